@@ -1,0 +1,31 @@
+# Two commands set everything up: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow check
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP) ## environment, install, then a whole search on the embedded glyphs (about 4 minutes)
+	$(BIN)/psst search --config quickstart --output runs/quickstart
+
+test: $(STAMP) ## environment, install, then the tests (about 8 minutes)
+	$(BIN)/python -m pytest
+
+slow: $(STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+check: $(STAMP) ## format, lint, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports

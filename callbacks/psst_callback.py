@@ -1,0 +1,172 @@
+"""PSSTCallback: the weights of a module's losses decided at every step, by gradient injection."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+from torch.optim import Optimizer
+
+from psst.callbacks.pareto_step import ParetoStep
+from psst.callbacks.wrapping import WrappedStep, read_losses, refuse_unsupported
+from psst.pareto.coordinates import LossEMA
+from psst.pareto.methods import Method, Tradeoff
+from psst.pareto.rays import Trajectory
+
+Vector = npt.NDArray[np.float64]
+
+
+class PSSTCallback(Callback):
+    """Decide the weights of named losses at every step of any LightningModule under automatic optimization.
+
+    Reads ``losses`` from the dict that ``training_step`` gives (scalars by name, ``main`` first), takes one
+    gradient a task, asks the method for weights, and hands Lightning a loss of the same value whose backward
+    gives the weighted gradient on shared parameters (those that two tasks have reached so far) and each
+    task's own gradient on the others. Accumulation, clipping, gradient scaling and data parallelism stay
+    Lightning's; with accumulation the weights are decided for each micro-batch, and the trajectory gets one
+    point an optimizer step. A Gramian that is zero or not finite is counted as skipped; the method then falls
+    back on weights of its own and the gradient goes through, so that a gradient scaler sees an overflow.
+
+    Logs ``psst/...`` every ``trainer.log_every_n_steps``: loss, weight and the method's certificates a task,
+    ``kkt_gap``, ``skipped``. After a fit, `trajectory` and `mean_weights` tell of that fit alone.
+
+    Args:
+        method: What decides the weights; by default ``Tradeoff(tradeoff, warmup_steps)``.
+        tradeoff: In [0, 1], 0 for the main loss only; 0.5 by default. Not together with `method`.
+        warmup_steps: Steps of equal weights before `tradeoff` takes hold; unused with `method`.
+        ema: Decay of the running mean of the losses, in [0, 1).
+
+    Raises:
+        ValueError: `method` and `tradeoff` are both given, or one is out of range.
+    """
+
+    def __init__(
+        self,
+        method: Method | None = None,
+        tradeoff: float | None = None,
+        warmup_steps: int = 200,
+        ema: float = 0.99,
+    ) -> None:
+        if method is not None and tradeoff is not None:
+            raise ValueError(
+                f"`method` and `tradeoff` exclude each other, got {type(method).__name__} and {tradeoff}; "
+                "give the trade-off to the method, or leave `method` out."
+            )
+        self.method = method or Tradeoff(0.5 if tradeoff is None else tradeoff, warmup_steps)
+        self._step = ParetoStep(self.method, LossEMA(ema))
+        self._points: list[Vector] = []
+        self._wrapped: WrappedStep | None = None
+        self._restored_names: tuple[str, ...] | None = None
+        self._method_state: Mapping[str, Any] | None = None
+
+    @property
+    def state_key(self) -> str:
+        """One key for all methods, so that a run can go on from the checkpoint of another method's."""
+        return "PSSTCallback"
+
+    @property
+    def skipped(self) -> int:
+        """Steps whose Gramian was zero or not finite, resumed runs included."""
+        return self._step.skipped
+
+    @property
+    def mean_weights(self) -> Vector:
+        """``[m]`` mean of the weights decided in this fit; NaN before the first."""
+        if self._step.n_decisions == 0:
+            return np.full(len(self._step.weights), np.nan)
+        return self._step.weight_sum / self._step.n_decisions
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """Log of the averaged losses at each optimizer step of this fit, with its mean weights."""
+        points = np.array(self._points).reshape(-1, len(self._step.weights))
+        return Trajectory(points, self._step.first_step, self.mean_weights)
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether the method has given up steering towards its ray."""
+        return self._step.unreachable
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Refuse what cannot work, then stand behind ``training_step``. A checkpoint is read after this."""
+        if stage != "fit":
+            return
+        refuse_unsupported(trainer, pl_module)
+        previous, self._points = self._step, []
+        self._step = ParetoStep(self.method, LossEMA(previous.ema.decay))
+        self._restored_names = self._method_state = None
+        if trainer.global_step > 0 and previous.names is not None:  # another fit of the same trainer goes on
+            self._step.ema, self._step.skipped = previous.ema, previous.skipped
+            self._restored_names, self._method_state = previous.names, self.method.state_dict()
+        self._wrapped = WrappedStep(pl_module, lambda output: self._after_step(trainer, pl_module, output))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the method now where the module tells its ``task_names``, else at the first step."""
+        names = getattr(pl_module, "task_names", None)
+        if isinstance(names, Sequence):
+            self._start(tuple(names))
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Record the trajectory: one point an optimizer step, whatever the number of micro-batches."""
+        if self._step.log_losses is not None:
+            self._points.append(self._step.log_losses)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give the module its ``training_step`` back."""
+        self._restore()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the module its ``training_step`` back: no teardown follows an exception."""
+        self._restore()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values: task names, averaged losses, counter and the method's own state."""
+        return {
+            "task_names": None if self._step.names is None else list(self._step.names),
+            "ema": self._step.ema.state_dict(),
+            "skipped": self._step.skipped,
+            "method": {"class_path": _class_path(self.method), "state": self.method.state_dict()},
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over names and averaged losses; counter and method state only from the same method."""
+        names = state_dict["task_names"]
+        self._restored_names = None if names is None else tuple(names)
+        self._step.ema.load_state_dict(state_dict["ema"])
+        if state_dict["method"]["class_path"] == _class_path(self.method):
+            self._step.skipped = int(state_dict["skipped"])
+            self._method_state = state_dict["method"]["state"]
+
+    def _after_step(
+        self, trainer: pl.Trainer, module: pl.LightningModule, output: Mapping[str, Any] | None
+    ) -> Mapping[str, Any] | None:
+        if output is None:  # Lightning skips this batch
+            return None
+        self._start(tuple(read_losses(output, module)))
+        return self._step(trainer, module, output)
+
+    def _start(self, names: tuple[str, ...]) -> None:
+        """Start the step with the first names of a fit; hold later ones, and a checkpoint's, against them."""
+        known = self._step.names or self._restored_names
+        if known is not None and known != names:
+            raise ValueError(
+                f"`losses` must keep its tasks {list(known)}, found {list(names)}; return the same names at "
+                "every step, and resume only from a checkpoint of the same tasks."
+            )
+        if self._step.names is None:
+            self._step.start(names, self._method_state)
+
+    def _restore(self) -> None:
+        if self._wrapped is not None:
+            self._wrapped.restore()
+            self._wrapped = None
+
+
+def _class_path(method: Method) -> str:
+    return f"{type(method).__module__}.{type(method).__qualname__}"

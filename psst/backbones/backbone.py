@@ -1,0 +1,82 @@
+"""What every backbone offers."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+__all__ = ["Backbone"]
+
+
+class Backbone(nn.Module, ABC):
+    """Turns images into feature vectors. Layers are made by `build`, so that sizes are never typed.
+
+    A subclass keeps its constructor's arguments as attributes, and implements `make` and `forward`.
+
+    Attributes:
+        image_shape: ``(C, H, W)`` it was built for; None before.
+        num_features: D, length of a feature vector; 0 before `build`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_shape: tuple[int, int, int] | None = None
+        self.num_features = 0
+
+    def build(self, image_shape: tuple[int, int, int]) -> None:
+        """Make the layers for images of one shape; a second call with the same shape changes nothing.
+
+        Initial values are torch's own and come from the global generator, hence from ``seed_everything``.
+
+        Args:
+            image_shape: ``(C, H, W)``.
+
+        Raises:
+            ValueError: The shape is not three positive numbers, too small for this network, or another one
+                than the layers were made for.
+        """
+        shape = tuple(int(size) for size in image_shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(
+                f"`image_shape={shape}` must be three positive numbers (channels, height, width)."
+            )
+        if self.image_shape == shape:
+            return
+        if self.image_shape is not None:
+            raise ValueError(
+                f"{type(self).__name__} was built for `image_shape={self.image_shape}`, not {shape}; "
+                "make a new one, or give images of that shape."
+            )
+        self.num_features = self.make(shape)
+        self.image_shape = shape
+
+    @abstractmethod
+    def make(self, image_shape: tuple[int, int, int]) -> int:
+        """Make the layers and return the number of features D.
+
+        Args:
+            image_shape: ``(C, H, W)``, three positive numbers.
+        """
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
+
+
+def halved(size: tuple[int, int], times: int, name: str) -> tuple[int, int]:
+    """Return height and width of a map after so many 2 x 2 poolings.
+
+    Args:
+        size: Height and width of the images.
+        times: Number of poolings.
+        name: Of the backbone, for the error.
+
+    Raises:
+        ValueError: Nothing would be left.
+    """
+    height, width = (side // 2**times for side in size)
+    if min(height, width) < 1:
+        raise ValueError(
+            f"{name} halves its map {times} times and needs at least {2**times} x {2**times} pixels, "
+            f"the images have {size[0]} x {size[1]}; raise `data.init_args.size` or choose another backbone."
+        )
+    return height, width

@@ -1,0 +1,138 @@
+"""Any network of timm as a backbone."""
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from psst.backbones.backbone import Backbone
+
+__all__ = ["Timm"]
+
+NAME_KEY = "model.init_args.backbone.init_args.name"
+
+
+class Timm(Backbone):
+    """A network of timm without its classifier, by name. timm is imported when the layers are made.
+
+    Once built, `pretrained` is False and `checkpoint_path` None: the weights are then the module's own, so a
+    description taken from it rebuilds the architecture without a download and a checkpoint fills it.
+
+    Args:
+        name: As in ``timm.list_models()``, or one of timm's ``hf-hub:`` and ``local-dir:`` addresses.
+        pretrained: Whether to start from timm's published weights (a download, cached by timm).
+        checkpoint_path: File of weights to start from, ``.safetensors`` or a state dict of torch; a
+            classifier in it is left out. Read with ``weights_only=True``.
+        options: Further arguments of ``timm.create_model``, such as ``{img_size: 84}`` for a ViT.
+
+    Raises:
+        ValueError: Both `pretrained` and `checkpoint_path` are given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pretrained: bool = False,
+        checkpoint_path: str | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if pretrained and checkpoint_path is not None:
+            raise ValueError(
+                f"`pretrained=True` and `checkpoint_path={checkpoint_path}` both give weights; keep one."
+            )
+        self.name = name
+        self.pretrained = pretrained
+        self.checkpoint_path = checkpoint_path
+        self.options = options
+
+    def make(self, image_shape: tuple[int, int, int]) -> int:
+        """Create the network, load its weights and measure the length of its features.
+
+        Raises:
+            FileNotFoundError: No file at `checkpoint_path`.
+            ValueError: timm knows no such network, it does not accept images of this shape, or the weights
+                are another network's.
+        """
+        self.network = self._create(image_shape[0])
+        n_features = self._measure(image_shape)
+        if self.checkpoint_path is not None:
+            _load(self.network, self.checkpoint_path, self.name)
+        self.pretrained, self.checkpoint_path = False, None
+        return n_features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
+        features: Tensor = self.network(images)
+        return features
+
+    def _create(self, channels: int) -> nn.Module:
+        import timm
+
+        if ":" not in self.name and not timm.is_model(self.name):
+            close = difflib.get_close_matches(self.name.split(".")[0], timm.list_models(), n=3, cutoff=0.4)
+            hint = f"did you mean {', '.join(close)}?" if close else "`timm.list_models()` lists them."
+            raise ValueError(f"`{NAME_KEY}={self.name}` must be a network of timm {timm.__version__}; {hint}")
+        try:
+            network: nn.Module = timm.create_model(
+                self.name,
+                pretrained=self.pretrained,
+                num_classes=0,
+                in_chans=channels,
+                **(self.options or {}),
+            )
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"timm cannot make `{NAME_KEY}={self.name}` for {channels} channels with "
+                f"`options={self.options}`: {error}"
+            ) from error
+        return network
+
+    def _measure(self, image_shape: tuple[int, int, int]) -> int:
+        training = self.network.training
+        self.network.eval()
+        try:
+            with torch.no_grad():
+                features = self.network(torch.zeros(1, *image_shape))
+        except (AssertionError, RuntimeError) as error:
+            raise ValueError(
+                f"`{NAME_KEY}={self.name}` does not accept images of shape {image_shape}: {error}; "
+                "set `data.init_args.size`, or `options: {img_size: ...}` of the backbone."
+            ) from error
+        finally:
+            self.network.train(training)
+        if features.ndim != 2:
+            raise ValueError(
+                f"`{NAME_KEY}={self.name}` gives features of shape {tuple(features.shape)}, not [n, D]; "
+                "leave `global_pool` in `options` as it is."
+            )
+        return int(features.shape[1])
+
+
+def _load(network: nn.Module, path: str, name: str) -> None:
+    """Fill `network` from a file, classifier aside."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"`checkpoint_path={path}` must be a file of weights; there is none.")
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        state: dict[str, Any] = load_file(path)
+    else:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    for wrapper in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+            break
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    heads = (heads,) if isinstance(heads, str) else tuple(heads)
+    state = {
+        key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))
+    }
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"`checkpoint_path={path}` does not hold weights of {name}: {reason}") from error

@@ -1,0 +1,104 @@
+"""The command `psst`: finds the asked command, runs it, and turns a user's mistake into one line on stderr.
+
+Nothing heavy is imported before the command is known, so that ``psst --help`` answers at once.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "search": ("psst.commands.search", "find the trade-off: train a front of models, test the chosen one"),
+    "fit": ("psst.commands.run", "train one model"),
+    "validate": ("psst.commands.run", "evaluate a checkpoint on the validation classes"),
+    "test": ("psst.commands.run", "evaluate a checkpoint on the test classes, per-episode scores stored"),
+    "predict": ("psst.commands.run", "run a checkpoint over the prediction images"),
+    "compare": ("psst.commands.compare", "paired difference of two tests on the same episodes"),
+    "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
+    "data": ("psst.commands.data", "prepare, show or verify an image store"),
+}
+
+# lines in jsonargparse's account of an error that tell a user nothing
+_NOISE = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value")
+
+_EXAMPLES = """\
+examples:
+  psst search --config quickstart --output runs/quickstart
+  psst fit --config quickstart --trainer.max_steps 100
+  psst export runs/quickstart/best.ckpt --output encoder
+
+`psst COMMAND --help` explains a command. PSST_TRACEBACK=1 shows where an error was raised."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: Words after ``psst``; those of this process if None.
+
+    Returns:
+        Exit status: 0, 2 after a mistake of the user's, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"psst {version('psst-fewshot')}\n")
+        return 0
+    if words[0] not in COMMANDS:
+        return _refuse(f"unknown command `{words[0]}`; known are: {', '.join(COMMANDS)}.")
+    if os.environ.get("PSST_TRACEBACK") == "1":
+        return _run(words)
+    return _run_without_traceback(words)
+
+
+def _run(words: list[str]) -> int:
+    module = import_module(COMMANDS[words[0]][0])
+    status: int = module.main(words)
+    return status
+
+
+def _run_without_traceback(words: list[str]) -> int:
+    try:
+        return _run(words)
+    except KeyboardInterrupt:
+        return _refuse("interrupted.", status=130)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit status 1
+            return _refuse("interrupted.", status=130)
+        raise
+    except Exception as error:
+        if not _is_users(error):
+            raise
+        return _refuse(_paragraph(error))
+
+
+def _is_users(error: Exception) -> bool:
+    """Whether an error speaks to the user; anything else is a defect of ours and keeps its traceback."""
+    if isinstance(error, (ValueError, TypeError, OSError, ArithmeticError, RuntimeError)):
+        return True
+    return type(error).__name__ in ("MisconfigurationException", "ArgumentError")  # Lightning, jsonargparse
+
+
+def _paragraph(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    if type(error).__name__ != "ArgumentError" and not text.startswith(_NOISE):
+        return text
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(_NOISE))
+
+
+def _refuse(message: str, status: int = 2) -> int:
+    sys.stderr.write(f"psst: {'error: ' if status == 2 else ''}{message}\n")
+    return status
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    title = "Few-shot image classifiers trained with self-supervised tasks, the trade-off found by a search."
+    return "\n".join(["usage: psst COMMAND [options]", "", title, "", "commands:", *lines, "", _EXAMPLES, ""])

@@ -1,0 +1,52 @@
+"""``psst compare A B``: paired difference of two tests."""
+
+import sys
+from pathlib import Path
+
+from psst.commands.arguments import command_parser
+
+_NAME = "test_scores.npz"
+_TEXT = """\
+Both must have been tested on the same episodes: same data, same evaluation settings, same seed.
+
+example: psst compare runs/quickstart/units/plain runs/quickstart/units/subproblem-1"""
+
+
+def main(words: list[str]) -> int:
+    """Compare two runs, group by group."""
+    parser = command_parser("compare", "Paired difference A - B of per-episode test accuracies.", _TEXT)
+    summary = f"{_NAME}, or a folder that holds one"
+    for name in ("a", "b"):
+        parser.add_argument(name, type=Path, metavar=name.upper(), help=summary)
+    options = parser.parse_args(words[1:])
+    from psst.evaluation import load_scores, paired_difference
+
+    first, second = (load_scores(_scores_file(path)) for path in (options.a, options.b))
+    if set(first) != set(second):
+        raise ValueError(
+            f"`{options.a}` was tested on {sorted(first)} and `{options.b}` on {sorted(second)}; "
+            "only tests of the same groups can be compared."
+        )
+    lines = [f"A = {options.a}", f"B = {options.b}"]
+    for group in first:
+        difference = paired_difference(first[group], second[group])
+        lines += [f"{group}:", f"  A      {first[group]}", f"  B      {second[group]}"]
+        lines += [f"  A - B  {difference}, 95 % interval"]
+    lines.append(
+        "The intervals cover the sampling of test episodes only, not of training runs: "
+        "a claim between methods needs several seeds."
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _scores_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if (path / _NAME).is_file():
+        return path / _NAME
+    if not path.exists():
+        raise FileNotFoundError(f"`{path}` does not exist; name a {_NAME} or a folder that holds one.")
+    found = sorted(str(file.parent) for file in path.rglob(_NAME))
+    hint = f"there is one in: {', '.join(found[:8])}" if found else "write one with `psst test`"
+    raise FileNotFoundError(f"`{path}` holds no {_NAME}; {hint}.")

@@ -1,0 +1,144 @@
+"""Components as plain descriptions: what a checkpoint or a config.json keeps instead of pickled objects."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any, TypeVar
+
+__all__ = ["as_component", "describe", "instantiate"]
+
+Kind = TypeVar("Kind")
+
+
+def describe(component: object) -> dict[str, Any]:
+    """Return the class path and the constructor's arguments of a component, as plain values.
+
+    A component keeps every argument of its constructor as an attribute of the same name (the convention of
+    scikit-learn), so nothing has to be registered. Tuples become lists, paths text, nested components
+    descriptions of their own.
+
+    Args:
+        component: An object whose class can be imported.
+
+    Returns:
+        ``{"class_path": ..., "init_args": {...}}``, fit for YAML, JSON and `instantiate`.
+
+    Raises:
+        TypeError: An argument is not kept as an attribute, or its value is no plain one.
+        ValueError: The class cannot be imported, for it was defined inside a function.
+    """
+    kind = type(component)
+    arguments = {}
+    for parameter in inspect.signature(kind).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise TypeError(
+                f"`{kind.__name__}` takes `{parameter}`, which a description cannot hold; name each argument."
+            )
+        if not hasattr(component, parameter.name):
+            raise TypeError(
+                f"`{kind.__name__}` does not keep its argument `{parameter.name}`; "
+                f"set `self.{parameter.name} = {parameter.name}` in its constructor."
+            )
+        value = getattr(component, parameter.name)
+        arguments[parameter.name] = _plain(value, f"{kind.__name__}.{parameter.name}")
+    return {"class_path": _public_path(kind), "init_args": arguments}
+
+
+def instantiate(description: Mapping[str, Any], kind: type[Kind]) -> Kind:
+    """Make the component that a description stands for.
+
+    Args:
+        description: ``class_path`` and, optionally, ``init_args``.
+        kind: The class it must be, or inherit from; checked before anything is called.
+
+    Returns:
+        A new object.
+
+    Raises:
+        TypeError: The class is not a `kind`, or does not accept ``init_args``.
+        ValueError: Not a description, or nothing importable at ``class_path``.
+    """
+    path = description.get("class_path")
+    extra = sorted(set(description) - {"class_path", "init_args"})
+    if not isinstance(path, str) or extra:
+        raise ValueError(
+            f"A description of a {kind.__name__} has `class_path` and `init_args`, found "
+            f"{sorted(description)}; write `class_path: package.Class`."
+        )
+    found = _import(path)
+    if not (isinstance(found, type) and issubclass(found, kind)):
+        raise TypeError(
+            f"`class_path: {path}` is not a {kind.__module__}.{kind.__qualname__}; name a subclass."
+        )
+    arguments = description.get("init_args") or {}
+    try:
+        inspect.signature(found).bind(**arguments)
+    except TypeError as error:
+        raise TypeError(
+            f"`init_args` of {path} do not fit: {error}; it takes {inspect.signature(found)}."
+        ) from None
+    return found(**arguments)
+
+
+def as_component(argument: str, value: object, kind: type[Kind]) -> Kind:
+    """Return a component given as itself or as its description.
+
+    Args:
+        argument: Name of the argument that holds it, for the error.
+        value: A `kind`, or a description of one.
+        kind: The class it must be, or inherit from.
+
+    Raises:
+        TypeError: It is neither.
+        ValueError: The description names nothing importable.
+    """
+    if isinstance(value, Mapping):
+        return instantiate(value, kind)
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{argument}` must be a {kind.__name__} or its description, found {type(value).__name__}."
+        )
+    return value
+
+
+def _plain(value: object, owner: str) -> Any:  # noqa: ANN401 - any plain value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item, owner) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, owner) for key, item in value.items()}
+    try:
+        return describe(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{owner}` holds a {type(value).__name__}, which is no plain value: {error}"
+        ) from error
+
+
+def _public_path(kind: type) -> str:
+    """Return the shortest import path that leads to the class, such as ``psst.backbones.Conv4``."""
+    parts = kind.__module__.split(".")
+    for length in range(1, len(parts) + 1):
+        door = ".".join(parts[:length])
+        if getattr(sys.modules.get(door), kind.__name__, None) is kind:
+            return f"{door}.{kind.__name__}"
+    raise ValueError(
+        f"`{kind.__module__}.{kind.__qualname__}` cannot be imported; define it at the top of a module."
+    )
+
+
+def _import(path: str) -> object:
+    module_path, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_path)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"`class_path: {path}` cannot be imported: {error}; check its spelling.") from error
+    if not hasattr(module, name):
+        public = ", ".join(getattr(module, "__all__", ())) or "nothing public"
+        raise ValueError(f"`class_path: {path}`: {module_path} has no `{name}`; it offers {public}.")
+    return getattr(module, name)

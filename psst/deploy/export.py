@@ -1,0 +1,116 @@
+"""Writes the encoder of a checkpoint as a folder of its own, verified before it appears."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from psst.deploy.checkpoint import load_module
+from psst.deploy.encoder import CONFIG, FORMAT, FORMAT_VERSION, WEIGHTS, load_encoder
+from psst.training import FewShotModule
+
+_TOLERANCE = 1e-6  # relative to the largest feature; the same arithmetic, so only its order may differ
+_PROBES = 4
+
+
+def export_encoder(checkpoint: str | Path, output: str | Path, overwrite: bool = False) -> Path:
+    """Write ``model.safetensors`` and ``config.json``, reload them, and compare features.
+
+    Args:
+        checkpoint: Checkpoint of a FewShotModule.
+        output: Folder to make; it appears only when complete and verified.
+        overwrite: Replace an earlier export there.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        FileExistsError: ``output`` exists, and is no export or not to be replaced.
+        ValueError: The checkpoint is not one of a FewShotModule.
+        RuntimeError: The reloaded encoder gives other features.
+    """
+    output = Path(output)
+    _refuse_existing(output, overwrite)
+    module = load_module(Path(checkpoint))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        _write(module, folder)
+        _verify(module, folder)
+        _put(folder, output)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return output
+
+
+def _refuse_existing(output: Path, overwrite: bool) -> None:
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not overwrite:
+        raise FileExistsError(f"`--output {output}` exists; name a new folder or add `--overwrite`.")
+    if not output.is_dir() or {path.name for path in output.iterdir()} != {CONFIG, WEIGHTS}:
+        raise FileExistsError(f"`--output {output}` holds something other than an export and is left alone.")
+
+
+def _put(folder: Path, output: Path) -> None:
+    """Rename the finished folder to its place; what was there goes only when the new one stands."""
+    folder.chmod(0o755)  # mkdtemp makes a private folder
+    if not output.exists():
+        folder.rename(output)
+        return
+    aside = output.with_name(f"{folder.name}.old")
+    output.rename(aside)
+    folder.rename(output)
+    shutil.rmtree(aside)
+
+
+def _write(module: FewShotModule, folder: Path) -> None:
+    state = module.backbone.state_dict()
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    config = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "psst_version": _own_version(),
+        "backbone": without_pretraining(module.hparams["backbone"]),
+        "image_shape": list(module.hparams["image_shape"]),
+        "mean": module.mean.flatten().tolist(),
+        "std": module.std.flatten().tolist(),
+        "num_features": int(module.backbone.num_features),
+        "input": "uint8 [n, C, H, W] in [0, 255], or floating in [0, 1]; normalized inside",
+    }
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a backbone's description that fetches no weights: its own are beside it."""
+    arguments = dict(description.get("init_args", {}))
+    off = {"pretrained": False, "checkpoint_path": None}
+    arguments.update({key: value for key, value in off.items() if key in arguments})
+    return {**description, "init_args": arguments}
+
+
+@torch.no_grad()
+def _verify(module: FewShotModule, folder: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (_PROBES, *module.hparams["image_shape"])
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    expected = module.embed(images)
+    error = (load_encoder(folder)(images) - expected).abs().max()
+    if not error <= _TOLERANCE * expected.abs().max():
+        raise RuntimeError(f"the reloaded encoder's features differ by {error:.3g}; nothing was written.")
+
+
+def _own_version() -> str:
+    try:
+        return version("psst-fewshot")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,124 @@
+"""Differences between models: on common episodes, and over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from psst.evaluation.scores import EpisodeScores, half_width
+
+MIN_SEEDS = 5
+Verdict = Literal["too few seeds", "better", "worse", "equal", "undecided"]
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Mean accuracy difference over the same episodes.
+
+    The interval covers the draw of episodes only, neither seeds nor the choice of classes.
+
+    Attributes:
+        mean: of the first minus the second.
+        half_width: of the 95% interval.
+        n: number of episodes.
+    """
+
+    mean: float
+    half_width: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{100 * self.mean:+.2f} +- {100 * self.half_width:.2f} points ({self.n} common episodes)"
+
+
+@dataclass(frozen=True)
+class SeedComparison:
+    """Mean difference over seeds with its 95% t-interval, and what may be said of it.
+
+    Attributes:
+        mean: of the differences.
+        half_width: of the interval; infinite for one seed.
+        n: number of seeds.
+        verdict: "too few seeds" below ``MIN_SEEDS``.
+    """
+
+    mean: float
+    half_width: float
+    n: int
+    verdict: Verdict
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.mean:+.2f} +- {100 * self.half_width:.2f} points ({self.n} seeds: {self.verdict})"
+        )
+
+
+def paired_difference(a: EpisodeScores, b: EpisodeScores) -> PairedDifference:
+    """Return accuracy of ``a`` minus accuracy of ``b``, episode by episode.
+
+    Raises:
+        ValueError: the two were not scored on the same episodes.
+    """
+    if a.stream != b.stream or a.n != b.n:
+        raise ValueError(
+            f"the two scores come from different episodes ({_setting(a)} against {_setting(b)}); "
+            "evaluate both on the same data with equal `eval_*`, `test_episodes` and `seed`."
+        )
+    differences = a.accuracies.astype(np.float64) - b.accuracies
+    return PairedDifference(float(differences.mean()), half_width(differences), a.n)
+
+
+def t_interval(per_seed: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Return mean and half width of Student's interval over one value a seed.
+
+    Raises:
+        ValueError: fewer than two seeds, a value that is not finite, or ``level`` outside (0, 1).
+    """
+    values = np.asarray(per_seed, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 2:
+        raise ValueError(
+            f"an interval over seeds needs at least 2 seeds, found {values.size}; run more seeds."
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f"`per_seed={values.tolist()}` holds a value that is not finite; leave out failed runs."
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"`level={level}` must lie between 0 and 1, for example 0.95.")
+    quantile = float(stats.t.ppf((1 + level) / 2, df=len(values) - 1))
+    return float(values.mean()), quantile * float(values.std(ddof=1)) / float(np.sqrt(len(values)))
+
+
+def compare_seeds(differences: Sequence[float], margin: float | None = None) -> SeedComparison:
+    """Say what differences, one a seed, allow to be claimed; nothing with fewer than ``MIN_SEEDS`` of them.
+
+    Args:
+        differences: accuracy of one method minus that of another, paired by seed.
+        margin: differences up to this size do not matter; "equal" means that the whole interval lies within
+            it, and is never said without it.
+
+    Raises:
+        ValueError: no difference, or one that is not finite.
+    """
+    n = len(differences)
+    if n == 1 and np.isfinite(differences[0]):
+        return SeedComparison(float(differences[0]), float("inf"), 1, "too few seeds")
+    mean, half = t_interval(differences)
+    return SeedComparison(mean, half, n, _verdict(mean, half, n, margin))
+
+
+def _verdict(mean: float, half: float, n: int, margin: float | None) -> Verdict:
+    if n < MIN_SEEDS:
+        return "too few seeds"
+    if margin is not None and abs(mean) + half <= margin:
+        return "equal"
+    if mean - half > 0:
+        return "better"
+    return "worse" if mean + half < 0 else "undecided"
+
+
+def _setting(scores: EpisodeScores) -> str:
+    setting = f"{scores.n_way}-way {scores.n_shot}-shot {scores.n_query}-query, {scores.n} episodes"
+    return f"{setting}, seed {scores.seed}, stream {scores.stream[:8]}"

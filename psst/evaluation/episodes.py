@@ -1,0 +1,119 @@
+"""Many episodes at once over images that were embedded once."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from psst.episodes import EpisodeSampler
+from psst.evaluation.scores import EpisodeScores
+
+Head = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+_CHUNK_BYTES = 8 * 2**20  # gathered features of one chunk: small enough to stay in the caches of a CPU
+_CHUNK_BYTES_DEVICE = 256 * 2**20
+
+
+def evaluate_episodes(
+    features: Tensor,
+    sampler: EpisodeSampler,
+    head: Head,
+    n_episodes: int,
+    image_ids: npt.NDArray[np.integer] | Tensor | None = None,
+    start: int = 0,
+) -> EpisodeScores:
+    """Classify the queries of ``n_episodes`` episodes.
+
+    Args:
+        features: ``[n, D]`` embedded images, float, on the device to compute on.
+        sampler: says which images make up an episode.
+        head: maps support ``[B, N*S, D]``, support labels ``[B, N*S]``, query ``[B, N*Q, D]`` and N to logits
+            ``[B, N*Q, N]``; put into eval mode by the caller if it has one.
+        n_episodes: how many, at least 1.
+        image_ids: ``[n]`` image id of each row of ``features``; None if row i is image i.
+        start: index of the first episode.
+
+    Raises:
+        ValueError: ``n_episodes`` is below 1, features are not finite, or an image of the sampler has no row.
+    """
+    if n_episodes < 1:
+        raise ValueError(f"`n_episodes={n_episodes}` must be at least 1.")
+    rows_of = _rows(features, sampler, image_ids)
+    images = sampler.n_way * (sampler.n_shot + sampler.n_query)
+    budget = _CHUNK_BYTES if features.device.type == "cpu" else _CHUNK_BYTES_DEVICE
+    chunk = max(1, min(n_episodes, budget // max(1, images * features.shape[1] * features.element_size())))
+    accuracies, losses = [], []
+    with torch.no_grad():
+        for begin in range(start, start + n_episodes, chunk):
+            count = min(chunk, start + n_episodes - begin)
+            accuracy, loss = _score(features, rows_of, sampler, head, begin, count)
+            accuracies.append(accuracy)
+            losses.append(loss)
+    return EpisodeScores(
+        torch.cat(accuracies).float().cpu().numpy(),
+        torch.cat(losses).float().cpu().numpy(),
+        stream=sampler.stream if start == 0 else f"{sampler.stream}+{start}",
+        seed=sampler.seed,
+        n_way=sampler.n_way,
+        n_shot=sampler.n_shot,
+        n_query=sampler.n_query,
+    )
+
+
+def _score(
+    features: Tensor,
+    rows_of: npt.NDArray[np.int64],
+    sampler: EpisodeSampler,
+    head: Head,
+    begin: int,
+    count: int,
+) -> tuple[Tensor, Tensor]:
+    """Return accuracy and loss, ``[count]`` each."""
+    drawn, way, device = sampler.draw(begin, count), sampler.n_way, features.device
+    rows = np.concatenate([drawn.support.reshape(count, -1), drawn.query.reshape(count, -1)], axis=1)
+    n_support = way * sampler.n_shot
+    indices = torch.from_numpy(rows_of[rows]).to(device)
+    support = features.index_select(0, indices[:, :n_support].reshape(-1)).view(count, n_support, -1)
+    query = features.index_select(0, indices[:, n_support:].reshape(-1)).view(
+        count, way * sampler.n_query, -1
+    )
+    labels = torch.arange(way, device=device)
+    support_labels = labels.repeat_interleave(sampler.n_shot).expand(count, -1)
+    query_labels = labels.repeat_interleave(sampler.n_query).expand(count, -1)
+    logits = head(support, support_labels, query, way)
+    losses = F.cross_entropy(logits.flatten(0, 1).float(), query_labels.flatten(), reduction="none")
+    correct = logits.argmax(dim=-1) == query_labels
+    return correct.float().mean(dim=1), losses.view(count, -1).mean(dim=1)
+
+
+def _rows(
+    features: Tensor, sampler: EpisodeSampler, image_ids: npt.NDArray[np.integer] | Tensor | None
+) -> npt.NDArray[np.int64]:
+    """Return the row of each image id, -1 where there is none; check that every needed image has one."""
+    if features.ndim != 2 or not features.is_floating_point():
+        raise ValueError(
+            f"`features` must be floats of shape [n, D], found {features.dtype} {list(features.shape)}."
+        )
+    if not bool(
+        features.sum(dtype=torch.float32).isfinite()
+    ):  # one pass; a NaN or an infinity survives a sum
+        raise ValueError(
+            "`features` hold a NaN or an infinity; the model that embedded the images has diverged."
+        )
+    ids = np.arange(len(features)) if image_ids is None else np.asarray(torch.as_tensor(image_ids).cpu())
+    if ids.shape != (len(features),):
+        raise ValueError(
+            f"`image_ids` has shape {list(ids.shape)}, {len(features)} rows need [{len(features)}]."
+        )
+    needed = sampler.image_ids
+    rows_of = np.full(int(max(ids.max(initial=-1), needed.max())) + 1, -1, dtype=np.int64)
+    rows_of[ids] = np.arange(len(ids))
+    missing = int((rows_of[needed] < 0).sum())
+    if missing:
+        raise ValueError(
+            f"{missing} of the {len(needed)} images that the episodes draw from have no row in `features` "
+            f"({len(features)} rows); embed every image of the split once."
+        )
+    return rows_of

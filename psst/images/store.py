@@ -1,0 +1,142 @@
+"""Decoded images on disk, read by memory map."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FORMAT_VERSION = 1
+IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
+
+
+class ImageStore:
+    """Every image of a data set at one size, with class names, splits and groups.
+
+    Workers and ranks that open the same folder share one copy in memory; pickling stores the folder only.
+
+    Attributes:
+        folder: where the store lies.
+        images: ``[n, H, W, C]`` uint8, memory-mapped, read only.
+        labels: ``[n]`` int64, the class id of each image.
+        class_names: name of each class id.
+        splits: class ids of "train", "val" and "test".
+        groups: split -> group name -> class ids; a split without groups has no entry.
+        mean: per channel, of the train split, images scaled to [0, 1].
+        std: as ``mean``.
+        meta: all of meta.json.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        """Open the finished store in ``folder``.
+
+        Raises:
+            FileNotFoundError: ``folder`` holds no finished store.
+            ValueError: the store is damaged or of a newer format.
+        """
+        self.folder = Path(folder)
+        self.meta: dict[str, Any] = _read_meta(self.folder)
+        self.class_names: list[str] = list(self.meta["class_names"])
+        self.splits = {name: np.asarray(ids, dtype=np.int64) for name, ids in self.meta["splits"].items()}
+        self.groups = {
+            split: {name: np.asarray(ids, dtype=np.int64) for name, ids in groups.items()}
+            for split, groups in self.meta["groups"].items()
+        }
+        self.mean: tuple[float, ...] = tuple(self.meta["mean"])
+        self.std: tuple[float, ...] = tuple(self.meta["std"])
+        self._map_arrays()
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "ImageStore":
+        """Open the finished store in ``folder``; raises as the constructor does."""
+        return cls(folder)
+
+    def __getstate__(self) -> dict[str, str]:
+        return {"folder": str(self.folder)}
+
+    def __setstate__(self, state: dict[str, str]) -> None:
+        self.__init__(state["folder"])  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"ImageStore({str(self.folder)!r})"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)``, the order that networks use."""
+        _, height, width, channels = self.images.shape
+        return channels, height, width
+
+    def image_ids(self, class_id: int) -> npt.NDArray[np.int64]:
+        """Return the positions of the images of a class, ascending.
+
+        Raises:
+            ValueError: there is no such class.
+        """
+        if not 0 <= class_id < len(self.class_names):
+            raise ValueError(
+                f"`class_id={class_id}` is not in [0, {len(self.class_names) - 1}] of {self.folder}."
+            )
+        return self._order[self._starts[class_id] : self._starts[class_id + 1]]
+
+    def verify(self) -> None:
+        """Compare the arrays with their checksums.
+
+        Raises:
+            ValueError: an array has changed since the store was built.
+        """
+        for name, expected in self.meta["sha256"].items():
+            found = file_sha256(self.folder / name)
+            if found != expected:
+                raise ValueError(
+                    f"`{self.folder / name}` has sha256 {found[:12]}..., meta.json says {expected[:12]}...; "
+                    "the file was damaged after it was built: delete the folder and prepare the data again."
+                )
+
+    def _map_arrays(self) -> None:
+        try:
+            self.images: npt.NDArray[np.uint8] = np.load(self.folder / IMAGES, mmap_mode="r")
+            self.labels: npt.NDArray[np.int64] = np.load(self.folder / LABELS)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"the store `{self.folder}` is damaged ({error}); delete the folder and prepare again."
+            ) from error
+        expected = (self.meta["count"], self.meta["size"], self.meta["size"], self.meta["channels"])
+        if self.images.shape != expected or self.labels.shape != expected[:1]:
+            raise ValueError(
+                f"the store `{self.folder}` holds images {list(self.images.shape)} and labels "
+                f"{list(self.labels.shape)}, meta.json says {list(expected)}; delete the folder "
+                "and prepare the data again."
+            )
+        self._order = np.argsort(self.labels, kind="stable").astype(np.int64)
+        self._starts = np.searchsorted(self.labels[self._order], np.arange(len(self.class_names) + 1))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    if not (folder / META).is_file():
+        raise FileNotFoundError(
+            f"`{folder}` holds no finished store ({META} is missing); make it with `psst data prepare`."
+        )
+    try:
+        meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
+        version = int(meta["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"`{folder / META}` is damaged ({error}); delete the folder and prepare again."
+        ) from error
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"`{folder}` is a store of format {version}, this psst reads up to format {FORMAT_VERSION}; "
+            "upgrade psst-fewshot, or use another `data.init_args.cache_dir`."
+        )
+    return meta

@@ -1,0 +1,81 @@
+"""Batched geometric views: each image of a batch is turned, flipped or cropped by its own amount.
+
+Works on any dtype and device, and never waits for the device.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def rotate90(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn each image counter-clockwise by its own number of quarter turns.
+
+    Args:
+        images: ``[n, C, H, W]``, square.
+        turns: ``[n]`` integers, taken modulo 4.
+
+    Returns:
+        ``[n, C, H, W]``.
+
+    Raises:
+        ValueError: the images are not square, or ``turns`` does not hold one number per image.
+    """
+    _check_square(images)
+    turns = _per_image(images, turns, "turns").remainder(4)
+    half = torch.where(turns >= 2, images.flip(-2, -1), images)
+    return torch.where(turns % 2 == 1, half.rot90(1, (-2, -1)), half)
+
+
+def all_quarter_turns(images: Tensor) -> Tensor:
+    """Return the four rotations of each image, ``[n, 4, C, H, W]``: entry ``k`` is turned k times.
+
+    Raises:
+        ValueError: the images are not square.
+    """
+    _check_square(images)
+    return torch.stack([images.rot90(turns, (-2, -1)) for turns in range(4)], dim=1)
+
+
+def flip_horizontal(images: Tensor, flipped: Tensor) -> Tensor:
+    """Mirror the images ``[n, C, H, W]`` that ``flipped``, ``[n]`` bool, selects."""
+    return torch.where(_per_image(images, flipped, "flipped"), images.flip(-1), images)
+
+
+def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Move the content of each image by whole pixels; what enters is zero, what leaves is lost.
+
+    Args:
+        images: ``[n, C, H, W]``.
+        down: ``[n]`` integers, negative for up.
+        right: ``[n]`` integers, negative for left.
+
+    Returns:
+        ``[n, C, H, W]``.
+    """
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device) - down.reshape(-1, 1)
+    columns = torch.arange(width, device=images.device) - right.reshape(-1, 1)
+    # one row and one column of zeros stand for everything outside the image
+    framed = F.pad(images, (0, 1, 0, 1))
+    rows = torch.where((rows < 0) | (rows >= height), height, rows)
+    columns = torch.where((columns < 0) | (columns >= width), width, columns)
+    positions = rows[:, :, None] * (width + 1) + columns[:, None, :]
+    flat = positions.reshape(len(images), 1, -1).expand(-1, images.shape[1], -1)
+    return framed.flatten(2).gather(2, flat).reshape(images.shape)
+
+
+def _per_image(images: Tensor, values: Tensor, name: str) -> Tensor:
+    if values.shape != images.shape[:1]:
+        raise ValueError(
+            f"`{name}` has shape {list(values.shape)}, {len(images)} images need [{len(images)}]."
+        )
+    return values.reshape(-1, 1, 1, 1)
+
+
+def _check_square(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
+        raise ValueError(
+            f"quarter turns need `images` of shape [n, C, H, H], found {list(images.shape)}; "
+            "prepare the data with square images."
+        )

@@ -1,0 +1,28 @@
+"""The m x m maths of Pareto training: solver, coordinates, rays, subproblems and methods."""
+
+from psst.pareto.coordinates import LossEMA, centered_log, first_without_log, log_of_losses
+from psst.pareto.methods import Decision, FixedWeights, Method, MinNorm, Preference, StepState, Tradeoff
+from psst.pareto.ray_set import RaySet
+from psst.pareto.rays import rays_between
+from psst.pareto.solver import Solution, min_norm, nearest
+from psst.pareto.trajectory import Trajectory
+
+__all__ = [
+    "Decision",
+    "FixedWeights",
+    "LossEMA",
+    "Method",
+    "MinNorm",
+    "Preference",
+    "RaySet",
+    "Solution",
+    "StepState",
+    "Tradeoff",
+    "Trajectory",
+    "centered_log",
+    "first_without_log",
+    "log_of_losses",
+    "min_norm",
+    "nearest",
+    "rays_between",
+]

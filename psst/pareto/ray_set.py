@@ -1,0 +1,117 @@
+"""Rays of loss space that move as the losses fall, and the sectors between them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from psst.pareto.coordinates import centered_log, log_of_losses
+from psst.pareto.least_squares import Array
+from psst.pareto.npz import read_arrays, write_arrays
+
+RESOLUTION = 4.0
+"""Standard deviations of the measured noise below which two points count as one."""
+
+
+@dataclass(frozen=True, eq=False)
+class RaySet:
+    """K rays, each a trajectory in centered log coordinates; sector k is the Voronoi cell of ray k.
+
+    Attributes:
+        points: ``[K, steps, m]``; row s belongs to step ``first_step + s``, the ends are held beyond.
+        first_step: Step of the first row.
+        priors: ``[K, m]`` weights at which each ray is expected to be in balance, each of sum 1.
+        noise: Standard deviation of a measured coordinate, a scalar or ``[m]``.
+
+    Raises:
+        ValueError: If the shapes do not fit together, or a prior is negative.
+    """
+
+    points: Array
+    first_step: int
+    priors: Array
+    noise: float | Array = 0.0
+
+    def __post_init__(self) -> None:
+        points = np.array(self.points, dtype=np.float64)
+        priors = np.array(self.priors, dtype=np.float64)
+        if points.ndim != 3 or 0 in points.shape or priors.shape != (points.shape[0], points.shape[2]):
+            raise ValueError(
+                f"`points` must be [K, steps, m] and `priors` [K, m], got {list(points.shape)} and "
+                f"{list(priors.shape)}; give each ray a prior."
+            )
+        if not np.isfinite(points).all() or not (priors >= 0.0).all() or not (priors.sum(axis=1) > 0.0).all():
+            raise ValueError(
+                "`points` must be finite and each row of `priors` not negative with a positive sum."
+            )
+        object.__setattr__(self, "points", centered_log(points))
+        object.__setattr__(self, "priors", priors / priors.sum(axis=1, keepdims=True))
+
+    @classmethod
+    def constant(cls, points: Array, priors: Array | None = None, noise: float | Array = 0.0) -> "RaySet":
+        """Rays that stand still at ``[K, m]`` points of log coordinates; equal weights by default."""
+        points = np.asarray(points, dtype=np.float64)
+        return cls(points[:, None, :], 0, np.ones(points.shape) if priors is None else priors, noise)
+
+    @classmethod
+    def from_losses(cls, losses: Array, priors: Array | None = None, noise: float | Array = 0.0) -> "RaySet":
+        """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length."""
+        return cls.constant(centered_log(np.stack([log_of_losses(row) for row in losses])), priors, noise)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def n_tasks(self) -> int:
+        """Number m of objectives."""
+        return int(self.points.shape[2])
+
+    @property
+    def n_steps(self) -> int:
+        """Steps over which the rays move."""
+        return int(self.points.shape[1])
+
+    @cached_property
+    def sd(self) -> float:
+        """The noise of the noisiest coordinate."""
+        return float(np.max(self.noise))
+
+    def at(self, step: int) -> Array:
+        """``[K, m]`` points of all rays in `step`."""
+        row = min(max(step - self.first_step, 0), self.n_steps - 1)
+        points: Array = self.points[:, row]
+        return points
+
+    def distance(self, index: int, step: int) -> float:
+        """Unit of errors round a ray: the distance to its nearest neighbor, at least 4 sd of the noise.
+
+        Distances are largest differences of a coordinate, so that half a unit of error is the sector's border
+        for m = 2. A ray alone and without noise has the unit 1.
+        """
+        points = self.at(step)
+        others = np.abs(points - points[index]).max(axis=1)
+        others[index] = np.inf
+        nearest = float(others.min())
+        unit = max(nearest if np.isfinite(nearest) else 0.0, RESOLUTION * self.sd)
+        return unit if unit > 0.0 else 1.0
+
+    def sector(self, centered: Array, step: int) -> int:
+        """Index of the ray nearest to ``[m]`` (Euclidean), the first of equals."""
+        return int(np.square(self.at(step) - centered).sum(axis=1).argmin())
+
+    def save(self, path: str | Path) -> None:
+        """Write an npz file, atomically."""
+        arrays = {
+            "points": self.points,
+            "first_step": self.first_step,
+            "priors": self.priors,
+            "noise": self.noise,
+        }
+        write_arrays(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RaySet":
+        """Read what `save` wrote; ValueError or FileNotFoundError where it cannot."""
+        arrays = read_arrays(path, ("points", "first_step", "priors", "noise"), "rays")
+        return cls(arrays["points"], int(arrays["first_step"]), arrays["priors"], arrays["noise"])

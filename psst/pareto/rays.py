@@ -1,0 +1,139 @@
+"""Rays from anchors: points between runs with fixed weights on one batch stream."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from psst.pareto.least_squares import Array
+from psst.pareto.ray_set import RESOLUTION, RaySet
+from psst.pareto.trajectory import Trajectory
+
+__all__ = ["RaySet", "Trajectory", "rays_between"]
+
+WIDE = 3.0
+"""Gaps above this many medians get another ray."""
+COINCIDENT = 1e-6
+"""Log-ratio below which rays are one even without noise."""
+
+
+def rays_between(
+    trajectories: Sequence[Trajectory], pairs: Sequence[tuple[int, int]] | None = None
+) -> RaySet:
+    """Rays between neighboring anchors: log midpoints at the same step, geometric means of their weights.
+
+    Rays nearer to each other than 4 standard deviations of the measured noise are merged. A gap wider than 3
+    times the median gap gets a second ray. Where at least half of the gaps cannot be resolved, fixed weights
+    have collapsed to the ends of a concave front, and a wide gap also gets the rays that the collapsed ones
+    have lost.
+
+    Args:
+        trajectories: Anchors on the same batches, ordered by auxiliary weight, with the same first step.
+        pairs: Neighbors among them, by index; consecutive ones by default (m = 2).
+
+    Returns:
+        K >= 1 rays over the steps that all anchors share, in the order of `pairs`.
+
+    Raises:
+        ValueError: If there are fewer than two anchors, or they differ in m or in their first step.
+    """
+    pairs = [(i, i + 1) for i in range(len(trajectories) - 1)] if pairs is None else list(pairs)
+    _check(trajectories, pairs)
+    steps = min(len(trajectory.log_losses) for trajectory in trajectories)
+    centered = [trajectory.centered[:steps] for trajectory in trajectories]
+    noise = paired_noise([centered[b] - centered[a] for a, b in pairs])
+    closest = max(RESOLUTION * float(noise.max()), COINCIDENT)
+    gaps = np.array([separation(centered[a], centered[b]) for a, b in pairs])
+    points, priors = [], []
+    for (a, b), count in zip(pairs, rays_per_gap(gaps, closest), strict=True):
+        first, second = _positive_weights(trajectories[a].weights, trajectories[b].weights)
+        for place in (np.arange(count) + 1.0) / (count + 1.0):
+            points.append((1.0 - place) * centered[a] + place * centered[b])
+            priors.append(_normalized(first ** (1.0 - place) * second**place))
+    points, priors = merge(points, priors, closest)
+    return RaySet(np.stack(points), trajectories[0].first_step, np.stack(priors), noise)
+
+
+def paired_noise(differences: Sequence[Array]) -> Array:
+    """Noise of a coordinate between two runs on the same batches: spread round a line in the last half.
+
+    Args:
+        differences: For each pair of neighbors ``[steps, m]``, the difference of their coordinates.
+
+    Returns:
+        ``[m]`` standard deviation, the median over the pairs; zeros where there are too few steps to tell.
+    """
+    late = np.stack([difference[len(difference) // 2 :] for difference in differences])
+    n_late = late.shape[1]
+    if n_late < 4:
+        return np.zeros(late.shape[2])
+    time = np.linspace(-1.0, 1.0, n_late)
+    centered = late - late.mean(axis=1, keepdims=True)
+    slopes = np.einsum("s,psm->pm", time, centered) / (time @ time)
+    residual = centered - slopes[:, None] * time[:, None]
+    spread: Array = np.median(np.sqrt((residual**2).sum(axis=1) / (n_late - 2)), axis=0)
+    return spread
+
+
+def separation(first: Array, second: Array) -> float:
+    """Distance of two ``[steps, m]``: largest coordinate of their mean difference in the last half."""
+    late = len(first) // 2
+    return float(np.abs((first[late:] - second[late:]).mean(axis=0)).max())
+
+
+def rays_per_gap(gaps: Array, closest: float) -> list[int]:
+    """How many rays each gap between anchors gets, see `rays_between`; none nearer than `closest`."""
+    wide = gaps > WIDE * np.median(gaps)
+    collapsed = int((gaps < closest).sum())
+    extra = max(1, collapsed // max(1, int(wide.sum()))) if 2 * collapsed >= len(gaps) else 1
+    room = np.maximum(gaps // closest - 1.0, 1.0)
+    return [int(min(1 + extra, fits)) if is_wide else 1 for is_wide, fits in zip(wide, room, strict=True)]
+
+
+def merge(
+    points: Sequence[Array], priors: Sequence[Array], closest: float
+) -> tuple[list[Array], list[Array]]:
+    """Merge the two nearest rays, again and again, until none are nearer than `closest`.
+
+    Args:
+        points: K trajectories ``[steps, m]``.
+        priors: K weights ``[m]``.
+        closest: Least distance that is resolved.
+    """
+    points, priors, members = list(points), list(priors), [1] * len(points)
+    while len(points) > 1:
+        couples = [(separation(points[i], points[j]), i, j) for j in range(len(points)) for i in range(j)]
+        distance, i, j = min(couples)
+        if distance >= closest:
+            break
+        share = members[i] / (members[i] + members[j])
+        points[i] = share * points[i] + (1.0 - share) * points[j]
+        priors[i] = _normalized(priors[i] ** share * priors[j] ** (1.0 - share))
+        members[i] += members[j]
+        del points[j], priors[j], members[j]
+    return points, priors
+
+
+def _positive_weights(first: Array, second: Array) -> tuple[Array, Array]:
+    """A weight of zero has no geometric mean: it counts as a third of the neighbor's."""
+    return np.where(first > 0.0, first, second / 3.0), np.where(second > 0.0, second, first / 3.0)
+
+
+def _normalized(weights: Array) -> Array:
+    normalized: Array = weights / weights.sum()
+    return normalized
+
+
+def _check(trajectories: Sequence[Trajectory], pairs: Sequence[tuple[int, int]]) -> None:
+    if len(trajectories) < 2 or not pairs:
+        raise ValueError(
+            f"`trajectories` needs two anchors at least, got {len(trajectories)}; add an anchor weight."
+        )
+    kinds = sorted({(trajectory.first_step, trajectory.log_losses.shape[1]) for trajectory in trajectories})
+    if len(kinds) > 1:
+        raise ValueError(
+            f"`trajectories` must share their first step and number of tasks, got (first step, m) {kinds}; "
+            "start every anchor from the same warm start."
+        )
+    outside = [pair for pair in pairs if not all(0 <= index < len(trajectories) for index in pair)]
+    if outside:
+        raise ValueError(f"`pairs` must index the {len(trajectories)} anchors, got {outside}.")

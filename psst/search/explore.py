@@ -1,0 +1,98 @@
+"""Preferred Pareto exploration by interpolation between neighboring solutions (design rule 3.11).
+
+Weights are averaged, BatchNorm statistics renewed, and the result is held against the chord on fresh episodes.
+
+References:
+    Ramé et al., Rewarded soups, NeurIPS 2023. Jiang et al., ForkMerge, NeurIPS 2023. Neither renews the
+    BatchNorm statistics nor tests the chord; we do both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["ChordCheck", "Mix", "average", "chord_check", "plan_mixes"]
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """An average of solutions: `shares[i]` of the candidate called `parents[i]`; the shares sum to one."""
+
+    name: str
+    parents: tuple[str, ...]
+    shares: tuple[float, ...]
+
+
+def plan_mixes(
+    names: Sequence[str],
+    links: Sequence[tuple[int, int]],
+    members: Sequence[int],
+    positions: Sequence[float],
+    at_most: int,
+) -> list[Mix]:
+    """Return the averages to try: those between neighbors of the region first, then the region's mean.
+
+    Where the region has a single member, its links to the candidates around it are used.
+
+    Args:
+        names: The n candidates.
+        links: Neighboring pairs of candidates.
+        members: Indices of the region's candidates.
+        positions: Where between two neighbors to average, each in (0, 1).
+        at_most: Largest number of averages.
+    """
+    inside = [link for link in links if set(link) <= set(members)]
+    chosen = inside or [link for link in links if set(link) & set(members)]
+    mixes = []
+    if len(members) > 2:
+        share = 1 / len(members)
+        mixes.append(Mix("mix-region", tuple(names[i] for i in members), (share,) * len(members)))
+    for t in sorted(positions, key=lambda value: abs(value - 0.5)):  # midpoints first: a cut list keeps the spread
+        mixes += [Mix(f"mix-{names[i]}-{names[j]}-{t:g}", (names[i], names[j]), (1 - t, t)) for i, j in chosen]
+    return mixes[:at_most]
+
+
+def average(states: Sequence[State], shares: Sequence[float]) -> State:
+    """Average state dicts, heads and floating-point buffers included; counters are taken from the first."""
+    mixed: State = {}
+    for key, first in states[0].items():
+        if first.is_floating_point():
+            total = sum(share * state[key].double() for share, state in zip(shares, states, strict=True))
+            mixed[key] = torch.as_tensor(total).to(first.dtype)
+        else:
+            mixed[key] = first.clone()
+    return mixed
+
+
+@dataclass(frozen=True)
+class ChordCheck:
+    """How far an average lies above the chord of its parents, per task, on fresh paired episodes.
+
+    Args:
+        excess: ``[m]``, mean loss minus the chord's; negative is below the chord.
+        standard_error: ``[m]``, of that mean over episodes.
+    """
+
+    excess: NDArray[np.float64]
+    standard_error: NDArray[np.float64]
+
+    @property
+    def accepted(self) -> bool:
+        """At or below the chord: for no task above it by more than two standard errors."""
+        return bool((self.excess <= 2 * self.standard_error).all())
+
+
+def chord_check(
+    mixed: NDArray[np.float64], parents: Sequence[NDArray[np.float64]], shares: Sequence[float]
+) -> ChordCheck:
+    """Compare losses ``[episodes, m]`` of an average with the mix of its parents' on the same episodes."""
+    chord = sum(share * losses for share, losses in zip(shares, parents, strict=True))
+    excess = np.asarray(mixed - chord)
+    error = excess.std(axis=0, ddof=1) / np.sqrt(len(excess)) if len(excess) > 1 else np.full(excess.shape[1], np.inf)
+    return ChordCheck(excess.mean(axis=0), error)

@@ -1,0 +1,67 @@
+"""The search's memory: which units are finished, and what each of them found."""
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from psst.files import write_atomic
+
+__all__ = ["Manifest"]
+
+FORMAT = 1
+
+
+class Manifest:
+    """`manifest.json` of a search: written whole after each finished unit.
+
+    Args:
+        folder: The search's output folder.
+        config: The whole configuration as YAML; a search in this folder must have been started with the same.
+
+    Raises:
+        ValueError: The folder holds a search with another configuration, or one of a newer format.
+    """
+
+    def __init__(self, folder: Path, config: str) -> None:
+        self.path = folder / "manifest.json"
+        self.config = config
+        self.units: dict[str, dict[str, Any]] = {}
+        if self.path.is_file():
+            self._read()
+        else:
+            self._write()
+
+    def _read(self) -> None:
+        content = json.loads(self.path.read_text(encoding="utf-8"))
+        if content["format"] > FORMAT:
+            raise ValueError(
+                f"`{self.path}` has format {content['format']}, this version reads up to {FORMAT}; upgrade psst-fewshot."
+            )
+        if content["config"] != self.config:
+            changes = "\n".join(
+                line
+                for line in difflib.unified_diff(
+                    content["config"].splitlines(), self.config.splitlines(), "started with", "asked for now", n=0, lineterm=""
+                )
+                if not line.startswith("@@")
+            )
+            raise ValueError(
+                f"`--output {self.path.parent}` holds a search with another configuration:\n{changes}\n"
+                "Give another `--output`, or go on with the first configuration."
+            )
+        self.units = content["units"]
+
+    def _write(self) -> None:
+        content = {"format": FORMAT, "config": self.config, "units": self.units}
+        write_atomic(self.path, json.dumps(content, indent=1))
+
+    def finished(self, name: str) -> bool:
+        """Whether the unit called `name` has been trained and evaluated."""
+        return name in self.units
+
+    def finish(self, name: str, result: Mapping[str, Any]) -> None:
+        """Record a unit's result; from now on it is not run again."""
+        self.units[name] = dict(result)
+        self._write()

@@ -1,0 +1,32 @@
+"""From a configuration to a searched, chosen, tested and reported model."""
+
+from pathlib import Path
+
+from psst.search.report import print_tables, write_report
+from psst.search.search import Search, SearchResult
+from psst.search.settings import SearchSettings
+from psst.training.experiment import Experiment
+
+__all__ = ["run_search"]
+
+
+def run_search(experiment: Experiment, settings: SearchSettings, output: Path) -> SearchResult:
+    """Search, write the result files into `output`, and print the tables.
+
+    Args:
+        experiment: The parsed configuration.
+        settings: Its `search:` group.
+        output: Folder for units, front, pictures and best.ckpt; units finished there are not run again.
+
+    Raises:
+        ValueError: The configuration leaves nothing to search, or `output` holds a search with another one.
+    """
+    search = Search(experiment, settings, output)
+    result = search.run()
+    units = search.manifest.units.values()
+    steps = sum(unit.get("steps", 0) for unit in units)
+    seconds = sum(unit.get("seconds", 0.0) for unit in units)
+    write_report(result, search.folder, steps, seconds)
+    print_tables(result)
+    print(f"{steps} training steps in {seconds:.0f} s; best.ckpt, front.* and metrics.json in {output}")
+    return result

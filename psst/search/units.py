@@ -1,0 +1,131 @@
+"""The units of a search: what is trained, from where, and for how many steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psst.search.settings import SearchSettings
+
+__all__ = ["Schedule", "Unit"]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training run.
+
+    Args:
+        name: Also the name of the unit's folder.
+        kind: `warm`, `anchor`, `subproblem` or `baseline`.
+        method: Description (class path and arguments) of the method that weighs the task gradients.
+        start: Optimizer step at which the unit starts; above 0 it goes on from the warm start.
+        stop: Optimizer step at which it ends.
+    """
+
+    name: str
+    kind: str
+    method: dict[str, Any]
+    start: int
+    stop: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that this unit costs."""
+        return self.stop - self.start
+
+
+def fixed_weights(weights: Sequence[float]) -> dict[str, Any]:
+    """Describe fixed weights on the auxiliary losses."""
+    return {"class_path": "psst.pareto.FixedWeights", "init_args": {"auxiliary": list(weights)}}
+
+
+class Schedule:
+    """Lays out the units of a search with m - 1 auxiliary tasks.
+
+    Args:
+        settings: The user's `search:` group.
+        max_steps: T, the steps of one full training.
+        auxiliary_names: The m - 1 auxiliary tasks, in order.
+
+    Raises:
+        ValueError: There is no auxiliary task, or T is too short to be divided.
+    """
+
+    def __init__(self, settings: SearchSettings, max_steps: int, auxiliary_names: Sequence[str]) -> None:
+        if not auxiliary_names:
+            raise ValueError(
+                "`model.init_args.auxiliary=[]` leaves nothing to trade off; name at least one auxiliary task such as "
+                "psst.selfsupervised.Rotation, or train plainly with `psst fit`."
+            )
+        self.settings = settings
+        self.max_steps = max_steps
+        self.auxiliary_names = list(auxiliary_names)
+        self.warm_steps = round(settings.warm_fraction * max_steps)
+        if not 0 < self.warm_steps < max_steps - 1:
+            raise ValueError(
+                f"`trainer.max_steps={max_steps}` is too short for a search: the warm start would take "
+                f"{self.warm_steps} of its steps; set at least 10."
+            )
+
+    @property
+    def warm(self) -> Unit:
+        """The common start of all candidates."""
+        weights = [self.settings.warm_weight] * len(self.auxiliary_names)
+        return Unit("warm", "warm", fixed_weights(weights), 0, self.warm_steps)
+
+    def _weightings(self) -> list[tuple[str, list[float]]]:
+        """Named fixed weights: none, each auxiliary task alone, and (two or more tasks) all together."""
+        n_tasks = len(self.auxiliary_names)
+        named = [("0", [0.0] * n_tasks)]
+        for position, task in enumerate(self.auxiliary_names):
+            for weight in self.settings.auxiliary_weights[1:]:
+                weights = [0.0] * n_tasks
+                weights[position] = weight
+                named.append((f"{weight:g}" if n_tasks == 1 else f"{task}-{weight:g}", weights))
+        if n_tasks > 1:
+            named += [(f"all-{weight:g}", [weight] * n_tasks) for weight in self.settings.auxiliary_weights[1:]]
+        return named
+
+    @property
+    def anchors(self) -> list[Unit]:
+        """Fixed weights from the warm start: candidates and rulers in one."""
+        return [
+            Unit(f"anchor-{name}", "anchor", fixed_weights(weights), self.warm_steps, self.max_steps)
+            for name, weights in self._weightings()
+        ]
+
+    @property
+    def anchor_pairs(self) -> list[tuple[int, int]]:
+        """Neighboring anchors: along each auxiliary task, and along all together."""
+        per_axis = len(self.settings.auxiliary_weights) - 1
+        n_axes = (len(self.anchors) - 1) // per_axis
+        pairs = []
+        for axis in range(n_axes):
+            chain = [0, *range(1 + axis * per_axis, 1 + (axis + 1) * per_axis)]
+            pairs += list(zip(chain, chain[1:], strict=False))
+        return pairs
+
+    @property
+    def baselines(self) -> list[Unit]:
+        """`plain` and `fixed(w)` from scratch, T steps each; none when the settings say so."""
+        if not self.settings.baselines:
+            return []
+        return [
+            Unit(
+                "plain" if not any(weights) else f"fixed-{name}", "baseline", fixed_weights(weights), 0, self.max_steps
+            )
+            for name, weights in self._weightings()
+        ]
+
+    def subproblems(self, rays_file: str, n_rays: int) -> list[Unit]:
+        """One unit a ray, from the warm start."""
+        arguments = {"rays": rays_file, "min_main_share": self.settings.min_main_share}
+        return [
+            Unit(
+                f"subproblem-{index}",
+                "subproblem",
+                {"class_path": self.settings.method, "init_args": {**arguments, "index": index}},
+                self.warm_steps,
+                self.max_steps,
+            )
+            for index in range(n_rays)
+        ]

@@ -1,0 +1,5 @@
+"""The LightningModule of few-shot learning with auxiliary tasks."""
+
+from psst.training.few_shot_module import FewShotModule
+
+__all__ = ["FewShotModule"]

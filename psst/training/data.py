@@ -1,0 +1,41 @@
+"""What a FewShotModule asks of the trainer's datamodule."""
+
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+from psst.episodes import EpisodeSampler
+
+__all__ = ["FewShotData", "few_shot_data"]
+
+NEEDED = ("image_shape", "episode_plan", "eval_episodes")
+
+
+class FewShotData(Protocol):
+    """A datamodule with images of one shape and episodes to evaluate. `mean` and `std` are optional."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)``, known before `setup`."""
+
+    def episode_plan(self, split: str) -> Mapping[str, EpisodeSampler]:
+        """Return the sampler of each group of classes of ``val`` or ``test``."""
+
+    def eval_episodes(self, split: str) -> int:
+        """Return the number of episodes of each group."""
+
+
+def few_shot_data(datamodule: object) -> FewShotData:
+    """Return the datamodule, typed.
+
+    Raises:
+        TypeError: It lacks something.
+    """
+    lacking = [name for name in NEEDED if not hasattr(datamodule, name)]
+    if lacking:
+        found = "no datamodule" if datamodule is None else f"{type(datamodule).__name__}, which lacks"
+        missing = "" if datamodule is None else " " + ", ".join(f"`{name}`" for name in lacking)
+        raise TypeError(
+            f"FewShotModule needs a datamodule with {', '.join(f'`{name}`' for name in NEEDED)}, found "
+            f"{found}{missing}; pass `datamodule=` a subclass of psst.datamodules.EpisodicDataModule."
+        )
+    return cast(FewShotData, datamodule)

@@ -1,0 +1,110 @@
+"""Validation and test on episodes, as hooks of a LightningModule."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from psst.evaluation import EpisodeScores, save_scores
+from psst.fewshot import Head
+from psst.training.data import few_shot_data
+from psst.training.embedded_split import EmbeddedSplit
+
+__all__ = ["EpisodeEvaluation"]
+
+FAST_DEV_EPISODES = 16  # of each group, where a run only proves that the code works
+
+
+class EpisodeEvaluation(LightningModule):
+    """Embeds every image of a split once, and at the end of the epoch draws episodes from the features.
+
+    No image's features depend on another's, for the module is in evaluation mode. Logs ``<split>/accuracy``
+    (the mean over groups of classes), its ``accuracy_half_width`` (95% interval), ``<split>/main_loss`` and
+    the auxiliary losses; with several groups ``<split>/<group>/accuracy`` too.
+
+    Attributes:
+        head: Classifies features.
+        scores: Group of classes to its scores, of the last evaluation.
+    """
+
+    head: Head
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: dict[str, EpisodeScores] = {}
+        self._embedded = EmbeddedSplit()
+
+    @abstractmethod
+    def evaluation_features(self, images: Tensor) -> Tensor:
+        """Return features ``[n, D]`` of images ``[n, C, H, W]`` as they come from the loader."""
+
+    @abstractmethod
+    def auxiliary_losses(self, images: Tensor, *key: int | str) -> Iterator[tuple[str, Tensor]]:
+        """Yield the name and loss of each auxiliary task on images ``[n, C, H, W]``; `key` keys the views."""
+
+    def on_validation_epoch_start(self) -> None:
+        """Check the datamodule before any image is embedded."""
+        self._start_evaluation()
+
+    def on_test_epoch_start(self) -> None:
+        """Check the datamodule before any image is embedded."""
+        self._start_evaluation()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Embed a batch of the split's images, and log the auxiliary losses on them."""
+        self._evaluation_step(batch, batch_idx, "val")
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Embed a batch of the split's images, and log the auxiliary losses on them."""
+        self._evaluation_step(batch, batch_idx, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Draw the validation episodes; a sanity check has not seen every image and draws none."""
+        if not self.trainer.sanity_checking:
+            self._evaluate("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Draw the test episodes, and save the scores of each as ``test_scores.npz`` beside the logs."""
+        self._evaluate("test")
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        if self.trainer.is_global_zero and not self._fast_dev_run:
+            folder.mkdir(parents=True, exist_ok=True)
+            save_scores(folder / "test_scores.npz", self.scores)
+
+    @property
+    def _fast_dev_run(self) -> bool:
+        return bool(getattr(self.trainer, "fast_dev_run", False))
+
+    def _start_evaluation(self) -> None:
+        few_shot_data(getattr(self.trainer, "datamodule", None))
+        self._embedded = EmbeddedSplit()
+
+    def _evaluation_step(self, batch: dict[str, Tensor], batch_idx: int, split: str) -> None:
+        images = batch["image"]
+        self._embedded.add(self.evaluation_features(images), batch["image_id"])
+        for name, loss in self.auxiliary_losses(images, split, batch_idx):
+            self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(images), sync_dist=True)
+
+    def _evaluate(self, split: Literal["val", "test"]) -> None:
+        data = few_shot_data(getattr(self.trainer, "datamodule", None))
+        n_episodes = data.eval_episodes(split)
+        if self._fast_dev_run:
+            n_episodes = min(n_episodes, FAST_DEV_EPISODES)
+        plan = data.episode_plan(split)
+        self.scores = self._embedded.scores(plan, self.head, n_episodes, partial=self._fast_dev_run)
+        self._embedded = EmbeddedSplit()  # the features are not needed any more
+        groups = list(self.scores.values())
+        logged = {
+            "accuracy": sum(group.mean for group in groups) / len(groups),
+            "accuracy_half_width": sum(group.half_width**2 for group in groups) ** 0.5 / len(groups),
+            "main_loss": sum(float(group.losses.mean()) for group in groups) / len(groups),
+        }
+        if len(groups) > 1:
+            logged |= {f"{name}/accuracy": group.mean for name, group in self.scores.items()}
+        for name, value in logged.items():
+            tensor = torch.tensor(value, device=self.device)
+            self.log(f"{split}/{name}", tensor, prog_bar=name == "accuracy", sync_dist=True)

@@ -1,0 +1,229 @@
+"""One run described by YAML and overrides, from which every part can be made afresh, as often as asked."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from psst.configs import find
+from psst.files import write_atomic
+from psst.training import FewShotModule
+
+STRICT = {"exit_on_error": False, "allow_abbrev": False}  # errors are raised; a key is written out
+
+
+class RunCLI(LightningCLI):
+    """LightningCLI as psst uses it: the keys, their defaults, one seed for everything, configs by name.
+
+    Args:
+        args: Words of the command line; ``--config`` takes a path or a shipped name.
+        search: Type of the settings under ``search:``; None accepts any mapping there unread.
+        run: Whether the first word is fit, validate, test or predict and is carried out at once;
+            otherwise the words are only parsed, nothing is instantiated.
+        needs_model: Whether a run without ``model`` is an error.
+        parser_kwargs: As in LightningCLI; `STRICT` if None.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[str],
+        search: type | None = None,
+        run: bool = True,
+        needs_model: bool = True,
+        parser_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        self._search = search
+        self._run_now = run
+        self._needs_model = needs_model
+        super().__init__(
+            model_class=FewShotModule,
+            subclass_mode_model=True,
+            save_config_kwargs={"overwrite": True},
+            seed_everything_default=0,
+            parser_kwargs=parser_kwargs or STRICT,
+            auto_configure_optimizers=False,  # the optimizer is an argument of the module
+            load_from_checkpoint_support=False,  # the module keeps descriptions of its parts itself
+            args=list(resolve_configs(args)),
+            run=run,
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed: one for initial parameters, episodes and augmentation."""
+        parser.add_argument("--seed_everything", type=int, default=0, help="Seed of everything random.")
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add trainer, model and data as Lightning does, the model optional where it plays no part."""
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults({"trainer.default_root_dir": "runs"})
+        required = self._needs_model
+        parser.add_lightning_class_args(FewShotModule, "model", subclass_mode=True, required=required)
+        parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the search's group, and hand the seed to module and data."""
+        if self._search is None:
+            parser.add_argument("--search", type=dict[str, Any], default={}, help="For `psst search`.")
+        else:
+            parser.add_class_arguments(self._search, "search")
+        parser.link_arguments("seed_everything", "model.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
+        """Parse the given words; those of the process play no part."""
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the config as it is: a checkpoint has to fit it, not to replace it."""
+
+    def instantiate_classes(self) -> None:
+        """Instantiate the parts, if they are to be used at once."""
+        if self._run_now:
+            super().instantiate_classes()
+
+
+class Experiment:
+    """A parsed run. `module`, `datamodule` and `trainer` each return a new object at every call.
+
+    Attributes:
+        config: The parsed keys; read only.
+        seed: ``seed_everything`` of the run.
+    """
+
+    def __init__(self, args: Sequence[str], search: type | None = None, needs_model: bool = True) -> None:
+        self._args = list(args)
+        self._search = search
+        cli = RunCLI(self._args, search, run=False, needs_model=needs_model)
+        self._parser: LightningArgumentParser = cli.parser
+        self.config: Namespace = cli.config
+        self.seed: int = self.config["seed_everything"]
+
+    @classmethod
+    def from_args(
+        cls, args: Sequence[str], search: type | None = None, needs_model: bool = True
+    ) -> "Experiment":
+        """Parse words such as ``["--config", "quickstart", "--trainer.max_steps=5"]``.
+
+        Args:
+            args: The words, without a command.
+            search: Dataclass of the settings under ``search:``.
+            needs_model: Whether a run without ``model`` is an error.
+
+        Raises:
+            ArgumentError: An unknown key or an impossible value (from argparse).
+            FileNotFoundError: No such config.
+        """
+        return cls(args, search, needs_model)
+
+    @classmethod
+    def from_config(
+        cls, config: str | Path, overrides: Mapping[str, object] | None = None, search: type | None = None
+    ) -> "Experiment":
+        """Parse a YAML file, or a shipped run by name, and dotted keys that override it."""
+        return cls(["--config", str(config), *_as_args(overrides or {})], search)
+
+    def with_overrides(self, overrides: Mapping[str, object]) -> "Experiment":
+        """Return the same run with dotted keys changed, such as ``{"seed_everything": 1}``."""
+        return type(self)([*self._args, *_as_args(overrides)], self._search)
+
+    @property
+    def max_steps(self) -> int:
+        """Optimizer steps of one full training.
+
+        Raises:
+            ValueError: The run sets no such number.
+        """
+        steps: int | None = self.config["trainer"]["max_steps"]
+        if steps is None or steps < 1:
+            raise ValueError(f"`trainer.max_steps={steps}` must be at least 1 here; set it in the config.")
+        return steps
+
+    def module(self) -> FewShotModule:
+        """Return a new module; its parameters depend on the seed alone."""
+        seed_everything(self.seed, workers=True, verbose=False)
+        module: FewShotModule = self._instantiate("model")
+        return module
+
+    def datamodule(self) -> LightningDataModule:
+        """Return a new datamodule.
+
+        Raises:
+            ValueError: The run names no data.
+        """
+        if self.config.get("data") is None:
+            raise ValueError("`data` is missing; name a data set with `--data psst.datamodules.Glyphs`.")
+        datamodule: LightningDataModule = self._instantiate("data")
+        return datamodule
+
+    def trainer(
+        self,
+        extra_callbacks: Sequence[Callback] = (),
+        without: type[Callback] | tuple[type[Callback], ...] = (),
+        **overrides: Any,  # noqa: ANN401
+    ) -> Trainer:
+        """Return a new trainer.
+
+        Args:
+            extra_callbacks: Callbacks beside those of the run.
+            without: Types of the run's callbacks to leave out.
+            overrides: Arguments of the Trainer in place of the run's.
+        """
+        settings = self._instantiate("trainer").as_dict()
+        callbacks = overrides.pop("callbacks", settings["callbacks"]) or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        kept = [callback for callback in callbacks if not isinstance(callback, without)]
+        return Trainer(**{**settings, **overrides, "callbacks": [*kept, *extra_callbacks]})
+
+    def settings(self) -> Any:  # noqa: ANN401
+        """Return the settings under ``search:`` as an object of the type given, or as a dict."""
+        return self._instantiate("search")
+
+    def yaml(self) -> str:
+        """Return the whole run as YAML that `from_config` reads back."""
+        text: str = self._parser.dump(self.config, skip_none=False)
+        return text
+
+    def save(self, path: str | Path, notes: Mapping[str, object] | None = None) -> None:
+        """Write `yaml` to a file, whole or not at all.
+
+        Args:
+            path: The file; its folder is made if need be.
+            notes: Facts that are no keys of the config, written as comments at the top.
+        """
+        comments = "".join(f"# {name}: {json.dumps(note)}\n" for name, note in (notes or {}).items())
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, comments + self.yaml())
+
+    def _instantiate(self, key: str) -> Any:  # noqa: ANN401
+        alone = self.config.clone(with_meta=False)
+        for other in set(alone.as_dict()) - {key}:
+            del alone[other]
+        return self._parser.instantiate_classes(alone)[key]
+
+
+def resolve_configs(args: Sequence[str]) -> Iterator[str]:
+    """Yield the words with every ``--config NAME`` replaced by the path of the file meant.
+
+    Raises:
+        FileNotFoundError: A config is neither a file nor a shipped run.
+    """
+    words = iter(args)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag not in ("--config", "-c"):
+            yield word
+        elif equals:
+            yield f"{flag}={find(value)}"
+        else:
+            yield word
+            yield from (str(find(value)) for value in [next(words, None)] if value is not None)
+
+
+def _as_args(overrides: Mapping[str, object]) -> list[str]:
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in overrides.items()}
+    return [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in plain.items()
+    ]

@@ -1,0 +1,205 @@
+import pickle
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from tests.episodes.tiny_source import SIZES, Tiny, ready
+
+
+class Recorder(LightningModule):
+    """Learns nothing worth knowing and writes down which episodes it was trained on."""
+
+    def __init__(self, fail_at: int | None = None):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[int] = []
+        self.pixels: list[int] = []
+        self.fail_at = fail_at
+
+    def training_step(self, batch, batch_idx):
+        if self.fail_at == batch.index.item():
+            raise RuntimeError("stop here")
+        self.seen.append(batch.index.item())
+        self.pixels.append(int(batch.query.sum()))
+        return self.weight * batch.support.float().mean()
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def trainer_of(folder, **settings):
+    defaults = {"max_epochs": -1, "logger": False, "enable_checkpointing": False, "num_sanity_val_steps": 0}
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0}
+    return Trainer(default_root_dir=folder, accelerator="cpu", **defaults | quiet | settings)
+
+
+def fit(folder, module, data, start=None, **settings):
+    trainer = trainer_of(folder, **settings)
+    trainer.fit(module, datamodule=data, ckpt_path=start)
+    return trainer
+
+
+@pytest.fixture
+def cache(tmp_path_factory):
+    return tmp_path_factory.getbasetemp() / "cache"
+
+
+@pytest.mark.filterwarnings("error:You're resuming from a checkpoint")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("steps", [1, 3, 5, 7, 10])
+def test_a_resume_goes_on_with_the_next_episode(tmp_path, cache, steps, workers):
+    """Epochs have 5 episodes: the checkpoint falls into, or between, epochs."""
+    first = Recorder()
+    trainer = fit(tmp_path, first, Tiny(cache, num_workers=workers), max_steps=steps)
+    trainer.save_checkpoint(tmp_path / "mid.ckpt")
+    assert first.seen == list(range(steps))
+    second = Recorder()
+    fit(tmp_path, second, Tiny(cache, num_workers=workers), tmp_path / "mid.ckpt", max_steps=steps + 12)
+    assert second.seen == list(range(steps, steps + 12))
+
+
+@pytest.mark.filterwarnings("error:You're resuming from a checkpoint")
+@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2}, {"limit_val_batches": 1}])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_checkpoint_written_during_training_resumes_too(tmp_path, cache, every, settings):
+    settings = {"max_epochs": 3} | settings
+    saving = ModelCheckpoint(tmp_path, save_top_k=-1, every_n_train_steps=every, filename="{step}")
+    whole = Recorder()
+    fit(tmp_path, whole, Tiny(cache), callbacks=[saving], enable_checkpointing=True, **settings)
+    assert whole.seen == list(range(15))
+    checkpoints = sorted(tmp_path.glob("*.ckpt"))
+    assert checkpoints
+    for path in checkpoints:
+        position = torch.load(path, weights_only=True)["Tiny"]["consumed"]
+        rest = Recorder()
+        fit(tmp_path, rest, Tiny(cache, num_workers=0), path, **settings)
+        assert rest.seen == list(range(position, 15))
+        assert rest.pixels == whole.pixels[position:]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_episode_that_failed_is_trained_on_again(tmp_path, cache, workers):
+    """What workers have fetched ahead, and a step that raised, do not count."""
+    data, module = Tiny(cache, num_workers=workers), Recorder(fail_at=8)
+    trainer = trainer_of(tmp_path, max_steps=20)
+    with pytest.raises(RuntimeError, match="stop here"):
+        trainer.fit(module, datamodule=data)
+    assert data.state_dict() == {"consumed": 8}
+    trainer.save_checkpoint(tmp_path / "failed.ckpt")
+    second = Recorder()
+    fit(tmp_path, second, Tiny(cache), tmp_path / "failed.ckpt", max_steps=12)
+    assert second.seen[0] == 8
+
+
+def test_a_chain_of_runs_is_one_stream(tmp_path, cache):
+    """The search starts units from the checkpoint of another unit, with a datamodule that may be shared."""
+    shared, seen, start = Tiny(cache), [], None
+    for steps in (4, 9, 20):
+        module = Recorder()
+        trainer = fit(tmp_path, module, shared, start, max_steps=steps)
+        start = tmp_path / f"{steps}.ckpt"
+        trainer.save_checkpoint(start)
+        seen += module.seen
+    assert seen == list(range(20))
+    fresh = Recorder()
+    fit(tmp_path, fresh, shared, max_steps=3)
+    assert fresh.seen == [0, 1, 2]
+
+
+def test_the_same_trainer_goes_on_when_asked_for_more(tmp_path, cache):
+    module, data = Recorder(), Tiny(cache)
+    trainer = fit(tmp_path, module, data, max_steps=7)
+    trainer.fit_loop.epoch_loop.max_steps = 16
+    trainer.fit(module, datamodule=data)
+    assert module.seen == list(range(16))
+
+
+def test_a_plain_loop_over_the_loader_takes_new_episodes_at_each_pass(cache):
+    data = ready(cache)
+    loader = data.train_dataloader()
+    assert [episode.index.item() for _ in range(2) for episode in loader] == list(range(10))
+    data.load_state_dict({"consumed": 42})
+    assert next(iter(loader)).index.item() == 42
+
+
+def test_settings_other_than_the_seed_leave_the_stream_alone(cache):
+    base, other, reseeded = (
+        ready(cache),
+        ready(cache, num_workers=1, episodes_per_epoch=9),
+        ready(cache, seed=1),
+    )
+    assert torch.equal(base.train_episode(7).query, other.train_episode(7).query)
+    assert not torch.equal(base.train_episode(7).query, reseeded.train_episode(7).query)
+    assert base.episode_plan("val")["all"].stream != reseeded.episode_plan("val")["all"].stream
+    assert base.episode_plan("val")["all"].stream == other.episode_plan("val")["all"].stream
+
+
+def test_evaluation_sees_every_image_once_and_plans_its_episodes(cache):
+    data = ready(cache)
+    labels = torch.cat([batch["label"] for batch in data.test_dataloader()])
+    assert labels.bincount()[-5:].tolist() == SIZES["test"]
+    sampler = data.episode_plan("test")["all"]
+    assert (sampler.n_way, sampler.n_shot, sampler.n_query, sampler.seed) == (3, 1, 5, 0)
+    assert set(sampler.class_ids) == set(data.store.splits["test"])
+    assert (data.eval_episodes("val"), data.eval_episodes("test")) == (20, 30)
+    assert data.image_shape == data.store.image_shape == (3, 4, 4)
+    assert len(data.mean) == len(data.std) == 3
+
+
+def test_groups_are_evaluated_within_themselves(cache):
+    groups = {"test": ["Alpha", "Alpha", "Beta", "Beta", "Beta"]}
+    data = ready(cache, groups=groups, eval_way=3)
+    plan = data.episode_plan("test")
+    assert {group: sampler.n_way for group, sampler in plan.items()} == {"Alpha": 2, "Beta": 3}
+    names = {group: {data.store.class_names[i] for i in s.class_ids} for group, s in plan.items()}
+    assert names == {"Alpha": {"test0", "test1"}, "Beta": {"test2", "test3", "test4"}}
+    assert list(data.episode_plan("val")) == ["all"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_way": 7}, r"`data.init_args.n_way=7` needs 7 classes, split 'train' of Tiny has 6"),
+        ({"eval_way": 5}, r"`data.init_args.eval_way=5` needs 5 classes, split 'val' of Tiny has 4"),
+        (
+            {"n_shot": 5},
+            r"n_shot=5` and `data.init_args.n_query=4` need 9 .* `train1` has 8, `train5` has 8; lower",
+        ),
+        (
+            {"eval_query": 9},
+            r"`data.init_args.eval_query=9` need 10 images a class; in split 'val' .* `val1` has 9",
+        ),
+        (
+            {"groups": {"test": list("AAAAB")}},
+            r"`data.init_args.eval_way=2` needs 2 .* group 'B' of split 'test'",
+        ),
+        ({"sizes": {"train": [9] * 6, "val": [9] * 3}}, r"split 'test' of Tiny has 0; add classes"),
+    ],
+)
+def test_data_that_cannot_serve_are_refused_at_setup(cache, settings, message):
+    with pytest.raises(ValueError, match=message):
+        ready(cache, **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_way", 1), ("n_shot", 0), ("eval_way", 1), ("num_workers", -1), ("episodes_per_epoch", 0)],
+)
+def test_numbers_out_of_range_are_refused_at_construction(cache, name, value):
+    with pytest.raises(ValueError, match=f"`data.init_args.{name}={value}` must be at least"):
+        Tiny(cache, **{name: value})
+
+
+def test_the_store_before_setup_is_an_error(cache):
+    with pytest.raises(RuntimeError, match="prepare_data"):
+        _ = Tiny(cache).store
+
+
+def test_the_module_pickles_for_ranks_that_are_spawned(cache):
+    data = pickle.loads(pickle.dumps(ready(cache)))
+    assert data.train_episode(2).index.item() == 2

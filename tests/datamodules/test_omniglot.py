@@ -1,0 +1,157 @@
+"""Omniglot's archives, in small ones made here with the official names and paths."""
+
+import shutil
+import zipfile
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from psst.datamodules import Omniglot
+from psst.datamodules.omniglot import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL_TRAIN
+from psst.datamodules.prepare import prepare
+
+SMALL1 = list(MINIMAL_TRAIN)
+SMALL2 = ["Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog"]
+CHARACTERS, DRAWINGS = 3, 4
+
+
+def drawing(alphabet, character, number):
+    """105 x 105, one bit, ink 0 on 1; a bar whose place depends on the character."""
+    pixels = np.full((105, 105), True)
+    pixels[20 + 20 * character : 30 + 20 * character, 10 + 5 * number : 90] = False
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def archive(path, alphabets, top):
+    with zipfile.ZipFile(path, "w") as file:
+        for alphabet in alphabets:
+            file.writestr(f"{top}/{alphabet}/", "")
+            for character in range(1, CHARACTERS + 1):
+                for number in range(1, DRAWINGS + 1):
+                    name = f"{top}/{alphabet}/character{character:02}/{character:04}_{number:02}.png"
+                    file.writestr(name, drawing(alphabet, character, number))
+        file.writestr(f"__MACOSX/{top}/.DS_Store", b"junk")
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "omniglot"
+    root.mkdir()
+    archive(root / "images_background_small1.zip", SMALL1, "images_background_small1")
+    archive(root / "images_background_small2.zip", SMALL2, "images_background_small2")
+    return root
+
+
+def datamodule(root, **options):
+    settings = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3}
+    return Omniglot(root=str(root), cache_dir=str(root.parent / "cache"), **{**settings, **options})
+
+
+def alphabets(store, split):
+    return {store.class_names[i].split("/")[0] for i in store.splits[split]}
+
+
+def test_minimal_protocol_splits_by_alphabet(root):
+    store = prepare(datamodule(root))
+    assert alphabets(store, "train") == set(SMALL1)
+    assert alphabets(store, "val") == {"Japanese_(katakana)"}
+    assert alphabets(store, "test") == {"Sanskrit", "Tagalog"}
+    assert store.image_shape == (1, 28, 28)
+
+
+def test_validation_and_test_are_grouped_by_alphabet(root):
+    store = prepare(datamodule(root))
+    assert set(store.groups) == {"val", "test"}
+    for split, groups in store.groups.items():
+        assert sorted(np.concatenate(list(groups.values()))) == store.splits[split].tolist()
+        for name, ids in groups.items():
+            assert {store.class_names[i].split("/")[0] for i in ids} == {name}
+
+
+def test_episode_plan_stays_within_alphabets(root):
+    data = datamodule(root)
+    data.prepare_data()
+    data.setup("test")
+    plan = data.episode_plan("test")
+    assert set(plan) == {"Sanskrit", "Tagalog"}
+    for name, sampler in plan.items():
+        assert np.isin(sampler.draw(0, 50).class_ids, data.store.groups["test"][name]).all()
+
+
+def test_alphabets_of_both_archives_count_once(root):
+    store = prepare(datamodule(root))
+    assert len(store.splits["train"]) == CHARACTERS * len(SMALL1)
+    assert np.unique(np.bincount(store.labels)).tolist() == [DRAWINGS]
+
+
+def test_ink_is_white_on_black(root):
+    store = prepare(datamodule(root, size=105))
+    number = store.image_ids(0)[0]
+    with zipfile.ZipFile(root / "images_background_small1.zip") as file:
+        name = "images_background_small1/Balinese/character01/0001_01.png"
+        ink = ~np.asarray(Image.open(BytesIO(file.read(name))))
+    np.testing.assert_array_equal(store.images[number, ..., 0], 255 * ink.astype(np.uint8))
+
+
+def test_extracted_folders_and_mixtures_give_the_same_store(root):
+    zipped = prepare(datamodule(root)).meta["sha256"]
+    shutil.unpack_archive(root / "images_background_small1.zip", root)
+    assert prepare(datamodule(root)).meta["sha256"] == zipped
+    (root / "images_background_small1.zip").unlink()
+    assert prepare(datamodule(root)).meta["sha256"] == zipped
+
+
+def test_background_protocol_holds_out_alphabets(root):
+    rest = [name for name in BACKGROUND_VAL if name not in SMALL1]
+    archive(root / "images_background_rest.zip", [*rest, "Braille"], "images_background")
+    archive(root / "images_evaluation.zip", ["Angelic"], "images_evaluation")
+    store = prepare(datamodule(root, protocol="background"))
+    assert alphabets(store, "val") == set(BACKGROUND_VAL)
+    assert alphabets(store, "test") == set(BACKGROUND_TEST)
+    assert alphabets(store, "train") == {"Balinese", "Greek", "Korean", "Latin", "Braille"}
+    other = prepare(datamodule(root, protocol="background", test_alphabets=["Braille"]))
+    assert alphabets(other, "test") == {"Braille"}
+    assert "Sanskrit" in alphabets(other, "train")
+
+
+def test_missing_alphabets_are_named(root):
+    (root / "images_background_small2.zip").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"\['Japanese_\(katakana\)', 'Sanskrit', 'Tagalog'\].*small2.zip"
+    ):
+        prepare(datamodule(root))
+
+
+def test_root_without_drawings_is_named(root):
+    for path in root.iterdir():
+        path.unlink()
+    (root / "notes.txt").touch()
+    with pytest.raises(FileNotFoundError, match=r"data.init_args.root=.* holds no Omniglot drawings"):
+        prepare(datamodule(root))
+
+
+def test_missing_root_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"`data.init_args.root=.*nowhere` does not exist"):
+        prepare(datamodule(tmp_path / "nowhere"))
+
+
+def test_unreadable_zip_is_named(root):
+    (root / "images_background_small2.zip").write_bytes(b"<html>404</html>")
+    with pytest.raises(ValueError, match=r"small2.zip` cannot be read as a zip archive"):
+        prepare(datamodule(root))
+
+
+def test_unknown_protocol_is_refused(root):
+    with pytest.raises(
+        ValueError, match=r"`data.init_args.protocol=vinyals` must be 'minimal' or 'background'"
+    ):
+        datamodule(root, protocol="vinyals").source()
+
+
+def test_alphabet_cannot_validate_and_test(root):
+    with pytest.raises(ValueError, match=r"test_alphabets` names \['Hebrew'\], which validate"):
+        datamodule(root, protocol="background", test_alphabets=["Hebrew"]).source()

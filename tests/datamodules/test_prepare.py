@@ -1,0 +1,36 @@
+import pytest
+
+from psst.datamodules import Glyphs
+from psst.datamodules.prepare import info, prepare, verify
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return prepare(Glyphs(drawings=1, size=8, cache_dir=str(tmp_path_factory.mktemp("cache"))))
+
+
+def test_info_states_counts_of_every_split(store):
+    text = info(store.folder)
+    assert text == info(store)
+    for split, ids in store.splits.items():
+        n_images = sum(len(store.image_ids(int(class_id))) for class_id in ids)
+        assert f"{split:<8} {len(ids)} classes, {n_images:,} images" in text
+    assert f"{len(store):,} of 1 x 8 x 8" in text
+
+
+def test_info_and_verify_need_a_store(tmp_path):
+    for command in (info, verify):
+        with pytest.raises(FileNotFoundError, match=r"holds no finished store"):
+            command(tmp_path)
+
+
+def test_verify_returns_the_store_or_names_the_damaged_file(store):
+    assert len(verify(store.folder)) == len(store)
+    labels = store.folder / "labels.npy"
+    data = labels.read_bytes()
+    try:
+        labels.write_bytes(data[:-8] + b"\1" + data[-7:])
+        with pytest.raises(ValueError, match=r"labels.npy` has sha256"):
+            verify(store.folder)
+    finally:
+        labels.write_bytes(data)

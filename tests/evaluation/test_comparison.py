@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from psst.evaluation import EpisodeScores, compare_seeds, paired_difference, t_interval
+
+
+def scores_of(accuracies, stream="a1"):
+    accuracies = np.asarray(accuracies, dtype=np.float32)
+    return EpisodeScores(accuracies, accuracies, stream=stream, seed=0, n_way=5, n_shot=1, n_query=15)
+
+
+def test_pairing_removes_what_the_episodes_share():
+    rng = np.random.default_rng(0)
+    difficulty, noise = rng.random(500), 0.01 * rng.standard_normal((2, 500))
+    a, b = scores_of(difficulty + 0.02 + noise[0]), scores_of(difficulty + noise[1])
+    difference = paired_difference(a, b)
+    expected = a.accuracies.astype(float) - b.accuracies
+    assert difference.mean == pytest.approx(expected.mean())
+    assert difference.half_width == pytest.approx(1.96 * expected.std(ddof=1) / np.sqrt(500))
+    assert difference.half_width < 0.1 * a.half_width
+    back = paired_difference(b, a)
+    assert (back.mean, back.half_width, back.n) == pytest.approx(
+        (-difference.mean, difference.half_width, 500)
+    )
+    assert paired_difference(a, a).half_width == 0
+
+
+@pytest.mark.parametrize("other", [scores_of([0.5] * 4, "b2"), scores_of([0.5] * 3)])
+def test_different_episodes_are_not_paired(other):
+    with pytest.raises(
+        ValueError, match=r"different episodes .*4 episodes, seed 0, stream a1 against .*stream"
+    ):
+        paired_difference(scores_of([0.5] * 4), other)
+
+
+def test_t_interval_is_students():
+    values = [0.4, 1.1, 0.3, 0.9, 0.2]
+    mean, half = t_interval(values)
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert (mean - half, mean + half) == pytest.approx((low, high))
+
+
+def test_t_interval_needs_two_finite_values():
+    for values, message in [([], "found 0"), ([0.1], "found 1"), ([0.1, float("nan")], "not finite")]:
+        with pytest.raises(ValueError, match=message):
+            t_interval(values)
+    with pytest.raises(ValueError, match="`level=95`"):
+        t_interval([1.0, 2.0], level=95)
+
+
+@pytest.mark.parametrize(
+    ("differences", "margin", "verdict"),
+    [
+        ([3.0], None, "too few seeds"),
+        ([3.0, 3.1, 2.9, 3.0], None, "too few seeds"),
+        ([0.0, 0.0, 0.0, 0.0], 1.0, "too few seeds"),
+        ([3.0, 3.1, 2.9, 3.0, 3.2], None, "better"),
+        ([-3.0, -3.1, -2.9, -3.0, -3.2], None, "worse"),
+        ([3.0, -3.1, 2.9, -3.0, 0.2], None, "undecided"),
+        ([0.1, -0.1, 0.0, 0.1, -0.1], None, "undecided"),
+        ([0.1, -0.1, 0.0, 0.1, -0.1], 0.5, "equal"),
+        ([0.5, 0.52, 0.51, 0.5, 0.52], 0.1, "better"),
+    ],
+)
+def test_nothing_is_claimed_below_five_seeds_and_equality_only_within_a_margin(differences, margin, verdict):
+    comparison = compare_seeds(differences, margin)
+    assert comparison.verdict == verdict
+    assert comparison.n == len(differences)
+    assert verdict in str(comparison)

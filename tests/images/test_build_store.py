@@ -1,0 +1,177 @@
+"""Stores are whole or absent: the faults (full disk, Ctrl-C, kill) are real, in processes of their own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from psst.images import ImageRecord, build_store, store_folder
+
+
+class Squares:
+    """Ten gray images a class; `delay` seconds to decode one; counts what it decodes."""
+
+    name, channels = "squares", 1
+
+    def __init__(self, n_images=20, delay=0.0, damaged=(), split=lambda i: "train"):
+        self.n_images, self.delay, self.damaged, self.split = n_images, delay, damaged, split
+        self.n_decoded = 0
+
+    def key(self, size):
+        return {"n_images": self.n_images}
+
+    def scan(self):
+        return [ImageRecord(f"class{i // 10}", self.split(i), i) for i in range(self.n_images)]
+
+    def decode(self, record, size):
+        self.n_decoded += 1
+        time.sleep(self.delay)
+        if record.reference in self.damaged:
+            raise ValueError(f"`{record.reference}.png` is not an image")
+        return np.full((size, size, 1), record.reference % 256, np.uint8)
+
+
+BUILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{here!r}, {root!r}]
+from test_build_store import Squares
+from psst.images import build_store
+print("go", flush=True)
+build_store(Squares(n_images={n_images}, delay={delay}), {size}, Path(sys.argv[1]), workers=2)
+print("done", flush=True)
+"""
+
+
+def script(n_images=2000, delay=0.0, size=4):
+    here = Path(__file__)
+    return BUILD.format(
+        here=str(here.parent), root=str(here.parents[2]), n_images=n_images, delay=delay, size=size
+    )
+
+
+def finished(cache):
+    return [path.name for path in cache.iterdir() if (path / "meta.json").exists()]
+
+
+def leftovers(cache):
+    return [path.name for path in cache.iterdir() if path.is_dir()]
+
+
+def test_second_call_opens_without_decoding(tmp_path):
+    source = Squares()
+    first = build_store(source, 4, tmp_path)
+    again = build_store(source, 4, tmp_path)
+    assert source.n_decoded == 20
+    assert again.folder == first.folder == store_folder(source, 4, tmp_path)
+
+
+def test_size_and_options_decide_the_folder(tmp_path):
+    folders = {store_folder(Squares(n), size, tmp_path) for n in (10, 20) for size in (4, 8)}
+    assert len(folders) == 4
+
+
+def test_result_does_not_depend_on_the_number_of_workers(tmp_path):
+    sums = {
+        build_store(Squares(600), 3, tmp_path / str(n), workers=n).meta["sha256"]["images.npy"]
+        for n in (1, 2, 5)
+    }
+    assert len(sums) == 1
+
+
+def test_damaged_images_are_counted_and_the_first_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"2 of 20 images are damaged; the first: `3.png`"):
+        build_store(Squares(damaged=(3, 11)), 4, tmp_path)
+    assert leftovers(tmp_path) == []
+    build_store(Squares(), 4, tmp_path)
+
+
+def test_class_in_two_splits_is_refused(tmp_path):
+    source = Squares(split=lambda i: "val" if i == 7 else "train")
+    with pytest.raises(ValueError, match=r"class `class0` of squares is in split 'train' and in split 'val'"):
+        build_store(source, 4, tmp_path)
+
+
+def test_no_training_images_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"squares has no training images; 2 classes in other splits"):
+        build_store(Squares(split=lambda i: "test"), 4, tmp_path)
+
+
+def test_size_below_one_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"`size=0` must be at least 1"):
+        build_store(Squares(), 0, tmp_path)
+
+
+def test_concurrent_builds_decode_once(tmp_path):
+    source = Squares(delay=0.01)
+    threads = [threading.Thread(target=build_store, args=(source, 4, tmp_path)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert source.n_decoded == 20
+    assert len(finished(tmp_path)) == 1
+
+
+def test_progress_bar_goes_to_stderr(tmp_path, capsys):
+    build_store(Squares(), 4, tmp_path, progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "squares at 4 x 4" in captured.err
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_build_leaves_nothing_finished_and_the_next_succeeds(tmp_path, stop):
+    command = [sys.executable, "-c", script(delay=0.005), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "go\n"
+        while not any((tmp_path / name / "images.npy").exists() for name in leftovers(tmp_path)):
+            time.sleep(0.01)
+        process.send_signal(stop)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "done" not in out
+    assert finished(tmp_path) == []
+    if stop == signal.SIGINT:
+        assert "KeyboardInterrupt" in err
+        assert leftovers(tmp_path) == []
+    store = build_store(Squares(2000), 4, tmp_path)
+    store.verify()
+    assert leftovers(tmp_path) == [store.folder.name]
+
+
+def test_file_size_limit_leaves_nothing_and_names_the_way_out(tmp_path):
+    resource = pytest.importorskip("resource")
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
+    command = [sys.executable, "-c", script(size=32), str(tmp_path)]
+    run = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=60)
+    assert run.returncode != 0
+    assert "no room for the store" in run.stderr
+    assert "`data.init_args.cache_dir`" in run.stderr
+    assert leftovers(tmp_path) == []
+    build_store(Squares(2000), 32, tmp_path).verify()
+
+
+def test_full_disk_leaves_nothing_and_names_the_way_out(tmp_path):
+    """A file system of one MiB, in a mount namespace that goes with the process."""
+    if not shutil.which("unshare") or os.getuid() != 0:
+        pytest.skip("needs root to mount a small file system")
+    command = (
+        'mount -t tmpfs -o size=1m tmpfs "$1" || exit 77; "$2" -c "$3" "$1"; code=$?; ls -A "$1"; exit $code'
+    )
+    arguments = ["sh", str(tmp_path), sys.executable, script(size=64)]
+    run = subprocess.run(
+        ["unshare", "-m", "sh", "-c", command, *arguments], capture_output=True, text=True, timeout=60
+    )
+    if run.returncode == 77 or "unshare" in run.stderr:
+        pytest.skip("mounting is not permitted here")
+    assert run.returncode == 1
+    assert "[Errno 28] no room for the store" in run.stderr
+    assert [line for line in run.stdout.split() if not line.endswith(".lock")] == ["go"]

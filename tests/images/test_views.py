@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from psst.images.views import all_quarter_turns, flip_horizontal, rotate90, shift
+
+DTYPES = [torch.uint8, torch.float32]
+
+
+def images_of(n, channels=2, height=5, width=5, dtype=torch.float32):
+    return torch.arange(n * channels * height * width).reshape(n, channels, height, width).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_each_image_turns_by_its_own_amount(dtype):
+    images, turns = images_of(6, dtype=dtype), torch.tensor([0, 1, 2, 3, 5, -1])
+    turned = rotate90(images, turns)
+    for image, k, result in zip(images, turns.tolist(), turned, strict=True):
+        assert torch.equal(result, torch.rot90(image, k, (-2, -1)))
+    assert turned.dtype == dtype
+
+
+def test_quarter_turns_form_a_group():
+    images = images_of(4)
+    a, b = torch.tensor([0, 1, 2, 3]), torch.tensor([3, 3, 1, 2])
+    assert torch.equal(rotate90(rotate90(images, a), b), rotate90(images, a + b))
+    views = all_quarter_turns(images)
+    assert views.shape == (4, 4, 2, 5, 5)
+    for k in range(4):
+        assert torch.equal(views[:, k], rotate90(images, torch.full((4,), k)))
+
+
+def test_flips_only_what_is_selected():
+    images = images_of(3, width=4)
+    result = flip_horizontal(images, torch.tensor([True, False, True]))
+    assert torch.equal(result, torch.stack([images[0].flip(-1), images[1], images[2].flip(-1)]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shift_is_a_crop_of_the_padded_image(dtype):
+    torch.manual_seed(0)
+    images, pad = images_of(30, height=6, width=4, dtype=dtype), 3
+    down, right = torch.randint(-pad, pad + 1, (2, 30))
+    padded = torch.nn.functional.pad(images, (pad,) * 4)
+    for i, result in enumerate(shift(images, down, right)):
+        top, left = pad - down[i], pad - right[i]
+        assert torch.equal(result, padded[i, :, top : top + 6, left : left + 4])
+
+
+def test_bad_shapes_are_named():
+    with pytest.raises(ValueError, match=r"square|\[n, C, H, H\], found \[2, 2, 5, 4\]"):
+        rotate90(images_of(2, width=4), torch.zeros(2))
+    with pytest.raises(ValueError, match=r"`turns` has shape \[3\], 2 images need \[2\]"):
+        rotate90(images_of(2), torch.zeros(3))

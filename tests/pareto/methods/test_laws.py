@@ -1,0 +1,126 @@
+"""Laws of every method; a new one joins `METHODS` or fails the last test."""
+
+import json
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from psst.pareto import FixedWeights, LossEMA, Method, MinNorm, Preference, RaySet, StepState, Tradeoff
+from tests import laws
+
+STEPS = 30
+
+
+def rays_of(m: int, factors: np.ndarray, order: np.ndarray) -> RaySet:
+    rng = np.random.default_rng(5)
+    losses, priors = rng.uniform(0.5, 2.0, (6, m)) * factors, rng.dirichlet(np.full(m, 3.0), size=6)
+    return RaySet.from_losses(losses[:, order], priors[:, order], noise=0.01)
+
+
+METHODS: dict[str, Callable[[int, np.ndarray, np.ndarray], Method]] = {
+    "FixedWeights": lambda m, factors, order: FixedWeights(list(np.arange(m)[order][1:] / 3.0)),
+    "Preference": lambda m, factors, order: Preference(rays_of(m, factors, order), 2),
+    "MinNorm": lambda m, factors, order: MinNorm(rays_of(m, factors, order), 2),
+    "Tradeoff": lambda m, factors, order: Tradeoff(0.3, warmup_steps=5),
+}
+every_method = pytest.mark.parametrize("name", METHODS)
+every_m = pytest.mark.parametrize("m", [2, 3])
+
+
+def states(m: int, factors: np.ndarray | None = None, order: np.ndarray | None = None) -> list[StepState]:
+    """Losses that wander, gradients that are noise; task i times ``factors[i]``, tasks in `order`."""
+    rng, ema, found = np.random.default_rng(11), LossEMA(0.8), []
+    factors = np.ones(m) if factors is None else factors
+    order = np.arange(m) if order is None else order
+    logs = np.zeros(m)
+    for step in range(STEPS):
+        logs = logs + 0.2 * rng.standard_normal(m)
+        losses = (np.exp(logs) * factors)[order]
+        gradients = (rng.standard_normal((m, 10)) * factors[:, None])[order]
+        found.append(StepState(gradients @ gradients.T, losses, ema.update(losses), step))
+    return found
+
+
+def run(method: Method, steps: list[StepState]) -> np.ndarray:
+    return np.stack([method.decide(state).weights for state in steps])
+
+
+def started(name: str, m: int, factors: np.ndarray | None = None, order: np.ndarray | None = None) -> Method:
+    factors = np.ones(m) if factors is None else factors
+    method = METHODS[name](m, factors, np.arange(m) if order is None else order)
+    method.start(m)
+    return method
+
+
+@every_method
+@every_m
+def test_weights_lie_on_the_simplex_and_the_gap_is_closed(name, m):
+    method = started(name, m)
+    for state in states(m):
+        decision = method.decide(state)
+        laws.assert_on_simplex(decision.weights)
+        assert 0.0 <= decision.kkt_gap <= laws.GAP
+        assert decision.status == "optimal"
+        assert all(np.isfinite(value).all() for value in decision.certificates.values())
+
+
+@every_method
+@every_m
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_common_scale_of_all_losses_changes_nothing(name, m, scale):
+    factors = np.full(m, scale)
+    scaled = run(started(name, m, factors), states(m, factors))
+    np.testing.assert_allclose(scaled, run(started(name, m), states(m)), atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["FixedWeights", "Preference", "Tradeoff"])  # MinNorm weighs by gradient norms
+@every_m
+def test_scale_of_one_loss_changes_nothing(name, m):
+    factors = np.ones(m)
+    factors[-1] = 100.0
+    scaled = run(started(name, m, factors), states(m, factors))
+    np.testing.assert_allclose(scaled, run(started(name, m), states(m)), atol=1e-8)
+
+
+@every_method
+def test_order_of_the_auxiliary_tasks_does_not_matter(name):
+    order = np.array([0, 2, 1])
+    swapped = run(started(name, 3, order=order), states(3, order=order))
+    np.testing.assert_allclose(swapped, run(started(name, 3), states(3))[:, order], atol=1e-8)
+
+
+@every_method
+@every_m
+def test_resumed_run_decides_as_the_whole_one(name, m):
+    steps = states(m)
+    whole = run(started(name, m), steps)
+    for cut in (3, 15):
+        first, second = started(name, m), METHODS[name](m, np.ones(m), np.arange(m))
+        run(first, steps[:cut])
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))  # plain values only, before start
+        second.start(m)
+        np.testing.assert_array_equal(run(second, steps[cut:]), whole[cut:])
+        assert second.state_dict().keys() == first.state_dict().keys()
+
+
+@every_method
+def test_pickled_method_decides_alike(name):
+    method = started(name, 2)
+    twin = pickle.loads(pickle.dumps(method))
+    np.testing.assert_array_equal(run(method, states(2)), run(twin, states(2)))
+
+
+@every_method
+@every_m
+@pytest.mark.parametrize("value", [0.0, np.nan])
+def test_gramian_that_says_nothing_is_reported_and_survived(name, m, value):
+    state = states(m)[0]
+    decision = started(name, m).decide(StepState(np.full((m, m), value), state.losses, state.log_losses, 0))
+    assert decision.status == "skipped"
+    laws.assert_on_simplex(decision.weights)
+
+
+def test_every_method_joins_the_laws():
+    assert {kind.__name__ for kind in Method.__subclasses__() if kind.__module__.startswith("psst.")} == set(METHODS)

@@ -1,0 +1,157 @@
+import dataclasses
+
+import pytest
+import torch
+
+from psst.backbones import Conv4, ResNet12
+from psst.fewshot import PrototypicalHead
+from psst.images.augment import Augmentation
+from psst.selfsupervised import Rotation
+from psst.training import FewShotModule
+
+
+def test_step_returns_the_sum_and_the_named_losses(make_module, data):
+    module = make_module()
+    output = module.training_step(data.train_episode(0), 0)
+    assert module.task_names == ["main", "rotation"] == list(output["losses"])
+    torch.testing.assert_close(output["loss"], output["losses"]["main"] + output["losses"]["rotation"])
+
+
+@pytest.mark.parametrize("backbone", [Conv4(hidden=4), ResNet12(widths=(4, 4, 4, 4), drop_rate=0.3)])
+def test_same_seed_and_episode_give_the_same_losses(make_module, data, backbone):
+    """Whatever was drawn from the global generator before; dropout and augmentation included."""
+    module = make_module(backbone, augmentation=Augmentation(padding=2, flip=True))
+    episode = data.train_episode(3)
+    first = module.task_losses(episode)
+    torch.rand(7)
+    before = torch.get_rng_state()
+    second = module.task_losses(episode)
+    assert torch.equal(before, torch.get_rng_state())  # the step leaves no trace in it
+    other = module.task_losses(dataclasses.replace(episode, index=episode.index + 1))
+    for name in module.task_names:
+        assert torch.equal(first[name], second[name])
+    assert not torch.equal(first["rotation"], other["rotation"])
+
+
+def test_an_auxiliary_task_does_not_change_the_main_loss(make_module, data):
+    backbone = {"class_path": "psst.backbones.ResNet12", "init_args": {"widths": [4, 4, 4, 4]}}
+    episode = data.train_episode(0)
+    alone = make_module(backbone, rotation=False).task_losses(episode)
+    assert torch.equal(alone["main"], make_module(backbone).task_losses(episode)["main"])
+
+
+def test_graphs_are_disjoint(make_module, data):
+    """The main loss reaches no parameter of the rotation head, and the two share no node but parameters."""
+    module = make_module()
+    losses = module.task_losses(data.train_episode(0))
+    head = list(module.auxiliary.parameters())
+    assert torch.autograd.grad(losses["main"], head, allow_unused=True, retain_graph=True) == (None, None)
+
+    def nodes(loss):
+        stack, seen = [loss.grad_fn], set()
+        while stack:
+            node = stack.pop()
+            if node is not None and node not in seen and "AccumulateGrad" not in node.name():
+                seen.add(node)
+                stack += [parent for parent, _ in node.next_functions]
+        return seen
+
+    assert not nodes(losses["main"]) & nodes(losses["rotation"])
+
+
+def test_running_statistics_belong_to_the_main_task_by_default(make_module, data):
+    episode = data.train_episode(0)
+    buffers = {}
+    for key, rotation, batch_stats in (
+        ("plain", False, "main"),
+        ("main", True, "main"),
+        ("shared", True, "shared"),
+    ):
+        module = make_module(rotation=rotation, batch_stats=batch_stats)
+        module.task_losses(episode)
+        buffers[key] = [buffer.clone() for buffer in module.backbone.buffers()]
+    assert all(map(torch.equal, buffers["plain"], buffers["main"]))
+    assert not all(map(torch.equal, buffers["plain"], buffers["shared"]))
+
+
+def test_a_query_is_embedded_for_itself(make_module, data):
+    """In evaluation no image's features depend on the others of its batch."""
+    module = make_module()
+    module.task_losses(data.train_episode(0))
+    images = data.train_episode(1).query[0]
+    together = module.embed(images)
+    torch.testing.assert_close(together, torch.cat([module.embed(image[None]) for image in images]))
+    assert module.training
+    assert not together.requires_grad
+
+
+def test_uint8_and_unit_interval_images_are_the_same(make_module, data):
+    module = make_module()
+    images = data.train_episode(1).query[0]
+    torch.testing.assert_close(module.embed(images), module.embed(images.float() / 255))
+
+
+def test_images_are_normalized_by_the_datamodules_statistics(make_module, data):
+    module = make_module(image_shape=None)
+    module.attach(data)
+    torch.testing.assert_close(module.mean, torch.tensor(data.mean))
+    torch.testing.assert_close(module.std, torch.tensor(data.std))
+
+
+def test_loaded_parameters_keep_their_own_statistics(make_module, data):
+    source, module = make_module(), make_module()
+    module.load_state_dict(source.state_dict())
+    module.attach(data)
+    assert module.mean.tolist() == [0.5]
+
+
+@pytest.mark.parametrize("task", ["main", "rotation"])
+def test_a_loss_that_is_not_finite_stops_at_that_step_and_names_the_task(make_module, data, task):
+    module = make_module()
+    if task == "rotation":
+        with torch.no_grad():
+            module.auxiliary["rotation"].classifier.bias.fill_(float("nan"))
+        episode = data.train_episode(0)
+    else:
+        episode = data.train_episode(0)
+        query = episode.query.float() / 255
+        query[0, 0, 0, 0, 0] = float("nan")
+        episode = dataclasses.replace(episode, support=episode.support.float() / 255, query=query)
+    with pytest.raises(ValueError, match=rf"the loss of task `{task}` is nan at step 0"):
+        module.training_step(episode, 0)
+
+
+def test_several_episodes_a_batch(make_module, data):
+    """In evaluation mode, where images do not mix, the loss is the mean over the episodes'."""
+    module = make_module(rotation=False).eval()
+    one, two = data.train_episode(0), data.train_episode(1)
+    both = dataclasses.replace(
+        one,
+        **{
+            name: torch.cat([getattr(one, name), getattr(two, name)])
+            for name in ("support", "support_labels", "query", "query_labels", "class_ids", "index")
+        },
+    )
+    mean = (module.task_losses(one)["main"] + module.task_losses(two)["main"]) / 2
+    torch.testing.assert_close(module.task_losses(both)["main"], mean)
+
+
+def test_renewed_statistics_follow_the_parameters(make_module, data):
+    module = make_module()
+    module.renew_batch_statistics([data.train_episode(i) for i in range(3)])
+    images = torch.cat([data.train_episode(i).query[0] for i in range(3)])
+    norm = module.backbone.blocks[0].norm
+    convolved = module.backbone.blocks[0].conv(module._normalized(images))
+    torch.testing.assert_close(norm.running_mean, convolved.mean(dim=(0, 2, 3)), rtol=0.2, atol=0.1)
+    assert module.backbone.training
+
+
+def test_wrong_parts_are_refused():
+    with pytest.raises(TypeError, match="`backbone` must be a Backbone or its description, found Linear"):
+        FewShotModule(torch.nn.Linear(1, 1), PrototypicalHead())
+    with pytest.raises(ValueError, match=r"\['main', 'rotation', 'rotation'\]"):
+        FewShotModule(Conv4(), PrototypicalHead(), [Rotation(), Rotation("all")])
+    with pytest.raises(ValueError, match="`batch_stats=own`"):
+        FewShotModule(Conv4(), PrototypicalHead(), batch_stats="own")
+    with pytest.raises(TypeError, match=r"batches of psst.episodes.Episode, found dict"):
+        FewShotModule(Conv4(), PrototypicalHead(), image_shape=(1, 16, 16)).training_step({}, 0)

@@ -1,0 +1,190 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from psst.backbones import Conv4, ResNet12
+from psst.evaluation import load_scores
+from psst.fewshot import PrototypicalHead
+from psst.images.augment import Augmentation
+from psst.training import FewShotModule
+
+
+@pytest.fixture
+def checkpoint(make_module, make_data, make_trainer, tmp_path):
+    """A trained module and the path of its checkpoint."""
+    trainer = make_trainer(max_steps=3, num_sanity_val_steps=0)
+    module = make_module(image_shape=None, augmentation=Augmentation(padding=1))
+    trainer.fit(module, datamodule=make_data())
+    path = tmp_path / "model.ckpt"
+    trainer.save_checkpoint(path)
+    return module, path
+
+
+def test_fit_builds_logs_and_evaluates(make_module, make_data, make_trainer):
+    trainer = make_trainer(max_epochs=2, enable_checkpointing=False)
+    module = make_module(image_shape=None)
+    trainer.fit(module, datamodule=make_data())
+    metrics = trainer.callback_metrics
+    assert {"train/main_loss", "train/rotation_loss", "train/accuracy"} <= set(metrics)
+    assert {"val/accuracy", "val/accuracy_half_width", "val/main_loss", "val/rotation_loss"} <= set(metrics)
+    assert module.scores["all"].n == 20
+    assert float(metrics["val/accuracy"]) == pytest.approx(module.scores["all"].mean)
+    assert trainer.global_step == 8
+
+
+def test_fast_dev_run_of_everything(make_module, make_data, make_trainer):
+    trainer = make_trainer(fast_dev_run=True)
+    module = make_module(image_shape=None)
+    trainer.fit(module, datamodule=make_data())
+    trainer.validate(module, datamodule=make_data(), verbose=False)
+    trainer.test(module, datamodule=make_data(), verbose=False)
+    assert module.scores["all"].n == 16
+
+
+def test_training_learns(make_module, make_data, make_trainer):
+    """Plain training and training with rotation both leave chance far behind on unseen classes."""
+    for rotation in (False, True):
+        trainer = make_trainer(max_steps=30, enable_checkpointing=False, num_sanity_val_steps=0)
+        module = make_module(rotation=rotation)
+        trainer.fit(module, datamodule=make_data())
+        trainer.validate(module, datamodule=make_data(val_episodes=100), verbose=False)
+        scores = module.scores["all"]
+        assert scores.mean - scores.half_width > 1 / 3
+
+
+def test_without_auxiliary_tasks_the_step_is_plain_training(make_module, data):
+    """One Adam step of the module equals one written out by hand."""
+    module, twin = make_module(rotation=False), make_module(rotation=False)
+    episode = data.train_episode(0)
+    for network, loss in (
+        (module, module.training_step(episode, 0)["loss"]),
+        (twin, twin.task_losses(episode)["main"]),
+    ):
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+        loss.backward()
+        optimizer.step()
+    for mine, other in zip(module.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_test_stores_scores_and_reports_groups(make_module, make_data, make_trainer, tmp_path):
+    trainer = make_trainer()
+    module = make_module()
+    metrics = trainer.test(module, datamodule=make_data(groups=True), verbose=False)[0]
+    stored = load_scores(tmp_path / "test_scores.npz")
+    assert set(stored) == {"group0", "group1"}
+    means = [metrics[f"test/{group}/accuracy"] for group in stored]
+    assert metrics["test/accuracy"] == pytest.approx(sum(means) / 2)
+    assert metrics["test/accuracy_half_width"] == pytest.approx(
+        sum(scores.half_width**2 for scores in stored.values()) ** 0.5 / 2
+    )
+    assert stored["group0"].n == 30
+
+
+def test_evaluation_is_repeatable_whatever_the_batch(make_module, make_data, make_trainer):
+    """Accuracy does not depend on who shares a batch with whom."""
+    module = make_module().eval()
+    data = make_data()
+    first = make_trainer().validate(module, datamodule=data, verbose=False)[0]
+    loader = torch.utils.data.DataLoader(data.val_dataloader().dataset, batch_size=3)
+    data.val_dataloader = lambda: loader
+    second = make_trainer().validate(module, datamodule=data, verbose=False)[0]
+    assert first["val/accuracy"] == second["val/accuracy"]
+    assert first["val/main_loss"] == pytest.approx(second["val/main_loss"], rel=1e-5)
+
+
+def test_images_left_out_are_an_error(make_module, make_data, make_trainer):
+    data = make_data()
+    data.prepare_data()
+    data.setup("fit")
+    loader = torch.utils.data.DataLoader(data.val_dataloader().dataset, batch_size=4)
+    data.val_dataloader = lambda: loader
+    with pytest.raises(ValueError, match=r"28 of 32 were left out; leave `trainer.limit_val_batches`"):
+        make_trainer(limit_val_batches=1).validate(make_module(), datamodule=data, verbose=False)
+
+
+def test_checkpoint_loads_with_weights_only(checkpoint, make_data):
+    module, path = checkpoint
+    loaded = FewShotModule.load_from_checkpoint(path, weights_only=True)
+    assert loaded.image_shape == (1, 16, 16)
+    assert loaded.augmentation.padding == 1
+    for key, value in module.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[key])
+    images = torch.rand(3, 1, 16, 16)
+    assert torch.equal(module.embed(images), loaded.embed(images))
+    assert loaded.hparams == module.hparams
+
+
+def test_resume_goes_on(checkpoint, make_module, make_data, make_trainer):
+    """Three steps, a checkpoint, three more: the same parameters as six at once."""
+    _, path = checkpoint
+    states = []
+    for ckpt_path in (path, None):
+        module = make_module(image_shape=None, augmentation=Augmentation(padding=1))
+        trainer = make_trainer(max_steps=6, enable_checkpointing=False, num_sanity_val_steps=0)
+        trainer.fit(module, datamodule=make_data(), ckpt_path=ckpt_path, weights_only=True)
+        assert trainer.global_step == 6
+        states.append(module.state_dict())
+    for key, value in states[0].items():
+        torch.testing.assert_close(value, states[1][key], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("other", ["backbone", "width", "tasks"])
+def test_a_checkpoint_of_another_model_is_refused_in_words(
+    checkpoint, make_module, make_data, make_trainer, other
+):
+    _, path = checkpoint
+    module, words = {
+        "backbone": (
+            make_module(ResNet12((4, 4, 4, 4))),
+            r"model.ckpt holds another model: Conv4\(hidden=8\).* this one is ResNet12",
+        ),
+        "width": (
+            make_module(Conv4(hidden=4)),
+            r"backbone.blocks.0.conv.weight is \[8, 1, 3, 3\] in the checkpoint and \[4, 1, 3, 3\] here",
+        ),
+        "tasks": (
+            make_module(rotation=False),
+            r"auxiliary.rotation.classifier.weight is \[4, 8\] in the checkpoint and absent here",
+        ),
+    }[other]
+    trainer = make_trainer(max_steps=6)
+    for action in (trainer.fit, trainer.test):
+        with pytest.raises(ValueError, match=words):
+            action(module, datamodule=make_data(), ckpt_path=path)
+
+
+def test_a_checkpoint_from_a_newer_psst_is_refused(checkpoint, tmp_path):
+    content = torch.load(checkpoint[1], weights_only=True) | {"psst_format": 99}
+    torch.save(content, tmp_path / "newer.ckpt")
+    with pytest.raises(ValueError, match=r"format 99.*newer psst"):
+        FewShotModule.load_from_checkpoint(tmp_path / "newer.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("datamodule", [None, pl.LightningDataModule()])
+def test_a_datamodule_without_episodes_is_refused(make_trainer, datamodule):
+    module = FewShotModule(Conv4(), PrototypicalHead())
+    loader = torch.utils.data.DataLoader([0])
+    if datamodule is None:
+        with pytest.raises(TypeError, match="found no datamodule; pass `datamodule=`"):
+            make_trainer(max_steps=1).fit(module, loader)
+    else:
+        datamodule.train_dataloader = lambda: loader
+        with pytest.raises(TypeError, match="which lacks `image_shape`, `episode_plan`, `eval_episodes`"):
+            make_trainer(max_steps=1).fit(module, datamodule=datamodule)
+
+
+def test_scheduler_advances_every_step(make_module, make_data, make_trainer):
+    module = make_module(
+        optimizer=lambda params: torch.optim.SGD(params, lr=1.0e-3),
+        scheduler=lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.1),
+    )
+    trainer = make_trainer(max_steps=4, enable_checkpointing=False, num_sanity_val_steps=0)
+    trainer.fit(module, datamodule=make_data())
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-5)
+
+
+def test_predict_embeds(make_module, make_data, make_trainer, data):
+    module = make_module()
+    batches = make_trainer().predict(module, dataloaders=data.test_dataloader())
+    assert torch.cat(batches).shape == (40, module.backbone.num_features)
