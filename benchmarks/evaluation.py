@@ -48,7 +48,7 @@ def main() -> None:
         whole, drawing = (statistics.median(column) for column in zip(*times[name], strict=True))
         rate = options.episodes / whole
         print(
-            f"{name:14s} {length:5d} features: {whole:6.2f} s, {rate:8.0f} episodes/s; drawing alone {drawing:.2f} s"
+            f"{name:14s} {length:5d} features: {whole:6.2f} s, {rate:.0f} episodes/s; drawing {drawing:.2f} s"
         )
 
 

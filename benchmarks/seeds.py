@@ -2,16 +2,16 @@
 
     python benchmarks/seeds.py runs/omniglot-0 runs/omniglot-1 runs/omniglot-2
 
-Each folder is the output of one `psst search` with its own `--seed_everything`. Differences are test accuracies of
-the chosen model minus a baseline's on the same episodes, in points, averaged over the groups of classes where there
-are several. Nothing is called better or equal with fewer than 5 seeds.
+Each folder is the output of one `psst search` with its own `--seed_everything`. Differences are test
+accuracies of the chosen model minus a baseline's on the same episodes, in points, averaged over the groups of
+classes where there are several. Nothing is called better or equal with fewer than 5 seeds.
 """
 
 import json
 import sys
 from pathlib import Path
 
-from psst.evaluation import t_interval
+from psst.evaluation import compare_seeds
 
 
 def mean(values: list[float]) -> float:
@@ -20,22 +20,27 @@ def mean(values: list[float]) -> float:
 
 def main(folders: list[Path]) -> None:
     runs = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
-    print("| run | chosen | accuracy of chosen per group, % | plain, % | best fixed weight on validation, % |")
+    print(
+        "| run | chosen | accuracy of chosen per group, % | plain, % | best fixed weight on validation, % |"
+    )
     print("|---|---|---|---|---|")
     for folder, run in zip(folders, runs, strict=True):
         cells = {name: describe(groups) for name, groups in run["test"].items()}
         fixed = next((name for name in cells if name.startswith("fixed-")), None)
         fixed_cell = f"{fixed}: {cells[fixed]}" if fixed else "-"
-        print(f"| {folder.name} | {run['chosen']} | {cells[run['chosen']]} | {cells.get('plain', '-')} | {fixed_cell} |")
+        row = [folder.name, run["chosen"], cells[run["chosen"]], cells.get("plain", "-"), fixed_cell]
+        print(f"| {' | '.join(row)} |")
     for label, wanted in (("plain", "plain"), ("the best fixed weight", "fixed-")):
-        gaps = [100 * gap for run in runs if (gap := difference(run, wanted)) is not None]
-        if not gaps:
-            continue
-        line = f"chosen minus {label}: " + ", ".join(f"{gap:+.2f}" for gap in gaps) + f"; mean {mean(gaps):+.2f}"
-        if len(gaps) > 1:
-            line += f" ± {t_interval(gaps)[1]:.2f} (95 % t-interval over {len(gaps)} seeds)"
-        print(line + (" points; too few seeds to call anything better or equal" if len(gaps) < 5 else " points"))
-    print("cost: " + ", ".join(f"{run['cost']['steps']} steps in {run['cost']['seconds']:.0f} s" for run in runs))
+        gaps = [gap for run in runs if (gap := difference(run, wanted)) is not None]
+        if gaps:
+            each = ", ".join(f"{100 * gap:+.2f}" for gap in gaps)
+            print(
+                f"chosen minus {label}, points a seed: {each}; mean and 95 % t-interval {compare_seeds(gaps)}"
+            )
+    print(
+        "cost: "
+        + ", ".join(f"{run['cost']['steps']} steps in {run['cost']['seconds']:.0f} s" for run in runs)
+    )
 
 
 def describe(groups: dict) -> str:

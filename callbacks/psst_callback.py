@@ -159,6 +159,11 @@ class PSSTCallback(Callback):
                 f"`losses` must keep its tasks {list(known)}, found {list(names)}; return the same names at "
                 "every step, and resume only from a checkpoint of the same tasks."
             )
+        if len(names) < 2:
+            raise ValueError(
+                f"`losses` must hold at least two tasks to weight, found {list(names)}; add an auxiliary "
+                "task, or train without PSSTCallback."
+            )
         if self._step.names is None:
             self._step.start(names, self._method_state)
 

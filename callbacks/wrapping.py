@@ -42,7 +42,6 @@ def read_losses(output: object, module: pl.LightningModule) -> dict[str, Tensor]
 
     Raises:
         TypeError: There are none, or one is no scalar tensor.
-        ValueError: There is only one.
     """
     step = f"`training_step` of {type(module).__name__}"
     losses = output.get("losses") if isinstance(output, Mapping) else None
@@ -61,11 +60,6 @@ def read_losses(output: object, module: pl.LightningModule) -> dict[str, Tensor]
             raise TypeError(
                 f"`losses['{name}']` of {step} must be a scalar tensor, found {found}; take its mean."
             )
-    if len(losses) < 2:
-        raise ValueError(
-            f"PSSTCallback trades at least two losses, {step} has {list(losses)}; "
-            "add an auxiliary task, or train without PSSTCallback."
-        )
     order = sorted(losses, key=lambda name: name != "main")  # stable: the others keep their order
     return {name: losses[name] for name in order}
 
@@ -87,7 +81,7 @@ class WrappedStep:
         original = module.training_step
 
         @functools.wraps(original)
-        def training_step(*args: object, **kwargs: object) -> Any:  # noqa: ANN401
+        def training_step(*args: object, **kwargs: object) -> Any:
             output = original(*args, **kwargs)
             return transform(output) if self._active else output
 

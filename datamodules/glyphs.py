@@ -20,7 +20,7 @@ class Glyphs(EpisodicDataModule):
 
     channels = 1
 
-    def __init__(self, drawings: int = 2, size: int = 28, **shared: Any) -> None:  # noqa: ANN401 - typed by the base class
+    def __init__(self, drawings: int = 2, size: int = 28, **shared: Any) -> None:
         super().__init__(size=size, **shared)
         self.drawings = drawings
 

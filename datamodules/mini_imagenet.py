@@ -21,7 +21,7 @@ class MiniImageNet(EpisodicDataModule):
 
     channels = 3
 
-    def __init__(self, root: str, size: int = 84, **shared: Any) -> None:  # noqa: ANN401 - typed by the base class
+    def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
         super().__init__(size=size, **shared)
         self.root = root
 

@@ -151,7 +151,7 @@ class Omniglot(EpisodicDataModule):
         protocol: Protocol = "minimal",
         test_alphabets: Sequence[str] = BACKGROUND_TEST,
         size: int = 28,
-        **shared: Any,  # noqa: ANN401 - typed by the base class
+        **shared: Any,
     ) -> None:
         super().__init__(size=size, **shared)
         self.root = root

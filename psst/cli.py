@@ -20,7 +20,18 @@ COMMANDS = {
 }
 
 # lines in jsonargparse's account of an error that tell a user nothing
-_NOISE = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value")
+_NOISE = (
+    "Does not validate",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Expected a path but",
+    "Given value",
+    "Not a valid subclass of",
+    "Subclass types expect",
+    "Subtypes:",
+    "a class path (str)",
+    "a dict with",
+)
 
 _EXAMPLES = """\
 examples:

@@ -103,7 +103,7 @@ def as_component(argument: str, value: object, kind: type[Kind]) -> Kind:
     return value
 
 
-def _plain(value: object, owner: str) -> Any:  # noqa: ANN401 - any plain value
+def _plain(value: object, owner: str) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, PurePath):

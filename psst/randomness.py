@@ -9,7 +9,7 @@ import torch
 def stream_key(*parts: int | str) -> int:
     """Return a 64-bit key of ``parts``, the same on every machine, in every process and in every release.
 
-    Keys of ``(0, "val", "episodes")`` and ``(0, "valepisodes")`` differ, and so do those of ``1`` and ``"1"``.
+    Keys of ``(0, "val", "test")`` and ``(0, "valtest")`` differ, and so do those of ``1`` and ``"1"``.
 
     Raises:
         TypeError: a part is neither an integer nor text.

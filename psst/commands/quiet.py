@@ -11,13 +11,15 @@ def quiet() -> None:
         "isinstance\\(treespec, LeafSpec\\)",  # between Lightning and torch
         "Checkpoint directory .* exists and is not empty",  # the folder of the run itself
         "You are using the plain ModelCheckpoint",  # an advertisement
+        "Experiment logs directory .* exists",  # the unit's folder, made just before
         "The dirpath has changed",  # a resume into a new version folder
         "`log_every_n_steps`|The number of training batches",  # short runs are meant to be short
         "Trying to infer the `batch_size`",  # episodes are one batch each
     )
     for remark in remarks:
         warnings.filterwarnings("ignore", message=f".*({remark})")
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed"):
+    loading = "pytorch_lightning.trainer.connectors.checkpoint_connector"
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.seed", loading):
         logging.getLogger(name).addFilter(_is_worth_reading)
 
 
@@ -25,4 +27,5 @@ def _is_worth_reading(record: logging.LogRecord) -> bool:
     """Drop advertisements and the devices that are absent; keep everything else."""
     text = record.getMessage()
     absent = text.endswith(("used: False", "using: 0 TPU cores", "using: 0 HPUs"))
-    return not (absent or "Tip: For seamless" in text or text.startswith("Seed set to"))
+    told = text.startswith(("Seed set to", "`weights_only` was not set"))  # ours hold plain values only
+    return not (absent or told or "Tip: For seamless" in text)

@@ -1,5 +1,6 @@
 """``psst search``: the trade-off between main and auxiliary tasks."""
 
+import logging
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def main(words: list[str]) -> int:
     )
     options, rest = parser.parse_known_args(words[1:])
     quiet()
+    logging.getLogger("pytorch_lightning").setLevel(
+        logging.WARNING
+    )  # dozens of trainers: the search reports itself
     from psst.search import run_search
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment

@@ -14,7 +14,7 @@ def class_groups(store: ImageStore, split: str) -> dict[str, Classes]:
 
 
 def check_way(store: ImageStore, name: str, split: str, way: tuple[str, int]) -> None:
-    """Raise ValueError if ``split`` has fewer classes than ``way``, a (name, value), or a group fewer than 2."""
+    """Raise ValueError if ``split`` has fewer classes than ``way``, (name, value), or a group under 2."""
     argument, value = way
     groups = class_groups(store, split)
     n_classes = len(store.splits[split])
@@ -35,7 +35,7 @@ def check_way(store: ImageStore, name: str, split: str, way: tuple[str, int]) ->
 def check_images(
     store: ImageStore, name: str, split: str, shot: tuple[str, int], query: tuple[str, int]
 ) -> None:
-    """Raise ValueError if a class of ``split`` has too few images; ``shot`` and ``query`` are (name, value)."""
+    """Raise ValueError if a class of ``split`` has too few images; ``shot``, ``query`` are (name, value)."""
     needed = shot[1] + query[1]
     short = {
         store.class_names[class_id]: count
@@ -47,5 +47,6 @@ def check_images(
         more = f" (and {len(short) - 3} more)" if len(short) > 3 else ""
         raise ValueError(
             f"`data.init_args.{shot[0]}={shot[1]}` and `data.init_args.{query[0]}={query[1]}` need {needed} "
-            f"images a class; in split '{split}' of {name} {shown}{more}; lower one of the two, or add images."
+            f"images a class; in split '{split}' of {name} {shown}{more}; "
+            "lower one of the two, or add images."
         )

@@ -1,7 +1,7 @@
 """The typed batch of few-shot training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -47,5 +47,12 @@ class Episode:
         return self._each(Tensor.pin_memory if device is None else partial(Tensor.pin_memory, device=device))
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Episode":
-        fields = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{name: function(value) for name, value in fields.items()})
+        return Episode(
+            function(self.support),
+            function(self.support_labels),
+            function(self.query),
+            function(self.query_labels),
+            function(self.class_ids),
+            function(self.index),
+            self.class_names,
+        )

@@ -133,8 +133,8 @@ def _distinct(words: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64] | np.i
     """Turn words ``[..., k]`` into k distinct integers below ``sizes``, ``[...]``, in random order.
 
     The j-th draw is a rank among the integers not yet taken. With the taken ones sorted as ``t_0 < t_1 <
-    ...``, ``t_i - i`` integers below ``t_i`` are free, so the free integer of rank r is r plus the number of i
-    with ``t_i - i <= r``.
+    ...``, ``t_i - i`` integers below ``t_i`` are free, so the free integer of rank r is r plus the number of
+    i with ``t_i - i <= r``.
     """
     k = words.shape[-1]
     ranks = (words >> np.uint64(32)).astype(np.int64)

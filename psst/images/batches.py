@@ -32,7 +32,7 @@ class Batch:
 def decode_batches(
     source: Source, records: Sequence[ImageRecord], size: int, workers: int, progress: bool
 ) -> Generator[Batch, None, None]:
-    """Yield all ``records`` in order; a bounded number of batches is decoded ahead; closing stops the threads.
+    """Yield all ``records`` in order; a bounded number of batches is decoded ahead.
 
     Args:
         source: decodes a record.
@@ -67,10 +67,10 @@ def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> Batch:
     train = images[[record.split == "train" for record in records]]
     moments = np.zeros((3, source.channels))
     for image in train:
-        values = image.reshape(-1, source.channels).astype(np.float64)  # integers up to 2**53 are exact
-        moments[0] += len(values)
-        moments[1] += np.ones(len(values)) @ values
-        moments[2] += np.einsum("nc,nc->c", values, values)
+        values = image.reshape(-1, source.channels).T.astype(np.float64, order="C")  # exact up to 2**53
+        moments[0] += values.shape[1]
+        moments[1] += values.sum(axis=1)
+        moments[2] += np.einsum("cn,cn->c", values, values)
     return Batch(images, damaged, moments)
 
 

@@ -8,7 +8,7 @@ from scipy.optimize import lsq_linear, nnls
 
 Array = NDArray[np.float64]
 
-INFEASIBLE_RESIDUAL = 1e-12
+INFEASIBLE_RESIDUAL = 1e-10
 """Squared residual, relative to 1, below which a set of inequalities counts as empty."""
 
 
@@ -82,7 +82,7 @@ def least_distance(normals: Array, offsets: Array) -> Array | None:
     target = np.zeros(len(stacked))
     target[-1] = 1.0
     residual = stacked @ nonnegative(stacked, target) - target
-    if residual @ residual < INFEASIBLE_RESIDUAL:
+    if -residual[-1] < INFEASIBLE_RESIDUAL:  # equals the squared residual, but for rounding
         return None
     shortest: Array = -scale * residual[:-1] / residual[-1]
     return shortest

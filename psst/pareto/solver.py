@@ -9,6 +9,8 @@ from psst.pareto.projection import Rows, constraints, nearest_feasible, optimali
 
 RIDGE = 1e-6
 """Ridge of ``nearest``, relative to the trace: decides between weights of one and the same direction."""
+LARGEST_GAP = 1e-9
+"""Above this gap, relative to the trace, the conflict rows count as infeasible."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +135,12 @@ def nearest(
     metric = (np.zeros_like(gramian) if normalized is None else normalized) + RIDGE * identity(len(target))
     normals, offsets = constraints(len(target), min_main_share, rows)
     guard = None if conflict is None or skipped else scaled(conflict)
-    weights = None
     if guard is not None:
-        guarded = np.vstack([normals, guard]), np.concatenate([offsets, np.zeros(len(guard))])
-        weights = nearest_feasible(metric, target, *guarded)
-        if weights is None:
-            status = "relaxed"
-        else:
-            normals, offsets = guarded
-    if weights is None:
-        weights = nearest_feasible(metric, target, normals, offsets)
+        guarded = _guarded(metric, target, guard, normals, offsets)
+        if guarded is not None:
+            return guarded
+        status = "relaxed"
+    weights = nearest_feasible(metric, target, normals, offsets)
     if weights is None:
         raise ValueError(
             f"`rows` and `min_main_share={min_main_share}` leave no weights with sum 1 and none negative; "
@@ -150,3 +148,15 @@ def nearest(
         )
     gap = 0.0 if skipped else optimality_gap(metric, target, weights, normals, offsets)
     return Solution(weights, gap, status)
+
+
+def _guarded(metric: Array, target: Array, guard: Array, normals: Array, offsets: Array) -> Solution | None:
+    """With the conflict rows, each of unit length; None if they are infeasible, or too nearly so."""
+    lengths = np.sqrt(np.square(guard).sum(axis=1))
+    rows = guard[lengths > 0.0] / lengths[lengths > 0.0, None]
+    normals, offsets = np.concatenate([normals, rows]), np.concatenate([offsets, np.zeros(len(rows))])
+    weights = nearest_feasible(metric, target, normals, offsets)
+    if weights is None:
+        return None
+    gap = optimality_gap(metric, target, weights, normals, offsets)
+    return Solution(weights, gap) if gap <= LARGEST_GAP else None

@@ -1,6 +1,7 @@
 """Preferred Pareto exploration by interpolation between neighboring solutions (design rule 3.11).
 
-Weights are averaged, BatchNorm statistics renewed, and the result is held against the chord on fresh episodes.
+Weights are averaged, BatchNorm statistics renewed, and the result is held against the chord on fresh
+episodes.
 
 References:
     Ramé et al., Rewarded soups, NeurIPS 2023. Jiang et al., ForkMerge, NeurIPS 2023. Neither renews the
@@ -53,8 +54,12 @@ def plan_mixes(
     if len(members) > 2:
         share = 1 / len(members)
         mixes.append(Mix("mix-region", tuple(names[i] for i in members), (share,) * len(members)))
-    for t in sorted(positions, key=lambda value: abs(value - 0.5)):  # midpoints first: a cut list keeps the spread
-        mixes += [Mix(f"mix-{names[i]}-{names[j]}-{t:g}", (names[i], names[j]), (1 - t, t)) for i, j in chosen]
+    for t in sorted(
+        positions, key=lambda value: abs(value - 0.5)
+    ):  # midpoints first: a cut list keeps the spread
+        mixes += [
+            Mix(f"mix-{names[i]}-{names[j]}-{t:g}", (names[i], names[j]), (1 - t, t)) for i, j in chosen
+        ]
     return mixes[:at_most]
 
 
@@ -94,5 +99,9 @@ def chord_check(
     """Compare losses ``[episodes, m]`` of an average with the mix of its parents' on the same episodes."""
     chord = sum(share * losses for share, losses in zip(shares, parents, strict=True))
     excess = np.asarray(mixed - chord)
-    error = excess.std(axis=0, ddof=1) / np.sqrt(len(excess)) if len(excess) > 1 else np.full(excess.shape[1], np.inf)
+    error = (
+        excess.std(axis=0, ddof=1) / np.sqrt(len(excess))
+        if len(excess) > 1
+        else np.full(excess.shape[1], np.inf)
+    )
     return ChordCheck(excess.mean(axis=0), error)

@@ -37,13 +37,19 @@ class Manifest:
         content = json.loads(self.path.read_text(encoding="utf-8"))
         if content["format"] > FORMAT:
             raise ValueError(
-                f"`{self.path}` has format {content['format']}, this version reads up to {FORMAT}; upgrade psst-fewshot."
+                f"`{self.path}` has format {content['format']}, this version reads up to {FORMAT}; "
+                "upgrade psst-fewshot."
             )
         if content["config"] != self.config:
             changes = "\n".join(
                 line
                 for line in difflib.unified_diff(
-                    content["config"].splitlines(), self.config.splitlines(), "started with", "asked for now", n=0, lineterm=""
+                    content["config"].splitlines(),
+                    self.config.splitlines(),
+                    "started with",
+                    "asked for now",
+                    n=0,
+                    lineterm="",
                 )
                 if not line.startswith("@@")
             )

@@ -12,7 +12,12 @@ from psst.search.search import Candidate, SearchResult
 
 __all__ = ["draw_front"]
 
-MARKS = {"anchor": ("s", "tab:blue"), "subproblem": ("o", "tab:orange"), "explored": ("D", "tab:green"), "baseline": ("^", "tab:gray")}
+MARKS = {
+    "anchor": ("s", "tab:blue"),
+    "subproblem": ("o", "tab:orange"),
+    "explored": ("D", "tab:green"),
+    "baseline": ("^", "tab:gray"),
+}
 LEGENDS = {
     "anchor": "anchor (fixed weights from the warm start)",
     "subproblem": "subproblem (kept on its ray)",
@@ -22,16 +27,25 @@ LEGENDS = {
 
 
 def draw_front(result: SearchResult, path: Path) -> None:
-    """Draw main loss against each auxiliary loss, and main-task accuracy along the first; written atomically."""
+    """Draw main loss against each auxiliary loss, and main-task accuracy along the first one."""
     tasks = list(result.candidates[0].losses)
     models = result.candidates + result.baselines
-    figure = Figure(figsize=(6.2 * len(tasks), 5.0), layout="constrained")  # no pyplot: no display, no global state
+    size = (6.2 * len(tasks), 5.0)
+    figure = Figure(figsize=size, layout="constrained")  # no pyplot: no display, no global state
     axes = figure.subplots(1, len(tasks), squeeze=False)
     for axis, task in zip(axes[0], tasks[1:], strict=False):
-        axis.set(xlabel=f"{task} loss (validation)", ylabel=f"{tasks[0]} loss (validation)", title="Losses: lower left is better")
+        axis.set(
+            xlabel=f"{task} loss (validation)",
+            ylabel=f"{tasks[0]} loss (validation)",
+            title="Losses: lower left is better",
+        )
         _scatter(axis, models, result, partial(_losses, task, tasks[0]))
     last = axes[0][-1]
-    last.set(xlabel=f"{tasks[1]} loss (validation)", ylabel="accuracy on new classes, % (validation)", title="Main task")
+    last.set(
+        xlabel=f"{tasks[1]} loss (validation)",
+        ylabel="accuracy on new classes, % (validation)",
+        title="Main task",
+    )
     _scatter(last, models, result, partial(_accuracy, tasks[1]))
     last.legend(loc="best", fontsize="small")
     with atomic_path(path) as temporary:
@@ -47,18 +61,25 @@ def _accuracy(across: str, model: Candidate) -> tuple[float, float]:
 
 
 def _scatter(
-    axis: Axes, models: list[Candidate], result: SearchResult, place: Callable[[Candidate], tuple[float, float]]
+    axis: Axes,
+    models: list[Candidate],
+    result: SearchResult,
+    place: Callable[[Candidate], tuple[float, float]],
 ) -> None:
     for kind, (marker, color) in MARKS.items():
         points = [place(model) for model in models if model.kind == kind]
         if points:
-            axis.scatter(*zip(*points, strict=True), marker=marker, color=color, label=LEGENDS[kind], s=36, zorder=2)
+            x, y = zip(*points, strict=True)
+            axis.scatter(x, y, marker=marker, color=color, label=LEGENDS[kind], s=36, zorder=2)
     for model in models:
         if model.kind in ("anchor", "baseline"):
             label = model.name.removeprefix("anchor-")
             axis.annotate(label, place(model), xytext=(4, 4), textcoords="offset points", fontsize="x-small")
     members = [place(model) for model in models if model.name in result.region]
-    axis.scatter(*zip(*members, strict=True), s=110, facecolors="none", edgecolors="tab:orange", label="region", zorder=1)
+    x, y = zip(*members, strict=True)
+    axis.scatter(x, y, s=110, facecolors="none", edgecolors="tab:orange", label="region", zorder=1)
     chosen = next(model for model in models if model.name == result.chosen)
-    axis.scatter(*place(chosen), s=190, marker="*", color="tab:red", label=f"chosen: {chosen.name}", zorder=3)
+    x_chosen, y_chosen = place(chosen)
+    label = f"chosen: {chosen.name}"
+    axis.scatter([x_chosen], [y_chosen], s=190, marker="*", color="tab:red", label=label, zorder=3)
     axis.grid(alpha=0.3)

@@ -32,8 +32,8 @@ def neighbors(points: NDArray[np.float64]) -> list[tuple[int, int]]:
 def region(points: NDArray[np.float64], accuracies: Sequence[NDArray[np.floating]]) -> list[int]:
     """Return the candidates joined to the best one by candidates that are not significantly worse.
 
-    Significant means that the 95% interval of the paired difference over common episodes lies below zero. That
-    interval covers the draw of episodes only.
+    Significant means that the 95% interval of the paired difference over common episodes lies below zero.
+    That interval covers the draw of episodes only.
 
     Args:
         points: ``[n, m]``, centered logarithms of the candidates' losses.

@@ -1,4 +1,4 @@
-"""What a search leaves behind: front.json, front.csv, metrics.json, front.png, and a table on the terminal."""
+"""What a search leaves behind: front.json, front.csv, metrics.json, front.png, and tables."""
 
 import csv
 import io
@@ -67,7 +67,10 @@ def metrics(result: SearchResult, steps: int, seconds: float) -> dict[str, Any]:
             for name, groups in result.tests.items()
         },
         "chosen_minus": {
-            name: {group: {"mean": d.mean, "half_width": d.half_width, "episodes": d.n} for group, d in groups.items()}
+            name: {
+                group: {"mean": d.mean, "half_width": d.half_width, "episodes": d.n}
+                for group, d in groups.items()
+            }
             for name, groups in comparisons(result).items()
         },
         "interval": "95 %, over the draw of episodes only; claims between methods need several seeds",
@@ -102,27 +105,42 @@ def write_report(result: SearchResult, folder: Path, steps: int, seconds: float)
 
 
 def print_tables(result: SearchResult, console: Console | None = None) -> None:
-    """Print the front and the test result."""
-    console = console or Console(width=None)
-    tasks = list(result.candidates[0].losses)
-    front = Table(title="Models, by validation (losses and main-task accuracy)")
-    for column in ("model", *(f"{task} loss" for task in tasks), "accuracy %", "front", "region", "chosen"):
-        front.add_column(column, justify="left" if column == "model" else "right", no_wrap=True)
-    ordered = sorted(front_rows(result), key=lambda row: row[f"{tasks[-1]}_loss"], reverse=True)
-    for row in ordered:
-        marks = ["x" if row[key] else "" for key in ("on_front", "in_region", "chosen")]
-        losses = [f"{row[f'{task}_loss']:.4f}" for task in tasks]
-        front.add_row(row["name"], *losses, f"{100 * row['val_accuracy']:.2f}", *marks)
-    console.print(front)
+    """Print the front and the test result; a narrow terminal or a pipe gets the whole width all the same."""
+    console = console or Console(width=max(Console().width, 100))
+    console.print(front_table(result))
     console.print(test_table(result))
-    console.print("Intervals: 95 %, over the draw of episodes; one training seed, so no claim between methods.")
+    console.print(
+        f"Chosen: the best of {len(result.candidates)} candidates on validation. Intervals: 95 %, over the draw\n"
+        "of episodes only; one training seed proves no method better than another."
+    )
+
+
+def front_table(result: SearchResult) -> Table:
+    """Validation losses and accuracies of all models, from most to least of the first auxiliary loss."""
+    tasks = list(result.candidates[0].losses)
+    table = Table(title="Validation", title_justify="left")
+    table.add_column("model")
+    for column in (*(f"{task} loss" for task in tasks), "accuracy %"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for row in sorted(front_rows(result), key=lambda row: float(row[f"{tasks[1]}_loss"]), reverse=True):
+        words = {"on_front": "front", "in_region": "region", "chosen": "chosen", "unreachable": "unreachable"}
+        marks = ", ".join(word for key, word in words.items() if row[key])
+        losses = [f"{row[f'{task}_loss']:.4f}" for task in tasks]
+        table.add_row(row["name"], *losses, f"{100 * row['val_accuracy']:.2f}", marks)
+    return table
 
 
 def test_table(result: SearchResult) -> Table:
     """Test accuracies of the chosen model and the baselines, with paired differences."""
-    table = Table(title="Test on unseen classes")
-    for column in ("model", "classes", "task", "accuracy %", "episodes", "chosen minus this, points"):
-        table.add_column(column, justify="left" if column in ("model", "classes", "task") else "right", no_wrap=True)
+    first = next(iter(result.tests[result.chosen].values()))
+    table = Table(
+        title=f"Test on unseen classes, {first.n_shot}-shot, {first.n} episodes", title_justify="left"
+    )
+    for column in ("model", "classes", "way"):
+        table.add_column(column)
+    for column in ("accuracy %", "chosen minus this, points"):
+        table.add_column(column, justify="right")
     differences = comparisons(result)
     for name, groups in result.tests.items():
         for group, scores in groups.items():
@@ -130,9 +148,8 @@ def test_table(result: SearchResult) -> Table:
             table.add_row(
                 f"{name} (chosen)" if name == result.chosen else name,
                 group,
-                f"{scores.n_way}-way {scores.n_shot}-shot",
+                str(scores.n_way),
                 f"{100 * scores.mean:.2f} ± {100 * scores.half_width:.2f}",
-                str(scores.n),
                 f"{100 * gap.mean:+.2f} ± {100 * gap.half_width:.2f}" if gap else "",
             )
     return table

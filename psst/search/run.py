@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from psst.search.report import print_tables, write_report
 from psst.search.search import Search, SearchResult
 from psst.search.settings import SearchSettings
@@ -21,6 +23,7 @@ def run_search(experiment: Experiment, settings: SearchSettings, output: Path) -
     Raises:
         ValueError: The configuration leaves nothing to search, or `output` holds a search with another one.
     """
+    torch.set_num_threads(settings.threads)
     search = Search(experiment, settings, output)
     result = search.run()
     units = search.manifest.units.values()

@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from psst.callbacks import PSSTCallback
 from psst.components import instantiate
+from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, save_scores
 from psst.files import write_atomic
 from psst.pareto import Method
@@ -25,6 +26,8 @@ from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 
 __all__ = ["UnitRunner"]
+
+PAIRED_EMA = 0.95  # units see the same batches, so their averaged losses are compared with little noise
 
 
 class UnitRunner:
@@ -55,13 +58,13 @@ class UnitRunner:
         folder = self.unit_folder(unit.name)
         shutil.rmtree(folder, ignore_errors=True)  # whatever an interrupted run left
         folder.mkdir(parents=True)
-        callback = PSSTCallback(method=instantiate(unit.method, Method))  # type: ignore[type-abstract]
-        module, data, trainer = self._fresh(folder, unit.stop, [callback, self.progress])
+        callback = PSSTCallback(method=instantiate(unit.method, Method), ema=PAIRED_EMA)  # type: ignore[type-abstract]
+        module, data, trainer = self._fresh(folder, unit.stop, [callback, self.progress], log=True)
         self.experiment.save(folder / "config.yaml")
         write_atomic(folder / "unit.json", json.dumps(asdict(unit), indent=1))
         began = time.monotonic()
         start = str(self.checkpoint("warm")) if unit.start else None
-        trainer.fit(module, datamodule=data, ckpt_path=start)
+        trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
         seconds = time.monotonic() - began
@@ -81,8 +84,10 @@ class UnitRunner:
         state: State = torch.load(self.checkpoint(name), map_location="cpu", weights_only=True)["state_dict"]
         return state
 
-    def fresh_losses(self, states: dict[str, State], start: int, count: int) -> dict[str, NDArray[np.float64]]:
-        """Losses ``[count, m]`` of several models on the same training episodes, from `start` on, in eval mode."""
+    def fresh_losses(
+        self, states: dict[str, State], start: int, count: int
+    ) -> dict[str, NDArray[np.float64]]:
+        """Losses ``[count, m]`` of models on the same training episodes, from `start` on, in eval mode."""
         module, data = self._model_and_data()
         episodes = [data.train_episode(start + offset) for offset in range(count)]
         losses = {}
@@ -90,7 +95,9 @@ class UnitRunner:
             module.load_state_dict(state)
             module.eval()
             with torch.no_grad():
-                rows = [[float(value) for value in module.task_losses(episode).values()] for episode in episodes]
+                rows = [
+                    [float(value) for value in module.task_losses(episode).values()] for episode in episodes
+                ]
             losses[name] = np.array(rows)
         return losses
 
@@ -102,7 +109,7 @@ class UnitRunner:
         return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
     def adopt(self, name: str, state: State, parent: str) -> dict[str, Any]:
-        """Make `state` an ordinary checkpoint, beside `parent`'s in form, and return its validation result."""
+        """Make `state` an ordinary checkpoint, like `parent`'s, and return its validation result."""
         folder = self.unit_folder(name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -114,12 +121,11 @@ class UnitRunner:
         return self._validate(name, module, data, trainer)
 
     def test(self, name: str) -> dict[str, EpisodeScores]:
-        """Test a finished unit's model; its per-episode accuracies go to `test_scores.npz`."""
+        """Test a finished unit's model; the module writes `test_scores.npz` into the unit's folder."""
         folder = self.unit_folder(name)
         module, data, trainer = self._fresh(folder, self.max_steps, [])
         module.load_state_dict(self.state(name))
         trainer.test(module, datamodule=data, verbose=False)
-        save_scores(folder / "test_scores.npz", module.scores)
         return module.scores
 
     def _validate(
@@ -133,24 +139,37 @@ class UnitRunner:
             "accuracy": metrics["val/accuracy"],
         }
 
-    def _fresh(self, folder: Path, max_steps: int, callbacks: list[Any]) -> tuple[FewShotModule, Any, Trainer]:
+    def _fresh(
+        self, folder: Path, max_steps: int, callbacks: list[Any], log: bool = False
+    ) -> tuple[FewShotModule, EpisodicDataModule, Trainer]:
         trainer = self.experiment.trainer(
             default_root_dir=str(folder),
             max_steps=max_steps,
             extra_callbacks=callbacks,
             without=PSSTCallback,  # the unit brings its own
-            logger=CSVLogger(folder, name="", version=""),
+            logger=CSVLogger(folder, name="", version="log") if log else False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             check_val_every_n_epoch=max_steps + 1,  # a unit is validated once, at its end
             num_sanity_val_steps=0,
         )
-        return self.experiment.module(), self.experiment.datamodule(), trainer
+        module, data = self.experiment.module(), self._data()
+        module.build(data.image_shape)
+        return module, data, trainer
 
-    def _model_and_data(self) -> tuple[FewShotModule, Any]:
-        """A module built for the data, with the data ready for use, outside a trainer."""
+    def _data(self) -> EpisodicDataModule:
         data = self.experiment.datamodule()
+        if not isinstance(data, EpisodicDataModule):
+            raise TypeError(
+                f"`data.class_path` is {type(data).__name__}, a search needs an EpisodicDataModule; "
+                "name one of psst.datamodules."
+            )
+        return data
+
+    def _model_and_data(self) -> tuple[FewShotModule, EpisodicDataModule]:
+        """A module built for the data, with the data ready for use, outside a trainer."""
+        data = self._data()
         data.prepare_data()
         data.setup("fit")
         module = self.experiment.module()

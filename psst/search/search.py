@@ -123,7 +123,9 @@ class Search:
             self.progress.unit(unit.name)
             result = self.runner.train(unit)
             self.manifest.finish(unit.name, result)
-            self.progress.report(f"validation accuracy {100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s")
+            self.progress.report(
+                f"validation accuracy {100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s"
+            )
         return self._candidate(unit.name)
 
     def _candidate(self, name: str) -> Candidate:
@@ -135,12 +137,16 @@ class Search:
     def _subproblems(self) -> list[Unit]:
         """Lay rays between neighboring anchors' trajectories."""
         anchors = self.schedule.anchors
-        trajectories = [Trajectory.load(self.runner.unit_folder(unit.name) / "trajectory.npz") for unit in anchors]
+        trajectories = [
+            Trajectory.load(self.runner.unit_folder(unit.name) / "trajectory.npz") for unit in anchors
+        ]
         rays: RaySet = rays_between(trajectories, pairs=self.schedule.anchor_pairs)
         rays_file = self.folder / "rays.npz"
         rays.save(rays_file)
         units = self.schedule.subproblems(str(rays_file), len(rays.priors))
-        self.progress.total_steps += (len(units) - len(self.schedule.anchor_pairs)) * self.schedule.anchors[0].steps
+        self.progress.total_steps += (len(units) - len(self.schedule.anchor_pairs)) * self.schedule.anchors[
+            0
+        ].steps
         return units
 
     def _explore(
@@ -158,9 +164,14 @@ class Search:
         return accepted
 
     def _try_mix(self, name: str, parents: tuple[str, ...], shares: tuple[float, ...]) -> dict[str, Any]:
-        settings, fresh = self.settings, self.schedule.max_steps  # training has seen the episodes before `fresh`
+        settings, fresh = (
+            self.settings,
+            self.schedule.max_steps,
+        )  # training has seen the episodes before `fresh`
         states = {parent: self.runner.state(parent) for parent in parents}
-        mixed = self.runner.recalibrated(average(list(states.values()), shares), fresh, settings.recalibration_batches)
+        mixed = self.runner.recalibrated(
+            average(list(states.values()), shares), fresh, settings.recalibration_batches
+        )
         start = fresh + settings.recalibration_batches
         losses = self.runner.fresh_losses({**states, name: mixed}, start, settings.check_batches)
         check = chord_check(losses[name], [losses[parent] for parent in parents], shares)

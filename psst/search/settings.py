@@ -1,6 +1,7 @@
 """What a user may set under the `search:` group of a config."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["SearchSettings"]
 
@@ -12,7 +13,7 @@ class SearchSettings:
     The schedule is our own choice: the paper's was not at hand.
 
     Args:
-        auxiliary_weights: Fixed weights of the anchors on the auxiliary losses (main has weight 1); starts with 0.
+        auxiliary_weights: Fixed weights of the anchors on the auxiliary losses (main has 1); starts with 0.
         warm_fraction: Share of T spent in the warm start, in (0, 1).
         warm_weight: Auxiliary weight during the warm start.
         method: Class path of the method that keeps a subproblem in its sector: `psst.pareto.Preference` or
@@ -23,6 +24,8 @@ class SearchSettings:
         max_explored: Most points that the exploration may try.
         recalibration_batches: Training episodes that renew the BatchNorm statistics of an averaged model.
         check_batches: Fresh episodes on which an averaged model is held against its chord.
+        threads: CPU threads of each unit; part of the configuration, so that the result does not depend on
+            the machine.
 
     Raises:
         ValueError: A value lies outside its range.
@@ -38,13 +41,14 @@ class SearchSettings:
     max_explored: int = 10
     recalibration_batches: int = 15
     check_batches: int = 30
+    threads: int = 1
 
     def __post_init__(self) -> None:
         weights = tuple(self.auxiliary_weights)
-        if len(weights) < 2 or weights[0] != 0 or any(a >= b for a, b in zip(weights, weights[1:], strict=False)):
+        if len(weights) < 2 or weights[0] != 0 or any(a >= b for a, b in pairwise(weights)):
             raise ValueError(
-                f"`search.auxiliary_weights={list(weights)}` must start with 0 and rise, with at least two values; "
-                "for example [0, 0.1, 0.3, 1, 3]."
+                f"`search.auxiliary_weights={list(weights)}` must start with 0 and rise, with at "
+                "least two values; for example [0, 0.1, 0.3, 1, 3]."
             )
         if not 0 < self.warm_fraction < 1:
             raise ValueError(
@@ -52,9 +56,15 @@ class SearchSettings:
                 "`trainer.max_steps` spent in the warm start; 0.6 is the default."
             )
         if not 0 <= self.min_main_share <= 1:
-            raise ValueError(f"`search.min_main_share={self.min_main_share}` must lie in [0, 1]; 0 sets no bound.")
+            raise ValueError(
+                f"`search.min_main_share={self.min_main_share}` must lie in [0, 1]; 0 sets no bound."
+            )
         if any(not 0 < t < 1 for t in self.mixes):
-            raise ValueError(f"`search.mixes={list(self.mixes)}` must all lie in (0, 1), for example [0.25, 0.5, 0.75].")
-        for name in ("max_explored", "recalibration_batches", "check_batches"):
+            raise ValueError(
+                f"`search.mixes={list(self.mixes)}` must all lie in (0, 1), for example [0.25, 0.5, 0.75]."
+            )
+        for name in ("max_explored", "recalibration_batches", "check_batches", "threads"):
             if getattr(self, name) < (0 if name == "max_explored" else 1):
-                raise ValueError(f"`search.{name}={getattr(self, name)}` is too small; leave it out for the default.")
+                raise ValueError(
+                    f"`search.{name}={getattr(self, name)}` is too small; leave it out for the default."
+                )

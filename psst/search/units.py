@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from psst.search.settings import SearchSettings
@@ -53,7 +54,7 @@ class Schedule:
     def __init__(self, settings: SearchSettings, max_steps: int, auxiliary_names: Sequence[str]) -> None:
         if not auxiliary_names:
             raise ValueError(
-                "`model.init_args.auxiliary=[]` leaves nothing to trade off; name at least one auxiliary task such as "
+                "`model.init_args.auxiliary=[]` leaves nothing to trade off; name an auxiliary task such as "
                 "psst.selfsupervised.Rotation, or train plainly with `psst fit`."
             )
         self.settings = settings
@@ -82,7 +83,9 @@ class Schedule:
                 weights[position] = weight
                 named.append((f"{weight:g}" if n_tasks == 1 else f"{task}-{weight:g}", weights))
         if n_tasks > 1:
-            named += [(f"all-{weight:g}", [weight] * n_tasks) for weight in self.settings.auxiliary_weights[1:]]
+            named += [
+                (f"all-{weight:g}", [weight] * n_tasks) for weight in self.settings.auxiliary_weights[1:]
+            ]
         return named
 
     @property
@@ -101,7 +104,7 @@ class Schedule:
         pairs = []
         for axis in range(n_axes):
             chain = [0, *range(1 + axis * per_axis, 1 + (axis + 1) * per_axis)]
-            pairs += list(zip(chain, chain[1:], strict=False))
+            pairs += list(pairwise(chain))
         return pairs
 
     @property
@@ -111,7 +114,11 @@ class Schedule:
             return []
         return [
             Unit(
-                "plain" if not any(weights) else f"fixed-{name}", "baseline", fixed_weights(weights), 0, self.max_steps
+                "plain" if not any(weights) else f"fixed-{name}",
+                "baseline",
+                fixed_weights(weights),
+                0,
+                self.max_steps,
             )
             for name, weights in self._weightings()
         ]

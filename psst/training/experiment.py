@@ -72,7 +72,7 @@ class RunCLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:  # noqa: ANN401
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the given words; those of the process play no part."""
         self.config = parser.parse_args(args)
 
@@ -162,7 +162,7 @@ class Experiment:
         self,
         extra_callbacks: Sequence[Callback] = (),
         without: type[Callback] | tuple[type[Callback], ...] = (),
-        **overrides: Any,  # noqa: ANN401
+        **overrides: Any,
     ) -> Trainer:
         """Return a new trainer.
 
@@ -177,7 +177,7 @@ class Experiment:
         kept = [callback for callback in callbacks if not isinstance(callback, without)]
         return Trainer(**{**settings, **overrides, "callbacks": [*kept, *extra_callbacks]})
 
-    def settings(self) -> Any:  # noqa: ANN401
+    def settings(self) -> Any:
         """Return the settings under ``search:`` as an object of the type given, or as a dict."""
         return self._instantiate("search")
 
@@ -197,7 +197,7 @@ class Experiment:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, comments + self.yaml())
 
-    def _instantiate(self, key: str) -> Any:  # noqa: ANN401
+    def _instantiate(self, key: str) -> Any:
         alone = self.config.clone(with_meta=False)
         for other in set(alone.as_dict()) - {key}:
             del alone[other]

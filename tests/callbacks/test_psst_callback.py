@@ -249,7 +249,7 @@ class NotScalar(TwoTasks):
             r"reads `losses`, which `training_step` of NoLosses lacks \(it gave a Tensor\)",
         ),
         (NotScalar, TypeError, r"`losses\['other'\]`.*shape \[2\]"),
-        (lambda: TwoTasks(names=("main",)), ValueError, r"at least two losses.*\['main'\]"),
+        (lambda: TwoTasks(names=("main",)), ValueError, r"at least two tasks.*\['main'\]"),
         (lambda: torch.compile(TwoTasks(), backend="eager"), TypeError, "compile the backbone"),
     ],
 )

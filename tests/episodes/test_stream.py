@@ -1,3 +1,4 @@
+import itertools
 import multiprocessing
 import pickle
 
@@ -82,7 +83,7 @@ def test_the_stream_is_the_same_with_any_workers(store, workers, context):
 
 def test_ranks_share_the_stream_without_gaps():
     parts = [list(EpisodeOrder(lambda: 10, length=4, rank=rank, n_ranks=3)) for rank in range(3)]
-    assert sorted(sum(parts, [])) == list(range(10, 22))
+    assert sorted(itertools.chain(*parts)) == list(range(10, 22))
     assert parts[1] == [11, 14, 17, 20]
 
 

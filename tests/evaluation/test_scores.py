@@ -1,5 +1,4 @@
 import dataclasses
-import os
 
 import numpy as np
 import pytest
@@ -40,23 +39,23 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="No space left"):
         save_scores(path, {"all": scores_of(5)})
-    assert os.listdir(tmp_path) == ["test_scores.npz"]
+    assert list(tmp_path.iterdir()) == [path]
     assert load_scores(path)["all"].n == 20
 
 
 def test_files_that_are_no_scores_are_refused_by_name(tmp_path):
     path = tmp_path / "x.npz"
-    with pytest.raises(FileNotFoundError, match="x.npz` is not there"):
+    with pytest.raises(FileNotFoundError, match=r"x\.npz` is not there"):
         load_scores(path)
     path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(ValueError, match="x.npz` cannot be read as scores"):
+    with pytest.raises(ValueError, match=r"x\.npz` cannot be read as scores"):
         load_scores(path)
     np.savez(path, other=np.zeros(3))
-    with pytest.raises(ValueError, match="x.npz` cannot be read as scores"):
+    with pytest.raises(ValueError, match=r"x\.npz` cannot be read as scores"):
         load_scores(path)
-    np.save(tmp_path / "y.npz", np.array([print], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="cannot be read as scores"):
-        load_scores(tmp_path / "y.npz.npy" if (tmp_path / "y.npz.npy").exists() else tmp_path / "y.npz")
+    np.savez(path, format=np.array(1), groups=np.array([print], dtype=object))
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        load_scores(path)
     np.savez(path, format=np.array(99), groups=np.array(["all"]))
     with pytest.raises(ValueError, match="format 99, this psst reads up to format 1"):
         load_scores(path)

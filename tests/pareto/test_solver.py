@@ -214,3 +214,17 @@ def test_impossible_rows_are_an_error_with_the_way_out(m):
 def test_gramian_must_be_square():
     with pytest.raises(ValueError, match=r"`gramian` must be \[m, m\], got \[2, 3\]"):
         min_norm(np.ones((2, 3)))
+
+
+def test_gap_stays_closed_whatever_the_scales_and_guards():
+    rng = np.random.default_rng(0)
+    for seed in range(600):
+        m, spread = int(rng.integers(2, 7)), 12.0 * (seed % 2)
+        gradients = gradients_of(m, int(rng.integers(1, 9)), seed) * 10.0 ** rng.uniform(
+            -spread, spread, (m, 1)
+        )
+        gramian, target = gradients @ gradients.T, rng.dirichlet(np.ones(m))
+        solution = nearest(gramian, target, 0.4, conflict=gramian if seed % 3 else None)
+        laws.assert_on_simplex(solution.weights)
+        assert solution.kkt_gap <= laws.GAP
+        assert min_norm(gramian, random_rows(m, 5, seed)).kkt_gap <= laws.GAP

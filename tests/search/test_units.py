@@ -57,5 +57,5 @@ def test_settings_outside_their_range_are_named(change, named):
 
 
 def test_a_training_too_short_to_divide_is_refused():
-    with pytest.raises(ValueError, match="`trainer.max_steps=2`"):
+    with pytest.raises(ValueError, match=r"`trainer\.max_steps=2`"):
         Schedule(SearchSettings(), 2, ["rotation"])

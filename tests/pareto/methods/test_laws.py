@@ -75,7 +75,9 @@ def test_common_scale_of_all_losses_changes_nothing(name, m, scale):
     np.testing.assert_allclose(scaled, run(started(name, m), states(m)), atol=1e-8)
 
 
-@pytest.mark.parametrize("name", ["FixedWeights", "Preference", "Tradeoff"])  # MinNorm weighs by gradient norms
+@pytest.mark.parametrize(
+    "name", ["FixedWeights", "Preference", "Tradeoff"]
+)  # MinNorm weighs by gradient norms
 @every_m
 def test_scale_of_one_loss_changes_nothing(name, m):
     factors = np.ones(m)
@@ -123,4 +125,6 @@ def test_gramian_that_says_nothing_is_reported_and_survived(name, m, value):
 
 
 def test_every_method_joins_the_laws():
-    assert {kind.__name__ for kind in Method.__subclasses__() if kind.__module__.startswith("psst.")} == set(METHODS)
+    assert {kind.__name__ for kind in Method.__subclasses__() if kind.__module__.startswith("psst.")} == set(
+        METHODS
+    )

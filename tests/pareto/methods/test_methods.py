@@ -4,7 +4,9 @@ import pytest
 from psst.pareto import FixedWeights, MinNorm, Preference, RaySet, StepState, Tradeoff
 
 EYE = np.eye(2)
-RAYS = RaySet.constant(np.array([[-0.4, 0.4], [0.0, 0.0], [0.4, -0.4]]), np.array([[0.7, 0.3], [0.5, 0.5], [0.3, 0.7]]))
+RAYS = RaySet.constant(
+    np.array([[-0.4, 0.4], [0.0, 0.0], [0.4, -0.4]]), np.array([[0.7, 0.3], [0.5, 0.5], [0.3, 0.7]])
+)
 
 
 def state(log_losses: list[float], step: int = 0, gramian: np.ndarray | None = None) -> StepState:
@@ -83,7 +85,9 @@ def test_preference_on_a_moving_ray_looks_up_the_step():
     method = Preference(RaySet(points, 100, np.ones((2, 2))), 0)
     method.start(2)
     for step, place in [(0, -1.0), (105, -0.5), (999, 0.0)]:
-        assert method.decide(state([place, -place], step)).certificates["distance"] == pytest.approx(0, abs=1e-9)
+        assert method.decide(state([place, -place], step)).certificates["distance"] == pytest.approx(
+            0, abs=1e-9
+        )
 
 
 @pytest.mark.parametrize("kind", [Preference, MinNorm])
@@ -123,7 +127,9 @@ def test_tradeoff_starts_equal_and_then_follows_its_prior_on_the_ray():
         method.start(3)
         weights = [method.decide(state([0.2, -0.1, -0.1], step)).weights for step in range(8)]
         np.testing.assert_allclose(weights[4], 1.0 / 3.0)
-        np.testing.assert_allclose(weights[-1], [1 - value, value / 2, value / 2] if value < 1 else [0.05, 0.475, 0.475], atol=0.1)
+        np.testing.assert_allclose(
+            weights[-1], [1 - value, value / 2, value / 2] if value < 1 else [0.05, 0.475, 0.475], atol=0.1
+        )
         found.append(weights[-1][0])
     assert found[0] > found[1] > found[2] > 0.0
 

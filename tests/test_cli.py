@@ -1,0 +1,154 @@
+"""The command line: quick help, and one clear line for each mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from psst.cli import COMMANDS, main
+from psst.evaluation import EpisodeScores, save_scores
+
+RUN = ["fit", "--config", "quickstart", "--trainer.max_steps", "1", "--trainer.accelerator", "cpu"]
+CALLBACK = "[{class_path: psst.callbacks.PSSTCallback, init_args: {tradeoff: 1.5}}]"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PSST_TRACEBACK", raising=False)
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run words that must fail, and return the error without its prefix."""
+    try:
+        status = main(words)
+    except SystemExit as stop:  # argparse
+        status = stop.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "Traceback" not in error
+    return error.partition("error: ")[2]
+
+
+def test_help_names_every_command_without_importing_torch():
+    code = "import sys; from psst.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["search", "compare", "export", "data"])
+def test_the_help_of_a_command_ends_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"psst {command}" in capsys.readouterr().out.rpartition("example")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["nonsense"], ["unknown command `nonsense`", "search"]),
+        ([*RUN, "--config", "nowhere"], ["`--config nowhere`", "quickstart"]),
+        ([*RUN, "--trainer.max_step", "3"], ["--trainer.max_step"]),
+        ([*RUN, "--model.init_args.backbone.init_args.hiden", "3"], ["hiden", "Conv4"]),
+        ([*RUN, "--search.foo", "3"], ["--search.foo"]),
+        ([*RUN, "--search.warm_fraction", "3"], ["`search.warm_fraction=3.0`"]),
+        ([*RUN, "--model.init_args.backbone", "psst.backbones.Conv5"], ["backbone", "Conv5"]),
+        ([*RUN, "--trainer.callbacks", CALLBACK], ["`tradeoff=1.5`", "[0, 1]"]),
+        ([*RUN, "--data.init_args.n_way", "999"], ["`data.init_args.n_way=999`"]),
+        (["fit", "--config", "omniglot_minimal_conv4"], ["data", "root"]),
+        (
+            ["fit", "--config", "omniglot_minimal_conv4", "--data.init_args.root", "absent"],
+            ["`data.init_args.root=absent`"],
+        ),
+        (["fit"], ["required", "model"]),
+        (["test", "--config", "quickstart", "--ckpt_path", "absent.ckpt"], ["`absent.ckpt`"]),
+        (["search", "--config", "quickstart", "--output", "taken"], ["`--output taken`"]),
+        (["export", "absent.ckpt", "--output", "out"], ["`absent.ckpt`"]),
+        (["export", "taken", "--output", "out"], ["`taken`", "checkpoint"]),
+        (["compare", "absent", "taken"], ["`absent`"]),
+        (["compare", "taken", "taken"], ["taken"]),
+        (["data", "info", "absent"], ["absent"]),
+        (["data", "verify", "absent", "--force"], ["--force"]),
+    ],
+)
+def test_a_mistake_is_one_clear_paragraph(words, parts, tmp_path, capsys):
+    (tmp_path / "taken").write_text("neither a checkpoint nor scores")
+    error = refused(words, capsys)
+    assert all(part in error for part in parts), error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_run_without_data_is_refused(capsys):
+    model = "{class_path: psst.training.FewShotModule, init_args: {backbone: psst.backbones.Conv4, "
+    assert "`data` is missing" in refused(
+        ["fit", "--model", model + "head: psst.fewshot.PrototypicalHead}}"], capsys
+    )
+
+
+def test_a_checkpoint_of_another_model_is_refused(capsys):
+    small = ["--data.init_args.n_way", "2", "--data.init_args.n_query", "1"]
+    assert main([*RUN, *small, "--trainer.default_root_dir", "runs", "--trainer.limit_val_batches", "0"]) == 0
+    (checkpoint,) = Path("runs").rglob("*.ckpt")
+    words = ["test", *RUN[1:], "--model.init_args.backbone.init_args.hidden", "8"]
+    assert "another model" in refused([*words, "--ckpt_path", str(checkpoint)], capsys)
+
+
+def test_the_traceback_is_shown_on_demand(monkeypatch):
+    monkeypatch.setenv("PSST_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError):
+        main(["compare", "absent", "absent"])
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(1)])
+def test_an_interrupt_is_one_line_and_status_130(stop, monkeypatch, capsys):
+    def interrupted(words):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise stop  # noqa: B904 - as Lightning does
+
+    monkeypatch.setattr("psst.commands.compare.main", interrupted)
+    assert main(["compare", "a", "b"]) == 130
+    assert capsys.readouterr().err == "psst: interrupted.\n"
+
+
+def scores(accuracies, stream="s") -> EpisodeScores:
+    accuracies = np.asarray(accuracies, dtype=np.float32)
+    return EpisodeScores(accuracies, 1 - accuracies, stream, seed=0, n_way=5, n_shot=1, n_query=15)
+
+
+def test_compare_prints_the_paired_difference_of_each_group(tmp_path, capsys):
+    base = np.linspace(0, 0.5, 50)
+    for name, shift in (("a", 0.25), ("b", 0.0)):
+        save_scores(
+            tmp_path / name / "test_scores.npz",
+            {"Greek": scores(base + shift), "Latin": scores(base)},
+        )
+    assert main(["compare", "a", "b/test_scores.npz"]) == 0
+    out = capsys.readouterr().out
+    assert "+25.00 +- 0.00 points" in out.partition("Latin:")[0]  # equal shifts: no spread between pairs
+    assert "+0.00 +- 0.00 points" in out.partition("Latin:")[2]
+    assert "sampling of test episodes only" in out
+
+
+@pytest.mark.parametrize("other", [{"Latin": scores([0.5, 1.0])}, {"Greek": scores([0.5, 1.0], "t")}])
+def test_compare_refuses_tests_that_cannot_be_paired(other, tmp_path, capsys):
+    save_scores(tmp_path / "a.npz", {"Greek": scores([0.5, 1.0])})
+    save_scores(tmp_path / "b.npz", other)
+    refused(["compare", "a.npz", "b.npz"], capsys)
+
+
+def test_data_is_prepared_described_and_verified(tmp_path, capsys):
+    words = ["data", "prepare", "--config", "quickstart", "--data.init_args.drawings", "1"]
+    assert main([*words, "--data.init_args.size", "16"]) == 0
+    assert "16 x 16" in capsys.readouterr().out
+    (store,) = (path.parent for path in tmp_path.rglob("meta.json"))
+    assert main(["data", "info", str(store)]) == 0
+    assert main(["data", "verify", str(store)]) == 0
+    with (store / "images.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x7f")
+    assert "images.npy" in refused(["data", "verify", str(store)], capsys)

@@ -1,0 +1,110 @@
+"""Every shipped run works: its first line is run, on archives in the real formats, made here."""
+
+import csv
+import io
+import shlex
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from psst.cli import main
+from psst.configs import find, shipped
+
+SMALL1 = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
+SMALL2 = ("Japanese_(katakana)", "Sanskrit", "Tagalog")
+TINY = [
+    *("--trainer.max_steps", "10", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),
+    *("--data.init_args.n_way", "3", "--data.init_args.n_query", "2"),
+    *("--data.init_args.eval_way", "3", "--data.init_args.eval_query", "2"),
+    *("--data.init_args.val_episodes", "20", "--data.init_args.test_episodes", "20"),
+    *("--model.init_args.backbone.init_args.hidden", "8"),
+]
+TINY_SEARCH = [
+    *("--search.auxiliary_weights", "[0, 0.3]", "--search.baselines", "false", "--search.mixes", "[0.5]"),
+    *("--search.recalibration_batches", "2", "--search.check_batches", "2"),
+]
+
+
+def encoded(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_omniglot(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number, alphabets in enumerate((SMALL1, SMALL2), start=1):
+        name = f"images_background_small{number}"
+        with zipfile.ZipFile(root / f"{name}.zip", "w") as archive:
+            for alphabet in alphabets:
+                for character in range(1, 4):
+                    for drawing in range(1, 6):
+                        path = f"{name}/{alphabet}/character{character:02}/0001_{drawing:02}.png"
+                        archive.writestr(path, encoded((12, 12), "PNG", rng))
+
+
+def write_mini_imagenet(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for s, split in enumerate(("train", "val", "test")):
+        rows = [(f"n{s}{c}{i:08}.jpg", f"n{s}{c}") for c in range(4) for i in range(5)]
+        with tarfile.open(root / f"{split}-00.tar", "w") as archive:
+            for filename, _ in rows:
+                content = encoded((40, 40, 3), "JPEG", rng)
+                member = tarfile.TarInfo(f"images/{filename}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+        with (root / f"{split}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("filename", "label"), *rows])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working folder with both archives where the first lines say they are."""
+    folder = tmp_path_factory.mktemp("configs")
+    for name, write in (("omniglot", write_omniglot), ("mini_imagenet", write_mini_imagenet)):
+        (folder / "data" / name).mkdir(parents=True)
+        write(folder / "data" / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def first_line(name: str) -> list[str]:
+    line = shipped()[name].read_text(encoding="utf-8").splitlines()[0]
+    assert line.startswith("# psst ")
+    return shlex.split(line.removeprefix("# psst "))
+
+
+def sized(name: str) -> list[str]:
+    return ["--data.init_args.size", "32"] if name.startswith("mini_imagenet") else []
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_first_line_of_each_config_runs(name, folder, capsys):
+    words = [*first_line(name), *TINY, *TINY_SEARCH, *sized(name), "--output", f"out/{name}"]
+    assert words[:3] == ["search", "--config", name]
+    assert main(words) == 0, capsys.readouterr().err
+    assert (folder / "out" / name / "best.ckpt").is_file()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_each_config_trains_one_model_too(name, folder, capsys):
+    words = ["fit", *first_line(name)[1:], *TINY, *sized(name), "--trainer.fast_dev_run", "2"]
+    assert main(words) == 0, capsys.readouterr().err
+
+
+def test_a_config_is_found_by_name_with_or_without_its_ending(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find("quickstart") == find("quickstart.yaml") == shipped()["quickstart"]
+    (tmp_path / "quickstart").write_text("a file of the user's own comes first")
+    assert find("quickstart") == Path("quickstart")
+
+
+def test_an_unknown_name_lists_those_there_are():
+    with pytest.raises(FileNotFoundError, match=r"`--config quikstart`.*quickstart"):
+        find("quikstart")
