@@ -110,8 +110,8 @@ def print_tables(result: SearchResult, console: Console | None = None) -> None:
     console.print(front_table(result))
     console.print(test_table(result))
     console.print(
-        f"Chosen: the best of {len(result.candidates)} candidates on validation. Intervals: 95 %, over the draw\n"
-        "of episodes only; one training seed proves no method better than another."
+        f"Chosen: the best of {len(result.candidates)} candidates on validation. Intervals: 95 %, over\n"
+        "the draw of episodes only; one training seed proves no method better than another."
     )
 
 

@@ -108,5 +108,5 @@ def test_cases_that_look_alike_are_one_class():
         upper, lower = letters[0], letters[0].lower()
         assert letters in {upper, upper + lower}
         if lower != upper and lower in known:
-            alike = best_correlation([upper, lower], 56, 40, 4)[0, 1]
+            alike = best_correlation([upper, lower], 112, 80, 8)[0, 1]
             assert alike >= 0.85 if letters == upper + lower else alike < 0.9, (letters, alike)
