@@ -99,6 +99,9 @@ def _paragraph(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     if type(error).__name__ != "ArgumentError" and not text.startswith(_NOISE):
         return text
+    text = text.replace(
+        "Expected a dot import path string:", "expected a path such as psst.backbones.Conv4, got"
+    )
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
     return " ".join(line for line in lines if line and not line.startswith(_NOISE))
 

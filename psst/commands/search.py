@@ -22,13 +22,13 @@ def main(words: list[str]) -> int:
         "--output", type=Path, metavar="DIR", help="for units, front and best.ckpt (default: runs/NAME)"
     )
     options, rest = parser.parse_known_args(words[1:])
-    quiet()
-    logging.getLogger("pytorch_lightning").setLevel(
-        logging.WARNING
-    )  # dozens of trainers: the search reports itself
     from psst.search import run_search
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
+
+    quiet()
+    lightning = logging.getLogger("pytorch_lightning")  # sets its own level when imported
+    lightning.setLevel(logging.WARNING)  # dozens of trainers: the search reports for them
 
     experiment = Experiment.from_args(rest, SearchSettings)
     output = options.output or Path("runs") / _name(rest)

@@ -31,10 +31,10 @@ class SearchProgress(Callback):
         """Announce the unit that starts now."""
         self._unit = name
 
-    def skip(self, name: str, steps: int) -> None:
-        """Count a unit that an earlier run has finished."""
-        self.done_steps += steps
-        self._line(f"{name}: finished earlier")
+    def skip(self, name: str, steps: int, reason: str) -> None:
+        """Take the steps of a unit that need not be trained out of the plan, and say why."""
+        self.total_steps -= steps
+        self._line(f"{name}: {reason}")
 
     def report(self, text: str) -> None:
         """Write a line about the unit that has just ended, with the time left."""
@@ -43,6 +43,8 @@ class SearchProgress(Callback):
     def time_left(self) -> str:
         """Return the share done and the time left at the pace so far."""
         share = min(self.done_steps / max(self.total_steps, 1), 1.0)
+        if share == 1.0:
+            return "training done"
         if not self._trained_steps:
             return f"{share:.0%} done"
         pace = (time.monotonic() - self._started) / self._trained_steps

@@ -79,6 +79,11 @@ class UnitRunner:
             "unreachable": callback.unreachable,
         }
 
+    def copy(self, name: str, new_name: str) -> None:
+        """Give a finished unit a second name."""
+        shutil.rmtree(self.unit_folder(new_name), ignore_errors=True)
+        shutil.copytree(self.unit_folder(name), self.unit_folder(new_name))
+
     def state(self, name: str) -> State:
         """The parameters and buffers of a finished unit."""
         state: State = torch.load(self.checkpoint(name), map_location="cpu", weights_only=True)["state_dict"]

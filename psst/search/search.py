@@ -96,7 +96,7 @@ class Search:
         self._train(self.schedule.warm)
         anchors = [self._train(unit) for unit in self.schedule.anchors]
         subproblems = [self._train(unit) for unit in self._subproblems()]
-        baselines = [self._train(unit) for unit in self.schedule.baselines]
+        baselines = [self._baseline(unit) for unit in self.schedule.baselines]
         trained = anchors + subproblems
         points = centered_losses(trained)
         members = region(points, [candidate.scores for candidate in trained])
@@ -118,7 +118,7 @@ class Search:
 
     def _train(self, unit: Unit) -> Candidate:
         if self.manifest.finished(unit.name):
-            self.progress.skip(unit.name, unit.steps)
+            self.progress.skip(unit.name, unit.steps, "finished earlier")
         else:
             self.progress.unit(unit.name)
             result = self.runner.train(unit)
@@ -127,6 +127,20 @@ class Search:
                 f"validation accuracy {100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s"
             )
         return self._candidate(unit.name)
+
+    def _baseline(self, unit: Unit) -> Candidate:
+        """Train a baseline; one weighted like the warm start is an anchor already, step for step: copy it."""
+        warm = self.schedule.warm
+        twins = [
+            anchor.name for anchor in self.schedule.anchors if anchor.method == warm.method == unit.method
+        ]
+        if twins and not self.manifest.finished(unit.name):
+            self.progress.skip(unit.name, unit.steps, f"the same training as {twins[0]}")
+            self.runner.copy(twins[0], unit.name)
+            result = self.manifest.units[twins[0]]
+            self.manifest.finish(unit.name, {**result, "kind": unit.kind, "steps": 0, "seconds": 0.0})
+            return self._candidate(unit.name)
+        return self._train(unit)
 
     def _candidate(self, name: str) -> Candidate:
         result = self.manifest.units[name]

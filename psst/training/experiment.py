@@ -183,7 +183,7 @@ class Experiment:
 
     def yaml(self) -> str:
         """Return the whole run as YAML that `from_config` reads back."""
-        text: str = self._parser.dump(self.config, skip_none=False)
+        text: str = self._parser.dump(self.config, skip_unset=False)
         return text
 
     def save(self, path: str | Path, notes: Mapping[str, object] | None = None) -> None:
@@ -201,7 +201,7 @@ class Experiment:
         alone = self.config.clone(with_meta=False)
         for other in set(alone.as_dict()) - {key}:
             del alone[other]
-        return self._parser.instantiate_classes(alone)[key]
+        return self._parser.instantiate(alone)[key]
 
 
 def resolve_configs(args: Sequence[str]) -> Iterator[str]:
