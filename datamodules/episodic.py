@@ -185,6 +185,10 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """Return every test image once."""
         return self._images("test")
 
+    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return every test image once."""
+        return self._images("test")
+
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
         plan = {}

@@ -13,7 +13,7 @@ COMMANDS = {
     "fit": ("psst.commands.run", "train one model"),
     "validate": ("psst.commands.run", "evaluate a checkpoint on the validation classes"),
     "test": ("psst.commands.run", "evaluate a checkpoint on the test classes, per-episode scores stored"),
-    "predict": ("psst.commands.run", "run a checkpoint over the prediction images"),
+    "predict": ("psst.commands.run", "save the features of all test images as features.npz"),
     "compare": ("psst.commands.compare", "paired difference of two tests on the same episodes"),
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
     "data": ("psst.commands.data", "prepare, show or verify an image store"),

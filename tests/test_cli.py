@@ -96,6 +96,26 @@ def test_a_checkpoint_of_another_model_is_refused(capsys):
     assert "another model" in refused([*words, "--ckpt_path", str(checkpoint)], capsys)
 
 
+def test_predict_saves_the_features_of_every_test_image(tmp_path):
+    small = ["--model.init_args.backbone.init_args.hidden=4", "--data.init_args.cache_dir=cache"]
+    assert main([*RUN, *small, "--trainer.logger=false"]) == 0
+    checkpoint = next(tmp_path.rglob("*.ckpt"))
+    words = [
+        "predict",
+        "--config",
+        "quickstart",
+        *small,
+        "--trainer.logger=false",
+        "--trainer.accelerator=cpu",
+    ]
+    assert main([*words, "--ckpt_path", str(checkpoint)]) == 0
+    with np.load(tmp_path / "runs" / "features.npz") as saved:
+        assert saved["features"].shape == (len(saved["labels"]), 4)
+        assert np.isfinite(saved["features"]).all()
+        assert len(np.unique(saved["labels"])) >= 100  # letters of the three test scripts
+        assert saved["labels"].max() < len(saved["class_names"])
+
+
 def test_the_traceback_is_shown_on_demand(monkeypatch):
     monkeypatch.setenv("PSST_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError):

@@ -1,10 +1,15 @@
 """``psst fit | validate | test | predict``: one Lightning run."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from psst.commands.quiet import quiet
 from psst.deploy.checkpoint import read_checkpoint
+from psst.files import atomic_path
 from psst.search.settings import SearchSettings
 from psst.training.experiment import STRICT, RunCLI
 
@@ -29,6 +34,21 @@ class Run(RunCLI):
         path = self.config[self.config["subcommand"]].get("ckpt_path")
         if path is not None and path not in ("best", "last", "hpc"):  # those are Lightning's to find
             read_checkpoint(Path(path))
+
+    def after_predict(self) -> None:
+        """Save what predict computed: the features of every test image, beside its class."""
+        images = self.trainer.predict_dataloaders.dataset
+        folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        batches = self.trainer.predict_loop.predictions
+        with atomic_path(folder / "features.npz") as temporary:
+            np.savez(
+                temporary,
+                features=torch.cat(batches).float().cpu().numpy(),
+                labels=images.store.labels[images.image_ids],
+                class_names=np.array(images.store.class_names),
+            )
+        sys.stdout.write(f"features, labels and class_names in {folder / 'features.npz'}\n")
 
 
 def main(words: list[str]) -> int:

@@ -146,10 +146,10 @@ def test_table(result: SearchResult) -> Table:
         for group, scores in groups.items():
             gap = differences.get(name, {}).get(group)
             table.add_row(
-                f"{name} (chosen)" if name == result.chosen else name,
+                name,
                 group,
                 str(scores.n_way),
                 f"{100 * scores.mean:.2f} ± {100 * scores.half_width:.2f}",
-                f"{100 * gap.mean:+.2f} ± {100 * gap.half_width:.2f}" if gap else "",
+                f"{100 * gap.mean:+.2f} ± {100 * gap.half_width:.2f}" if gap else "chosen",
             )
     return table

@@ -57,6 +57,11 @@ def script(n_images=2000, delay=0.0, size=4):
     )
 
 
+def listen_to_ctrl_c():
+    """A test runner in the background of a shell ignores SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def finished(cache):
     return [path.name for path in cache.iterdir() if (path / "meta.json").exists()]
 
@@ -130,7 +135,8 @@ def test_progress_bar_goes_to_stderr(tmp_path, capsys):
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_build_leaves_nothing_finished_and_the_next_succeeds(tmp_path, stop):
     command = [sys.executable, "-c", script(delay=0.005), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=listen_to_ctrl_c) as process:
         assert process.stdout.readline() == "go\n"
         while not any((tmp_path / name / "images.npy").exists() for name in leftovers(tmp_path)):
             time.sleep(0.01)

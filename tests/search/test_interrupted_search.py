@@ -37,7 +37,12 @@ def finish(cache: Path, output: Path) -> None:
 
 def test_ctrl_c_stops_with_one_line_and_the_next_run_keeps_what_was_finished(cache, tmp_path):
     output = tmp_path / "out"
-    search = subprocess.Popen(command(cache, output), stderr=subprocess.PIPE, text=True)
+    search = subprocess.Popen(
+        command(cache, output),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background shells ignore it
+    )
     deadline = time.monotonic() + 200
     while not (output / "units" / "anchor-0").is_dir() and time.monotonic() < deadline:
         time.sleep(0.02)
