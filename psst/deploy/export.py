@@ -76,6 +76,7 @@ def _write(module: FewShotModule, folder: Path) -> None:
     state = module.backbone.state_dict()
     state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
     config = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
