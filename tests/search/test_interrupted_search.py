@@ -35,6 +35,7 @@ def finish(cache: Path, output: Path) -> None:
     assert (output / "best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_with_one_line_and_the_next_run_keeps_what_was_finished(cache, tmp_path):
     output = tmp_path / "out"
     search = subprocess.Popen(
@@ -60,6 +61,7 @@ def test_ctrl_c_stops_with_one_line_and_the_next_run_keeps_what_was_finished(cac
     assert (output / "units" / "warm" / "model.ckpt").stat().st_mtime_ns == warm
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_an_error_and_counts_no_unit(cache, tmp_path):
     """A limit on file size makes the kernel refuse the write of the checkpoint, as a full disk would."""
     output = tmp_path / "out"
