@@ -1,4 +1,4 @@
-"""Print what several searches (one a seed) say together: differences per seed and their t-interval.
+"""Print what several searches (one a seed) say together: fronts, differences per seed, their t-interval.
 
     python benchmarks/seeds.py runs/omniglot-0 runs/omniglot-1 runs/omniglot-2
 
@@ -37,10 +37,29 @@ def main(folders: list[Path]) -> None:
             print(
                 f"chosen minus {label}, points a seed: {each}; mean and 95 % t-interval {compare_seeds(gaps)}"
             )
-    print(
-        "cost: "
-        + ", ".join(f"{run['cost']['steps']} steps in {run['cost']['seconds']:.0f} s" for run in runs)
-    )
+    costs = [f"{run['cost']['steps']} steps in {run['cost']['seconds']:.0f} s" for run in runs]
+    print(f"cost: {', '.join(costs)}")
+    for folder in folders:
+        print_front(folder)
+
+
+def print_front(folder: Path) -> None:
+    """The models of one search by validation: losses, main-task accuracy, marks."""
+    rows = json.loads((folder / "front.json").read_text(encoding="utf-8"))
+    losses = [key for key in rows[0] if key.endswith("_loss")]
+    print(f"\n{folder.name}:\n")
+    print(f"| model | {' | '.join(key.replace('_', ' ') for key in losses)} | accuracy, % | |")
+    print("|---|" + "---|" * (len(losses) + 2))
+    for row in sorted(rows, key=lambda row: row[losses[-1]], reverse=True):
+        words = {"on_front": "front", "in_region": "region", "chosen": "chosen"}
+        marks = ", ".join(word for key, word in words.items() if row[key])
+        cells = [
+            row["name"],
+            *(f"{row[key]:.3f}" for key in losses),
+            f"{100 * row['val_accuracy']:.2f}",
+            marks,
+        ]
+        print(f"| {' | '.join(cells)} |")
 
 
 def describe(groups: dict) -> str:

@@ -2,10 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from psst.commands.quiet import quiet
 from psst.deploy.checkpoint import read_checkpoint
@@ -37,7 +38,7 @@ class Run(RunCLI):
 
     def after_predict(self) -> None:
         """Save what predict computed: the features of every test image, beside its class."""
-        images = self.trainer.predict_dataloaders.dataset
+        images = cast(DataLoader[Any], self.trainer.predict_dataloaders).dataset
         folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
         batches = self.trainer.predict_loop.predictions
