@@ -1,4 +1,4 @@
-"""Before torch is imported: one thread. Two threads of a busy machine wait for each other, many times over."""
+"""Before torch is imported: one thread. On a busy machine two threads wait for each other, over and over."""
 
 import os
 

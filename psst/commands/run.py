@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from psst.commands.quiet import quiet
 from psst.deploy.checkpoint import read_checkpoint
+from psst.episodes import ImageSplit
 from psst.files import atomic_path
 from psst.search.settings import SearchSettings
 from psst.training.experiment import STRICT, RunCLI
@@ -38,10 +39,11 @@ class Run(RunCLI):
 
     def after_predict(self) -> None:
         """Save what predict computed: the features of every test image, beside its class."""
-        images = cast(DataLoader[Any], self.trainer.predict_dataloaders).dataset
+        loader = cast(DataLoader[Any], self.trainer.predict_dataloaders)
+        images = cast(ImageSplit, loader.dataset)
         folder = Path(self.trainer.log_dir or self.trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        batches = self.trainer.predict_loop.predictions
+        batches = cast(list[torch.Tensor], self.trainer.predict_loop.predictions)
         with atomic_path(folder / "features.npz") as temporary:
             np.savez(
                 temporary,
