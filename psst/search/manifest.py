@@ -40,6 +40,9 @@ class Manifest:
                 f"`{self.path}` has format {content['format']}, this version reads up to {FORMAT}; "
                 "upgrade psst-fewshot."
             )
+        if not content["units"]:  # nothing to lose: a first try that failed binds nobody
+            self._write()
+            return
         if content["config"] != self.config:
             changes = "\n".join(
                 line

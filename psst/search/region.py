@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from psst.evaluation.scores import half_width
+
 __all__ = ["neighbors", "region"]
 
 
@@ -54,4 +56,4 @@ def region(points: NDArray[np.float64], accuracies: Sequence[NDArray[np.floating
 def significantly_worse(scores: NDArray[np.floating], reference: NDArray[np.floating]) -> bool:
     """Whether `scores` lies below `reference` by more than 1.96 standard errors of the paired difference."""
     difference = scores.astype(np.float64) - reference.astype(np.float64)
-    return bool(difference.mean() + 1.96 * difference.std(ddof=1) / np.sqrt(len(difference)) < 0)
+    return bool(difference.mean() + half_width(difference) < 0)

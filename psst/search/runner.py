@@ -43,7 +43,6 @@ class UnitRunner:
         self.experiment = experiment
         self.folder = folder
         self.progress = progress
-        self.max_steps: int = experiment.config.trainer.max_steps
 
     def unit_folder(self, name: str) -> Path:
         """Where the unit called `name` keeps its config, log, checkpoint and scores."""
@@ -121,14 +120,14 @@ class UnitRunner:
         content = torch.load(self.checkpoint(parent), map_location="cpu", weights_only=True)
         content["state_dict"] = state
         torch.save(content, self.checkpoint(name))
-        module, data, trainer = self._fresh(folder, self.max_steps, [])
+        module, data, trainer = self._fresh(folder, self.experiment.max_steps, [])
         module.load_state_dict(state)
         return self._validate(name, module, data, trainer)
 
     def test(self, name: str) -> dict[str, EpisodeScores]:
         """Test a finished unit's model; the module writes `test_scores.npz` into the unit's folder."""
         folder = self.unit_folder(name)
-        module, data, trainer = self._fresh(folder, self.max_steps, [])
+        module, data, trainer = self._fresh(folder, self.experiment.max_steps, [])
         module.load_state_dict(self.state(name))
         trainer.test(module, datamodule=data, verbose=False)
         return module.scores

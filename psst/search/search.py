@@ -85,7 +85,8 @@ class Search:
         self.settings = settings
         self.folder = folder.resolve()
         self.task_names = experiment.module().task_names
-        self.schedule = Schedule(settings, experiment.config.trainer.max_steps, self.task_names[1:])
+        self.schedule = Schedule(settings, experiment.max_steps, self.task_names[1:])
+        check_data(experiment)  # before anything is written
         folder.mkdir(parents=True, exist_ok=True)
         self.manifest = Manifest(self.folder, experiment.yaml())
         self.progress = SearchProgress(self._expected_steps())
@@ -209,6 +210,13 @@ class Search:
             self.runner.test(name)
             self.progress.report("tested")
         return load_scores(path)
+
+
+def check_data(experiment: Experiment) -> None:
+    """Build the store if need be, and hold all splits against the settings."""
+    data = experiment.datamodule()
+    data.prepare_data()
+    data.setup("fit")
 
 
 def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:

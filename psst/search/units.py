@@ -125,7 +125,9 @@ class Schedule:
 
     def subproblems(self, rays_file: str, n_rays: int) -> list[Unit]:
         """One unit a ray, from the warm start."""
-        arguments = {"rays": rays_file, "min_main_share": self.settings.min_main_share}
+        arguments: dict[str, Any] = {"rays": rays_file}
+        if self.settings.min_main_share > 0:  # not every method knows such a bound
+            arguments["min_main_share"] = self.settings.min_main_share
         return [
             Unit(
                 f"subproblem-{index}",

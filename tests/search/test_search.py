@@ -117,7 +117,14 @@ def test_another_configuration_in_the_same_folder_is_refused(searched, capsys):
     assert "Traceback" not in message
 
 
+def test_data_that_do_not_suit_are_refused_before_anything_is_written(tmp_path, capsys):
+    words = [*SMALL, "--data.init_args.n_query=40", f"--data.init_args.cache_dir={tmp_path / 'cache'}"]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 2
+    assert "`data.init_args.n_query=40`" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_search_needs_an_auxiliary_task(tmp_path, capsys):
     assert main([*SMALL, "--model.init_args.auxiliary=[]", "--output", str(tmp_path / "out")]) == 2
     assert "`model.init_args.auxiliary=[]`" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "best.ckpt").exists()
+    assert not (tmp_path / "out").exists()

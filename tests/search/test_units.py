@@ -1,7 +1,10 @@
 """The layout of a search: costs, anchors, pairs."""
 
+import numpy as np
 import pytest
 
+from psst.components import instantiate
+from psst.pareto import Method, RaySet
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule
 
@@ -33,6 +36,22 @@ def test_two_auxiliary_tasks_are_weighed_each_alone_and_both_together():
     assert weights == [(0, 0), (1, 0), (3, 0), (0, 1), (0, 3), (1, 1), (3, 3)]
     assert schedule.anchor_pairs == [(0, 1), (1, 2), (0, 3), (3, 4), (0, 5), (5, 6)]
     assert len({unit.name for unit in schedule.anchors + schedule.baselines}) == 14
+
+
+@pytest.mark.parametrize("method", ["psst.pareto.Preference", "psst.pareto.MinNorm"])
+def test_each_method_is_made_from_its_units_description(method, tmp_path):
+    rays = RaySet.constant(np.array([[-0.1, 0.1], [0.1, -0.1]]))
+    rays.save(tmp_path / "rays.npz")
+    schedule = Schedule(SearchSettings(method=method), 1000, ["rotation"])
+    for index, unit in enumerate(schedule.subproblems(str(tmp_path / "rays.npz"), 2)):
+        made = instantiate(unit.method, Method)
+        made.start(2)
+        assert (type(made).__name__, made.index) == (method.rsplit(".", 1)[1], index)
+
+
+def test_a_bound_on_the_main_share_reaches_the_method_that_knows_it():
+    schedule = Schedule(SearchSettings(min_main_share=0.4), 1000, ["rotation"])
+    assert schedule.subproblems("rays.npz", 1)[0].method["init_args"]["min_main_share"] == 0.4
 
 
 def test_without_an_auxiliary_task_there_is_nothing_to_search():
