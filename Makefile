@@ -15,10 +15,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP) ## environment, install, then a whole search on the embedded glyphs (about 4 minutes)
+demo: $(STAMP) ## environment, install, then a whole search on the embedded glyphs (2 to 4 minutes)
 	$(BIN)/psst search --config quickstart --output runs/quickstart
 
-test: $(STAMP) ## environment, install, then the tests (about 8 minutes)
+test: $(STAMP) ## environment, install, then the tests (2 to 4 minutes)
 	$(BIN)/python -m pytest
 
 slow: $(STAMP) ## the tests that take minutes
