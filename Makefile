@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## environment, install, then a whole search on the embedded glyphs (2 to 4 minutes)
 	$(BIN)/psst search --config quickstart --output runs/quickstart
 
-test: $(STAMP) ## environment, install, then the tests (2 to 4 minutes)
+test: $(STAMP) ## environment, install, then the tests (about 4 minutes)
 	$(BIN)/python -m pytest
 
 slow: $(STAMP) ## the tests that take minutes
