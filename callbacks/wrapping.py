@@ -1,47 +1,35 @@
-"""Standing between Lightning and a module's ``training_step``: what is refused, wrapped and read."""
+"""Standing between Lightning and a module's ``training_step``: what is wrapped and read."""
 
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+import torch._functorch.config
 from torch import Tensor
+
+from psst.pareto.task_gradients import Loss
 
 _CONVENTION = (
     'return {"loss": sum(losses.values()), "losses": {"main": ..., "other": ...}} from `training_step`'
 )
 
 
-def refuse_unsupported(trainer: pl.Trainer, module: pl.LightningModule) -> None:
-    """Stop before training where the gradient of each task cannot be had or would not be used.
-
-    Raises:
-        TypeError: Manual optimization, a strategy that shards parameters, or a compiled LightningModule.
-    """
-    name = type(module).__name__
-    if not module.automatic_optimization:
-        raise TypeError(
-            f"PSSTCallback gives automatic optimization the gradient to use, but {name} sets "
-            "`automatic_optimization = False`; remove that, or train without PSSTCallback."
-        )
-    if isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy):
-        raise TypeError(
-            "PSSTCallback needs whole parameters on every rank, but "
-            f"`trainer.strategy` is {type(trainer.strategy).__name__}, which shards them; use `ddp`."
-        )
-    if module._compiler_ctx is not None:
-        raise TypeError(
-            f"PSSTCallback needs one graph a task, but {name} went through `torch.compile` as a whole, which "
-            "makes one node of all losses; compile the backbone inside it instead."
-        )
-
-
 def read_losses(output: object, module: pl.LightningModule) -> dict[str, Tensor]:
-    """The named losses of one ``training_step``, ``main`` first where there is one.
+    """The named losses of one ``training_step`` as tensors, ``main`` first where there is one.
 
     Raises:
-        TypeError: There are none, or one is no scalar tensor.
+        TypeError: There are none, or one is no scalar tensor and no function that gives one.
+    """
+    losses = read_lazy_losses(output, module)
+    return {name: loss if isinstance(loss, Tensor) else loss() for name, loss in losses.items()}
+
+
+def read_lazy_losses(output: object, module: pl.LightningModule) -> dict[str, Loss]:
+    """As `read_losses`, with losses that are functions left uncalled; each checks what it gives.
+
+    Raises:
+        TypeError: There are none, or one is neither a scalar tensor nor a function.
     """
     step = f"`training_step` of {type(module).__name__}"
     losses = output.get("losses") if isinstance(output, Mapping) else None
@@ -54,14 +42,21 @@ def read_losses(output: object, module: pl.LightningModule) -> dict[str, Tensor]
         raise TypeError(
             f"PSSTCallback reads `losses`, which {step} lacks (it gave a {found}); {_CONVENTION}."
         )
-    for name, loss in losses.items():
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-            raise TypeError(
-                f"`losses['{name}']` of {step} must be a scalar tensor, found {found}; take its mean."
-            )
     order = sorted(losses, key=lambda name: name != "main")  # stable: the others keep their order
-    return {name: losses[name] for name in order}
+    return {name: _lazy(losses[name], name, step) for name in order}
+
+
+def _lazy(loss: object, name: str, step: str) -> Loss:
+    return (lambda: _scalar(loss(), name, step)) if callable(loss) else _scalar(loss, name, step)
+
+
+def _scalar(loss: object, name: str, step: str) -> Tensor:
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise TypeError(
+            f"`losses['{name}']` of {step} must be a scalar tensor, found {found}; take its mean."
+        )
+    return loss
 
 
 class WrappedStep:
@@ -82,7 +77,8 @@ class WrappedStep:
 
         @functools.wraps(original)
         def training_step(*args: object, **kwargs: object) -> Any:
-            output = original(*args, **kwargs)
+            with torch._functorch.config.patch(donated_buffer=False):  # inductor: shared graphs pass twice
+                output = original(*args, **kwargs)
             return transform(output) if self._active else output
 
         self._wrapper = training_step

@@ -1,10 +1,24 @@
 """The m x m maths of Pareto training: solver, coordinates, rays, subproblems and methods."""
 
 from psst.pareto.coordinates import LossEMA, centered_log, first_without_log, log_of_losses
-from psst.pareto.methods import Decision, FixedWeights, Method, MinNorm, Preference, StepState, Tradeoff
+from psst.pareto.hull import min_norm
+from psst.pareto.lattice import das_dennis
+from psst.pareto.methods import (
+    Decision,
+    FixedWeights,
+    Method,
+    MinNorm,
+    Preference,
+    Priority,
+    Project,
+    Ray,
+    RayMethod,
+    StepState,
+    Tradeoff,
+)
 from psst.pareto.ray_set import RaySet
 from psst.pareto.rays import rays_between
-from psst.pareto.solver import Solution, min_norm, nearest
+from psst.pareto.solver import Solution, nearest
 from psst.pareto.trajectory import Trajectory
 
 __all__ = [
@@ -14,12 +28,17 @@ __all__ = [
     "Method",
     "MinNorm",
     "Preference",
+    "Priority",
+    "Project",
+    "Ray",
+    "RayMethod",
     "RaySet",
     "Solution",
     "StepState",
     "Tradeoff",
     "Trajectory",
     "centered_log",
+    "das_dennis",
     "first_without_log",
     "log_of_losses",
     "min_norm",

@@ -74,14 +74,20 @@ class LossEMA:
         """``[m]`` averaged losses, ``None`` before the first update."""
         return None if self._mean is None else self._mean.copy()
 
-    def update(self, losses: Array) -> Array:
+    def update(self, losses: Array, any_sign: bool = False) -> Array:
         """Take in the losses of one step, ``[m]``, and return ``[m]`` the log of their average.
 
+        Args:
+            losses: ``[m]``, raw.
+            any_sign: Average losses of any sign; the log of an average that is not positive is NaN.
+
         Raises:
-            ValueError: If a loss is not finite and positive, or their number has changed.
+            ValueError: If a loss is not finite, or not positive where it has to be, or their number has
+                changed.
         """
         losses = np.asarray(losses, dtype=np.float64)
-        log_of_losses(losses)
+        if not any_sign or not np.isfinite(losses).all():
+            log_of_losses(losses)
         if self._mean is None:
             self._mean = losses.copy()
         elif self._mean.shape != losses.shape:
@@ -91,7 +97,7 @@ class LossEMA:
             )
         else:
             self._mean = self.decay * self._mean + (1.0 - self.decay) * losses
-        logs: Array = np.log(self._mean)
+        logs: Array = np.log(np.where(self._mean > 0.0, self._mean, np.nan))
         return logs
 
     def state_dict(self) -> dict[str, Any]:

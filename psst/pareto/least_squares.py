@@ -8,8 +8,12 @@ from scipy.optimize import lsq_linear, nnls
 
 Array = NDArray[np.float64]
 
-INFEASIBLE_RESIDUAL = 1e-10
-"""Squared residual, relative to 1, below which a set of inequalities counts as empty."""
+STATIONARY = 1e-12
+"""Slope of a squared residual at a minimum, up to rounding."""
+FLAT = 1e-14
+"""Length of a row, relative to the longest, below which it has no direction."""
+UNREACHED = 0.25
+"""Squared residual, relative to 1, below which no point within reach satisfies the inequalities."""
 
 
 @cache
@@ -20,30 +24,54 @@ def identity(n: int) -> Array:
     return eye
 
 
-def nonnegative(matrix: Array, target: Array) -> Array:
+@cache
+def last_axis(n: int) -> Array:
+    """``[n]``: zeros and a last 1, shared and read-only."""
+    axis = np.zeros(n)
+    axis[-1] = 1.0
+    axis.flags.writeable = False
+    return axis
+
+
+def nonnegative(matrix: Array, target: Array, iterations: int | None = None) -> Array:
     """Minimize ``||matrix y - target||`` subject to ``y >= 0``.
 
     Args:
-        matrix: ``[n, r]``.
-        target: ``[n]``.
+        matrix: ``[n, r]``, columns of length 1 or so.
+        target: ``[n]``, of length 1 or so at most.
+        iterations: After which the other algorithm takes over; ``3 r`` by default.
 
     Returns:
         ``[r]``, non-negative.
 
     Source:
-        Lawson and Hanson, Solving Least Squares Problems, 1974, algorithm NNLS (SciPy's). Where it cycles,
-        bounded-variable least squares (Stark and Parker, 1995) takes over.
+        Lawson and Hanson, Solving Least Squares Problems, 1974, algorithm NNLS (SciPy's). Where it cycles, or
+        its answer is no minimum (SciPy 1.15 to 1.17 with nearly parallel columns, scipy/scipy#25389),
+        bounded-variable least squares (Stark and Parker, 1995) answers, after r iterations at most.
     """
+    if not matrix.shape[1]:
+        return np.zeros(0)  # on which SciPy 1.17 aborts
     try:
-        solution: Array = nnls(matrix, target)[0]
+        solution: Array = nnls(matrix, target, maxiter=iterations)[0]
     except RuntimeError:
-        bounded = lsq_linear(matrix, target, bounds=(0.0, np.inf), method="bvls", tol=1e-15)
-        solution = np.maximum(bounded.x, 0.0)
-    return solution
+        return _bounded(matrix, target)
+    slope = (target - matrix @ solution) @ matrix
+    if max(float(slope.max()), abs(float(slope @ solution))) <= STATIONARY:
+        return solution
+    second = _bounded(matrix, target)
+    lengths = [np.linalg.norm(matrix @ found - target) for found in (solution, second)]
+    return second if lengths[1] < lengths[0] else solution
+
+
+def _bounded(matrix: Array, target: Array) -> Array:
+    found: Array = lsq_linear(matrix, target, bounds=(0.0, np.inf), method="bvls", tol=1e-15).x
+    return np.maximum(found, 0.0)
 
 
 def factor(gramian: Array) -> Array:
     """Square root ``Q`` with ``Q^T Q = gramian``, negative eigenvalues taken as zero.
+
+    It is taken of the cosines, so that short gradients keep their relative accuracy beside long ones.
 
     Args:
         gramian: ``[m, m]``, symmetric, positive semi-definite up to rounding, of trace about 1.
@@ -51,38 +79,58 @@ def factor(gramian: Array) -> Array:
     Returns:
         ``[m, m]``.
     """
-    values, vectors = np.linalg.eigh(gramian)
-    root: Array = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    lengths = np.sqrt(np.maximum(gramian.diagonal(), 0.0))
+    safe = np.where(lengths > 0.0, lengths, np.inf)
+    with np.errstate(over="ignore"):
+        cosines = gramian / safe[:, None] / safe
+    cosines = np.minimum(np.maximum(cosines, -1.0), 1.0)
+    values, vectors = np.linalg.eigh(cosines)
+    root: Array = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * lengths
     return root
 
 
-def least_distance(normals: Array, offsets: Array) -> Array | None:
-    """The shortest ``x`` with ``normals @ x >= offsets``; ``None`` where no ``x`` satisfies them.
+def least_distance(normals: Array, offsets: Array, reach: float) -> tuple[Array, Array] | None:
+    """The shortest ``x`` with ``normals @ x >= offsets``; ``None`` where none within reach satisfies them.
 
     Args:
         normals: ``[r, n]``.
         offsets: ``[r]``.
+        reach: Length up to which an x is looked for; x is exact to about 1e-15 of it.
 
     Returns:
-        ``[n]``, or ``None``.
+        ``[n]`` x and ``[r]`` multipliers y with ``x = normals^T y``, ``y >= 0``; or ``None``.
 
     Source:
-        Lawson and Hanson, 1974, algorithm LDP. Departure: rows are brought to unit length and offsets to a
-        largest of 1 first, so that the outcome does not depend on the scale of either.
+        Lawson and Hanson, 1974, algorithm LDP. Departure: rows are brought to unit length and x to that of
+        `reach`, so that the residual tells the longest solution, 1/2, from none, 0.
     """
+    if not len(normals):
+        return np.zeros(normals.shape[1]), np.zeros(0)
     lengths = np.sqrt(np.einsum("rn,rn->r", normals, normals))
-    flat = lengths <= 1e-14 * max(float(lengths.max(initial=0.0)), 1e-300)
-    if (offsets[flat] > 1e-12).any():
+    longest = max(float(lengths.max()), 1e-300)
+    if lengths.min() <= FLAT * longest:
+        return _of_rows(normals, offsets, np.flatnonzero(lengths <= FLAT * longest), reach)
+    bounds = offsets / lengths
+    stacked = np.empty((normals.shape[1] + 1, len(normals)))
+    stacked[:-1] = normals.T / lengths
+    stacked[-1] = bounds / reach
+    shares = nonnegative(stacked, last_axis(len(stacked)))
+    residual = stacked @ shares
+    left = 1.0 - float(residual[-1])
+    if left < UNREACHED:
         return None
-    normals, offsets = normals[~flat] / lengths[~flat, None], offsets[~flat] / lengths[~flat]
-    scale = float(offsets.max(initial=0.0))
-    if scale <= 0.0:
-        return np.zeros(normals.shape[1])
-    stacked = np.vstack([normals.T, offsets / scale])
-    target = np.zeros(len(stacked))
-    target[-1] = 1.0
-    residual = stacked @ nonnegative(stacked, target) - target
-    if -residual[-1] < INFEASIBLE_RESIDUAL:  # equals the squared residual, but for rounding
+    return residual[:-1] * (reach / left), shares * (reach / left) / lengths
+
+
+def _of_rows(
+    normals: Array, offsets: Array, flat: NDArray[np.intp], reach: float
+) -> tuple[Array, Array] | None:
+    """`least_distance` without the `flat` rows, which have no direction: they hold everywhere or nowhere."""
+    if offsets[flat].max() > 1e-12:
         return None
-    shortest: Array = -scale * residual[:-1] / residual[-1]
-    return shortest
+    found = least_distance(np.delete(normals, flat, axis=0), np.delete(offsets, flat), reach)
+    if found is None:
+        return None
+    multipliers = np.zeros(len(normals))
+    multipliers[np.setdiff1d(np.arange(len(normals)), flat)] = found[1]
+    return found[0], multipliers

@@ -1,6 +1,7 @@
 """Projection of weights onto the polytope of allowed ones, in the norm of a Gramian."""
 
 import math
+from functools import cache
 
 import numpy as np
 
@@ -9,87 +10,99 @@ from psst.pareto.least_squares import Array, identity, least_distance, nonnegati
 Rows = tuple[Array, Array]
 
 ACTIVE = 1e-9
-"""Slack of a row, relative to 1 and its bound, at which it counts as active."""
+"""Slack of a row of largest entry 1, at which it counts as active."""
+
+
+def of_unit_size(rows: Rows) -> Rows:
+    """The same inequalities ``A a >= b`` with a largest entry of 1 in each row of A; rows of zeros stay."""
+    sizes = np.abs(rows[0]).max(axis=1)
+    sizes[sizes == 0.0] = 1.0
+    return rows[0] / sizes[:, None], rows[1] / sizes
+
+
+def stacked(first: Rows, second: Rows) -> Rows:
+    """Both sets of inequalities."""
+    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
 
 
 def constraints(n_tasks: int, min_main_share: float = 0.0, rows: Rows | None = None) -> Rows:
     """Inequalities ``normals a >= offsets`` of every step: signs, the main task's share, the user's rows."""
     normals, offsets = identity(n_tasks), np.zeros(n_tasks)
     offsets[0] = min_main_share
-    if rows is not None:
-        normals, offsets = np.concatenate([normals, rows[0]]), np.concatenate([offsets, rows[1]])
-    return normals, offsets
+    return (normals, offsets) if rows is None else stacked((normals, offsets), rows)
 
 
-def nearest_feasible(metric: Array, target: Array, normals: Array, offsets: Array) -> Array | None:
-    """Weights of sum 1 nearest to `target` in `metric` with ``normals a >= offsets``; None if there are none.
+@cache
+def sum_keeping(n_tasks: int) -> Array:
+    """``[m, m - 1]`` changes of weights that take from the last task; shared and read-only."""
+    basis = np.concatenate([np.eye(n_tasks - 1), np.full((1, n_tasks - 1), -1.0)])
+    basis.flags.writeable = False
+    return basis
+
+
+def directions(metric: Array) -> Array:
+    """``[m, m - 1]`` changes of weights that keep their sum, orthonormal in the metric ``[m, m]``.
+
+    Raises:
+        numpy.linalg.LinAlgError: If the metric is not positive definite among them.
+    """
+    basis = sum_keeping(len(metric))
+    lower = np.linalg.cholesky(basis.T @ metric @ basis)
+    orthonormal: Array = basis @ np.linalg.inv(lower).T
+    return orthonormal
+
+
+def nearest_feasible(
+    along: Array, target: Array, normals: Array, offsets: Array
+) -> tuple[Array, Array] | None:
+    """Weights of sum 1 nearest to `target` in a metric of trace 1 with ``normals a >= offsets``.
 
     Args:
-        metric: ``[m, m]``, positive definite.
+        along: ``[m, m - 1]``, the metric's `directions`.
         target: ``[m]``, of sum 1.
         normals: ``[r, m]``.
         offsets: ``[r]``.
+
+    Returns:
+        ``[m]`` weights and ``[r]`` multipliers; None if there are no such weights.
     """
     missing = offsets - normals @ target
     if missing.max() <= 0.0:
-        return target.copy()
-    n_tasks = len(target)
-    if n_tasks == 2:
-        move = _interval_move((normals[:, 0] - normals[:, 1]).tolist(), missing.tolist())
-        return None if move is None else _clean(target + np.array([move, -move]))
-    basis = np.vstack([np.eye(n_tasks - 1), -np.ones((1, n_tasks - 1))])
-    lower = np.linalg.cholesky(basis.T @ metric @ basis)
-    outward = np.linalg.inv(lower).T
-    step = least_distance(normals @ basis @ outward, missing)
-    return None if step is None else _clean(target + basis @ (outward @ step))
+        return target.copy(), np.zeros(len(normals))
+    found = least_distance(normals @ along, missing, 1.5 + math.sqrt(target @ target))
+    if found is None:
+        return None
+    weights = np.maximum(target + along @ found[0], 0.0)  # takes away the rounding: nothing below 0,
+    return weights / weights.sum(), found[1]  # sum 1
 
 
-def _interval_move(slopes: list[float], missing: list[float]) -> float | None:
-    """The number nearest to 0 with ``slopes * move >= missing``: the case m = 2, where every norm agrees."""
-    least, most = -math.inf, math.inf
-    for slope, lack in zip(slopes, missing, strict=True):
-        if slope > 1e-14:
-            least = max(least, lack / slope)
-        elif slope < -1e-14:
-            most = min(most, lack / slope)
-        elif lack > 1e-12:
-            return None
-    return None if least > most + 1e-12 else min(max(0.0, least), max(most, least))
-
-
-def _clean(weights: Array) -> Array:
-    """Take away the rounding: nothing below 0, sum 1."""
-    weights = np.maximum(weights, 0.0)
-    normalized: Array = weights / weights.sum()
-    return normalized
-
-
-def optimality_gap(metric: Array, target: Array, weights: Array, normals: Array, offsets: Array) -> float:
+def optimality_gap(
+    metric: Array,
+    target: Array,
+    weights: Array,
+    normals: Array,
+    offsets: Array,
+    multipliers: Array | None = None,
+) -> float:
     """Residual of the optimality conditions at `weights`, whoever solved for them.
 
-    Multipliers are fitted to the active rows by non-negative least squares. Arguments are those of
-    `nearest_feasible`.
+    Args:
+        metric: ``[m, m]``.
+        target: ``[m]``.
+        weights: ``[m]``, of sum 1.
+        normals: ``[r, m]``, of largest entry 1 each.
+        offsets: ``[r]``.
+        multipliers: ``[r]``, not negative; fitted to the active rows by non-negative least squares where they
+            are not given.
     """
-    if len(target) == 2:
-        return _interval_gap(metric @ (weights - target), weights, normals, offsets)
     slack = normals @ weights - offsets
     violation = max(float(-slack.min()), 0.0)
-    gradient = metric @ (weights - target)
-    if not gradient.any():
-        return violation
-    active = normals[slack <= ACTIVE * (1.0 + np.abs(offsets))]
-    ones = np.ones((len(target), 1))
-    multipliers = np.hstack([active.T, ones, -ones])
-    residual = multipliers @ nonnegative(multipliers, gradient) - gradient
-    return violation + float(np.abs(residual).max())
-
-
-def _interval_gap(gradient: Array, weights: Array, normals: Array, offsets: Array) -> float:
-    """`optimality_gap` for m = 2: a slope along (1, -1) is right where an active row stops the way down."""
-    slope, (first, second) = float(gradient[0] - gradient[1]), weights.tolist()
-    violation, held = 0.0, slope == 0.0
-    for (to_first, to_second), offset in zip(normals.tolist(), offsets.tolist(), strict=True):
-        slack = to_first * first + to_second * second - offset
-        violation = max(violation, -slack)
-        held = held or (slack <= ACTIVE * (1.0 + abs(offset)) and slope * (to_first - to_second) > 0.0)
-    return violation if held else violation + abs(slope)
+    slope = metric @ (weights - target)
+    slope = slope - slope.sum() / len(slope)
+    if multipliers is None:
+        active = normals[slack <= ACTIVE]
+        level = (active - active.mean(axis=1, keepdims=True)).T
+        return violation + float(np.abs(level @ nonnegative(level, slope) - slope).max())
+    held = multipliers @ normals
+    residual = np.abs(slope - held + held.sum() / len(held)).max()
+    return violation + float(residual) + float(np.abs(multipliers * slack).max())

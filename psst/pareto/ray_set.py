@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from psst.pareto.coordinates import centered_log, log_of_losses
+from psst.pareto.lattice import das_dennis
 from psst.pareto.least_squares import Array
 from psst.pareto.npz import read_arrays, write_arrays
 
@@ -58,6 +59,30 @@ class RaySet:
     def from_losses(cls, losses: Array, priors: Array | None = None, noise: float | Array = 0.0) -> "RaySet":
         """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length."""
         return cls.constant(centered_log(np.stack([log_of_losses(row) for row in losses])), priors, noise)
+
+    @classmethod
+    def lattice(
+        cls, n_tasks: int, divisions: int, inset: float = 0.1, reference: Array | None = None
+    ) -> "RaySet":
+        """Rays that stand still, evenly spread without any anchors: the points of `das_dennis` as losses.
+
+        Args:
+            n_tasks: Number m of objectives.
+            divisions: ``binom(divisions + m - 1, m - 1)`` rays; 4 give 15 for m = 3.
+            inset: Share of the way to the center that points move, in (0, 1].
+            reference: ``[m]`` losses that count as equal, for example those of a warm start; ones by default.
+
+        Raises:
+            ValueError: If an argument is outside its range, or `reference` not positive.
+        """
+        if not 0.0 < inset <= 1.0:
+            raise ValueError(f"`inset={inset}` must be in (0, 1], for no ray holds a loss of 0; use 0.1.")
+        reference = np.ones(n_tasks) if reference is None else np.asarray(reference, dtype=np.float64)
+        if reference.shape != (n_tasks,):
+            raise ValueError(
+                f"`reference` must be [{n_tasks}] losses, one a task, got {list(reference.shape)}."
+            )
+        return cls.from_losses(das_dennis(n_tasks, divisions, inset) * reference)
 
     def __len__(self) -> int:
         return len(self.points)

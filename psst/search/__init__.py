@@ -1,18 +1,45 @@
-"""The search along the Pareto front, and what it reports; training code is imported when a search runs."""
+"""The search along the Pareto front, and what it reports; training code is imported when a search runs.
 
-from typing import TYPE_CHECKING
+``psst.search.search(...)`` searches with any LightningModule, and so does the package itself once it is
+imported: ``psst.search(...)``. Type checkers know the first spelling only: for them a module is no function.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from psst.search.settings import SearchSettings as SearchSettings
 
 if TYPE_CHECKING:
+    from psst.search.door import search as search
+    from psst.search.result import Candidate as Candidate
+    from psst.search.result import SearchResult as SearchResult
     from psst.search.run import run_search as run_search
 
-__all__ = ["SearchSettings", "run_search"]
+__all__ = ["Candidate", "SearchResult", "SearchSettings", "run_search", "search"]
+
+_HOMES = {
+    "search": "psst.search.door",
+    "Candidate": "psst.search.result",
+    "SearchResult": "psst.search.result",
+    "run_search": "psst.search.run",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name == "run_search":
-        from psst.search.run import run_search
-
-        return run_search
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _CallableModule(ModuleType):
+    """A module that can be called as the function of the same name inside it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "SearchResult":
+        """Search, see `psst.search.search`."""
+        result: SearchResult = self.search(*args, **kwargs)
+        return result
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["ChordCheck", "Mix", "average", "chord_check", "plan_mixes"]
+__all__ = ["ChordCheck", "Mix", "average", "chord_check", "plan_mixes", "scaled_chord"]
 
 State = dict[str, Tensor]
 
@@ -105,3 +105,24 @@ def chord_check(
         else np.full(excess.shape[1], np.inf)
     )
     return ChordCheck(excess.mean(axis=0), error)
+
+
+def scaled_chord(
+    known: NDArray[np.float64],
+    shares: Sequence[float],
+    mixed: NDArray[np.float64],
+    parents: Sequence[NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Losses ``[m]`` of an average on the scale on which those of its parents are known.
+
+    The chord of what is known, times the ratio of the average's loss to the chord's on the same batches.
+
+    Args:
+        known: ``[parents, m]``, positive.
+        shares: Of the parents.
+        mixed: ``[batches, m]`` losses of the average.
+        parents: Their losses ``[batches, m]`` on the same batches.
+    """
+    chord = sum(share * losses.mean(axis=0) for share, losses in zip(shares, parents, strict=True))
+    ratio = mixed.mean(axis=0) / np.maximum(chord, np.finfo(np.float32).tiny)
+    return np.asarray((np.asarray(shares) @ known) * ratio)

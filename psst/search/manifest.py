@@ -11,6 +11,7 @@ from psst.files import write_atomic
 __all__ = ["Manifest"]
 
 FORMAT = 1
+NAME = "manifest.json"
 
 
 class Manifest:
@@ -19,19 +20,27 @@ class Manifest:
     Args:
         folder: The search's output folder.
         config: The whole configuration as YAML; a search in this folder must have been started with the same.
+        option: How the user typed the folder, for errors.
 
     Raises:
         ValueError: The folder holds a search with another configuration, or one of a newer format.
     """
 
-    def __init__(self, folder: Path, config: str) -> None:
-        self.path = folder / "manifest.json"
+    def __init__(self, folder: Path, config: str, option: str = "--output") -> None:
+        self.path = folder / NAME
+        self.option = option
         self.config = config
         self.units: dict[str, dict[str, Any]] = {}
         if self.path.is_file():
             self._read()
         else:
             self._write()
+
+    @staticmethod
+    def has_units(folder: Path) -> bool:
+        """Whether a search in this folder has finished a unit."""
+        path = folder / NAME
+        return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8")).get("units"))
 
     def _read(self) -> None:
         content = json.loads(self.path.read_text(encoding="utf-8"))
@@ -57,8 +66,8 @@ class Manifest:
                 if not line.startswith("@@")
             )
             raise ValueError(
-                f"`--output {self.path.parent}` holds a search with another configuration:\n{changes}\n"
-                "Give another `--output`, or go on with the first configuration."
+                f"`{self.option} {self.path.parent}` holds a search with another configuration:\n{changes}\n"
+                f"Give another `{self.option}`, or go on with the first configuration."
             )
         self.units = content["units"]
 
@@ -69,6 +78,12 @@ class Manifest:
     def finished(self, name: str) -> bool:
         """Whether the unit called `name` has been trained and evaluated."""
         return name in self.units
+
+    @property
+    def cost(self) -> tuple[int, float]:
+        """Optimizer steps and seconds of training of all finished units."""
+        units = self.units.values()
+        return sum(unit.get("steps", 0) for unit in units), sum(unit.get("seconds", 0.0) for unit in units)
 
     def finish(self, name: str, result: Mapping[str, Any]) -> None:
         """Record a unit's result; from now on it is not run again."""

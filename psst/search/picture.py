@@ -1,4 +1,4 @@
-"""The picture of a front: validation losses of every model, the chosen one marked."""
+"""The picture of a front: losses of every model, the chosen one marked."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from psst.files import atomic_path
-from psst.search.search import Candidate, SearchResult
+from psst.search.result import Candidate, Metric, SearchResult
 
 __all__ = ["draw_front"]
 
@@ -27,26 +27,26 @@ LEGENDS = {
 
 
 def draw_front(result: SearchResult, path: Path) -> None:
-    """Draw main loss against each auxiliary loss, and main-task accuracy along the first one."""
+    """Draw main loss against each auxiliary loss, and the metric that chooses along the first one."""
     tasks = list(result.candidates[0].losses)
-    models = result.candidates + result.baselines
+    models = result.models
     size = (6.2 * len(tasks), 5.4)
     figure = Figure(figsize=size, layout="constrained")  # no pyplot: no display, no global state
     axes = figure.subplots(1, len(tasks), squeeze=False)
     for axis, task in zip(axes[0], tasks[1:], strict=False):
         axis.set(
-            xlabel=f"{task} loss (validation)",
-            ylabel=f"{tasks[0]} loss (validation)",
+            xlabel=f"{task} loss ({result.losses_from})",
+            ylabel=f"{tasks[0]} loss ({result.losses_from})",
             title="Losses: lower left is better",
         )
         _scatter(axis, models, result, partial(_losses, task, tasks[0]))
     last = axes[0][-1]
     last.set(
-        xlabel=f"{tasks[1]} loss (validation)",
-        ylabel="accuracy on new classes, % (validation)",
-        title="Main task",
+        xlabel=f"{tasks[1]} loss ({result.losses_from})",
+        ylabel=f"{result.metric.label}{', %' if result.metric.unit else ''} (validation)",
+        title="What chooses",
     )
-    _scatter(last, models, result, partial(_accuracy, tasks[1]))
+    _scatter(last, models, result, partial(_metric, tasks[1], result.metric))
     figure.legend(*last.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
@@ -56,8 +56,8 @@ def _losses(across: str, up: str, model: Candidate) -> tuple[float, float]:
     return model.losses[across], model.losses[up]
 
 
-def _accuracy(across: str, model: Candidate) -> tuple[float, float]:
-    return model.losses[across], 100 * model.accuracy
+def _metric(across: str, metric: Metric, model: Candidate) -> tuple[float, float]:
+    return model.losses[across], metric.shown(model.metric)
 
 
 def _scatter(

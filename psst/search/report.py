@@ -6,65 +6,69 @@ import json
 from pathlib import Path
 from typing import Any
 
-import moocore
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from psst.evaluation import EpisodeScores, PairedDifference, paired_difference
 from psst.files import write_atomic
 from psst.search.picture import draw_front
-from psst.search.search import Candidate, SearchResult
+from psst.search.result import SearchResult, non_dominated
 
 __all__ = ["print_tables", "write_report"]
 
+EPISODES = "95 %, over the draw of episodes only; claims between methods need several seeds"
+NO_INTERVAL = "none: one number a model; the region is the best candidate and its neighbors"
+
 
 def front_rows(result: SearchResult) -> list[dict[str, Any]]:
-    """One row a model: validation losses, accuracy, whether it is on the front, in the region, chosen."""
-    models = result.candidates + result.baselines
-    on_front = non_dominated(models)
+    """One row a model: losses, metric, whether it is on the front, in the region, chosen."""
+    on_front = non_dominated(result.models)
     return [
         {
             "name": model.name,
             "kind": model.kind,
             **{f"{task}_loss": loss for task, loss in model.losses.items()},
-            "val_accuracy": model.accuracy,
-            "on_front": bool(on_front[position]),
+            result.metric.name: model.metric,
+            "on_front": on_front[position],
             "in_region": model.name in result.region,
             "chosen": model.name == result.chosen,
             "unreachable": bool(model.result.get("unreachable", False)),
             **{f"weight_{task}": weight for task, weight in model.result.get("weights", {}).items()},
         }
-        for position, model in enumerate(models)
+        for position, model in enumerate(result.models)
     ]
 
 
-def non_dominated(models: list[Candidate]) -> list[bool]:
-    """Whether no other model is at least as good in every validation loss and better in one."""
-    losses = np.array([list(model.losses.values()) for model in models])
-    return [bool(flag) for flag in moocore.is_nondominated(losses, keep_weakly=True)]
+def episode_tests(result: SearchResult) -> dict[str, dict[str, EpisodeScores]]:
+    """The tests that have a score for each episode."""
+    return {
+        name: groups
+        for name, groups in result.tests.items()
+        if groups and all(isinstance(scores, EpisodeScores) for scores in groups.values())
+    }
 
 
 def comparisons(result: SearchResult) -> dict[str, dict[str, PairedDifference]]:
     """Paired test differences of the chosen model to each baseline tested, per group of classes."""
-    chosen = result.tests[result.chosen]
+    tests = episode_tests(result)
     return {
-        name: {group: paired_difference(chosen[group], scores[group]) for group in scores}
-        for name, scores in result.tests.items()
+        name: {group: paired_difference(tests[result.chosen][group], scores[group]) for group in scores}
+        for name, scores in tests.items()
         if name != result.chosen
     }
 
 
 def metrics(result: SearchResult, steps: int, seconds: float) -> dict[str, Any]:
     """Everything that metrics.json holds."""
+    paired = any(model.scores is not None for model in result.models)
     return {
         "chosen": result.chosen,
         "region": result.region,
         "n_candidates": len(result.candidates),
         "cost": {"steps": steps, "seconds": seconds},
         "test": {
-            name: {group: describe_scores(scores) for group, scores in groups.items()}
-            for name, groups in result.tests.items()
+            name: {key: describe_test(value) for key, value in values.items()}
+            for name, values in result.tests.items()
         },
         "chosen_minus": {
             name: {
@@ -73,12 +77,14 @@ def metrics(result: SearchResult, steps: int, seconds: float) -> dict[str, Any]:
             }
             for name, groups in comparisons(result).items()
         },
-        "interval": "95 %, over the draw of episodes only; claims between methods need several seeds",
+        "interval": EPISODES if paired else NO_INTERVAL,
     }
 
 
-def describe_scores(scores: EpisodeScores) -> dict[str, Any]:
-    """Mean, interval and what they were measured on."""
+def describe_test(scores: EpisodeScores | float) -> dict[str, Any] | float:
+    """A number as it is; of scores their mean, interval and what they were measured on."""
+    if not isinstance(scores, EpisodeScores):
+        return scores
     return {
         "accuracy": scores.mean,
         "half_width": scores.half_width,
@@ -108,32 +114,37 @@ def print_tables(result: SearchResult, console: Console | None = None) -> None:
     """Print the front and the test result; a narrow terminal or a pipe gets the whole width all the same."""
     console = console or Console(width=max(Console().width, 100))
     console.print(front_table(result))
-    console.print(test_table(result))
+    chosen = f"Chosen: the best of {len(result.candidates)} candidates on validation."
+    if not episode_tests(result):
+        console.print(chosen)
+        return
+    console.print(tests_table(result))
     console.print(
-        f"Chosen: the best of {len(result.candidates)} candidates on validation. Intervals: 95 %, over\n"
+        f"{chosen} Intervals: 95 %, over\n"
         "the draw of episodes only; one training seed proves no method better than another."
     )
 
 
 def front_table(result: SearchResult) -> Table:
-    """Validation losses and accuracies of all models, from most to least of the first auxiliary loss."""
-    tasks = list(result.candidates[0].losses)
+    """Losses and metric of all models, from most to least of the first auxiliary loss."""
+    tasks, metric = list(result.candidates[0].losses), result.metric
     table = Table(title="Validation", title_justify="left")
     table.add_column("model")
-    for column in (*(f"{task} loss" for task in tasks), "accuracy %"):
+    for column in (*(f"{task} loss" for task in tasks), f"{metric.label} {metric.unit}".rstrip()):
         table.add_column(column, justify="right")
     table.add_column("")
     for row in sorted(front_rows(result), key=lambda row: float(row[f"{tasks[1]}_loss"]), reverse=True):
         words = {"on_front": "front", "in_region": "region", "chosen": "chosen", "unreachable": "unreachable"}
         marks = ", ".join(word for key, word in words.items() if row[key])
         losses = [f"{row[f'{task}_loss']:.4f}" for task in tasks]
-        table.add_row(row["name"], *losses, f"{100 * row['val_accuracy']:.2f}", marks)
+        table.add_row(row["name"], *losses, metric.text(row[metric.name]), marks)
     return table
 
 
-def test_table(result: SearchResult) -> Table:
+def tests_table(result: SearchResult) -> Table:
     """Test accuracies of the chosen model and the baselines, with paired differences."""
-    first = next(iter(result.tests[result.chosen].values()))
+    tests = episode_tests(result)
+    first = next(iter(tests[result.chosen].values()))
     table = Table(
         title=f"Test on unseen classes, {first.n_shot}-shot, {first.n} episodes", title_justify="left"
     )
@@ -142,7 +153,7 @@ def test_table(result: SearchResult) -> Table:
     for column in ("accuracy %", "chosen minus this, points"):
         table.add_column(column, justify="right")
     differences = comparisons(result)
-    for name, groups in result.tests.items():
+    for name, groups in tests.items():
         for group, scores in groups.items():
             gap = differences.get(name, {}).get(group)
             table.add_row(

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import torch
 
+from psst.search.episode_judge import EpisodeJudge
+from psst.search.front_search import Search
 from psst.search.report import print_tables, write_report
-from psst.search.search import Search, SearchResult
+from psst.search.result import SearchResult
 from psst.search.settings import SearchSettings
 from psst.training.experiment import Experiment
 
@@ -24,11 +26,9 @@ def run_search(experiment: Experiment, settings: SearchSettings, output: Path) -
         ValueError: The configuration leaves nothing to search, or `output` holds a search with another one.
     """
     torch.set_num_threads(settings.threads)
-    search = Search(experiment, settings, output)
+    search = Search(experiment, EpisodeJudge(experiment), settings, output)
     result = search.run()
-    units = search.manifest.units.values()
-    steps = sum(unit.get("steps", 0) for unit in units)
-    seconds = sum(unit.get("seconds", 0.0) for unit in units)
+    steps, seconds = search.manifest.cost
     write_report(result, search.folder, steps, seconds)
     print_tables(result)
     print(f"{steps} training steps in {seconds:.0f} s; best.ckpt, front.* and metrics.json in {output}")

@@ -7,23 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 from pytorch_lightning.loggers import CSVLogger
 
 from psst.callbacks import PSSTCallback
 from psst.components import instantiate
-from psst.datamodules import EpisodicDataModule
-from psst.evaluation import EpisodeScores, save_scores
 from psst.files import write_atomic
 from psst.pareto import Method
 from psst.search.explore import State
 from psst.search.progress import SearchProgress
+from psst.search.protocols import Judge, Run
 from psst.search.units import Unit
-from psst.training import FewShotModule
-from psst.training.experiment import Experiment
 
 __all__ = ["UnitRunner"]
 
@@ -34,15 +29,17 @@ class UnitRunner:
     """Trains, evaluates and tests the models of one search.
 
     Args:
-        experiment: The parsed configuration; gives a fresh module, datamodule and trainer for each unit.
+        run: Gives a fresh module, datamodule and trainer for each unit.
         folder: The search's output folder; unit u lives in `units/u`.
         progress: Told of every step.
+        judge: Measures the models.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path, progress: SearchProgress) -> None:
-        self.experiment = experiment
+    def __init__(self, run: Run, folder: Path, progress: SearchProgress, judge: Judge) -> None:
+        self.source = run
         self.folder = folder
         self.progress = progress
+        self.judge = judge
 
     def unit_folder(self, name: str) -> Path:
         """Where the unit called `name` keeps its config, log, checkpoint and scores."""
@@ -54,27 +51,28 @@ class UnitRunner:
 
     def train(self, unit: Unit) -> dict[str, Any]:
         """Train a unit from its start, save it, and return its validation result."""
-        folder = self.unit_folder(unit.name)
-        shutil.rmtree(folder, ignore_errors=True)  # whatever an interrupted run left
-        folder.mkdir(parents=True)
-        callback = PSSTCallback(method=instantiate(unit.method, Method), ema=PAIRED_EMA)  # type: ignore[type-abstract]
-        module, data, trainer = self._fresh(folder, unit.stop, [callback, self.progress], log=True)
-        self.experiment.save(folder / "config.yaml")
+        folder = self._empty_folder(unit.name)
+        method = instantiate(unit.method, Method)  # type: ignore[type-abstract]
+        callback = PSSTCallback(method=method, ema=PAIRED_EMA)
+        ending = StopAt(unit.stop)
+        module, data, trainer = self._fresh(folder, [callback, ending, self.progress], log=True)
+        self.source.save(folder / "config.yaml")
         write_atomic(folder / "unit.json", json.dumps(asdict(unit), indent=1))
         began = time.monotonic()
         start = str(self.checkpoint("warm")) if unit.start else None
         trainer.fit(module, datamodule=data, ckpt_path=start, weights_only=True)
         if trainer.interrupted:
             raise KeyboardInterrupt
+        ending.check(trainer, unit.name)
         seconds = time.monotonic() - began
         trainer.save_checkpoint(self.checkpoint(unit.name))
         callback.trajectory.save(folder / "trajectory.npz")
-        result = self._validate(unit.name, module, data, trainer)
+        result = self.judge.validate(module, data, trainer, folder)
         return result | {
             "kind": unit.kind,
             "steps": unit.steps,
             "seconds": seconds,
-            "weights": dict(zip(module.task_names, callback.mean_weights.tolist(), strict=True)),
+            "weights": dict(zip(result["losses"], callback.mean_weights.tolist(), strict=True)),
             "unreachable": callback.unreachable,
         }
 
@@ -88,65 +86,32 @@ class UnitRunner:
         state: State = torch.load(self.checkpoint(name), map_location="cpu", weights_only=True)["state_dict"]
         return state
 
-    def fresh_losses(
-        self, states: dict[str, State], start: int, count: int
-    ) -> dict[str, NDArray[np.float64]]:
-        """Losses ``[count, m]`` of models on the same training episodes, from `start` on, in eval mode."""
-        module, data = self._model_and_data()
-        episodes = [data.train_episode(start + offset) for offset in range(count)]
-        losses = {}
-        for name, state in states.items():
-            module.load_state_dict(state)
-            module.eval()
-            with torch.no_grad():
-                rows = [
-                    [float(value) for value in module.task_losses(episode).values()] for episode in episodes
-                ]
-            losses[name] = np.array(rows)
-        return losses
-
-    def recalibrated(self, state: State, start: int, count: int) -> State:
-        """Renew the BatchNorm statistics of `state` on `count` training episodes."""
-        module, data = self._model_and_data()
-        module.load_state_dict(state)
-        module.renew_batch_statistics([data.train_episode(start + offset) for offset in range(count)])
-        return {key: value.detach().clone() for key, value in module.state_dict().items()}
-
     def adopt(self, name: str, state: State, parent: str) -> dict[str, Any]:
         """Make `state` an ordinary checkpoint, like `parent`'s, and return its validation result."""
-        folder = self.unit_folder(name)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder = self._empty_folder(name)
         content = torch.load(self.checkpoint(parent), map_location="cpu", weights_only=True)
         content["state_dict"] = state
         torch.save(content, self.checkpoint(name))
-        module, data, trainer = self._fresh(folder, self.experiment.max_steps, [])
-        module.load_state_dict(state)
-        return self._validate(name, module, data, trainer)
+        module, data, trainer = self._fresh(folder, [LoadState(state)])
+        return self.judge.validate(module, data, trainer, folder)
 
-    def test(self, name: str) -> dict[str, EpisodeScores]:
-        """Test a finished unit's model; the module writes `test_scores.npz` into the unit's folder."""
+    def test(self, name: str) -> None:
+        """Test a finished unit's model; the result is left in the unit's folder."""
         folder = self.unit_folder(name)
-        module, data, trainer = self._fresh(folder, self.experiment.max_steps, [])
-        module.load_state_dict(self.state(name))
-        trainer.test(module, datamodule=data, verbose=False)
-        return module.scores
+        module, data, trainer = self._fresh(folder, [LoadState(self.state(name))])
+        self.judge.test(module, data, trainer, folder)
 
-    def _validate(
-        self, name: str, module: FewShotModule, data: LightningDataModule, trainer: Trainer
-    ) -> dict[str, Any]:
-        trainer.validate(module, datamodule=data, verbose=False)
-        save_scores(self.unit_folder(name) / "val_scores.npz", module.scores)
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        return {
-            "losses": {task: metrics[f"val/{task}_loss"] for task in module.task_names},
-            "accuracy": metrics["val/accuracy"],
-        }
+    def _empty_folder(self, name: str) -> Path:
+        folder = self.unit_folder(name)
+        shutil.rmtree(folder, ignore_errors=True)  # whatever an interrupted run left
+        folder.mkdir(parents=True)
+        return folder
 
     def _fresh(
-        self, folder: Path, max_steps: int, callbacks: list[Any], log: bool = False
-    ) -> tuple[FewShotModule, EpisodicDataModule, Trainer]:
-        trainer = self.experiment.trainer(
+        self, folder: Path, callbacks: list[Callback], log: bool = False
+    ) -> tuple[LightningModule, LightningDataModule, Trainer]:
+        max_steps = self.source.max_steps  # of the full training for each unit: schedules are made for it
+        trainer = self.source.trainer(
             default_root_dir=str(folder),
             max_steps=max_steps,
             extra_callbacks=callbacks,
@@ -158,24 +123,51 @@ class UnitRunner:
             check_val_every_n_epoch=max_steps + 1,  # a unit is validated once, at its end
             num_sanity_val_steps=0,
         )
-        module, data = self.experiment.module(), self._data()
-        module.build(data.image_shape)
+        module, data = self.source.module(), self.source.datamodule()
+        self.judge.prepare(module, data)
         return module, data, trainer
 
-    def _data(self) -> EpisodicDataModule:
-        data = self.experiment.datamodule()
-        if not isinstance(data, EpisodicDataModule):
-            raise TypeError(
-                f"`data.class_path` is {type(data).__name__}, a search needs an EpisodicDataModule; "
-                "name one of psst.datamodules."
-            )
-        return data
 
-    def _model_and_data(self) -> tuple[FewShotModule, EpisodicDataModule]:
-        """A module built for the data, with the data ready for use, outside a trainer."""
-        data = self._data()
-        data.prepare_data()
-        data.setup("fit")
-        module = self.experiment.module()
-        module.attach(data)
-        return module, data
+class LoadState(Callback):
+    """Gives the module its parameters once it has been set up: only then some modules have their layers.
+
+    Args:
+        state: Of a finished unit, or an average.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._weights = state
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load."""
+        pl_module.load_state_dict(self._weights)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load."""
+        pl_module.load_state_dict(self._weights)
+
+
+class StopAt(Callback):
+    """Ends a fit after a number of optimizer steps, the trainer's `max_steps` being that of a full training.
+
+    A learning rate schedule that asks the trainer for its length thus gets the same answer in every unit.
+
+    Args:
+        step: The last optimizer step, counted from the start of the warm start.
+    """
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Ask the trainer to stop."""
+        if trainer.global_step >= self.step:
+            trainer.should_stop = True
+
+    def check(self, trainer: Trainer, name: str) -> None:
+        """Raise ValueError if the fit has ended elsewhere: models of different lengths cannot be compared."""
+        if trainer.global_step != self.step:
+            raise ValueError(
+                f"unit `{name}` ended at step {trainer.global_step} instead of {self.step}; remove what "
+                "stops it (`EarlyStopping`, `max_epochs`, `max_time`), for all candidates train equally long."
+            )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from psst.components import instantiate
+from psst.pareto import Method
 from psst.search.settings import SearchSettings
 
 __all__ = ["Schedule", "Unit"]
@@ -39,6 +41,24 @@ def fixed_weights(weights: Sequence[float]) -> dict[str, Any]:
     return {"class_path": "psst.pareto.FixedWeights", "init_args": {"auxiliary": list(weights)}}
 
 
+def ray_method(settings: SearchSettings, rays_file: str, index: int) -> dict[str, Any]:
+    """Describe the method that keeps a subproblem on a ray."""
+    arguments: dict[str, Any] = {"rays": rays_file}
+    if settings.min_main_share > 0:  # not every method knows such a bound
+        arguments["min_main_share"] = settings.min_main_share
+    return {"class_path": settings.method, "init_args": {**arguments, "index": index}}
+
+
+def check_method(settings: SearchSettings) -> None:
+    """Make the subproblems' method once, before any unit is trained.
+
+    Raises:
+        TypeError: It is no `psst.pareto.Method`, or takes neither a ray nor the bound asked for.
+        ValueError: Nothing importable is named.
+    """
+    instantiate(ray_method(settings, "rays.npz", 0), Method)  # type: ignore[type-abstract]
+
+
 class Schedule:
     """Lays out the units of a search with m - 1 auxiliary tasks.
 
@@ -46,12 +66,19 @@ class Schedule:
         settings: The user's `search:` group.
         max_steps: T, the steps of one full training.
         auxiliary_names: The m - 1 auxiliary tasks, in order.
+        spelled: How the user typed `max_steps`, for errors.
 
     Raises:
         ValueError: There is no auxiliary task, or T is too short to be divided.
     """
 
-    def __init__(self, settings: SearchSettings, max_steps: int, auxiliary_names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: SearchSettings,
+        max_steps: int,
+        auxiliary_names: Sequence[str],
+        spelled: str = "trainer.max_steps",
+    ) -> None:
         if not auxiliary_names:
             raise ValueError(
                 "`model.init_args.auxiliary=[]` leaves nothing to trade off; name an auxiliary task such as "
@@ -63,7 +90,7 @@ class Schedule:
         self.warm_steps = round(settings.warm_fraction * max_steps)
         if not 0 < self.warm_steps < max_steps - 1:
             raise ValueError(
-                f"`trainer.max_steps={max_steps}` is too short for a search: the warm start would take "
+                f"`{spelled}={max_steps}` is too short for a search: the warm start would take "
                 f"{self.warm_steps} of its steps; set at least 10."
             )
 
@@ -125,14 +152,11 @@ class Schedule:
 
     def subproblems(self, rays_file: str, n_rays: int) -> list[Unit]:
         """One unit a ray, from the warm start."""
-        arguments: dict[str, Any] = {"rays": rays_file}
-        if self.settings.min_main_share > 0:  # not every method knows such a bound
-            arguments["min_main_share"] = self.settings.min_main_share
         return [
             Unit(
                 f"subproblem-{index}",
                 "subproblem",
-                {"class_path": self.settings.method, "init_args": {**arguments, "index": index}},
+                ray_method(self.settings, rays_file, index),
                 self.warm_steps,
                 self.max_steps,
             )

@@ -12,6 +12,7 @@ from torch import nn
 from two_tasks import TwoTasks, largest_difference, loader, trainer
 
 from psst.callbacks import PSSTCallback
+from psst.callbacks.transfer import to_host
 from psst.pareto.methods import Decision, FixedWeights, Method, Tradeoff
 
 
@@ -335,3 +336,125 @@ def test_weights_that_are_not_finite_are_not_used():
     fit(module, callback)
     assert callback.skipped == 6
     assert all(p.isfinite().all() for p in module.parameters())
+
+
+def test_an_optimizer_that_compares_losses_is_refused():
+    class Searching(TwoTasks):
+        def configure_optimizers(self):
+            return torch.optim.LBFGS(self.parameters())
+
+        def training_step(self, batch, batch_idx):
+            raise AssertionError("too late")
+
+    with pytest.raises(TypeError, match=r"LBFGS runs it several times.*Adam or SGD"):
+        fit(Searching(), PSSTCallback(FixedWeights(1.0)))
+
+
+class Signed(TwoTasks):
+    """The other loss is below zero, as a log likelihood may be."""
+
+    def loss(self, x, name):
+        return super().loss(x, name) - (5.0 if name == "other" else 0.0)
+
+
+def test_losses_of_any_sign_train_with_methods_that_need_no_ratios():
+    """A constant added to a loss changes no gradient, and so nothing but the missing logarithm."""
+    callback = PSSTCallback(FixedWeights(0.6))
+    assert (
+        largest_difference(fit(TwoTasks(), PSSTCallback(FixedWeights(0.6))), fit(Signed(), callback)) < 1e-6
+    )
+    assert np.allclose(callback.mean_weights, [1 / 1.6, 0.6 / 1.6])
+    with pytest.raises(ValueError, match=r"`losses\['other'\]` was not positive in the mean.*add a constant"):
+        callback.trajectory  # noqa: B018
+
+
+def test_losses_below_zero_are_refused_where_rays_are_ratios_with_ways_out_that_work():
+    with pytest.raises(
+        ValueError, match=r"`losses\['other'\]` is -.* at step 0.*add a constant.*`FixedWeights`"
+    ):
+        fit(Signed(), PSSTCallback(tradeoff=0.5))
+
+
+def test_a_loss_of_exactly_zero_has_a_logarithm():
+    class Zero(TwoTasks):
+        def loss(self, x, name):
+            loss = super().loss(x, name)
+            return loss - loss.detach() if name == "other" else loss
+
+    callback = PSSTCallback(tradeoff=0.5)
+    fit(Zero(), callback)
+    assert np.isfinite(callback.trajectory.log_losses).all()
+
+
+def test_before_a_fit_there_is_nothing_to_tell():
+    callback = PSSTCallback(tradeoff=0.5, denoise="ema")
+    assert not len(callback.mean_weights)
+    assert not callback.unreachable
+    callback.setup(trainer(), TwoTasks(), "test")
+    assert callback.state_dict()["denoiser"]["steps"] == 0
+
+
+def test_a_wrapper_of_the_users_own_comes_back():
+    module = TwoTasks()
+    own, calls = module.training_step, []
+    module.training_step = lambda batch, batch_idx: (calls.append(batch_idx), own(batch, batch_idx))[1]
+    kept = module.training_step
+    fit(module, PSSTCallback(FixedWeights(1.0)))
+    assert calls == list(range(6))
+    assert module.training_step is kept
+
+
+def test_a_callback_handed_to_a_fresh_trainer_forgets_the_first_fit():
+    callback = PSSTCallback(tradeoff=0.2, warmup_steps=3)
+    fit(TwoTasks(), callback)
+    second, other = fit(TwoTasks(), callback), fit(TwoTasks(), PSSTCallback(tradeoff=0.2, warmup_steps=3))
+    assert largest_difference(second, other) == 0.0
+
+
+def test_the_checkpoint_of_another_module_brings_no_gradients():
+    """Its parameters lie at other positions."""
+
+    class Wider(TwoTasks):
+        def __init__(self):
+            super().__init__()
+            others = dict(self._modules)
+            self._modules.clear()
+            self.first = nn.Linear(3, 3)
+            self._modules.update(others)
+
+    first, second = (PSSTCallback(FixedWeights(1.0), denoise="ema") for _ in range(2))
+    fit(TwoTasks(), first)
+    state = first.state_dict()
+
+    class Loads(pl.Callback):
+        def on_fit_start(self, trainer, pl_module):
+            second.load_state_dict(state)
+
+    run = trainer(second)
+    run.callbacks.append(Loads())
+    run.fit(Wider(), loader())
+    assert second.state_dict()["denoiser"]["steps"] == 6
+    assert first.state_dict()["parameters"] != second.state_dict()["parameters"]
+
+
+def test_validation_by_the_training_step_is_left_alone():
+    class Validates(TwoTasks):
+        def validation_step(self, batch, batch_idx):
+            assert not self.training_step(batch, batch_idx)["loss"].requires_grad
+
+    callback = PSSTCallback(FixedWeights(1.0))
+    run = trainer(callback)
+    run.fit(Validates(), loader(), loader(2))
+    assert callback._step.n_decisions == 6
+
+
+def test_values_are_averaged_over_ranks(tmp_path):
+    """One process that says it is two: the sum over ranks, divided by their number."""
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        one, two = to_host([torch.tensor([2.0, 4.0]), torch.eye(2, dtype=torch.float64)], world_size=2)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert one.tolist() == [1.0, 2.0]
+    assert two.tolist() == [[0.5, 0.0], [0.0, 0.5]]

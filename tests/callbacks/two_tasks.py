@@ -59,13 +59,11 @@ def loader(n_batches=6, batch_size=8):
 
 def trainer(callback=None, **settings):
     settings = {"max_epochs": 1, "logger": False, "enable_checkpointing": False, **settings}
+    settings = {"accelerator": "cpu", "devices": 1, "log_every_n_steps": 1, **settings}
     return pl.Trainer(
-        accelerator="cpu",
-        devices=1,
         callbacks=[callback] if callback is not None else [],
         enable_progress_bar=False,
         enable_model_summary=False,
-        log_every_n_steps=1,
         **settings,
     )
 

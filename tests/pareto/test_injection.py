@@ -5,7 +5,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from psst.pareto.injection import combine, gramian, inject, shared_positions, task_gradients
+from psst.pareto.injection import combine, inject, inject_nothing, shared_positions
+from psst.pareto.products import gramian
+from psst.pareto.task_gradients import interleaved_gradients, task_gradients
 
 
 def network(n_tasks=2, dtype=torch.float32):
@@ -141,3 +143,99 @@ def test_reentrant_checkpointing_is_refused_and_the_other_kind_works():
         task_gradients([loss], parameters)
     loss = heads[0](checkpoint(trunk, inputs, use_reentrant=False)).mean()
     assert task_gradients([loss], parameters)[0].keys() == set(range(4))
+
+
+def test_autocast_does_not_tie_separate_graphs_together():
+    """Its casts of the weights are common to all forwards, but hold nothing: the first graph goes at once."""
+    trunk, heads = network()
+    freed = []
+
+    def try_first(_):
+        with pytest.raises(RuntimeError, match="second time"):
+            torch.autograd.grad(first, trunk[0].weight)
+        freed.append(True)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        first = heads[0](trunk(torch.randn(3, 5))).square().mean()
+        features = heads[1](trunk(torch.randn(3, 5)))
+        second = features.square().mean()
+    features.register_hook(try_first)
+    gradients = task_gradients([first, second], list(trunk.parameters()))
+    assert freed == [True]
+    assert all(gradient.keys() == set(range(4)) for gradient in gradients)
+
+
+def test_nothing_injected_is_a_root_that_reaches_no_parameter():
+    root = inject_nothing(torch.tensor(4.5))
+    assert root.item() == 4.5
+    (root / 2).backward()
+
+
+def test_functions_give_the_same_gradients_and_are_called_one_by_one():
+    trunk, heads = network(3)
+    parameters = [*trunk.parameters(), *heads.parameters()]
+    expected = task_gradients(losses_of(trunk, heads, separate=True), parameters)
+    alive = []
+
+    def function(index):
+        loss = losses_of(trunk, heads, separate=True)[index]
+        for earlier in alive:
+            with pytest.raises(RuntimeError, match="second time"):
+                torch.autograd.grad(earlier, trunk[0].weight)
+        alive.append(loss)
+        return loss
+
+    lazy = {
+        "a": lambda: function(0),
+        "b": losses_of(trunk, heads, separate=True)[1],
+        "c": lambda: function(2),
+    }
+    values, gradients = interleaved_gradients(lazy, parameters)
+    assert len(alive) == 2
+    for value, loss in zip(values, losses_of(trunk, heads, separate=True), strict=True):
+        assert not value.requires_grad
+        assert torch.equal(value, loss.detach())
+    for found, row in zip(gradients, expected, strict=True):
+        assert all(torch.equal(found[p], row[p]) for p in row)
+
+
+def test_a_function_on_a_freed_graph_is_named():
+    trunk, heads = network()
+    features = trunk(torch.randn(3, 5))
+    lazy = {"main": lambda: heads[0](features).square().mean(), "other": lambda: heads[1](features).mean()}
+    with pytest.raises(ValueError, match=r"`losses\['other'\]`.*freed before.*inside each function"):
+        interleaved_gradients(lazy, list(trunk.parameters()))
+
+
+def test_other_errors_of_a_function_pass_through():
+    trunk, _ = network()
+
+    def broken():
+        class Broken(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx, x):
+                return x.sum()
+
+            @staticmethod
+            def backward(ctx, _):
+                raise RuntimeError("my own")
+
+        return Broken.apply(trunk[0].weight)
+
+    with pytest.raises(RuntimeError, match="my own"):
+        interleaved_gradients({"a": broken}, list(trunk.parameters()))
+
+
+def test_hooks_wait_for_the_accumulated_gradient_and_are_back_after_an_error():
+    trunk, heads = network()
+    calls = []
+    trunk[0].weight.register_hook(calls.append)
+    task_gradients(losses_of(trunk, heads, separate=True), list(trunk.parameters()))
+    loss = losses_of(trunk, heads, separate=True)[0]
+    loss.backward(retain_graph=True)
+    assert len(calls) == 1
+    loss.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        task_gradients([loss], list(trunk.parameters()))
+    losses_of(trunk, heads, separate=True)[0].backward()
+    assert len(calls) == 3

@@ -1,10 +1,18 @@
+import time
+
 import cvxpy
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from psst.pareto import min_norm, nearest
-from psst.pareto.projection import constraints
-from psst.pareto.solver import RIDGE
+from psst.pareto import Solution, min_norm, nearest
+from psst.pareto.cones import main_first, project
+from psst.pareto.hull import onto_hull
+from psst.pareto.least_squares import nonnegative
+from psst.pareto.projection import constraints, directions, nearest_feasible, optimality_gap
+from psst.pareto.solver import LOOSENING, RIDGE
 from tests import laws
 
 SIZES = [(1, 3), (2, 5), (3, 8), (5, 20)]
@@ -126,8 +134,8 @@ def test_nearest_on_hard_gramians_agrees_with_enumeration(gramian):
         assert abs(away @ metric @ away - best @ metric @ best) <= laws.GAP
 
 
-@pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -1.0])
+@pytest.mark.parametrize("m", [1, 2, 3, 10])
 def test_gramians_that_say_nothing_are_skipped(value, m):
     gramian = np.full((m, m), value)
     target = np.arange(1.0, m + 1) / np.arange(1.0, m + 1).sum()
@@ -136,7 +144,8 @@ def test_gramians_that_say_nothing_are_skipped(value, m):
     kept = nearest(gramian, target)
     assert (kept.status, kept.kkt_gap) == ("skipped", 0.0)
     np.testing.assert_allclose(kept.weights, target)
-    assert nearest(gramian, target, min_main_share=0.6).weights[0] == pytest.approx(0.6)
+    if m > 1:
+        assert nearest(gramian, target, min_main_share=0.6).weights[0] == pytest.approx(0.6)
 
 
 def test_task_without_gradient_does_not_stop_the_others():
@@ -197,6 +206,16 @@ def test_conflict_rows_keep_every_loss_from_rising(m):
     assert held > 20  # with sum 1 and no sign lost, a common descent exists but for opposed gradients
 
 
+@pytest.mark.parametrize("m", [2, 3])
+def test_task_without_gradient_has_no_conflict_row(m):
+    opposed = np.eye(m)
+    opposed[0, 1] = opposed[1, 0] = -0.9
+    opposed[0 if m == 2 else 2] = opposed[:, 0 if m == 2 else 2] = 0.0
+    solution = nearest(np.eye(m), np.eye(m)[0], conflict=opposed)
+    assert solution.status == "optimal"
+    assert (opposed @ solution.weights >= -laws.GAP).all()
+
+
 def test_infeasible_conflict_rows_are_dropped_and_flagged():
     gramian = np.array([[1.0, -1.0], [-1.0, 1.0]])
     solution = nearest(gramian, np.array([1.0, 0.0]), min_main_share=0.9, conflict=gramian)
@@ -228,3 +247,251 @@ def test_gap_stays_closed_whatever_the_scales_and_guards():
         laws.assert_on_simplex(solution.weights)
         assert solution.kkt_gap <= laws.GAP
         assert min_norm(gramian, random_rows(m, 5, seed)).kkt_gap <= laws.GAP
+
+
+def test_gradients_whose_tasks_are_all_idle_are_skipped():
+    assert min_norm(np.diag([0.0, 1.0]), np.array([[1.0, 0.0]])).status == "skipped"
+
+
+finite = (
+    st.floats(-1e308, 1e308, allow_nan=False) | st.floats(-1e-300, 1e-300) | st.integers(-3, 3).map(float)
+)
+matrices = st.integers(1, 10).flatmap(lambda m: arrays(np.float64, (m, m), elements=finite))
+
+
+@settings(max_examples=150, deadline=None)
+@given(matrices, st.integers(0, 10**6))
+def test_any_finite_matrix_is_answered(matrix, seed):
+    """Neither symmetric nor semi-definite: weights are weights, and a gap that stays open has a name."""
+    m, rng = len(matrix), np.random.default_rng(seed)
+    target, mixture = rng.dirichlet(np.ones(m)), rng.standard_normal(m)
+    normals = rng.standard_normal((5, m))
+    bounds = normals @ rng.dirichlet(np.ones(m)) - 0.1
+    lengths = np.sqrt(np.maximum(np.diagonal(matrix), 0.0))
+    solutions = [
+        min_norm(matrix),
+        nearest(matrix, target, rows=(normals, bounds), conflict=matrix),
+        nearest(matrix, np.eye(m)[0], conflict=matrix),
+        project(matrix, target),
+        onto_hull(matrix, mixture),
+        main_first(matrix, lengths, rng.uniform(0.0, 1.0, m - 1)),
+    ]
+    for solution in solutions:
+        laws.assert_on_simplex(solution.weights)
+        assert solution.status in {"optimal", "relaxed", "skipped"}
+        assert 0.0 <= solution.kkt_gap <= laws.GAP or solution.status == "relaxed"
+
+
+def tampered() -> dict[str, np.ndarray]:
+    """Gramians of three conflicting gradients as rounding, averaging or a bug may leave them."""
+    gradients = gradients_of(3, 4, 5)
+    clean, rng = gradients @ gradients.T, np.random.default_rng(1)
+    nearly = gradients_of(1, 50, 2) + 1e-4 * gradients_of(3, 50, 3)
+    single = nearly.astype(np.float32) @ nearly.astype(np.float32).T
+    noise = rng.standard_normal((3, 3))
+    return {
+        "float32": single.astype(np.float64),
+        "bfloat16": clean * (1.0 + 4e-3 * (noise + noise.T)),
+        "asymmetric": clean * (1.0 + 0.1 * noise),
+        "indefinite": clean + 0.5 * clean.trace() * (noise + noise.T),
+        "negative diagonal": clean - np.diag([0.0, 2.0 * clean[1, 1], 0.0]),
+        "denormal": clean * 1e-323,
+        "largest": clean / np.abs(clean).max() * 1.7e308,
+    }
+
+
+TAMPERED = tampered()
+
+
+@pytest.mark.parametrize("gramian", TAMPERED.values(), ids=TAMPERED.keys())
+def test_tampered_gramians_are_solved_on_their_semidefinite_part(gramian):
+    rows = np.array([[-1.0, 1.0, 0.0], [0.0, -1.0, 1.0]]), np.array([-0.1, -0.2])
+    for target in np.random.default_rng(0).dirichlet(np.ones(3), size=5):
+        for solution in (min_norm(gramian), nearest(gramian, target, 0.25, rows)):
+            laws.assert_on_simplex(solution.weights)
+            assert solution.status == "optimal"
+            assert solution.kkt_gap <= laws.GAP
+
+
+def polytope(
+    m: int, n_rows: int, seed: int, slacks: tuple[float, ...] = (0.0, 0.01, 0.2)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of all scales round a point of the simplex, which lies on some of them; and a target."""
+    rng = np.random.default_rng(seed)
+    inside, target = rng.dirichlet(np.ones(m), size=2)
+    normals = rng.standard_normal((n_rows, m)) * 10.0 ** rng.uniform(-3.0, 3.0, (n_rows, 1))
+    slack = np.abs(normals).max(axis=1) * rng.choice(slacks, n_rows)
+    return normals, normals @ inside - slack, target
+
+
+@pytest.mark.parametrize(("m", "n_rows"), [(2, 1), (2, 50), (3, 9), (5, 30), (10, 100)])
+def test_users_rows_are_kept_and_the_answer_is_the_nearest(m, n_rows):
+    for seed in range(6):
+        normals, bounds, target = polytope(m, n_rows, seed)
+        gradients = gradients_of(m, 2 * m, seed)
+        gramian = gradients @ gradients.T
+        solution = nearest(gramian, target, rows=(normals, bounds))
+        laws.assert_on_simplex(solution.weights)
+        assert solution.status == "optimal"
+        assert solution.kkt_gap <= laws.GAP
+        sizes = np.abs(normals).max(axis=1)
+        assert ((normals @ solution.weights - bounds) / sizes >= -2.0 * laws.GAP).all()
+        metric = gramian / gramian.trace() + RIDGE * np.eye(m)
+        fitted = optimality_gap(
+            metric, target, solution.weights, *constraints(m, 0.0, (normals / sizes[:, None], bounds / sizes))
+        )
+        assert fitted <= 2.0 * laws.GAP  # by multipliers of its own
+
+
+@pytest.mark.parametrize("m", [2, 3, 5, 10])
+def test_two_rows_make_an_equality(m):
+    for seed in range(6):
+        normals, bounds, target = polytope(m, 1, seed, slacks=(0.0,))
+        both = np.vstack([normals, -normals]), np.concatenate([bounds, -bounds])
+        gradients = gradients_of(m, 2 * m, seed)
+        solution = nearest(gradients @ gradients.T, target, rows=both)
+        np.testing.assert_allclose(normals @ solution.weights, bounds, atol=1e-9 * np.abs(normals).max())
+        assert solution.kkt_gap <= laws.GAP
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+@pytest.mark.parametrize("change", ["twice", "scaled", "loose"])
+def test_redundant_rows_and_their_scale_change_nothing(m, change):
+    for seed in range(6):
+        normals, bounds, target = polytope(m, 4, seed)
+        gradients = gradients_of(m, 2 * m, seed)
+        plain = nearest(gradients @ gradients.T, target, rows=(normals, bounds)).weights
+        factors = {"twice": np.ones(4), "scaled": np.array([1e-200, 1e-9, 1.0, 1e200]), "loose": np.ones(4)}
+        added = factors[change][:, None] * normals, factors[change] * bounds - (change == "loose") * 0.1
+        more = np.vstack([normals, added[0], np.zeros((1, m))]), np.concatenate([bounds, added[1], [-1.0]])
+        more = added if change == "scaled" else more
+        np.testing.assert_allclose(
+            nearest(gradients @ gradients.T, target, rows=more).weights, plain, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+@pytest.mark.parametrize("tilt", [0.0, 1e-14, 1e-12, 1e-9, 1e-6, 1e-3])
+def test_nearly_parallel_rows_are_solved_or_named(m, tilt):
+    rng = np.random.default_rng(m)
+    for seed in range(6):
+        normals, _, target = polytope(m, 1, seed)
+        inside = target[::-1]
+        leaning = np.vstack([normals, normals + tilt * rng.standard_normal((1, m)), -normals])
+        gradients = gradients_of(m, 2 * m, seed)
+        limits = leaning @ inside - 1e-12
+        solution = nearest(gradients @ gradients.T, target, rows=(leaning, limits))
+        laws.assert_on_simplex(solution.weights)
+        sizes = np.abs(leaning).max(axis=1)
+        assert (solution.status == "optimal") == (solution.kkt_gap <= laws.GAP)
+        assert ((leaning @ solution.weights - limits) / sizes >= -3.0 * laws.GAP).all()
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_contradictory_rows_are_an_error_but_for_rounding(m):
+    row = np.ones((1, m))
+    row[0, 0] = -1.0
+    both, target = np.vstack([row, -row]), np.full(m, 1.0 / m)
+    with pytest.raises(ValueError, match="leave no weights"):
+        nearest(np.eye(m), target, rows=(both, np.array([0.1, -0.1 + 1e-6])))
+    with pytest.raises(ValueError, match="leave no weights"):
+        nearest(np.eye(m), target, rows=(np.zeros((1, m)), np.array([1.0])))
+    idle = np.vstack([both, np.zeros((1, m))])  # a row of zeros beside them says nothing
+    with pytest.raises(ValueError, match="leave no weights"):
+        nearest(np.eye(m), target, rows=(idle, np.array([0.1, -0.1 + 1e-6, 0.0])))
+    found = nearest(np.eye(m), target, rows=(both, np.array([0.1, -0.1 + 1e-13])))
+    assert row[0] @ found.weights == pytest.approx(0.1, abs=1e-9)
+
+
+def test_rows_known_to_leave_weights_never_stop_a_run():
+    """What is feasible for one Gramian and target is feasible for all."""
+    for seed in range(200):
+        m = 2 + seed % 5
+        normals, bounds, target = polytope(m, 3 + seed % 20, seed)
+        nearest(np.eye(m), np.full(m, 1.0 / m), rows=(normals, bounds))
+        gradients = gradients_of(m, 1 + seed % 7, seed) * 10.0 ** np.linspace(-9.0, 9.0, m)[:, None]
+        laws.assert_on_simplex(nearest(gradients @ gradients.T, target, rows=(normals, bounds)).weights)
+
+
+def test_second_attempt_loosens_rows_that_nearly_contradict_each_other():
+    """A sliver of weights 1e-12 wide, cut by a third row: no multipliers of reasonable size close the gap."""
+    row = np.array([0.3, -1.0, 0.6])
+    cut = row + 1e-9 * np.array([1.0, 1.0, -1.0])
+    inside = np.array([0.5, 0.3, 0.2])
+    normals = np.vstack([row, cut, -row])
+    offsets = normals @ inside - 1e-12
+    solution = nearest(np.diag([1.0, 2.0, 3.0]), np.array([0.1, 0.8, 0.1]), rows=(normals, offsets))
+    assert solution.status == "optimal"
+    assert LOOSENING * 0.9 <= -(normals @ solution.weights - offsets).min() <= laws.GAP
+
+
+@pytest.mark.parametrize("angle", [1e-5, 1e-7, 1e-8, 1e-10])
+def test_answer_at_the_tip_of_a_wedge_is_exact_or_named(angle):
+    """Two rows nearly opposite, the answer where they meet: their multipliers grow as the angle shrinks."""
+    row, inside = np.array([0.3, -1.0, 0.6]), np.array([0.5, 0.3, 0.2])
+    normals = np.vstack([row, angle * np.array([1.0, 1.0, -1.0]) - row])
+    offsets = normals @ inside
+    solution = nearest(np.diag([1.0, 2.0, 3.0]), np.array([0.1, 0.1, 0.8]), rows=(normals, offsets))
+    laws.assert_on_simplex(solution.weights)
+    assert solution.status == ("inexact" if solution.kkt_gap > laws.GAP else "optimal")
+    assert (normals @ solution.weights - offsets).min() >= -1e-7
+    if angle == 1e-5:
+        np.testing.assert_allclose(solution.weights, inside, atol=1e-4)
+        assert solution.status == "optimal"
+
+
+def test_gap_does_not_close_at_other_weights():
+    gradients = gradients_of(3, 6, 0)
+    metric = gradients @ gradients.T / np.square(gradients).sum() + RIDGE * np.eye(3)
+    target, limits = np.eye(3)[0], (np.eye(3), np.full(3, 0.1))
+    found = nearest_feasible(directions(metric), target, *limits)
+    assert found is not None
+    weights, multipliers = found
+    assert optimality_gap(metric, target, weights, *limits) <= laws.GAP
+    assert optimality_gap(metric, target, weights, *limits, multipliers) <= laws.GAP
+    assert optimality_gap(metric, target, np.array([0.5, 0.3, 0.2]), *limits) > 1e-3
+    assert optimality_gap(metric, target, np.array([0.9, 0.1, 0.0]), *limits) >= 0.1  # violates a row
+    assert optimality_gap(metric, target, weights, *limits, 2.0 * multipliers) > 1e-3
+
+
+@pytest.mark.parametrize(("n", "r"), [(2, 3), (5, 5), (4, 40)])
+def test_second_algorithm_takes_over_where_the_first_stops(n, r):
+    rng = np.random.default_rng(r)
+    for _ in range(10):
+        matrix, target = rng.standard_normal((n, r)), rng.standard_normal(n)
+        first, second = nonnegative(matrix, target), nonnegative(matrix, target, iterations=1)
+        assert (second >= 0.0).all()
+        np.testing.assert_allclose(matrix @ second, matrix @ first, atol=1e-10)
+
+
+def test_answers_that_are_no_minimum_are_replaced():
+    """SciPy 1.17 ends at a point whose residual still falls by 1e-3 along a column (scipy/scipy#25389)."""
+    steps = np.array([[9.0, 0.0, 8.0], [0.0, -4.0, -5.0], [1.0, 3.0, 4.0]])
+    matrix = np.array([[1.25], [0.5], [-0.75]]) + 2.0**-47 * steps
+    target = np.array([0.5, -0.5, -1.0])
+    found = nonnegative(matrix, target)
+    slope = (target - matrix @ found) @ matrix
+    assert slope.max() <= 1e-12
+    assert abs(slope @ found) <= 1e-12
+
+
+def test_least_squares_without_columns_has_an_answer():
+    assert nonnegative(np.zeros((3, 0)), np.ones(3)).shape == (0,)
+
+
+@pytest.mark.parametrize("m", [2, 3, 10])
+def test_programs_take_bounded_time(m):
+    """No input makes a solver run away: the slowest of many is within a second, most within a millisecond."""
+    started = time.process_time()
+    rng = np.random.default_rng(m)
+    for scale in (1e-300, 1e-12, 1.0, 1e12, 1e290):
+        matrix = scale * rng.standard_normal((m, m))
+        matrix[0, 0] = scale
+        normals = rng.standard_normal((100, m))
+        rows = normals, normals @ rng.dirichlet(np.ones(m)) - 1e-12
+        found: list[Solution] = [
+            min_norm(matrix, np.vstack([np.eye(m), normals])),
+            nearest(matrix, np.eye(m)[0], rows=rows, conflict=matrix),
+        ]
+        assert all(np.isfinite(solution.weights).all() for solution in found)
+    assert time.process_time() - started < 5.0

@@ -38,7 +38,7 @@ def test_zero_prior_stays_zero_under_any_tilt():
 def test_ray_is_given_up_after_200_steps_or_a_tenth_of_the_run(run_steps, patience):
     watch = ReachWatch(run_steps)
     given_up = [watch.update(1.5, reached=False) for _ in range(patience + 2)]
-    assert given_up.index(True) == patience  # the first step sets the reference
+    assert given_up.index(True) == patience - 1
     assert watch.nearest == 1.5
 
 
@@ -69,3 +69,55 @@ def test_flips_count_changes_of_side_and_survive_a_resume():
         aim = resumed.aim(np.array([error, -error]), prior, 0.25, in_sector=True)
     assert aim.certificates["flips"] == 2.0
     assert aim.certificates["flips_per_1000"] == pytest.approx(2000 / 7)
+
+
+def test_prior_drifts_where_the_tilt_alone_leaves_an_error():
+    """Proportional and integral: a constant small error raises the lagging weight step by step."""
+    subproblem, prior = Subproblem(0), np.array([0.5, 0.5])
+    shares = [
+        subproblem.aim(np.array([0.5, -0.5]), prior, 0.25, in_sector=True).target[0] for _ in range(150)
+    ]
+    assert (np.diff(shares) > 0.0).all()
+    odds = [np.log(share / (1.0 - share)) for share in (shares[0], shares[100])]
+    np.testing.assert_allclose(odds[1] - odds[0], 2.0, rtol=1e-6)  # each logarithm by 1 in half the patience
+
+
+@pytest.mark.parametrize("error", [0.2, 1.5])
+def test_prior_stands_still_in_the_dead_zone_and_far_from_the_ray(error):
+    subproblem = Subproblem(0)
+    for _ in range(100):
+        aim = subproblem.aim(np.array([error, -error]), np.array([0.5, 0.5]), 0.25, in_sector=True)
+    np.testing.assert_array_equal(aim.certificates["drift"], [0.0, 0.0])
+
+
+def test_drift_survives_a_resume_and_ends_where_the_ray_is_given_up():
+    error, prior, subproblem, resumed = (
+        np.array([0.6, -0.6]),
+        np.array([0.7, 0.3]),
+        Subproblem(0),
+        Subproblem(0),
+    )
+    for _ in range(50):
+        subproblem.aim(error, prior, 0.25, in_sector=False)
+    resumed.load_state_dict(json.loads(json.dumps(subproblem.state_dict())))
+    first, second = (kind.aim(error, prior, 0.25, in_sector=False).target for kind in (subproblem, resumed))
+    np.testing.assert_array_equal(first, second)
+    for _ in range(200):
+        aim = resumed.aim(error, prior, 0.25, in_sector=False)
+    np.testing.assert_allclose(aim.target, prior)
+
+
+def test_detours_and_swings_about_the_sector_do_not_end_the_pull():
+    detour, swinging = ReachWatch(0), ReachWatch(0)
+    for step in range(1500):
+        far = 1.0 + 2.0 * min(step / 50.0, 1.0) - 0.001 * max(step - 50, 0)  # away at first, then slowly back
+        assert not detour.update(far, reached=False)
+        swing = np.sin(step / 60.0)
+        assert not swinging.update(abs(swing), reached=abs(swing) < 0.5)
+
+
+def test_noise_does_not_keep_a_ray_alive():
+    """Means of stretches hardly move: a ray without progress is given up within some stretches."""
+    rng, watch = np.random.default_rng(0), ReachWatch(0)
+    given_up = [watch.update(1.5 + 0.3 * rng.standard_normal(), reached=False) for _ in range(2000)]
+    assert given_up[-1]

@@ -6,7 +6,7 @@ import pytest
 from psst.components import instantiate
 from psst.pareto import Method, RaySet
 from psst.search.settings import SearchSettings
-from psst.search.units import Schedule
+from psst.search.units import Schedule, check_method
 
 
 def test_every_candidate_ends_after_exactly_the_steps_of_one_training():
@@ -38,15 +38,23 @@ def test_two_auxiliary_tasks_are_weighed_each_alone_and_both_together():
     assert len({unit.name for unit in schedule.anchors + schedule.baselines}) == 14
 
 
-@pytest.mark.parametrize("method", ["psst.pareto.Preference", "psst.pareto.MinNorm"])
-def test_each_method_is_made_from_its_units_description(method, tmp_path):
+@pytest.mark.parametrize("name", ["Preference", "MinNorm", "Project", "Priority", "Ray"])
+def test_each_method_is_made_from_its_units_description(name, tmp_path):
     rays = RaySet.constant(np.array([[-0.1, 0.1], [0.1, -0.1]]))
     rays.save(tmp_path / "rays.npz")
-    schedule = Schedule(SearchSettings(method=method), 1000, ["rotation"])
+    settings = SearchSettings(method=f"psst.pareto.{name}")
+    check_method(settings)
+    schedule = Schedule(settings, 1000, ["rotation"])
     for index, unit in enumerate(schedule.subproblems(str(tmp_path / "rays.npz"), 2)):
         made = instantiate(unit.method, Method)
         made.start(2)
-        assert (type(made).__name__, made.index) == (method.rsplit(".", 1)[1], index)
+        assert (type(made).__name__, made.index) == (name, index)
+
+
+def test_a_method_that_knows_no_bound_is_refused_with_one_before_any_training():
+    with pytest.raises(TypeError, match="min_main_share"):
+        check_method(SearchSettings(method="psst.pareto.MinNorm", min_main_share=0.4))
+    check_method(SearchSettings(min_main_share=0.4))
 
 
 def test_a_bound_on_the_main_share_reaches_the_method_that_knows_it():

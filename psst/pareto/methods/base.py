@@ -38,7 +38,7 @@ class Decision:
         weights: ``[m]`` float64, none negative, of sum 1.
         kkt_gap: Of the step's quadratic program, relative to the Gramian's trace.
         certificates: Scalars and ``[m]`` arrays to log.
-        status: The solver's: ``"optimal"``, ``"relaxed"`` or ``"skipped"``.
+        status: The solver's: ``"optimal"``, ``"relaxed"``, ``"inexact"`` or ``"skipped"``; see `Solution`.
     """
 
     weights: Array
@@ -48,7 +48,16 @@ class Decision:
 
 
 class Method(ABC):
-    """Decides the weights of the task gradients, step by step. Objectives are losses, the main one first."""
+    """Decides the weights of the task gradients, step by step. Objectives are losses, the main one first.
+
+    Attributes:
+        needs_ratios: Whether it reads ratios of losses, and so needs positive ones. Where it does not,
+            ``log_losses`` is NaN for a loss whose running mean is not positive.
+        needs_denoised: Whether it decides by the denoised Gramian, once there is one.
+    """
+
+    needs_ratios: bool = True
+    needs_denoised: bool = False
 
     @abstractmethod
     def start(self, n_tasks: int) -> None:

@@ -19,6 +19,8 @@ class FixedWeights(Method):
         ValueError: If a weight is negative or not finite.
     """
 
+    needs_ratios = False
+
     def __init__(self, auxiliary: Sequence[float] | float = 0.3) -> None:
         values = np.atleast_1d(np.asarray(auxiliary, dtype=np.float64))
         if values.ndim != 1 or not (np.isfinite(values).all() and (values >= 0.0).all()):

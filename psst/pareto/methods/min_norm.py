@@ -1,23 +1,21 @@
 """Pareto MTL's own step, beside the default one."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from psst.pareto.coordinates import centered_log
+from psst.pareto.hull import min_norm
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import Decision, Method, StepState, open_rays
-from psst.pareto.ray_set import RaySet
-from psst.pareto.reach_watch import ReachWatch
-from psst.pareto.solver import min_norm
+from psst.pareto.methods.base import StepState
+from psst.pareto.methods.ray_method import RayMethod
+from psst.pareto.solver import Solution
+from psst.pareto.subproblem import Aim
 
 NEAR = 0.1
 """Share of the way from a border to the ray within which the border already counts."""
 
 
-class MinNorm(Method):
+class MinNorm(RayMethod):
     """Shortest common descent direction of all losses inside the sector of one ray; restoration first.
 
     Outside the sector the violated borders alone are descended, inside it the losses and the borders nearby.
@@ -34,54 +32,19 @@ class MinNorm(Method):
         nearer (`ReachWatch`).
     """
 
-    def __init__(self, rays: RaySet | str | Path, index: int) -> None:
-        self.rays = rays
-        self.index = index
-        self._watch: ReachWatch | None = None
-        self._loaded: Mapping[str, Any] | None = None
-
-    def start(self, n_tasks: int) -> None:
-        """Read the rays; ValueError or FileNotFoundError if they or `index` do not fit."""
-        self._ray_set = open_rays(self.rays, self.index, n_tasks)
-        self._watch = ReachWatch(self._ray_set.n_steps)
-        if self._loaded is not None:
-            self._watch.load_state_dict(self._loaded)
-
-    def decide(self, state: StepState) -> Decision:
+    def _solve(
+        self, state: StepState, aim: Aim, centered: Array, given_up: bool
+    ) -> tuple[Solution, dict[str, float | Array]]:
         """Restoration outside the sector, Pareto MTL's second phase inside it."""
-        assert self._watch is not None
-        points, centered = self._ray_set.at(state.step), centered_log(state.log_losses)
-        borders, margins = sector_borders(points, self.index, centered)
+        borders, margins = sector_borders(self._ray_set.at(state.step), self.index, centered)
         violated, near = margins < 0.0, margins < NEAR
-        error = (centered - points[self.index]) / self._ray_set.distance(self.index, state.step)
-        distance = float(np.abs(error).max())
-        given_up = self._watch.update(distance, not violated.any())
         rows: Array | None = None
         if violated.any() and not given_up:
             rows = borders[violated]
         elif near.any() and not given_up:
             rows = np.vstack([np.eye(len(centered)), borders[near]])
         solution = min_norm(state.gramian, rows)
-        certificates: dict[str, float | Array] = {
-            "error": error,
-            "distance": distance,
-            "nearest_distance": self._watch.nearest,
-            "in_sector": float(not violated.any()),
-            "unreachable": float(given_up),
-        }
-        return Decision(clipped(solution.weights), solution.kkt_gap, certificates, solution.status)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values; the rays are an argument."""
-        if self._watch is not None:
-            return self._watch.state_dict()
-        return {} if self._loaded is None else dict(self._loaded)
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Before or after `start`."""
-        self._loaded = dict(state) or None
-        if self._watch is not None and self._loaded is not None:
-            self._watch.load_state_dict(self._loaded)
+        return replace(solution, weights=clipped(solution.weights)), {}
 
 
 def sector_borders(points: Array, index: int, centered: Array) -> tuple[Array, Array]:

@@ -61,7 +61,7 @@ def test_preference_keeps_the_main_share_and_the_rows():
 
 
 def test_preference_uses_a_denoised_gramian_as_guard():
-    method = Preference(RAYS, 1)
+    method = Preference(RAYS, 1, conflict_rows=True)
     method.start(2)
     opposed = np.array([[1.0, -0.9], [-0.9, 1.0]])
     free = method.decide(state([2.0, -2.0], gramian=opposed))

@@ -2,95 +2,60 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.evaluation import EpisodeScores, load_scores
 from psst.pareto import RaySet, Trajectory, rays_between
-from psst.search.explore import average, chord_check, plan_mixes
+from psst.search.explore import Mix, average, chord_check, plan_mixes, scaled_chord
 from psst.search.manifest import Manifest
 from psst.search.progress import SearchProgress
-from psst.search.region import neighbors, region
+from psst.search.protocols import Judge, Run
+from psst.search.region import neighbors
+from psst.search.result import Candidate, SearchResult
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
-from psst.search.units import Schedule, Unit
-from psst.training.experiment import Experiment
+from psst.search.units import Schedule, Unit, check_method
 
-__all__ = ["Candidate", "Search", "SearchResult"]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A finished model and what validation says of it.
-
-    Args:
-        name: The unit's name.
-        kind: `anchor`, `subproblem`, `explored` or `baseline`.
-        losses: Validation loss of each task, main first.
-        scores: Main-task validation accuracies, ``[episodes]``, the same episodes for every candidate.
-        result: Everything else the unit reported.
-    """
-
-    name: str
-    kind: str
-    losses: dict[str, float]
-    scores: NDArray[np.float32]
-    result: dict[str, Any]
-
-    @property
-    def accuracy(self) -> float:
-        """Mean validation accuracy in [0, 1]."""
-        return float(self.scores.mean())
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found.
-
-    Args:
-        candidates: Anchors, subproblems and accepted averages.
-        baselines: `plain` and `fixed(w)`, empty without baselines.
-        region: Names of the candidates in the preference region.
-        chosen: Name of the candidate with the best validation accuracy.
-        tests: Test scores per group of classes, of the chosen model and of the baselines compared with it.
-    """
-
-    candidates: list[Candidate]
-    baselines: list[Candidate]
-    region: list[str]
-    chosen: str
-    tests: dict[str, dict[str, EpisodeScores]]
-
-    @property
-    def best_fixed(self) -> str | None:
-        """The fixed-weight baseline that does best on validation."""
-        fixed = [candidate for candidate in self.baselines if candidate.name != "plain"]
-        return max(fixed, key=lambda candidate: candidate.accuracy).name if fixed else None
+__all__ = ["Search"]
 
 
 class Search:
     """Runs the units that are not finished yet, in order, and chooses.
 
     Args:
-        experiment: The parsed configuration.
-        settings: Its `search:` group.
+        run: Gives fresh parts for each unit.
+        judge: Measures their models.
+        settings: Of the search.
         folder: Output folder, created if need be.
+        spelled: How the user typed `max_steps` and `output`, for errors.
     """
 
-    def __init__(self, experiment: Experiment, settings: SearchSettings, folder: Path) -> None:
+    def __init__(
+        self,
+        run: Run,
+        judge: Judge,
+        settings: SearchSettings,
+        folder: Path,
+        spelled: tuple[str, str] = ("trainer.max_steps", "--output"),
+    ) -> None:
         self.settings = settings
         self.folder = folder.resolve()
-        self.task_names = experiment.module().task_names
-        self.schedule = Schedule(settings, experiment.max_steps, self.task_names[1:])
-        check_data(experiment)  # before anything is written
+        self.judge = judge
+        check_method(settings)
+        self.task_names = judge.task_names()
+        self.schedule = Schedule(settings, run.max_steps, self.task_names[1:], spelled[0])
+        resumed = Manifest.has_units(self.folder)
+        if resumed:
+            self.manifest = Manifest(self.folder, run.yaml(), spelled[1])
+        judge.check(resumed)  # before anything is written
         folder.mkdir(parents=True, exist_ok=True)
-        self.manifest = Manifest(self.folder, experiment.yaml())
+        if not resumed:
+            self.manifest = Manifest(self.folder, run.yaml(), spelled[1])
         self.progress = SearchProgress(self._expected_steps())
-        self.runner = UnitRunner(experiment, self.folder, self.progress)
+        self.runner = UnitRunner(run, self.folder, self.progress, judge)
 
     def run(self) -> SearchResult:
         """Search, choose on validation, and test the choice beside the baselines once."""
@@ -100,15 +65,18 @@ class Search:
         baselines = [self._baseline(unit) for unit in self.schedule.baselines]
         trained = anchors + subproblems
         points = centered_losses(trained)
-        members = region(points, [candidate.scores for candidate in trained])
+        members = self.judge.region(trained, points)
         candidates = trained + self._explore(trained, neighbors(points), members)
-        chosen = max(candidates, key=lambda candidate: candidate.accuracy).name
-        result = SearchResult(candidates, baselines, [trained[i].name for i in members], chosen, {})
-        compared = [chosen] + [name for name in ("plain", result.best_fixed) if baselines and name]
-        for name in compared:
-            result.tests[name] = self._test(name)
+        metric = self.judge.metric
+        chosen = max(candidates, key=lambda candidate: metric.quality(candidate.metric)).name
+        best = self.folder / "best.ckpt"
+        names = [trained[i].name for i in members]
+        result = SearchResult(metric, candidates, baselines, names, chosen, best, {})
         shutil.copyfile(self.runner.checkpoint(chosen), self.folder / ".best.ckpt")
-        (self.folder / ".best.ckpt").replace(self.folder / "best.ckpt")
+        (self.folder / ".best.ckpt").replace(best)
+        if self.judge.can_test:
+            for name in [chosen] + [name for name in ("plain", result.best_fixed) if baselines and name]:
+                result.tests[name] = self._test(name)
         return result
 
     def _expected_steps(self) -> int:
@@ -124,9 +92,8 @@ class Search:
             self.progress.unit(unit.name)
             result = self.runner.train(unit)
             self.manifest.finish(unit.name, result)
-            self.progress.report(
-                f"validation accuracy {100 * result['accuracy']:.2f} % in {result['seconds']:.0f} s"
-            )
+            candidate = self._candidate(unit.name)
+            self.progress.report(f"{self._said(candidate)} in {result['seconds']:.0f} s")
         return self._candidate(unit.name)
 
     def _baseline(self, unit: Unit) -> Candidate:
@@ -144,10 +111,13 @@ class Search:
         return self._train(unit)
 
     def _candidate(self, name: str) -> Candidate:
-        result = self.manifest.units[name]
-        scores = load_scores(self.runner.unit_folder(name) / "val_scores.npz")
-        pooled = np.concatenate([scores[group].accuracies for group in sorted(scores)])
-        return Candidate(name, result["kind"], result["losses"], pooled, result)
+        return self.judge.candidate(name, self.runner.unit_folder(name), self.manifest.units[name])
+
+    def _said(self, candidate: Candidate) -> str:
+        metric = self.judge.metric
+        return f"validation {metric.label} {metric.text(candidate.metric)}".rstrip() + (
+            metric.unit and f" {metric.unit}"
+        )
 
     def _subproblems(self) -> list[Unit]:
         """Lay rays between neighboring anchors' trajectories."""
@@ -173,53 +143,51 @@ class Search:
         for mix in plan_mixes(names, links, members, self.settings.mixes, self.settings.max_explored):
             if not self.manifest.finished(mix.name):
                 self.progress.unit(mix.name)
-                self.manifest.finish(mix.name, self._try_mix(mix.name, mix.parents, mix.shares))
+                self.manifest.finish(mix.name, self._try_mix(mix))
+                if self.manifest.units[mix.name]["accepted"]:
+                    self.progress.report(self._said(self._candidate(mix.name)))
             if self.manifest.units[mix.name]["accepted"]:
                 accepted.append(self._candidate(mix.name))
         return accepted
 
-    def _try_mix(self, name: str, parents: tuple[str, ...], shares: tuple[float, ...]) -> dict[str, Any]:
-        settings, fresh = (
-            self.settings,
-            self.schedule.max_steps,
-        )  # training has seen the episodes before `fresh`
-        states = {parent: self.runner.state(parent) for parent in parents}
-        mixed = self.runner.recalibrated(
-            average(list(states.values()), shares), fresh, settings.recalibration_batches
+    def _try_mix(self, mix: Mix) -> dict[str, Any]:
+        settings = self.settings
+        fresh = self.schedule.max_steps  # training has seen the batches before
+        states = {parent: self.runner.state(parent) for parent in mix.parents}
+        mixed = self.judge.recalibrated(
+            average(list(states.values()), mix.shares), fresh, settings.recalibration_batches
         )
         start = fresh + settings.recalibration_batches
-        losses = self.runner.fresh_losses({**states, name: mixed}, start, settings.check_batches)
-        check = chord_check(losses[name], [losses[parent] for parent in parents], shares)
+        losses = self.judge.fresh_losses({**states, mix.name: mixed}, start, settings.check_batches)
+        ends = [losses[parent] for parent in mix.parents]
+        check = chord_check(losses[mix.name], ends, mix.shares)
         result: dict[str, Any] = {
             "kind": "explored",
-            "parents": dict(zip(parents, shares, strict=True)),
+            "parents": dict(zip(mix.parents, mix.shares, strict=True)),
             "accepted": check.accepted,
             "chord_excess": dict(zip(self.task_names, check.excess.tolist(), strict=True)),
         }
         if not check.accepted:
             self.progress.report("lies above its chord, dropped")
             return result
-        result |= self.runner.adopt(name, mixed, parents[0])
-        self.progress.report(f"validation accuracy {100 * result['accuracy']:.2f} %")
+        result |= self.runner.adopt(mix.name, mixed, mix.parents[0])
+        if "losses" not in result:  # never trained, so it has no running means of its own
+            known = [list(self._candidate(parent).losses.values()) for parent in mix.parents]
+            carried = scaled_chord(np.array(known), mix.shares, losses[mix.name], ends)
+            result["losses"] = dict(zip(self.task_names, carried.tolist(), strict=True))
         return result
 
-    def _test(self, name: str) -> dict[str, EpisodeScores]:
-        path = self.runner.unit_folder(name) / "test_scores.npz"
-        if not path.is_file():
+    def _test(self, name: str) -> dict[str, Any]:
+        folder = self.runner.unit_folder(name)
+        if self.judge.read_test(folder) is None:
             self.progress.unit(name)
             self.runner.test(name)
             self.progress.report("tested")
-        return load_scores(path)
-
-
-def check_data(experiment: Experiment) -> None:
-    """Build the store if need be, and hold all splits against the settings."""
-    data = experiment.datamodule()
-    data.prepare_data()
-    data.setup("fit")
+        return self.judge.read_test(folder) or {}
 
 
 def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Return ``[n, m]``: logarithms of the validation losses, centered over the tasks."""
-    logarithms = np.log([list(candidate.losses.values()) for candidate in candidates])
+    """Return ``[n, m]``: logarithms of the losses, centered over the tasks; 0 counts as the least float."""
+    losses = np.array([list(candidate.losses.values()) for candidate in candidates])
+    logarithms = np.log(np.maximum(losses, np.finfo(np.float32).tiny))
     return np.asarray(logarithms - logarithms.mean(axis=1, keepdims=True))

@@ -1,0 +1,27 @@
+"""The one device-to-host transfer of a step."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Vector = npt.NDArray[np.float64]
+
+
+def to_host(parts: Sequence[Tensor], world_size: int = 1) -> list[Vector]:
+    """Tensors as float64 arrays, averaged over the ranks; all of them in one transfer.
+
+    Args:
+        parts: On any devices; the transfer starts from that of the first.
+        world_size: Number of ranks; each gives parts of the same shapes.
+    """
+    device = parts[0].device
+    packed = torch.cat([part.detach().reshape(-1).to(device) for part in parts])
+    if world_size > 1:
+        torch.distributed.all_reduce(packed)  # a sum: gloo has no mean
+        packed /= world_size
+    host: Vector = packed.cpu().double().numpy()
+    ends = np.cumsum([part.numel() for part in parts])[:-1]
+    return [flat.reshape(part.shape) for flat, part in zip(np.split(host, ends), parts, strict=True)]

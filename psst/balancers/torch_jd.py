@@ -1,0 +1,166 @@
+"""Every balancer of TorchJD as a method, beside the Pareto ones."""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+
+from psst.balancers.feeding import Fed
+from psst.pareto import Decision, Method, StepState
+from psst.pareto.least_squares import Array
+from psst.pareto.solver import scaled
+from psst.randomness import stream_key
+
+NOTHING = float(np.finfo(np.float64).tiny)
+"""Weight in place of 0 where all are 0: a task of weight exactly 0 takes no part, so the others would."""
+
+
+class TorchJD(Method):
+    """A weighting or scalarizer of TorchJD, by name.
+
+    - Weightings of the Gramian: AlignedMTL, CAGrad, ConFIG, Constant, CRMOGM, DualProj, FairGrad, GradVac,
+      IMTLG, Krum, Mean, MGDA, NashMTL, PCD (main task first), PCGrad, Random, Sum, UPGrad. They get this
+      step's Gramian in float64 as it is. MoDo and SDMGrad want two independent batches and get the denoised
+      Gramian instead (`denoise` of PSSTCallback); until there is one, their weights are equal.
+    - Scalarizers: COSMOS, DWA, FAMO, GeometricMean, IMTLL, PBI, STCH, UW (uncertainty weighting). Their
+      weights are the derivatives of their value by the losses. The parameters of UW and IMTLL follow the same
+      value by Adam; an epoch of DWA is `epoch_steps` optimizer steps; FAMO reads the progress of a step from
+      the next step's losses.
+
+    Weights may be negative (AlignedMTL, ConFIG, COSMOS, GradVac, IMTLG, PBI). A Gramian that is zero or not
+    finite, a solver that fails, and weights that are not finite count as skipped: the weights of the step
+    before are kept, equal ones at first, and the state is left alone.
+
+    Args:
+        name: See above; the scalarizers Constant, Mean, Random and Sum equal the weightings of these names.
+        options: Arguments of TorchJD's class, vectors as lists. The number of tasks (`shape`, `n_tasks`) is
+            filled in; `projector` takes the arguments of ``QuadprogProjector``; `weighting` of CRMOGM takes a
+            name, or ``{name: ..., options: {...}}``.
+        learning_rate: Of Adam on the parameters of UW and IMTLL.
+        normalize: Whether to bring the sum of the weights' sizes to 1, so that the learning rate means the
+            same as with every other method. Lengths that a balancer gives on purpose are lost thereby;
+            ``False`` keeps its weights as they are.
+        epoch_steps: Optimizer steps that DWA takes for an epoch.
+        seed: Of the draws of GradVac, PCGrad and Random, which depend on it and on the number of the decision
+            alone.
+
+    Raises:
+        ImportError: A package that the balancer needs is not installed.
+        ValueError: There is no such name, or the other arguments do not fit.
+
+    Source:
+        Quinton and Rey, Jacobian Descent for Multi-Objective Optimization, 2024 (TorchJD 0.18); UW: Kendall
+        et al., 2018. Departures: FAMO's second forward and DWA's epochs, as above.
+    """
+
+    needs_ratios = False
+
+    def __init__(
+        self,
+        name: str,
+        options: dict[str, Any] | None = None,
+        learning_rate: float = 0.01,
+        normalize: bool = True,
+        epoch_steps: int = 100,
+        seed: int = 0,
+    ) -> None:
+        if not 0.0 < learning_rate < math.inf:
+            raise ValueError(
+                f"`learning_rate={learning_rate}` must be positive and finite; 0.01 is the default."
+            )
+        if epoch_steps < 1:
+            raise ValueError(f"`epoch_steps={epoch_steps}` must be at least 1; give the batches of an epoch.")
+        self.name = name
+        self.options = options
+        self.learning_rate = learning_rate
+        self.normalize = normalize
+        self.epoch_steps = epoch_steps
+        self.seed = seed
+        self._fed: Fed | None = None
+        self._loaded: Mapping[str, Any] | None = None
+        _table().check(name, options or {})
+        self.needs_denoised = _table().find(name).feed is _table().two_batches
+
+    def start(self, n_tasks: int) -> None:
+        """A fresh balancer for that many tasks; ValueError if its options do not fit them."""
+        table = _table()
+        settings = table.Settings(self.learning_rate, self.epoch_steps)
+        with _keyed(self.seed, 0):  # a trial draws too
+            self._fed = table.make(self.name, self.options or {}, settings, n_tasks)
+        self._weights: Array = np.full(n_tasks, 1.0 / n_tasks)
+        self._decided = 0
+        if self._loaded is not None:
+            self._take_over(self._loaded)
+
+    def decide(self, state: StepState) -> Decision:
+        """TorchJD's weights; certificate ``weight_sum``: of the sizes of the weights as they came."""
+        raw = None if scaled(state.gramian) is None else self._ask(state)
+        if raw is None or not np.isfinite(raw).all():
+            return Decision(self._weights.copy(), 0.0, status="skipped")
+        self._decided += 1
+        size = float(np.abs(raw).sum())
+        if size == 0.0:
+            return Decision(np.full(len(raw), NOTHING), 0.0, {"weight_sum": 0.0})
+        self._weights = raw / size if self.normalize else raw
+        return Decision(self._weights.copy(), 0.0, {"weight_sum": size})
+
+    def _ask(self, state: StepState) -> Array | None:
+        """``[m]``, or None where a solver fails."""
+        assert self._fed is not None
+        with _keyed(self.seed, self._decided):
+            try:
+                weights: Array = self._fed.weights(state).detach().numpy().astype(np.float64)
+            except Exception:  # whatever its solver stumbles over
+                if self._fed.strict:
+                    raise
+                return None
+        return weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and tensors, which ``torch.load(..., weights_only=True)`` reads."""
+        if self._fed is None:
+            return {} if self._loaded is None else dict(self._loaded)
+        return {
+            "name": self.name,
+            "decided": self._decided,
+            "weights": [float(weight) for weight in self._weights],
+            "balancer": self._fed.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Before or after `start`; another balancer's state is left alone."""
+        self._loaded = dict(state) if state.get("name") == self.name else None
+        if self._fed is not None and self._loaded is not None:
+            self._take_over(self._loaded)
+
+    def _take_over(self, state: Mapping[str, Any]) -> None:
+        assert self._fed is not None
+        self._decided = int(state["decided"])
+        self._weights = np.array(state["weights"], dtype=np.float64)
+        self._fed.load_state_dict(state["balancer"])
+
+
+def _table() -> Any:
+    """TorchJD is imported here, on first use."""
+    try:
+        return import_module("psst.balancers.torchjd_table")
+    except ImportError as error:
+        raise ImportError(
+            f"psst.balancers.TorchJD needs torchjd: {error}; `pip install 'torchjd>=0.18,<0.19'`."
+        ) from error
+
+
+@contextmanager
+def _keyed(seed: int, number: int) -> Iterator[None]:
+    """The CPU generator that TorchJD draws from, at the key of one decision; as it was afterwards."""
+    generator = torch.default_generator
+    before = generator.get_state()
+    generator.manual_seed(stream_key("torchjd", seed, number))
+    try:
+        yield
+    finally:
+        generator.set_state(before)

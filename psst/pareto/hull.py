@@ -1,0 +1,87 @@
+"""Shortest vectors in hulls of task gradients, on the m x m Gramian alone."""
+
+import math
+
+import numpy as np
+
+from psst.pareto.least_squares import Array, factor, last_axis, nonnegative
+from psst.pareto.solver import Solution, certified, scaled
+
+
+def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
+    """The shortest vector in the convex hull of the rows' gradients: ``min ||y^T V J||, y >= 0, sum y = 1``.
+
+    A row that only combines tasks without any gradient is dropped: it would answer "stay" for all the others.
+
+    Args:
+        gramian: ``[m, m]`` ``J J^T`` of the task gradients.
+        rows: ``[r, m]`` signed combinations V; the m tasks themselves by default.
+
+    Returns:
+        ``weights = V^T y``, which are unique where the task gradients are linearly independent (`y` is not).
+        They sum to 1 for the default rows, and may be negative where a row is. The gap is
+        ``||d||^2 - min_r <row r, d>`` of the direction ``d = weights^T J``, relative to the largest
+        ``||row||^2`` where that is above 1.
+
+    Source:
+        Desideri, C. R. Acad. Sci. Paris 350, 2012; for signed rows Lin et al., Pareto MTL, 2019, eq. 14.
+        Departure: exact, by non-negative least squares, instead of a fixed number of Frank-Wolfe steps.
+    """
+    normalized = scaled(gramian)
+    if normalized is None:
+        return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
+    if rows is None and len(normalized) == 2:
+        closed = _two_task_min_norm(normalized)
+        if closed is not None:
+            return closed
+    rows = np.eye(len(gramian)) if rows is None else np.asarray(rows, dtype=np.float64)
+    rows = rows[(rows[:, normalized.diagonal() > 0.0] != 0.0).any(axis=1)]
+    if not len(rows):
+        return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
+    hull, gap = _shortest(factor(normalized) @ rows.T)
+    return certified(rows.T @ hull, gap)
+
+
+def onto_hull(gramian: Array, mixture: Array) -> Solution:
+    """Weights of the convex combination of the gradients nearest to a mixture of any sign.
+
+    ``min ||J^T (a - mixture)||`` over ``a >= 0, sum a = 1``; a mixture of zeros gives `min_norm`. Tasks
+    without a gradient get no weight.
+
+    Args:
+        gramian: ``[m, m]``.
+        mixture: ``[m]``.
+    """
+    normalized = scaled(gramian)
+    if normalized is None:
+        return Solution(np.full(len(mixture), 1.0 / len(mixture)), 0.0, "skipped")
+    moving = normalized.diagonal() > 0.0
+    root = factor(normalized)[:, moving]
+    hull, gap = _shortest(root - (root @ mixture[moving])[:, None])
+    weights = np.zeros(len(mixture))
+    weights[moving] = hull
+    return certified(weights, gap)
+
+
+def _shortest(points: Array) -> tuple[Array, float]:
+    """Shares ``[r]`` of the shortest vector in the hull of the columns of ``[n, r]``, and its KKT gap."""
+    longest = math.sqrt(float(np.square(points).sum(axis=0).max()))
+    points = points / max(longest, 1.0)
+    stacked = np.ones((len(points) + 1, points.shape[1]))
+    stacked[:-1] = points
+    hull = nonnegative(stacked, last_axis(len(stacked)))
+    hull = hull / hull.sum()
+    found = points @ hull
+    return hull, max(float(found @ found - (found @ points).min()), 0.0)
+
+
+def _two_task_min_norm(gramian: Array) -> Solution | None:
+    """Closed form for two tasks; None where one of them has no gradient, which the general one drops."""
+    (first, cross), (_, second) = gramian.tolist()
+    if first <= 0.0 or second <= 0.0:
+        return None
+    spread = (second - cross) + (first - cross)
+    share = 0.5 if spread <= 0.0 else min(max((second - cross) / spread, 0.0), 1.0)
+    pulled = share * first + (1.0 - share) * cross, share * cross + (1.0 - share) * second
+    gap = share * pulled[0] + (1.0 - share) * pulled[1] - min(pulled)
+    return Solution(np.array([share, 1.0 - share]), max(gap, 0.0))

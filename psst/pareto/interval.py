@@ -1,0 +1,58 @@
+"""The quadratic program of a step for two tasks, in closed form: an interval of the main task's weight."""
+
+import math
+from collections.abc import Sequence
+
+FLAT = 1e-14
+"""Slope of a row of largest entry 1 below which the main weight does not matter to it."""
+ACTIVE = 1e-9
+"""Slack of a row at which it counts as active."""
+
+Row = tuple[float, float, float]
+"""``(p, q, b)``: ``p x + q (1 - x) >= b`` for the main weight x; of largest entry 1 in (p, q)."""
+
+
+def conflict_rows(gramian: Sequence[Sequence[float]]) -> list[Row]:
+    """Rows by which neither loss rises to first order; none for a task without entries."""
+    (first, one), (other, second) = gramian
+    cross = 0.5 * one + 0.5 * other
+    rows = []
+    for p, q in ((first, cross), (cross, second)):
+        size = max(abs(p), abs(q))
+        if size > 0.0:
+            rows.append((p / size, q / size, 0.0))
+    return rows
+
+
+def nearest_in_interval(target: float, rows: Sequence[Row]) -> float | None:
+    """The x nearest to `target` that satisfies the rows, to 1e-12; None if there is none."""
+    least, most = -math.inf, math.inf
+    for p, q, bound in rows:
+        slope, lack = p - q, bound - q
+        if slope > FLAT:
+            least = max(least, lack / slope)
+        elif slope < -FLAT:
+            most = min(most, lack / slope)
+        elif lack > 1e-12:
+            return None
+    if least > most + 1e-12:
+        return None
+    return min(max(target, least), max(most, least))
+
+
+def interval_gap(curvature: float, target: float, weight: float, rows: Sequence[Row]) -> float:
+    """Residual of the optimality conditions: a slope is right where an active row stops the way down.
+
+    Args:
+        curvature: Of the objective along the main weight.
+        target: Where its slope is 0.
+        weight: The answer x.
+        rows: The constraints.
+    """
+    slope = curvature * (weight - target)
+    violation, held = 0.0, slope == 0.0
+    for p, q, bound in rows:
+        slack = p * weight + q * (1.0 - weight) - bound
+        violation = max(violation, -slack)
+        held = held or (slack <= ACTIVE and slope * (p - q) > 0.0)
+    return violation if held else violation + abs(slope)

@@ -1,0 +1,162 @@
+"""Training batches that depend on the seed and their place in the stream only, whatever the module draws."""
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.utilities import CombinedLoader
+
+from psst.randomness import stream_key
+
+__all__ = ["KeyedLoader", "Randomness", "seed_global", "one_loader"]
+
+
+class KeyedLoader:
+    """Goes through a loader with random numbers of its own, and keys those of the step that gets a batch.
+
+    Pass e of a stream shuffles and augments by (seed, stream, e), in the main process or in workers, and a
+    pass entered in its middle goes through what lies before without giving it out. Global generators of
+    torch, NumPy and Python are set by (seed, stream, i) when batch i is given out, so that dropout and the
+    like are the same in every run that shares the seed; loading leaves them alone. Everything else is asked
+    of the loader itself.
+
+    Args:
+        loader: Any iterable of batches: a DataLoader, or Lightning's CombinedLoader.
+        seed: Of the run.
+        stream: Name of the stream.
+        position: Batches of the stream that were used before a pass begins.
+        pass_length: Batches in a pass, given the loader's length; a loader without one is never entered in
+            its middle: a pass is keyed by where it begins.
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        seed: int,
+        stream: str,
+        position: Callable[[], int],
+        pass_length: Callable[[int], int] = lambda length: length,
+    ) -> None:
+        self.loader = loader
+        self.seed = seed
+        self.stream = stream
+        self.position = position
+        self.pass_length = pass_length
+
+    def __len__(self) -> int:
+        length = loader_length(self.loader)
+        if length is None:
+            raise TypeError(f"{type(self.loader).__name__} has no length.")
+        return length
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name in ("loader", "state_dict", "load_state_dict"):
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        position, length = self.position(), loader_length(self.loader)
+        n_batches = None if length is None else self.pass_length(length)
+        number, skipped = divmod(position, n_batches) if n_batches else (position, 0)
+        numbers = Randomness(stream_key(self.seed, self.stream, "pass", number))
+        with numbers.drawing():
+            set_pass(self.loader, number, numbers.key)
+            batches = iter(self.loader)
+        for place in count(position - skipped):
+            with numbers.drawing():
+                try:
+                    batch = next(batches)
+                except StopIteration:
+                    return
+            if place >= position:
+                seed_global(stream_key(self.seed, self.stream, "step", place))
+                yield batch[0] if isinstance(self.loader, CombinedLoader) else batch
+
+
+class Randomness:
+    """The global generators of torch (CPU), NumPy and Python, a set of their states kept apart.
+
+    Args:
+        key: Where they start.
+    """
+
+    def __init__(self, key: int) -> None:
+        self.key = key
+        with _kept():
+            seed_global(key)
+            self._states = _states()
+
+    @contextmanager
+    def drawing(self) -> Iterator[None]:
+        """Draw from these states inside the block; the global ones are as they were afterwards."""
+        with _kept():
+            _restore(self._states)
+            try:
+                yield
+            finally:
+                self._states = _states()
+
+
+def seed_global(key: int) -> None:
+    """Set the global generators of torch (all devices), NumPy and Python."""
+    torch.manual_seed(key)
+    np.random.seed(key % 2**32)
+    random.seed(key)
+
+
+def loader_length(loader: Iterable[Any]) -> int | None:
+    """Return the number of batches in a pass, None where that is not known beforehand."""
+    if isinstance(loader, CombinedLoader):
+        lengths = [loader_length(part) for part in loader.flattened]
+        known = [length for length in lengths if length is not None]
+        if len(known) < len(lengths) or not known:
+            return None
+        if loader._mode == "sequential":
+            return sum(known)
+        return min(known) if loader._mode == "min_size" else max(known)
+    try:
+        return len(loader)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def one_loader(loader: Any) -> Iterable[Any]:
+    """Return one iterable: collections of loaders joined as Lightning joins them."""
+    return CombinedLoader(loader, "max_size_cycle") if isinstance(loader, list | tuple | dict) else loader
+
+
+def set_pass(loader: Iterable[Any], number: int, key: int) -> None:
+    """Tell samplers the pass, as Lightning does, and start the generators that loaders hold themselves."""
+    parts = loader.flattened if isinstance(loader, CombinedLoader) else [loader]
+    for part in parts:
+        batch_sampler: Any = getattr(part, "batch_sampler", None)
+        inner: Any = getattr(batch_sampler, "sampler", None)
+        holders: list[Any] = [part, getattr(part, "sampler", None), batch_sampler, inner]
+        for holder in holders:
+            if isinstance(getattr(holder, "generator", None), torch.Generator):
+                holder.generator.manual_seed(key)
+            if callable(getattr(holder, "set_epoch", None)):
+                holder.set_epoch(number)
+
+
+def _states() -> tuple[Any, ...]:
+    return torch.get_rng_state(), np.random.get_state(), random.getstate()
+
+
+def _restore(states: tuple[Any, ...]) -> None:
+    torch.set_rng_state(states[0])
+    np.random.set_state(states[1])
+    random.setstate(states[2])
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    before = _states()
+    try:
+        yield
+    finally:
+        _restore(before)

@@ -1,0 +1,178 @@
+"""A run given by Python objects: a function that makes modules, and a datamodule."""
+
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from pytorch_lightning.utilities.model_helpers import is_overridden
+
+from psst.files import write_atomic
+from psst.search.identity import described, identity
+from psst.search.keyed_loader import KeyedLoader, one_loader
+from psst.search.settings import SearchSettings
+from psst.search.trainer_arguments import check_arguments
+
+__all__ = ["DataSource", "ModuleFactory", "PythonRun"]
+
+ModuleFactory = Callable[[], LightningModule]
+DataSource = LightningDataModule | Callable[[], LightningDataModule]
+
+
+class PythonRun:
+    """Fresh modules, datamodules and trainers for the units of a search.
+
+    Training batches come through a `KeyedLoader`, so that all units see the same ones and the weights are
+    the only difference between them. A datamodule or loader with a ``state_dict`` of its own keeps its
+    place itself and is left alone.
+
+    Args:
+        module_factory: Makes a new module.
+        datamodule: One, copied for each unit (not deeply: what `setup` assigns stays with the copy), or a
+            function that makes one.
+        max_steps: Optimizer steps of one full training.
+        seed: Of parameters, batches and everything drawn in a step.
+        trainer: Arguments of the Trainer beside those that the search sets; copied deeply for each unit.
+        settings: Of the search; part of the identity.
+        choice: What chooses; part of the identity.
+
+    Raises:
+        TypeError: `datamodule` is neither, or the Trainer knows no such argument.
+        ValueError: `trainer` sets what the search sets itself.
+    """
+
+    def __init__(
+        self,
+        module_factory: ModuleFactory,
+        datamodule: DataSource,
+        max_steps: int,
+        seed: int = 0,
+        trainer: Mapping[str, Any] | None = None,
+        settings: SearchSettings | None = None,
+        choice: Mapping[str, str] | None = None,
+    ) -> None:
+        self.module_factory = module_factory
+        self.source = datamodule
+        self.max_steps = max_steps
+        self.seed = seed
+        self.trainer_arguments = {"devices": 1, **(trainer or {})}
+        self.settings = settings or SearchSettings()
+        self.choice = dict(choice or {})
+        self._identity: str | None = None
+        check_arguments(self.trainer_arguments)
+
+    def module(self) -> LightningModule:
+        """Return a new module; TypeError if the factory gives something else."""
+        seed_everything(self.seed, workers=True, verbose=False)
+        module = self.module_factory()
+        if not isinstance(module, LightningModule):
+            raise TypeError(
+                f"`module_factory` gave a {type(module).__name__}; it must return a new "
+                "pytorch_lightning.LightningModule at each call."
+            )
+        return module
+
+    def datamodule(self) -> LightningDataModule:
+        """Return a datamodule for one unit, its training batches keyed."""
+        data = self.plain_datamodule()
+        if not keeps_its_place(data):
+            make, trainer_of = data.train_dataloader, data
+
+            def position() -> int:
+                trainer = trainer_of.trainer
+                if trainer is None:
+                    return 0
+                return int(trainer.fit_loop.epoch_loop.batch_progress.state_dict()["total"]["processed"])
+
+            def train_dataloader() -> Any:
+                loader = one_loader(make())
+                if hasattr(loader, "state_dict") and not hasattr(loader, "flattened"):
+                    return loader
+                return KeyedLoader(loader, self.seed, "train", position, self._pass_length(trainer_of))
+
+            data.train_dataloader = train_dataloader  # type: ignore[method-assign]
+        return data
+
+    def plain_datamodule(self) -> LightningDataModule:
+        """Return a datamodule for one unit, its batches as its author made them."""
+        source = self.source
+        data = copy.copy(source) if isinstance(source, LightningDataModule) else source()
+        if not isinstance(data, LightningDataModule):
+            raise TypeError(
+                f"`datamodule` gave a {type(data).__name__}; pass a pytorch_lightning.LightningDataModule, "
+                "or a function that returns one (`LightningDataModule.from_datasets` makes one of data sets)."
+            )
+        data.trainer = None
+        return data
+
+    def trainer(
+        self,
+        extra_callbacks: Sequence[Callback] = (),
+        without: type[Callback] | tuple[type[Callback], ...] = (),
+        **overrides: Any,
+    ) -> Trainer:
+        """Return a new trainer of one process; ValueError if the arguments ask for more.
+
+        Args:
+            extra_callbacks: Callbacks beside those of `trainer`.
+            without: Types of its callbacks to leave out.
+            overrides: Arguments in place of those of `trainer`.
+        """
+        arguments = {**copy.deepcopy(self.trainer_arguments), **overrides}
+        callbacks = arguments.pop("callbacks", None) or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        kept = [callback for callback in callbacks if not isinstance(callback, without)]
+        trainer = Trainer(**{**arguments, "callbacks": [*kept, *extra_callbacks]})
+        if trainer.world_size > 1:
+            raise ValueError(
+                f"`trainer={{'devices': {arguments['devices']!r}}}` makes {trainer.world_size} processes; a "
+                "unit of the search trains in one: set `devices` to 1."
+            )
+        return trainer
+
+    def measuring(self, **overrides: Any) -> Trainer:
+        """Return a trainer that leaves nothing behind."""
+        return self.trainer(
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            **overrides,
+        )
+
+    def yaml(self) -> str:
+        """Return what must not change between two runs of a search, as JSON, which YAML includes."""
+        if self._identity is None:
+            self._identity = self._described()
+        return self._identity
+
+    def save(self, path: Path) -> None:
+        """Write `yaml` to a file."""
+        write_atomic(path, self.yaml())
+
+    def _described(self) -> str:
+        given = {
+            "max_steps": self.max_steps,
+            **self.choice,
+            "seed": self.seed,
+            "settings": self.settings,
+            "trainer": dict(sorted(self.trainer_arguments.items())),
+        }
+        return (
+            json.dumps({**identity(self.module(), self.plain_datamodule()), **described(given)}, indent=1)
+            + "\n"
+        )
+
+    def _pass_length(self, data: LightningDataModule) -> Callable[[int], int]:
+        def limited(length: int) -> int:
+            limit = 1.0 if data.trainer is None else data.trainer.limit_train_batches
+            return min(length, limit) if isinstance(limit, int) else int(length * limit)
+
+        return limited
+
+
+def keeps_its_place(data: LightningDataModule) -> bool:
+    """Whether a datamodule saves its own state, such as its place in a stream."""
+    return is_overridden("state_dict", data, LightningDataModule)

@@ -1,0 +1,125 @@
+"""What a search found, and the number it chose by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import moocore
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Candidate", "Metric", "SearchResult", "non_dominated"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The validation metric that chooses.
+
+    Args:
+        name: As in the result files, such as `val_accuracy`.
+        mode: Whether more or less of it is better.
+        label: How pictures name it.
+        unit: What it is shown in; `%` shows 100 times the value.
+    """
+
+    name: str
+    mode: Literal["max", "min"]
+    label: str
+    unit: Literal["", "%"] = ""
+
+    def quality(self, value: float) -> float:
+        """The higher the better; a value that is no number is the worst of all."""
+        if np.isnan(value):
+            return -np.inf
+        return value if self.mode == "max" else -value
+
+    def shown(self, value: float) -> float:
+        """The value in its unit."""
+        return 100 * value if self.unit == "%" else value
+
+    def text(self, value: float) -> str:
+        """The value as tables print it."""
+        return f"{self.shown(value):.2f}" if self.unit == "%" else f"{value:.4f}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished model and what validation says of it.
+
+    Args:
+        name: The unit's name.
+        kind: `anchor`, `subproblem`, `explored` or `baseline`.
+        losses: Loss of each task, main first; from validation where it is measured there.
+        metric: The validation metric that chooses.
+        result: Everything else the unit reported.
+        scores: ``[episodes]``, the metric on each of the same episodes for every candidate; None where
+            validation gives one number only.
+    """
+
+    name: str
+    kind: str
+    losses: dict[str, float]
+    metric: float
+    result: dict[str, Any]
+    scores: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Args:
+        metric: What chose.
+        candidates: Anchors, subproblems and accepted averages.
+        baselines: `plain` and `fixed(w)`, empty without baselines.
+        region: Names of the candidates in the preference region.
+        chosen: Name of the candidate that does best by the metric.
+        best_checkpoint: Its checkpoint, an ordinary one of Lightning.
+        tests: Of the chosen model and of the baselines compared with it: in few-shot searches the scores of
+            each group of classes, otherwise what the module logs in its test; empty where nothing is tested.
+    """
+
+    metric: Metric
+    candidates: list[Candidate]
+    baselines: list[Candidate]
+    region: list[str]
+    chosen: str
+    best_checkpoint: Path
+    tests: dict[str, dict[str, Any]]
+
+    @property
+    def models(self) -> list[Candidate]:
+        """Candidates and baselines."""
+        return self.candidates + self.baselines
+
+    @property
+    def losses_from(self) -> str:
+        """Where the losses were measured: in `validation`, or at the end of `training`."""
+        return str(self.candidates[0].result.get("losses_from", "validation"))
+
+    @property
+    def front(self) -> list[str]:
+        """Names of the models that no other one dominates in the losses."""
+        return [
+            model.name for model, kept in zip(self.models, non_dominated(self.models), strict=True) if kept
+        ]
+
+    @property
+    def best(self) -> Candidate:
+        """The chosen candidate."""
+        return next(candidate for candidate in self.candidates if candidate.name == self.chosen)
+
+    @property
+    def best_fixed(self) -> str | None:
+        """The fixed-weight baseline that does best on validation."""
+        fixed = [candidate for candidate in self.baselines if candidate.name != "plain"]
+        if not fixed:
+            return None
+        return max(fixed, key=lambda candidate: self.metric.quality(candidate.metric)).name
+
+
+def non_dominated(models: Sequence[Candidate]) -> list[bool]:
+    """Whether no other model is at least as good in every loss and better in one."""
+    losses = np.array([list(model.losses.values()) for model in models])
+    return [bool(flag) for flag in moocore.is_nondominated(losses, keep_weakly=True)]
