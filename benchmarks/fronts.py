@@ -71,7 +71,7 @@ CASES = {
 
 def row(problem: Problem, case: Case, kind: type[psst.pareto.Method], seeds: int) -> str:
     problem = case.change(problem)
-    rays = problem.rays(noise=case.noise)
+    rays = problem.rays(noise=case.noise, longer=case.conditions.longer)
     indices = np.tile(np.arange(len(rays)), seeds)
     starts = np.stack([problem.starts(seed) for seed in range(seeds)]).repeat(len(rays), axis=0)
     begin = time.process_time()

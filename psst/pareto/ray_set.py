@@ -1,6 +1,6 @@
 """Rays of loss space that move as the losses fall, and the sectors between them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -83,6 +83,22 @@ class RaySet:
                 f"`reference` must be [{n_tasks}] losses, one a task, got {list(reference.shape)}."
             )
         return cls.from_losses(das_dennis(n_tasks, divisions, inset) * reference)
+
+    def lasting(self, n_steps: int) -> "RaySet":
+        """The same rays, held to a length of `n_steps`, a tenth of which is the methods' patience.
+
+        Rays that stand still tell nothing of the run's length: without this, patience is short.
+
+        Raises:
+            ValueError: If `n_steps` is below the steps over which the rays move.
+        """
+        more = n_steps - self.n_steps
+        if more < 0:
+            raise ValueError(
+                f"`n_steps={n_steps}` must be {self.n_steps} at least, for so long do the rays move."
+            )
+        held = np.repeat(self.points[:, -1:], more, axis=1)
+        return replace(self, points=np.concatenate([self.points, held], axis=1))
 
     def __len__(self) -> int:
         return len(self.points)

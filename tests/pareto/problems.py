@@ -80,9 +80,9 @@ class Problem:
         wanted = np.linspace(ratios.min(), ratios.max(), n_rays)
         return losses[np.abs(ratios[:, None] - wanted).argmin(axis=0)]
 
-    def rays(self, n_rays: int = 10, priors: Array | None = None, noise: float = 0.0) -> RaySet:
-        """Rays that stand still, with equal priors by default."""
-        return RaySet.from_losses(self.ray_losses(n_rays), priors, noise)
+    def rays(self, n_rays: int = 10, noise: float = 0.0, longer: float = 1.0) -> RaySet:
+        """Rays that stand still, with equal priors, for a run `longer` times as long as `n_steps`."""
+        return RaySet.from_losses(self.ray_losses(n_rays), noise=noise).lasting(int(self.n_steps * longer))
 
     def front_distance(self, losses: Array) -> Array:
         """``[runs]`` distance to the front in units of f, whatever `scale` and `floor`."""

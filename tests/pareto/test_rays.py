@@ -99,6 +99,18 @@ def test_three_tasks_take_their_neighbors_as_pairs():
     assert (rays.priors[2] > 0).all()
 
 
+def test_lasting_rays_are_the_same_and_know_the_run():
+    still, moving = RaySet.constant(np.eye(2), noise=0.1), rays_between(two_tasks([-0.2, 0.0, 0.2]))
+    for rays in (still, moving):
+        longer = rays.lasting(5000)
+        assert longer.n_steps == 5000
+        for step in (0, 650, 900, 7000):
+            np.testing.assert_allclose(longer.at(step), rays.at(step), atol=1e-15)
+        assert (longer.sd, longer.first_step) == (rays.sd, rays.first_step)
+    with pytest.raises(ValueError, match="`n_steps=10` must be 200 at least"):
+        moving.lasting(10)
+
+
 def test_files_bring_back_the_same_rays(tmp_path):
     rays, trajectory = rays_between(two_tasks([-0.2, 0.0, 0.2], noise=0.001)), anchor([0.1, -0.1], [1.0, 0.3])
     rays.save(tmp_path / "rays.npz")

@@ -151,6 +151,8 @@ def test_gramians_that_say_nothing_are_skipped(value, m):
 def test_task_without_gradient_does_not_stop_the_others():
     weights = min_norm(np.diag([4.0, 0.0, 1.0])).weights
     np.testing.assert_allclose(weights, [0.2, 0.0, 0.8])
+    np.testing.assert_allclose(min_norm(np.diag([4.0, 0.0])).weights, [1.0, 0.0])
+    np.testing.assert_allclose(min_norm(np.diag([0.0, 4.0])).weights, [0.0, 1.0])
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])

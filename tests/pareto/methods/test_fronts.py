@@ -46,7 +46,7 @@ def run_all(
     indices: list[int] | None = None,
 ) -> tuple[Ending, np.ndarray, np.ndarray]:
     """All rays (or those of `indices`) from all starts: where they end, in which sectors, at which angles."""
-    rays = problem.rays(noise=noise)
+    rays = problem.rays(noise=noise, longer=conditions.longer)
     chosen = np.tile(range(len(rays)) if indices is None else indices, n_seeds)
     per_seed = len(chosen) // n_seeds
     starts = np.stack([problem.starts(seed) for seed in range(n_seeds)]).repeat(per_seed, axis=0)
@@ -104,11 +104,12 @@ def test_quadratics_end_in_their_sectors_on_the_front(maker, n_seeds, change):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("maker", [vlmop2, dtlz2, QUADRATICS[0], QUADRATICS[2]])
+@pytest.mark.parametrize("maker", [vlmop2, QUADRATICS[0], QUADRATICS[2]])
 def test_lagging_running_means_of_noisy_losses_still_lead_into_the_sector(maker):
+    """As long as a run needs clearly more steps than the mean lags behind to cross the front."""
     problem = maker()
-    ending, inside, _ = run_all(Preference, problem, 1, MEAN_LOSSES, NOISE)
-    assert inside.mean() >= 0.9
+    ending, inside, _ = run_all(Preference, problem, 2, MEAN_LOSSES, NOISE)
+    assert inside.all()
     assert np.median(problem.front_distance(ending.losses)) <= 3e-3
 
 
