@@ -4,7 +4,7 @@ from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import Source
-from psst.images.glyphs import GlyphSource
+from psst.images.sources.glyphs import GlyphSource
 
 
 class Glyphs(EpisodicDataModule):

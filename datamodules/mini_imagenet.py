@@ -4,7 +4,7 @@ from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import Source
-from psst.images.csv_source import CsvSource
+from psst.images.sources.csv_lists import CsvSource
 
 
 class MiniImageNet(EpisodicDataModule):

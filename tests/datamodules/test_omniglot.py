@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from psst.datamodules import Omniglot
-from psst.datamodules.omniglot import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL_TRAIN
 from psst.datamodules.prepare import prepare
+from psst.images.sources.omniglot import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL_TRAIN
 
 SMALL1 = list(MINIMAL_TRAIN)
 SMALL2 = ["Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog"]

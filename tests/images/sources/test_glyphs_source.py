@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from psst.images import build_store
-from psst.images.glyphs import GlyphSource
+from psst.images.sources.glyphs import GlyphSource
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from psst.images.letters import CLASSES, SPLIT_OF_SCRIPT
 from psst.images.source import ImageRecord
+from psst.images.sources.letters import CLASSES, SPLIT_OF_SCRIPT
 
 _STYLES = {"Sans": "Oblique", "SansMono": "Oblique", "Serif": "Italic"}
 TYPEFACES = tuple(
@@ -39,7 +39,7 @@ class GlyphSource:
     """Letters without diacritics in twelve DejaVu typefaces, white on black, each drawn with small changes.
 
     Latin letters train, Cyrillic ones validate, Greek, Armenian and Georgian ones test. There are no groups:
-    test episodes mix the three scripts. No letter looks like one of another split, see `psst.images.letters`.
+    test episodes mix the three scripts. No letter looks like one of another split, see the module `letters`.
     A drawing depends on its letter, typeface and number only.
 
     Args:
