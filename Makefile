@@ -19,10 +19,10 @@ demo: $(STAMP) ## environment, install, then a whole search on the embedded glyp
 	$(BIN)/psst search --config quickstart --output runs/quickstart
 
 test: $(STAMP) ## environment, install, then the tests (about 4 minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal
 
 check: $(STAMP) ## format, lint, types and layers
 	$(BIN)/ruff format --check .

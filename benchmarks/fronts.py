@@ -57,6 +57,7 @@ class Case:
 
 CASES = {
     "exact": Case(),
+    "exact, small steps": Case(Conditions(longer=4.0)),  # four times as many, a quarter as long
     "gradient noise": Case(Conditions(gradient_noise=0.3)),
     "gradient noise, constant steps": Case(Conditions(gradient_noise=0.3, fading=False)),
     "floor": Case(change=lambda problem: problem.with_floor(0.5)),

@@ -78,8 +78,8 @@ class WrappedStep:
         @functools.wraps(original)
         def training_step(*args: object, **kwargs: object) -> Any:
             with torch._functorch.config.patch(donated_buffer=False):  # inductor: shared graphs pass twice
-                output = original(*args, **kwargs)
-            return transform(output) if self._active else output
+                output = original(*args, **kwargs)  # compiles
+                return transform(output) if self._active else output  # what a cache held asks again
 
         self._wrapper = training_step
         module.training_step = training_step  # type: ignore[method-assign]
