@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+LEARN2LEARN ?= .venv-learn2learn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check
+.PHONY: help demo test slow check test-learn2learn
 
 help: ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,3 +30,7 @@ check: $(STAMP) ## format, lint, types and layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+test-learn2learn: $(STAMP) ## the adapter against learn2learn itself, in an environment of its own (a minute; a C compiler)
+	$(BIN)/python tests/learn2learn/environment.py $(LEARN2LEARN)
+	$(LEARN2LEARN)/bin/python -m pytest tests/learn2learn

@@ -4,19 +4,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from psst.datamodules.cifar_fs import CifarFS as CifarFS
+    from psst.datamodules.cub import CUB as CUB
     from psst.datamodules.episodic import EpisodicDataModule as EpisodicDataModule
+    from psst.datamodules.fc100 import FC100 as FC100
     from psst.datamodules.glyphs import Glyphs as Glyphs
+    from psst.datamodules.image_folder import ImageFolder as ImageFolder
+    from psst.datamodules.learn2learn_data import Learn2Learn as Learn2Learn
     from psst.datamodules.mini_imagenet import MiniImageNet as MiniImageNet
     from psst.datamodules.omniglot import Omniglot as Omniglot
+    from psst.datamodules.tiered_imagenet import TieredImageNet as TieredImageNet
+    from psst.datamodules.torchvision_data import TorchvisionData as TorchvisionData
 
 _MODULES = {
+    "CUB": "cub",
+    "CifarFS": "cifar_fs",
     "EpisodicDataModule": "episodic",
+    "FC100": "fc100",
     "Glyphs": "glyphs",
+    "ImageFolder": "image_folder",
+    "Learn2Learn": "learn2learn_data",
     "MiniImageNet": "mini_imagenet",
     "Omniglot": "omniglot",
+    "TieredImageNet": "tiered_imagenet",
+    "TorchvisionData": "torchvision_data",
 }
 
-__all__ = ["EpisodicDataModule", "Glyphs", "MiniImageNet", "Omniglot"]
+__all__ = [
+    "CUB",
+    "CifarFS",
+    "EpisodicDataModule",
+    "FC100",
+    "Glyphs",
+    "ImageFolder",
+    "Learn2Learn",
+    "MiniImageNet",
+    "Omniglot",
+    "TieredImageNet",
+    "TorchvisionData",
+]
 
 
 def __getattr__(name: str) -> object:

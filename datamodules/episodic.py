@@ -1,22 +1,41 @@
-"""What all data sets of few-shot classes share: the store, training episodes, evaluation episodes."""
+"""What all data sets of few-shot classes share: the store, training batches, evaluation episodes."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from psst.episodes import Episode, EpisodeLoader, EpisodeOrder, EpisodeSampler, EpisodeStream, ImageSplit
-from psst.episodes.checks import check_images, check_way, class_groups
+from psst.episodes import (
+    ClassBatch,
+    Episode,
+    EpisodeLoader,
+    EpisodeOrder,
+    EpisodeSampler,
+    ImageSplit,
+    SplitOrder,
+)
+from psst.episodes.checks import (
+    as_range,
+    check_choices,
+    check_download,
+    check_numbers,
+)
+from psst.episodes.evaluation_plan import EvaluationEpisodes, EvaluationPlan
+from psst.episodes.order import StreamPosition
+from psst.episodes.reading import Reader
+from psst.episodes.recipes import EpisodeRecipe
+from psst.episodes.residence import Residence
+from psst.episodes.training_plan import TrainingPlan
 from psst.images.build import build_store
 from psst.images.source import Source
 from psst.images.store import ImageStore
-from psst.randomness import stream_key
+
+if TYPE_CHECKING:
+    from psst.images.files.download import RemoteFile
 
 _EVAL_BATCH = 256
 
@@ -24,13 +43,14 @@ _EVAL_BATCH = 256
 class EpisodicDataModule(LightningDataModule, ABC):
     """Episodes to train on; every image once, and a plan of episodes over them, to validate and test.
 
-    Training episode i depends on the seed and on i only: not on workers, ranks, epochs or resumes. The
-    position in the stream counts what was trained on and travels in the checkpoint.
+    Training batch i depends on the seed, the settings of episodes and i only: not on workers, ranks, epochs
+    or resumes. The position in the stream counts the batches trained on and travels in the checkpoint. If the
+    train split has groups of classes, each batch keeps to one of them.
 
     Args:
         size: side length of the images, in pixels.
-        n_way: classes of a training episode.
-        n_shot: support images a class.
+        n_way: classes of a training episode; ``[low, high]`` draws the number anew for each batch.
+        n_shot: support images a class; ``[low, high]`` as for `n_way`.
         n_query: query images a class.
         eval_way: classes of a validation or test episode; a group with fewer classes uses all it has.
         eval_shot: support images a class in evaluation.
@@ -41,18 +61,32 @@ class EpisodicDataModule(LightningDataModule, ABC):
         cache_dir: folder of the image stores.
         num_workers: loader processes; they change the speed only.
         seed: of all episodes.
+        episodes_per_batch: episodes of one shape that a training step takes together.
+        query_balance: concentration of the Dirichlet distribution that spreads the ``n_way * n_query``
+            training queries over the classes; 1 for any proportions alike; None for `n_query` of each.
+        n_unlabeled: images without a class, an episode, that the auxiliary tasks see besides.
+        batches: ``episodes``, or ``classes``: shuffled images of all training classes, for a classifier.
+        batch_size: images a batch of ``classes``; an epoch is then one pass over the images.
+        episodes_file: list of evaluation episodes written by `save_episodes`, in place of drawn ones in the
+            splits that it lists.
+        download: fetch the files of the data set into `root` if they are not there.
+        mirror: address of a folder with copies of these files, tried first.
+        device: where images are kept: ``auto`` on a training GPU if they fit, else on disk behind a memory
+            map; ``map`` always on disk; a device such as ``cuda`` in its memory. It changes the speed only.
 
     Raises:
         ValueError: a number is out of its range; at ``setup``, the data have too few classes or images.
     """
 
-    channels: ClassVar[int] = 3
+    channels: int = 3
+    remote: "tuple[RemoteFile, ...]" = ()  # what `download` fetches
+    manual: str = ""  # how to get the files by hand, in sentences
 
     def __init__(
         self,
         size: int,
-        n_way: int = 5,
-        n_shot: int = 1,
+        n_way: int | tuple[int, int] = 5,
+        n_shot: int | tuple[int, int] = 1,
         n_query: int = 15,
         eval_way: int = 5,
         eval_shot: int = 1,
@@ -63,39 +97,74 @@ class EpisodicDataModule(LightningDataModule, ABC):
         cache_dir: str = ".psst",
         num_workers: int = 0,
         seed: int = 0,
+        episodes_per_batch: int = 1,
+        query_balance: float | None = None,
+        n_unlabeled: int = 0,
+        batches: Literal["episodes", "classes"] = "episodes",
+        batch_size: int = 128,
+        episodes_file: str | None = None,
+        download: bool = False,
+        mirror: str | None = None,
+        device: str = "auto",
     ) -> None:
         super().__init__()
         self.size = size
-        self.n_way, self.n_shot, self.n_query = n_way, n_shot, n_query
+        self.n_way, self.n_shot, self.n_query = as_range("n_way", n_way), as_range("n_shot", n_shot), n_query
         self.eval_way, self.eval_shot, self.eval_query = eval_way, eval_shot, eval_query
         self.val_episodes, self.test_episodes = val_episodes, test_episodes
-        self.episodes_per_epoch = episodes_per_epoch
+        self.episodes_per_epoch, self.episodes_per_batch = episodes_per_epoch, episodes_per_batch
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
-        self._check_numbers()
+        self.query_balance, self.n_unlabeled = query_balance, n_unlabeled
+        self.batches, self.batch_size = batches, batch_size
+        self.episodes_file = episodes_file
+        self.download, self.mirror, self.device = download, mirror, device
+        self._check_settings()
+        recipe = EpisodeRecipe(self.n_way, self.n_shot, n_query, query_balance)
+        self._training = TrainingPlan(
+            batches, recipe, episodes_per_batch, episodes_per_epoch, n_unlabeled, batch_size, seed
+        )
+        counts = {"val": val_episodes, "test": test_episodes}
+        self._evaluation = EvaluationPlan(eval_way, eval_shot, eval_query, counts, seed, episodes_file)
+        self._residence = Residence(device)
+        self._position = StreamPosition()
         self._store: ImageStore | None = None
-        self._first = 0  # index with which the current pass began
-        self._batches_before: int | None = None  # batches the trainer had processed when it began
+        self._episodes: EvaluationEpisodes | None = None
 
     @abstractmethod
     def source(self) -> Source:
         """Return the data set to store."""
 
     def prepare_data(self) -> None:
-        """Build the store if it is not there."""
+        """Fetch the files if `download` says so, and build the store if it is not there.
+
+        Raises:
+            ConnectionError: a file is not to be had.
+        """
+        if self.download:
+            from psst.images.files.download import fetch
+
+            fetch(self.remote, Path(getattr(self, "root", ".")), self.mirror, self.manual)
         self._open_store()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and check every split against the settings, so that no run fails at its test.
 
         Raises:
-            ValueError: too few classes in a split, or too few images in a class.
+            ValueError: too few classes in a split, or too few images in a class; or `episodes_file` lists
+                episodes of other data.
         """
         if self._store is None:
             store = self._open_store()
-            self._check_splits(store)
+            self._training.check(store, type(self).__name__)
+            self._evaluation.check(store, type(self).__name__)
+            self._episodes = EvaluationEpisodes(self._evaluation, store)
             self._store = store
         if stage == "fit":  # a checkpoint, if there is one, is loaded after this
-            self._first, self._batches_before = self._batches_processed(), None
+            self._position.restart(self._batches_processed())
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Free the device of the images."""
+        self._residence.release()
 
     @property
     def store(self) -> ImageStore:
@@ -125,12 +194,12 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """As ``mean``."""
         return self.store.std
 
-    def train_dataloader(self) -> DataLoader[Episode]:
-        """Return the loader of one pass of training episodes; every pass goes on where training stands."""
-        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        length = max(1, self.episodes_per_epoch // ranks)
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of one pass of training batches; every pass goes on where training stands."""
+        rank, ranks = self._rank_and_ranks()
+        length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            self._stream(),
+            self._training.stream(self.store, self._reader()),
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
             num_workers=self.num_workers,
@@ -138,44 +207,35 @@ class EpisodicDataModule(LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
         )
 
+    def train_batch(self, index: int) -> Episode | ClassBatch:
+        """Return one batch of the training stream."""
+        return self._training.stream(self.store)[index]
+
     def train_episode(self, index: int) -> Episode:
-        """Return one episode of the training stream."""
-        return self._stream()[index]
+        """Return one batch of the training stream, whose batches are episodes.
+
+        Raises:
+            TypeError: they are not.
+        """
+        batch = self.train_batch(index)
+        if not isinstance(batch, Episode):
+            raise TypeError("training takes `data.init_args.batches=classes`; episodes need `episodes`.")
+        return batch
 
     @property
     def consumed(self) -> int:
-        """Training episodes that the trainer has processed; those fetched ahead do not count."""
-        if self._batches_before is None:
-            return self._first
-        ranks = self.trainer.world_size if self.trainer else 1
-        return self._first + ranks * (self._batches_processed() - self._batches_before)
+        """Training batches that the trainer has processed; those fetched ahead do not count."""
+        return self._position.consumed(self._batches_processed(), self._rank_and_ranks()[1])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the training stream."""
-        return {"consumed": self.consumed}
+        return {"consumed": self.consumed, "per_batch": self._training.per_batch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the position of ``state_dict``."""
-        self._first, self._batches_before = int(state_dict["consumed"]), None
-
-    def _begin_pass(self) -> int:
-        if self.trainer is None:  # a plain loop over the loader: each pass takes the next episodes
-            first, self._first = self._first, self._first + self.episodes_per_epoch
-            return first
-        self._first, self._batches_before = self.consumed, self._batches_processed()
-        return self._first
-
-    def _batches_processed(self) -> int:
-        """Count what went through a training step; saved and restored by the trainer's loops."""
-        if self.trainer is None:
-            return 0
-        return int(self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()["total"]["processed"])
-
-    def _stream(self) -> EpisodeStream:
-        sampler = self._sampler(
-            "train", self.n_way, self.n_shot, self.n_query, stream_key(self.seed, "train")
-        )
-        return EpisodeStream(self.store, sampler, length=self.episodes_per_epoch)
+        """Go on from the position of ``state_dict``; nothing is seen again, whatever a batch holds now."""
+        here = self._training.per_batch
+        seen = int(state_dict["consumed"]) * int(state_dict.get("per_batch", here))
+        self._position.restart(-(-seen // here))
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return every validation image once."""
@@ -189,50 +249,61 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """Return every test image once."""
         return self._images("test")
 
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Look up the images of a batch that holds their ids."""
+        return self._residence.fill(batch, self._training_device() or torch.device("cpu"))
+
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
-        plan = {}
-        for group, classes in class_groups(self.store, split).items():
-            key = stream_key(self.seed, split, "evaluation", group)
-            way = min(self.eval_way, len(classes))
-            plan[group] = self._sampler(split, way, self.eval_shot, self.eval_query, key, classes)
-        return plan
+        return self._evaluated().samplers(split)
 
     def eval_episodes(self, split: str) -> int:
         """Return how many episodes of each sampler of ``episode_plan(split)`` to evaluate."""
-        return self.test_episodes if split == "test" else self.val_episodes
+        return self._evaluated().count(split)
+
+    def save_episodes(self, path: str | Path) -> None:
+        """Write the validation and test episodes to a file ending in .npz, for `episodes_file` elsewhere."""
+        self._evaluated().save(path)
+
+    def _begin_pass(self) -> int:
+        first = self._position.begin_pass(self._batches_processed(), self._rank_and_ranks()[1])
+        if self.trainer is None:  # a plain loop over the loader: each pass takes the next batches
+            self._position.restart(first + self._training.pass_length(self.store, 1))
+        return first
+
+    def _batches_processed(self) -> int:
+        """Count what went through a training step; saved and restored by the trainer's loops."""
+        if self.trainer is None:
+            return 0
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()["total"]["processed"])
+
+    def _rank_and_ranks(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _training_device(self) -> torch.device | None:
+        """Return the device of a trainer that runs: the images of its batches can be looked up there."""
+        trainer = self.trainer
+        return None if trainer is None or trainer.state.stopped else trainer.strategy.root_device
+
+    def _reader(self) -> Reader:
+        return self._residence.reader(self.store, self._training_device())
 
     def _images(self, split: str) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(ImageSplit(self.store, split), batch_size=_EVAL_BATCH, num_workers=self.num_workers)
-
-    def _sampler(
-        self,
-        split: str,
-        way: int,
-        shot: int,
-        query: int,
-        key: int,
-        classes: npt.NDArray[np.int64] | None = None,
-    ) -> EpisodeSampler:
-        classes = self.store.splits[split] if classes is None else classes
-        ids = [self.store.image_ids(int(class_id)) for class_id in classes]
-        return EpisodeSampler(ids, classes, way, shot, query, key, self.seed)
+        images = ImageSplit(self.store, split, self._reader())
+        rank, ranks = self._rank_and_ranks()
+        order = SplitOrder(len(images), rank, ranks) if ranks > 1 else None
+        return DataLoader(images, batch_size=_EVAL_BATCH, sampler=order, num_workers=self.num_workers)
 
     def _open_store(self) -> ImageStore:
         return build_store(self.source(), self.size, Path(self.cache_dir))
 
-    def _check_numbers(self) -> None:
-        least = {"n_way": 2, "eval_way": 2, "num_workers": 0, "seed": 0}
+    def _check_settings(self) -> None:
         names = ("size", "n_way", "n_shot", "n_query", "eval_way", "eval_shot", "eval_query", "val_episodes")
-        for name in (*names, "test_episodes", "episodes_per_epoch", "num_workers", "seed"):
-            value, bound = getattr(self, name), least.get(name, 1)
-            if value < bound:
-                raise ValueError(f"`data.init_args.{name}={value}` must be at least {bound}.")
+        others = ("test_episodes", "episodes_per_epoch", "episodes_per_batch", "batch_size", "n_unlabeled")
+        values = {name: getattr(self, name) for name in (*names, *others, "num_workers", "seed")}
+        check_numbers(values, {"n_way": 2, "eval_way": 2, "n_unlabeled": 0, "num_workers": 0, "seed": 0})
+        check_choices(self.batches, self.query_balance, self.n_unlabeled)
+        check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
 
-    def _check_splits(self, store: ImageStore) -> None:
-        name = type(self).__name__
-        check_way(store, name, "train", ("n_way", self.n_way))
-        check_images(store, name, "train", ("n_shot", self.n_shot), ("n_query", self.n_query))
-        for split in ("val", "test"):
-            check_way(store, name, split, ("eval_way", self.eval_way))
-            check_images(store, name, split, ("eval_shot", self.eval_shot), ("eval_query", self.eval_query))
+    def _evaluated(self) -> EvaluationEpisodes:
+        return self._episodes or EvaluationEpisodes(self._evaluation, self.store)

@@ -6,6 +6,7 @@ import numpy as np
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import SPLITS, ImageStore, build_store
+from psst.images.store import META
 
 
 def prepare(datamodule: EpisodicDataModule) -> ImageStore:
@@ -35,6 +36,11 @@ def info(store: ImageStore | str | Path) -> str:
         lines.append(f"{split:<8} {_classes(sizes[store.splits[split]])}")
         for group, ids in store.groups.get(split, {}).items():
             lines.append(f"         {group}: {_classes(sizes[ids])}")
+    if len(store.unlabeled):
+        lines.append(f"{'unlabeled':<8} {len(store.unlabeled):,} images, for the auxiliary tasks")
+    if store.duplicates:
+        count = len(store.duplicates)
+        lines.append(f"twice    {count:,} images with two classes or in two splits, see {META}")
     return "\n".join(lines)
 
 

@@ -16,7 +16,8 @@ COMMANDS = {
     "predict": ("psst.commands.run", "save the features of all test images as features.npz"),
     "compare": ("psst.commands.compare", "paired difference of two tests on the same episodes"),
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
-    "data": ("psst.commands.data", "prepare, show or verify an image store"),
+    "data": ("psst.commands.data", "say what a folder holds; prepare, show or verify an image store"),
+    "one-shot-runs": ("psst.commands.one_shot_runs", "error in the 20 official one-shot runs of Omniglot"),
 }
 
 # lines in jsonargparse's account of an error that tell a user nothing

@@ -1,4 +1,4 @@
-"""``psst data prepare | info | verify``: the store of decoded images."""
+"""``psst data prepare | info | verify``: what a path holds, and the store of decoded images."""
 
 import argparse
 import sys
@@ -11,7 +11,8 @@ _TEXT = """\
 examples:
   psst data prepare --config omniglot_minimal_conv4 --data.init_args.root data/omniglot
   psst data prepare --data psst.datamodules.MiniImageNet --data.init_args.root data/mini_imagenet
-  psst data info .psst/STORE
+  psst data info data/birds          which data set lies there, by looking into it
+  psst data info .psst/STORE         what a store holds
   psst data verify .psst/STORE"""
 
 
@@ -22,18 +23,27 @@ def main(words: list[str]) -> int:
     if options.action == "prepare":
         _prepare(rest)
         return 0
-    from psst.datamodules.prepare import info, verify
-
     if options.action == "info":
-        sys.stdout.write(f"{info(options.store)}\n")
-    else:
-        store = verify(options.store)
-        sys.stdout.write(f"{store.folder}: {len(store):,} images, as their checksums say\n")
+        sys.stdout.write(f"{_info(options.path)}\n")
+        return 0
+    from psst.datamodules.prepare import verify
+
+    store = verify(options.store)
+    sys.stdout.write(f"{store.folder}: {len(store):,} images, as their checksums say\n")
     return 0
 
 
+def _info(path: Path) -> str:
+    from psst.datamodules.prepare import info
+    from psst.datamodules.recognize import is_store, recognize
+
+    return info(path) if is_store(path) else recognize(path)
+
+
 def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = command_parser("data", "Decode a data set once, look at the store, or check it.", _TEXT)
+    parser = command_parser(
+        "data", "Decode a data set once, look at a data set or a store, or check a store.", _TEXT
+    )
     commands = parser.add_subparsers(dest="action", required=True, metavar="{prepare,info,verify}")
     raw = argparse.RawDescriptionHelpFormatter
     summary = "decode a data set into its store"
@@ -41,8 +51,10 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     commands.add_parser(
         "prepare", help=summary, description=about, epilog=_TEXT, formatter_class=raw, allow_abbrev=False
     )
-    for action, summary in (("info", "show what a store holds"), ("verify", "compare it with its checksums")):
-        commands.add_parser(action, help=summary).add_argument("store", type=Path, metavar="STORE")
+    looking = commands.add_parser("info", help="say which data set a path holds, or what a store holds")
+    looking.add_argument("path", type=Path, metavar="PATH")
+    checking = commands.add_parser("verify", help="compare a store with its checksums")
+    checking.add_argument("store", type=Path, metavar="STORE")
     options, rest = parser.parse_known_args(words)
     if rest and options.action != "prepare":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

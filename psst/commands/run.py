@@ -32,7 +32,12 @@ class Run(RunCLI):
             raise ValueError("`data` is missing; name a data set such as `--data psst.datamodules.Glyphs`.")
 
     def after_instantiate_classes(self) -> None:
-        """Refuse a file that is no checkpoint; the module refuses those of another model."""
+        """Refuse several processes that predict, and a file that is no checkpoint."""
+        if self.config["subcommand"] == "predict" and self.trainer.world_size > 1:
+            raise ValueError(
+                f"`trainer.devices={self.trainer.num_devices}` makes {self.trainer.world_size} processes, "
+                "each with some of the features; predict with `--trainer.devices 1`."
+            )
         path = self.config[self.config["subcommand"]].get("ckpt_path")
         if path is not None and path not in ("best", "last", "hpc"):  # those are Lightning's to find
             read_checkpoint(Path(path))

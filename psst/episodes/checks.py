@@ -1,11 +1,50 @@
 """Can a store serve the episodes asked for? Said before training, in the words of the configuration."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
 from psst.images.store import ImageStore
 
 Classes = npt.NDArray[np.int64]
+Range = int | tuple[int, int]  # a number, or the lowest and the highest
+
+
+def bounds(value: Range) -> tuple[int, int]:
+    """Return the lowest and the highest of a range."""
+    return (value, value) if isinstance(value, int) else value
+
+
+def as_range(argument: str, value: object) -> Range:
+    """Return a range that a user typed, as an integer or a tuple.
+
+    Raises:
+        ValueError: it is neither a whole number nor two ascending ones.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(type(number) is int for number in value):
+        low, high = value
+        if low <= high:
+            return low, high
+    raise ValueError(
+        f"`data.init_args.{argument}={typed(value)}` must be a whole number, or two as `[low, high]` with "
+        "low at most high."
+    )
+
+
+def typed(value: object) -> str:
+    """Return a value as it stands in a YAML file: a range in brackets."""
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
+
+
+def check_numbers(values: Mapping[str, float | Range | None], least: Mapping[str, int]) -> None:
+    """Raise ValueError if a value, or the lowest of a range, is below its entry in ``least``, or below 1."""
+    for name, value in values.items():
+        bound = least.get(name, 1)
+        if value is not None and (value[0] if isinstance(value, tuple) else value) < bound:
+            raise ValueError(f"`data.init_args.{name}={typed(value)}` must be at least {bound}.")
 
 
 def class_groups(store: ImageStore, split: str) -> dict[str, Classes]:
@@ -13,16 +52,17 @@ def class_groups(store: ImageStore, split: str) -> dict[str, Classes]:
     return store.groups.get(split) or {"all": store.splits[split]}
 
 
-def check_way(store: ImageStore, name: str, split: str, way: tuple[str, int]) -> None:
+def check_way(store: ImageStore, name: str, split: str, way: tuple[str, Range]) -> None:
     """Raise ValueError if ``split`` has fewer classes than ``way``, (name, value), or a group under 2."""
     argument, value = way
+    needed = bounds(value)[1]
     groups = class_groups(store, split)
     n_classes = len(store.splits[split])
-    if "all" in groups and n_classes < value:
+    if "all" in groups and n_classes < needed:
         advice = f"lower `data.init_args.{argument}`" if n_classes >= 2 else "add classes to it"
         raise ValueError(
-            f"`data.init_args.{argument}={value}` needs {value} classes, split '{split}' of {name} has "
-            f"{n_classes}; {advice}."
+            f"`data.init_args.{argument}={typed(value)}` needs {needed} classes, split '{split}' of {name} "
+            f"has {n_classes}; {advice}."
         )
     for group, classes in groups.items():
         if len(classes) < 2:
@@ -33,10 +73,10 @@ def check_way(store: ImageStore, name: str, split: str, way: tuple[str, int]) ->
 
 
 def check_images(
-    store: ImageStore, name: str, split: str, shot: tuple[str, int], query: tuple[str, int]
+    store: ImageStore, name: str, split: str, shot: tuple[str, Range], query: tuple[str, int]
 ) -> None:
     """Raise ValueError if a class of ``split`` has too few images; ``shot``, ``query`` are (name, value)."""
-    needed = shot[1] + query[1]
+    needed = bounds(shot[1])[1] + query[1]
     short = {
         store.class_names[class_id]: count
         for class_id in store.splits[split].tolist()
@@ -46,7 +86,48 @@ def check_images(
         shown = ", ".join(f"`{class_name}` has {count}" for class_name, count in list(short.items())[:3])
         more = f" (and {len(short) - 3} more)" if len(short) > 3 else ""
         raise ValueError(
-            f"`data.init_args.{shot[0]}={shot[1]}` and `data.init_args.{query[0]}={query[1]}` need {needed} "
-            f"images a class; in split '{split}' of {name} {shown}{more}; "
+            f"`data.init_args.{shot[0]}={typed(shot[1])}` and `data.init_args.{query[0]}={query[1]}` need "
+            f"{needed} images a class; in split '{split}' of {name} {shown}{more}; "
             "lower one of the two, or add images."
         )
+
+
+def check_unlabeled(name: str, n_unlabeled: int, found: int) -> None:
+    """Raise ValueError if unlabeled images are asked for and there are none."""
+    if n_unlabeled and not found:
+        raise ValueError(
+            f"`data.init_args.n_unlabeled={n_unlabeled}` needs unlabeled images, {name} has none; set it to "
+            "0, or add images without a class to the data set."
+        )
+
+
+def check_choices(batches: str, query_balance: float | None, n_unlabeled: int) -> None:
+    """Raise ValueError if a choice of training batches is none, or two of them contradict each other."""
+    if batches not in ("episodes", "classes"):
+        raise ValueError(f"`data.init_args.batches={batches}` must be `episodes` or `classes`.")
+    if query_balance is not None and not 0 < query_balance < float("inf"):
+        raise ValueError(
+            f"`data.init_args.query_balance={query_balance}` must be above 0; null gives each class as many."
+        )
+    if batches == "classes" and (n_unlabeled or query_balance is not None):
+        name = "n_unlabeled" if n_unlabeled else "query_balance"
+        raise ValueError(
+            f"`data.init_args.{name}={n_unlabeled or query_balance}` is of episodes; leave it out, or set "
+            "`data.init_args.batches` to `episodes`."
+        )
+
+
+def check_download(name: str, download: bool, mirror: str | None, offered: bool, manual: str) -> None:
+    """Raise ValueError if a download is asked for that nobody offers, or a mirror without a download."""
+    if download and not offered:
+        advice = manual or "put its files below `data.init_args.root` by hand."
+        raise ValueError(f"`data.init_args.download=true`: {name} has nothing to download; {advice}")
+    if mirror is not None and not download:
+        raise ValueError(f"`data.init_args.mirror={mirror}` needs `data.init_args.download=true`.")
+
+
+def check_channels(channels: int) -> int:
+    """Return ``channels``, 1 or 3; raise ValueError for anything else."""
+    if channels not in (1, 3):
+        raise ValueError(f"`data.init_args.channels={channels}` must be 1 (grayscale) or 3 (color).")
+    return channels

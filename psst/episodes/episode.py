@@ -1,26 +1,29 @@
-"""The typed batch of few-shot training."""
+"""The typed batches of few-shot training."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from typing import ClassVar
 
-import torch
 from torch import Tensor
+
+from psst.episodes.tensors import TensorBatch
 
 
 @dataclass(frozen=True)
-class Episode:
-    """B episodes of N ways with S support and Q query images each, class by class.
+class Episode(TensorBatch):
+    """B episodes of N ways with S support images a class and N*Q queries, class by class.
 
     Attributes:
         support: ``[B, N*S, C, H, W]`` uint8 or float.
         support_labels: ``[B, N*S]`` int64 in ``[0, N)``.
         query: ``[B, N*Q, C, H, W]``.
-        query_labels: ``[B, N*Q]`` int64 in ``[0, N)``.
+        query_labels: ``[B, N*Q]`` int64 in ``[0, N)``; Q of each class unless the queries are unbalanced.
         class_ids: ``[B, N]`` int64, class of each label in the data set.
         index: ``[B]`` int64, place of each episode in its stream; keys all randomness of the step.
         class_names: B lists of N names.
+        unlabeled: ``[B, U, C, H, W]``, images for the auxiliary tasks alone; None if there are none.
     """
+
+    IMAGES: ClassVar[tuple[str, ...]] = ("support", "query", "unlabeled")
 
     support: Tensor
     support_labels: Tensor
@@ -29,6 +32,7 @@ class Episode:
     class_ids: Tensor
     index: Tensor
     class_names: list[list[str]]
+    unlabeled: Tensor | None = None
 
     @property
     def n_way(self) -> int:
@@ -38,21 +42,24 @@ class Episode:
     def __len__(self) -> int:
         return len(self.index)
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Episode":
-        """Return the episode on ``device``."""
-        return self._each(partial(Tensor.to, device=device, non_blocking=non_blocking))
 
-    def pin_memory(self, device: torch.device | str | None = None) -> "Episode":
-        """Return the episode in page-locked memory; the loader's ``pin_memory`` calls this."""
-        return self._each(Tensor.pin_memory if device is None else partial(Tensor.pin_memory, device=device))
+@dataclass(frozen=True)
+class ClassBatch(TensorBatch):
+    """Images of any of M classes, for a classifier over all of them.
 
-    def _each(self, function: Callable[[Tensor], Tensor]) -> "Episode":
-        return Episode(
-            function(self.support),
-            function(self.support_labels),
-            function(self.query),
-            function(self.query_labels),
-            function(self.class_ids),
-            function(self.index),
-            self.class_names,
-        )
+    Attributes:
+        images: ``[n, C, H, W]`` uint8 or float.
+        labels: ``[n]`` int64 in ``[0, M)``.
+        class_ids: ``[M]`` int64, class of each label in the data set.
+        index: ``[1]`` int64, place of the batch in its stream; keys all randomness of the step.
+    """
+
+    IMAGES: ClassVar[tuple[str, ...]] = ("images",)
+
+    images: Tensor
+    labels: Tensor
+    class_ids: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)

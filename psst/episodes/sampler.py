@@ -2,28 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[np.int64]
-_WORDS_PER_COUNT = 4  # 64-bit words that Philox makes of one counter value
+from psst.episodes.counters import Ids, Words, distinct, random_words
+from psst.episodes.indices import EpisodeIndices, LabeledIndices
 
+__all__ = ["EpisodeIndices", "EpisodeSampler", "Ids"]
 
-@dataclass(frozen=True)
-class EpisodeIndices:
-    """Drawn episodes before any image is read.
-
-    Attributes:
-        class_ids: ``[B, N]`` classes of the data set; the column is the label in the episode.
-        support: ``[B, N, S]`` image ids.
-        query: ``[B, N, Q]`` image ids.
-    """
-
-    class_ids: Ids
-    support: Ids
-    query: Ids
+_DRAWN_TOGETHER = 256  # episodes
 
 
 class EpisodeSampler:
@@ -43,9 +31,6 @@ class EpisodeSampler:
 
     Raises:
         ValueError: too few classes, or a class with too few images.
-
-    References:
-        Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011 (Philox).
     """
 
     def __init__(
@@ -63,6 +48,7 @@ class EpisodeSampler:
         self.key, self.seed = key, seed
         self._sizes: Ids = np.array([len(ids) for ids in image_ids_by_class], dtype=np.int64)
         self._check()
+        self._block: tuple[tuple[int, int], LabeledIndices] | None = None  # what `batch` drew last
         self._starts: Ids = np.cumsum(self._sizes) - self._sizes
         self._image_ids: Ids = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in image_ids_by_class])
 
@@ -86,22 +72,52 @@ class EpisodeSampler:
         Raises:
             ValueError: ``start`` or ``count`` is negative.
         """
+        return self.draw_smaller(start, count, self.n_way, self.n_shot)
+
+    def draw_smaller(self, start: int, count: int, n_way: int, n_shot: int) -> EpisodeIndices:
+        """Return episodes as ``draw`` does, of at most its way and shot, from the same counters.
+
+        Raises:
+            ValueError: ``start`` or ``count`` is negative.
+        """
+        per_class = n_shot + self.n_query
+        classes, words = self.draw_classes(start, count, n_way, n_way * per_class)
+        images = self.draw_images(classes, words.reshape(count, n_way, per_class))
+        return EpisodeIndices(self.class_ids[classes], images[..., :n_shot], images[..., n_shot:])
+
+    def draw_classes(self, start: int, count: int, n_way: int, n_images: int) -> tuple[Ids, Words]:
+        """Return places of classes in ``class_ids``, ``[count, N]``, and words for ``n_images`` images each.
+
+        Raises:
+            ValueError: ``start`` or ``count`` is negative.
+        """
         if start < 0 or count < 0:
             raise ValueError(f"`start={start}` and `count={count}` must be at least 0.")
-        per_class = self.n_shot + self.n_query
-        words = self._words(start, count, self.n_way * (1 + per_class))
-        classes = _distinct(words[:, : self.n_way], np.int64(len(self.class_ids)))
-        image_words = words[:, self.n_way :].reshape(count, self.n_way, per_class)
-        places = _distinct(image_words, self._sizes[classes]) + self._starts[classes][..., None]
-        images = self._image_ids[places]
-        return EpisodeIndices(self.class_ids[classes], images[..., : self.n_shot], images[..., self.n_shot :])
+        largest = self.n_way * (1 + self.n_shot + self.n_query)
+        words = random_words(self.key, start, count, n_way + n_images, largest)
+        return distinct(words[:, :n_way], np.int64(len(self.class_ids))), words[:, n_way:]
 
-    def _words(self, start: int, count: int, needed: int) -> npt.NDArray[np.uint64]:
-        """Return ``[count, needed]`` random words; every row owns a whole number of counter values."""
-        block = -(-needed // _WORDS_PER_COUNT)
-        generator = np.random.Philox(key=self.key, counter=start * block)
-        words: npt.NDArray[np.uint64] = generator.random_raw(count * block * _WORDS_PER_COUNT)
-        return words.reshape(count, block * _WORDS_PER_COUNT)[:, :needed]
+    def draw_images(self, classes: Ids, words: Words) -> Ids:
+        """Return image ids ``[B, N, k]`` of ``classes`` ``[B, N]``: distinct, one for each of the words."""
+        places = distinct(words, self._sizes[classes]) + self._starts[classes][..., None]
+        found: Ids = np.take(self._image_ids, places, mode="clip")
+        return found
+
+    def batch(self, item: int, size: int) -> LabeledIndices:
+        """Return episodes ``item * size`` to ``(item + 1) * size - 1``, for training.
+
+        They are drawn with their neighbors, which costs about as much as drawing them alone, and kept.
+        """
+        together = max(1, _DRAWN_TOGETHER // max(size, 1))
+        block, row = divmod(item, together)
+        if self._block is None or self._block[0] != (block, size):
+            self._block = (block, size), self.draw(block * together * size, together * size).labeled()
+        return self._block[1].rows(row * size, size)
+
+    def class_sizes(self, classes: Ids) -> Ids:
+        """Return how many images each of the classes at these places of ``class_ids`` has."""
+        sizes: Ids = self._sizes[classes]
+        return sizes
 
     def _check(self) -> None:
         n_classes = len(self.class_ids)
@@ -110,13 +126,9 @@ class EpisodeSampler:
                 f"`class_ids` must hold distinct classes, one for each of the {len(self._sizes)} entries of "
                 f"`image_ids_by_class`; found {n_classes}."
             )
-        for name, value, least in (
-            ("n_way", self.n_way, 1),
-            ("n_shot", self.n_shot, 1),
-            ("n_query", self.n_query, 1),
-        ):
-            if value < least:
-                raise ValueError(f"`{name}={value}` must be at least {least}.")
+        for name, value in (("n_way", self.n_way), ("n_shot", self.n_shot), ("n_query", self.n_query)):
+            if value < 1:
+                raise ValueError(f"`{name}={value}` must be at least 1.")
         if self.n_way > n_classes:
             raise ValueError(
                 f"`n_way={self.n_way}` needs {self.n_way} classes, found {n_classes}; lower `n_way`."
@@ -127,20 +139,3 @@ class EpisodeSampler:
                 f"`n_shot={self.n_shot}` and `n_query={self.n_query}` need {needed} images a class, class "
                 f"{self.class_ids[smallest]} has {self._sizes[smallest]}; lower `n_shot` or `n_query`."
             )
-
-
-def _distinct(words: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int64] | np.int64) -> Ids:
-    """Turn words ``[..., k]`` into k distinct integers below ``sizes``, ``[...]``, in random order.
-
-    The j-th draw is a rank among the integers not yet taken. With the taken ones sorted as ``t_0 < t_1 <
-    ...``, ``t_i - i`` integers below ``t_i`` are free, so the free integer of rank r is r plus the number of
-    i with ``t_i - i <= r``.
-    """
-    k = words.shape[-1]
-    ranks = (words >> np.uint64(32)).astype(np.int64)
-    drawn = np.empty(words.shape, dtype=np.int64)
-    for j in range(k):
-        rank = (ranks[..., j] * (sizes - j)) >> 32  # 32 random bits: bias below sizes / 2**32
-        free_below = np.sort(drawn[..., :j], axis=-1) - np.arange(j)
-        drawn[..., j] = rank + (free_below <= rank[..., None]).sum(axis=-1)
-    return drawn

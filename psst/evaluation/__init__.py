@@ -1,5 +1,6 @@
 """Episodes over embedded images, intervals, and what a comparison may claim."""
 
+from psst.evaluation.class_draw import ClassDifference, class_difference
 from psst.evaluation.comparison import (
     PairedDifference,
     SeedComparison,
@@ -11,9 +12,11 @@ from psst.evaluation.episodes import evaluate_episodes
 from psst.evaluation.scores import EpisodeScores, load_scores, save_scores
 
 __all__ = [
+    "ClassDifference",
     "EpisodeScores",
     "PairedDifference",
     "SeedComparison",
+    "class_difference",
     "compare_seeds",
     "evaluate_episodes",
     "load_scores",

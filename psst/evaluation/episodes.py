@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.episodes import EpisodeSampler
+from psst.episodes import EpisodeIndices, EpisodeSampler
 from psst.evaluation.scores import EpisodeScores
 
 Head = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -44,13 +44,15 @@ def evaluate_episodes(
     images = sampler.n_way * (sampler.n_shot + sampler.n_query)
     budget = _CHUNK_BYTES if features.device.type == "cpu" else _CHUNK_BYTES_DEVICE
     chunk = max(1, min(n_episodes, budget // max(1, images * features.shape[1] * features.element_size())))
-    accuracies, losses = [], []
+    accuracies, losses, classes = [], [], []
     with torch.no_grad():
         for begin in range(start, start + n_episodes, chunk):
             count = min(chunk, start + n_episodes - begin)
-            accuracy, loss = _score(features, rows_of, sampler, head, begin, count)
+            drawn = sampler.draw(begin, count)
+            accuracy, loss = _score(features, rows_of, sampler, head, drawn)
             accuracies.append(accuracy)
             losses.append(loss)
+            classes.append(drawn.class_ids.astype(np.int32))
     return EpisodeScores(
         torch.cat(accuracies).float().cpu().numpy(),
         torch.cat(losses).float().cpu().numpy(),
@@ -59,6 +61,7 @@ def evaluate_episodes(
         n_way=sampler.n_way,
         n_shot=sampler.n_shot,
         n_query=sampler.n_query,
+        class_ids=np.concatenate(classes),
     )
 
 
@@ -67,11 +70,10 @@ def _score(
     rows_of: npt.NDArray[np.int64],
     sampler: EpisodeSampler,
     head: Head,
-    begin: int,
-    count: int,
+    drawn: EpisodeIndices,
 ) -> tuple[Tensor, Tensor]:
-    """Return accuracy and loss, ``[count]`` each."""
-    drawn, way, device = sampler.draw(begin, count), sampler.n_way, features.device
+    """Return accuracy and loss of each of the drawn episodes, ``[count]`` each."""
+    count, way, device = len(drawn.class_ids), sampler.n_way, features.device
     rows = np.concatenate([drawn.support.reshape(count, -1), drawn.query.reshape(count, -1)], axis=1)
     n_support = way * sampler.n_shot
     indices = torch.from_numpy(rows_of[rows]).to(device)

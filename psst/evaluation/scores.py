@@ -27,6 +27,7 @@ class EpisodeScores:
         n_way: classes an episode.
         n_shot: support images a class.
         n_query: query images a class.
+        class_ids: ``[n, N]`` classes of each episode; None in files written before they were kept.
     """
 
     accuracies: npt.NDArray[np.float32]
@@ -36,6 +37,7 @@ class EpisodeScores:
     n_way: int
     n_shot: int
     n_query: int
+    class_ids: npt.NDArray[np.int32] | None = None
 
     @property
     def n(self) -> int:
@@ -79,6 +81,8 @@ def save_scores(path: str | Path, scores: Mapping[str, EpisodeScores]) -> None:
     for i, group in enumerate(scores.values()):
         arrays |= {f"accuracies_{i}": group.accuracies, f"losses_{i}": group.losses}
         arrays |= {f"{name}_{i}": np.array(getattr(group, name)) for name in _NUMBERS}
+        if group.class_ids is not None:  # readers of before pass over it
+            arrays[f"class_ids_{i}"] = group.class_ids
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -115,6 +119,9 @@ def _group(arrays: Mapping[str, npt.NDArray[np.generic]], i: int) -> EpisodeScor
     accuracies, losses = arrays[f"accuracies_{i}"], arrays[f"losses_{i}"]
     if accuracies.shape != losses.shape or accuracies.ndim != 1:
         raise ValueError(f"accuracies {accuracies.shape} and losses {losses.shape} do not fit")
+    class_ids = arrays.get(f"class_ids_{i}")
+    if class_ids is not None and (class_ids.ndim != 2 or len(class_ids) != len(losses)):
+        raise ValueError(f"classes {class_ids.shape} and losses {losses.shape} do not fit")
     seed, n_way, n_shot, n_query, stream = (arrays[f"{name}_{i}"].item() for name in _NUMBERS)
     return EpisodeScores(
         accuracies.astype(np.float32),
@@ -124,4 +131,5 @@ def _group(arrays: Mapping[str, npt.NDArray[np.generic]], i: int) -> EpisodeScor
         n_way=int(n_way),
         n_shot=int(n_shot),
         n_query=int(n_query),
+        class_ids=None if class_ids is None else class_ids.astype(np.int32),
     )

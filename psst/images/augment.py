@@ -1,33 +1,100 @@
 """Random changes to training images that leave their class as it is."""
 
+import inspect
+
 import torch
 from torch import Tensor
 
+from psst.images import color, geometry
+from psst.images.draws import Draws
+from psst.images.ranges import check_interval, check_number
 from psst.images.views import flip_horizontal, shift
+
+Range = tuple[float, float]
+
+_ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., Random Erasing, AAAI 2020
 
 
 class Augmentation:
-    """Random crop after zero padding, then a random mirror; each image draws its own.
+    """Random changes in the order of the arguments below; each image draws its own. All are off by default.
 
-    The same images and a generator in the same state give the same result.
+    The same images and a generator in the same state give the same result. Everything runs in batches on the
+    images' device, without waiting for it if the generator is there too. Apart from `padding` and `flip`, an
+    image's draws of one change do not depend on which others are on, so turning one on or off leaves the rest
+    as it was (see `psst.images.draws`). No change looks at the other images of the batch.
+
+    Images are uint8, or floats in [0, 1]: before any normalization. Crop, flip and erasing keep values
+    exactly. All else is computed in floats and, for uint8, rounded once at the end, halves to even. What a
+    change uncovers is zero.
+
+    Recipes at 84 x 84: ``padding: 8``, ``flip: true`` and 0.4 for `brightness`, `contrast` and `saturation`
+    (Lee et al., MetaOptNet, CVPR 2019, and many after it), or ``resized_crop: [0.08, 1.0]`` in place of the
+    padding (Chen et al., A Closer Look, ICLR 2019). At 32 x 32: ``padding: 4`` and the rest as above.
 
     Args:
         padding: pixels of zeros added on every side before a crop of the original size is taken; 0: no crop.
         flip: mirror half of the images. Wrong for characters, where it changes the class.
+        resized_crop: least and largest share of the image's area that is cut out and enlarged to its size.
+        crop_ratio: least and largest width by height of `resized_crop`, drawn log-uniformly.
+        rotation: turn by up to so many degrees either way.
+        translation: move by up to this share of the width and of the height.
+        scale: least and largest factor to enlarge by, about the center.
+        shear: lean by up to so many degrees either way, horizontally.
+        brightness: multiply by a factor in [1 - brightness, 1 + brightness], at least 0.
+        contrast: the same for the distance from the image's mean gray.
+        saturation: the same for the distance from each pixel's gray.
+        hue: turn by up to this part of the color circle either way, at most 0.5.
+        grayscale: probability that an image loses its color.
+        erasing: probability that a rectangle of 2 to 33% of the image, 0.3 to 3.3 times as wide as high, is
+            set to zero.
 
     Raises:
-        ValueError: ``padding`` is negative.
+        ValueError: a number is out of its range.
     """
 
-    def __init__(self, padding: int = 0, flip: bool = False) -> None:
+    def __init__(
+        self,
+        padding: int = 0,
+        flip: bool = False,
+        resized_crop: Range | None = None,
+        crop_ratio: Range = (3 / 4, 4 / 3),
+        rotation: float = 0.0,
+        translation: float = 0.0,
+        scale: Range | None = None,
+        shear: float = 0.0,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+        grayscale: float = 0.0,
+        erasing: float = 0.0,
+    ) -> None:
         if padding < 0:
             raise ValueError(f"`padding={padding}` must be at least 0; 0 switches the random crop off.")
-        self.padding = padding
-        self.flip = flip
+        self.padding, self.flip = padding, flip
+        self.resized_crop = None if resized_crop is None else check_interval("resized_crop", resized_crop, 1)
+        self.crop_ratio = check_interval("crop_ratio", crop_ratio)
+        self.rotation = check_number("rotation", rotation, 180)
+        self.translation = check_number("translation", translation, 1)
+        self.scale = None if scale is None else check_interval("scale", scale)
+        self.shear = check_number("shear", shear, 85)
+        self.brightness = check_number("brightness", brightness)
+        self.contrast = check_number("contrast", contrast)
+        self.saturation = check_number("saturation", saturation)
+        self.hue = check_number("hue", hue, 0.5)
+        self.grayscale = check_number("grayscale", grayscale, 1)
+        self.erasing = check_number("erasing", erasing, 1)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return changed ``images``, ``[n, C, H, W]`` of any dtype; draws on the generator's device."""
+        """Return changed ``images``, ``[n, C, H, W]``, of their dtype; draws on the generator's device.
+
+        Raises:
+            TypeError: integers other than uint8, for anything but crop and flip.
+            ValueError: color changes of images that are neither grayscale nor RGB.
+        """
         n = len(images)
+        if not n:
+            return images
         if self.padding:
             bounds = (-self.padding, self.padding + 1)
             moves = torch.randint(*bounds, (2, n), generator=generator, device=generator.device)
@@ -36,7 +103,93 @@ class Augmentation:
         if self.flip:
             flipped = torch.randint(2, (n,), generator=generator, device=generator.device) == 1
             images = flip_horizontal(images, flipped.to(images.device))
-        return images
+        if not (self._resamples or self._recolors or self.erasing):
+            return images
+        skipped = (2 * n,) * (not self.padding) + (n,) * (not self.flip)
+        draws = Draws(n, generator, images.device, skipped)
+        if self._resamples or self._recolors:
+            values, bound = _floats(images)
+            values = self._recolored(self._resampled(values, draws), draws, bound)
+            images = (
+                values.to(images.dtype) if images.is_floating_point() else values.round().to(images.dtype)
+            )
+        return self._erased(images, draws) if self.erasing else images
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(padding={self.padding}, flip={self.flip})"
+        defaults = inspect.signature(type(self)).parameters.values()
+        changed = [f"{p.name}={value}" for p in defaults if (value := getattr(self, p.name)) != p.default]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+    @property
+    def _moves(self) -> bool:
+        return bool(self.rotation or self.translation or self.scale or self.shear)
+
+    @property
+    def _resamples(self) -> bool:
+        return bool(self.resized_crop) or self._moves
+
+    @property
+    def _recolors(self) -> bool:
+        return bool(self.brightness or self.contrast or self.saturation or self.hue or self.grayscale)
+
+    def _resampled(self, images: Tensor, draws: Draws) -> Tensor:
+        height, width = images.shape[2:]
+        if self.resized_crop:
+            boxes = _rectangles("crop", images, draws, self.resized_crop, self.crop_ratio)
+            images = geometry.resized_crop(images, *boxes)
+        if self._moves:
+            images = geometry.affine(
+                images,
+                draws.around("rotation", self.rotation),
+                draws.around("translation_right", self.translation * width),
+                draws.around("translation_down", self.translation * height),
+                draws.between("scale", *(self.scale or (1.0, 1.0))),
+                draws.around("shear", self.shear),
+            )
+        return images
+
+    def _recolored(self, images: Tensor, draws: Draws, bound: float) -> Tensor:
+        if self._recolors and images.shape[1] not in (1, 3):
+            raise ValueError(
+                f"`{self!r}` changes colors, which needs images of 1 or 3 channels, found {images.shape[1]}."
+            )
+        for name, change in _FACTORS.items():
+            reach = getattr(self, name)
+            if reach:
+                images = change(images, draws.between(name, max(0.0, 1 - reach), 1 + reach), bound)
+        if self.hue:
+            images = color.shift_hue(images, draws.around("hue", self.hue))
+        if self.grayscale:
+            gray = draws.chance("grayscale", self.grayscale).reshape(-1, 1, 1, 1)
+            images = torch.where(gray, color.to_gray(images), images)
+        return images
+
+    def _erased(self, images: Tensor, draws: Draws) -> Tensor:
+        top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
+        return geometry.erase(images, top, left, height * draws.chance("erasing", self.erasing), width)
+
+
+_FACTORS = {"brightness": color.brighten, "contrast": color.contrast, "saturation": color.saturate}
+
+
+def _rectangles(
+    kind: str, images: Tensor, draws: Draws, share: Range, ratio: Range
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Draw top, left, height and width of a rectangle in each image, ``[n]``."""
+    return geometry.rectangles(
+        draws.between(f"{kind}_share", *share),
+        draws.uniform(f"{kind}_shape"),
+        draws.uniform(f"{kind}_down"),
+        draws.uniform(f"{kind}_right"),
+        size=(images.shape[2], images.shape[3]),
+        ratio=ratio,
+    )
+
+
+def _floats(images: Tensor) -> tuple[Tensor, float]:
+    """Return images as floats fit to compute with, and the value of white."""
+    if images.dtype == torch.uint8:
+        return images.float(), 255
+    if images.is_floating_point():
+        return images.to(torch.promote_types(images.dtype, torch.float32)), 1
+    raise TypeError(f"`images` of {images.dtype} cannot be augmented; give uint8, or floats in [0, 1].")

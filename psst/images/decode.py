@@ -1,19 +1,42 @@
 """Encoded bytes to pixels."""
 
+from functools import cache
 from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
+)
+"""Names of image files end in one of these, in small or capital letters."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _MODES = {1: "L", 3: "RGB"}
+_EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow looks for EXIF data
+_ORIENTATION = 0x0112  # the EXIF tag; TIFF files are turned by Pillow
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def decode_image(data: bytes, name: str, size: int, channels: int) -> npt.NDArray[np.uint8]:
     """Decode an image, cut its centered square and shrink that with an antialiasing (Lanczos) filter.
 
+    The picture is turned as its EXIF data say. Transparent places become white. 16-bit grayscale is divided
+    by 257, so that its full range fits into 8 bits. Of an animation the first frame counts.
+
     Args:
-        data: the encoded file, in any format that Pillow reads.
+        data: the encoded file: JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000, or AVIF where Pillow has it.
+            Formats that start a program when read (EPS) are left out.
         name: the file, for the message of an error.
         size: side length of the result.
         channels: 1 for grayscale, 3 for color.
@@ -22,25 +45,76 @@ def decode_image(data: bytes, name: str, size: int, channels: int) -> npt.NDArra
         ``[size, size, channels]`` uint8.
 
     Raises:
-        ValueError: the file is not an image, truncated, or too large to be one.
+        ValueError: the file is not an image, truncated, too large to be one, or has pixels of 32 bits.
     """
     try:
-        with Image.open(BytesIO(data)) as image:
+        with Image.open(BytesIO(data), formats=_formats()) as image:
             image.load()
-            pixels = image.convert(_MODES[channels])
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            return fit_image(image, size, channels)
+    except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
         raise ValueError(
             f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {_reason(error)}; restore the file "
             "from its source, or take it out of the data set."
         ) from error
+
+
+def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
+    """Turn a Pillow image of any mode, cut its centered square and resize that, see `decode_image`.
+
+    Returns:
+        ``[size, size, channels]`` uint8.
+
+    Raises:
+        ValueError: its pixels are 32 bits wide.
+    """
+    pixels = _flat(image).convert(_MODES[channels])
     side = min(pixels.size)
     left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
     if pixels.size != (size, size):
         box = (left, top, left + side, top + side)
         pixels = pixels.resize((size, size), Image.Resampling.LANCZOS, box=box)
+    turn = _TURNS.get(_orientation(image))
+    if turn is not None:  # last, where it costs least: the centered square turns about its center
+        pixels = pixels.transpose(turn)
     return np.asarray(pixels, dtype=np.uint8).reshape(size, size, channels)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return the image without transparency, in 8 bits a channel."""
+    wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if wide:
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"its pixels are 32 bits wide (Pillow's mode {image.mode}), which of them are black and white is "
+            "not known; save it with 8 or 16 bits a channel"
+        )
+    if not image.has_transparency_data:
+        return image
+    clear = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return EXIF's orientation, 1 to 8; 1 where there is none or the EXIF data are damaged."""
+    if image.info.keys().isdisjoint(_EXIF):
+        return 1
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF data leave the pixels as they are
+        return 1
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return those of the formats that this Pillow reads."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _reason(error: Exception) -> str:
     """Pillow's wording, without the address of the buffer that it prints."""
-    return "not a known image format" if "cannot identify" in str(error) else str(error)
+    if "cannot identify" in str(error):
+        return "not a known image format"
+    return str(error) or type(error).__name__

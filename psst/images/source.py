@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 SPLITS = ("train", "val", "test")
+UNLABELED = "unlabeled"
+"""The split of images without a class, extra material for self-supervised tasks."""
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,8 @@ class ImageRecord:
     """One image that has not been decoded yet.
 
     Attributes:
-        class_name: unique over all splits.
-        split: one of ``SPLITS``.
+        class_name: unique over all splits; "" for an image of the split ``UNLABELED``.
+        split: one of ``SPLITS``, or ``UNLABELED``.
         group: episodes keep to one group of a split (an alphabet, say); None for no groups.
         reference: whatever the source needs to decode the image.
     """

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format. 1: images are ``[n, H, W, C]``. 2: ``[n, C, H, W]``, read faster; labels may be -1."""
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
+_KEYS = {"class_names", "splits", "groups", "mean", "std", "count", "size", "channels", "sha256"}
 
 
 class ImageStore:
@@ -19,13 +21,16 @@ class ImageStore:
 
     Attributes:
         folder: where the store lies.
-        images: ``[n, H, W, C]`` uint8, memory-mapped, read only.
-        labels: ``[n]`` int64, the class id of each image.
+        images: ``[n, H, W, C]`` uint8, memory-mapped, read only; `read` is the fast way to many of them.
+        labels: ``[n]`` int64, the class id of each image, -1 without a class.
+        unlabeled: ids of the images without a class, ascending; extra material for self-supervised tasks.
         class_names: name of each class id.
         splits: class ids of "train", "val" and "test".
         groups: split -> group name -> class ids; a split without groups has no entry.
         mean: per channel, of the train split, images scaled to [0, 1].
         std: as ``mean``.
+        duplicates: groups of equal images in two splits or classes, see `find_duplicates`; empty too where
+            the store is older than the search for them.
         meta: all of meta.json.
     """
 
@@ -46,6 +51,7 @@ class ImageStore:
         }
         self.mean: tuple[float, ...] = tuple(self.meta["mean"])
         self.std: tuple[float, ...] = tuple(self.meta["std"])
+        self.duplicates: list[dict[str, Any]] = list(self.meta.get("duplicates", []))
         self._map_arrays()
 
     @classmethod
@@ -83,6 +89,16 @@ class ImageStore:
             )
         return self._order[self._starts[class_id] : self._starts[class_id + 1]]
 
+    def read(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """Return the images ``ids``, ``[...]``, as ``[..., C, H, W]``, the order that networks use: a copy.
+
+        Raises:
+            IndexError: there is no such image.
+        """
+        ids = np.asarray(ids)
+        planes = np.ascontiguousarray(self._planes[ids.reshape(-1)])  # one gather out of the map
+        return planes.reshape(*ids.shape, *self.image_shape)
+
     def verify(self) -> None:
         """Compare the arrays with their checksums.
 
@@ -99,21 +115,26 @@ class ImageStore:
 
     def _map_arrays(self) -> None:
         try:
-            self.images: npt.NDArray[np.uint8] = np.load(self.folder / IMAGES, mmap_mode="r")
+            stored: npt.NDArray[np.uint8] = np.load(self.folder / IMAGES, mmap_mode="r")
             self.labels: npt.NDArray[np.int64] = np.load(self.folder / LABELS)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"the store `{self.folder}` is damaged ({error}); delete the folder and prepare again."
             ) from error
-        expected = (self.meta["count"], self.meta["size"], self.meta["size"], self.meta["channels"])
-        if self.images.shape != expected or self.labels.shape != expected[:1]:
+        count, size, channels = (int(self.meta[name]) for name in ("count", "size", "channels"))
+        by_plane = self.meta["format"] > 1
+        expected = (count, channels, size, size) if by_plane else (count, size, size, channels)
+        if stored.shape != expected or self.labels.shape != expected[:1]:
             raise ValueError(
-                f"the store `{self.folder}` holds images {list(self.images.shape)} and labels "
+                f"the store `{self.folder}` holds images {list(stored.shape)} and labels "
                 f"{list(self.labels.shape)}, meta.json says {list(expected)}; delete the folder "
                 "and prepare the data again."
             )
+        self.images = np.moveaxis(stored, 1, -1) if by_plane else stored
+        self._planes = np.asarray(stored if by_plane else np.moveaxis(stored, -1, 1))
         self._order = np.argsort(self.labels, kind="stable").astype(np.int64)
         self._starts = np.searchsorted(self.labels[self._order], np.arange(len(self.class_names) + 1))
+        self.unlabeled: npt.NDArray[np.int64] = self._order[: self._starts[0]]
 
 
 def file_sha256(path: Path) -> str:
@@ -130,6 +151,9 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
         version = int(meta["format"])
+        missing = sorted(_KEYS - meta.keys()) if version <= FORMAT_VERSION else []
+        if missing:
+            raise ValueError(f"{missing[0]} is missing")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"`{folder / META}` is damaged ({error}); delete the folder and prepare again."

@@ -1,4 +1,4 @@
-"""Batched geometric views: each image of a batch is turned, flipped or cropped by its own amount.
+"""Batched geometric views: each image of a batch is turned, flipped, cropped or cut up by its own amount.
 
 Works on any dtype and device, and never waits for the device.
 """
@@ -63,6 +63,50 @@ def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     positions = rows[:, :, None] * (width + 1) + columns[:, None, :]
     flat = positions.reshape(len(images), 1, -1).expand(-1, images.shape[1], -1)
     return framed.flatten(2).gather(2, flat).reshape(images.shape)
+
+
+def patches(images: Tensor, grid: int, gap: int = 0, generator: torch.Generator | None = None) -> Tensor:
+    """Cut each image into a grid of patches, each at a random place of its own within its cell.
+
+    The gap keeps a network from telling neighbors by lines that go on across their border. Pixels that do not
+    divide into `grid` cells are left out, evenly at both ends.
+
+    Args:
+        images: ``[n, C, H, W]`` of any dtype.
+        grid: cells in a row and in a column.
+        gap: by how many pixels a patch is smaller than its cell, both ways.
+        generator: draws the places; None takes the middle of every cell.
+
+    Returns:
+        ``[n, grid * grid, C, H // grid - gap, W // grid - gap]``, row by row.
+
+    Raises:
+        ValueError: `grid` is below 1, `gap` negative, or nothing is left of a cell.
+    """
+    n, channels, height, width = images.shape
+    cell = (height // max(grid, 1), width // max(grid, 1))
+    rows, columns = cell[0] - gap, cell[1] - gap
+    if grid < 1 or gap < 0 or min(rows, columns) < 1:
+        raise ValueError(
+            f"`grid={grid}` and `gap={gap}` cut images of {height} x {width} into cells of {cell[0]} x "
+            f"{cell[1]}; `grid` must be at least 1 and `gap` at least 0 and smaller than a cell."
+        )
+    count = grid * grid
+    if generator is None:
+        offsets = torch.full((2, n, count), gap // 2, device=images.device)
+    else:
+        offsets = torch.randint(gap + 1, (2, n, count), generator=generator, device=generator.device)
+    down, right = offsets.to(images.device)
+    cells = torch.arange(count, device=images.device)
+    top = (height - grid * cell[0]) // 2 + cells.div(grid, rounding_mode="floor") * cell[0] + down
+    left = (width - grid * cell[1]) // 2 + cells.remainder(grid) * cell[1] + right
+    inside = torch.arange(rows, device=images.device)[:, None] * width + torch.arange(
+        columns, device=images.device
+    )
+    positions = (top * width + left)[:, :, None, None] + inside
+    flat = positions.reshape(n, 1, -1).expand(-1, channels, -1)
+    cut = images.flatten(2).gather(2, flat).reshape(n, channels, count, rows, columns)
+    return cut.transpose(1, 2)
 
 
 def _per_image(images: Tensor, values: Tensor, name: str) -> Tensor:

@@ -86,7 +86,8 @@ class EpisodeEvaluation(LightningModule):
     def _evaluation_step(self, batch: dict[str, Tensor], batch_idx: int, split: str) -> None:
         images = batch["image"]
         self._embedded.add(self.evaluation_features(images), batch["image_id"])
-        for name, loss in self.auxiliary_losses(images, split, batch_idx):
+        number = batch_idx * self.trainer.world_size + self.trainer.global_rank  # ranks draw different views
+        for name, loss in self.auxiliary_losses(images, split, number):
             self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(images), sync_dist=True)
 
     def _evaluate(self, split: Literal["val", "test"]) -> None:

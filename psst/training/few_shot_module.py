@@ -32,7 +32,8 @@ class FewShotModule(EpisodeEvaluation):
 
     `training_step` returns the named losses beside their sum, so it trains on the plain sum by itself and on
     weights found step by step under PSSTCallback. Each task has its own forward pass of its own views: the
-    graphs are disjoint, and the gradients of all tasks cost one backward. All randomness of a step
+    graphs are disjoint, and the gradients of all tasks cost one backward. Unlabeled images of an episode join
+    those that the auxiliary tasks see, and leave the main task as it is. All randomness of a step
     (augmentation, views, dropout) is keyed by `seed` and the index of the episode, so two runs that share
     both see the same batches.
 
@@ -148,7 +149,7 @@ class FewShotModule(EpisodeEvaluation):
         mean, std = getattr(data, "mean", None), getattr(data, "std", None)
         if not self._has_statistics and mean is not None and std is not None:
             self.mean.copy_(torch.as_tensor(mean))
-            self.std.copy_(torch.as_tensor(std))
+            self.std.copy_(torch.as_tensor(std).clamp_min(1 / 255))  # a channel may be the same everywhere
             self._has_statistics = True
 
     def setup(self, stage: str) -> None:
@@ -196,7 +197,8 @@ class FewShotModule(EpisodeEvaluation):
         """
         if not isinstance(batch, Episode):
             raise TypeError(
-                f"FewShotModule trains on batches of psst.episodes.Episode, found {type(batch).__name__}."
+                f"FewShotModule trains on batches of psst.episodes.Episode, found {type(batch).__name__}; "
+                "the data modules of psst give them with `data.init_args.batches=episodes`."
             )
         losses, accuracy = self._losses(batch)
         _check_finite(losses, self.global_step)
@@ -257,9 +259,19 @@ class FewShotModule(EpisodeEvaluation):
     def _training_images(self, episode: Episode, index: int) -> Tensor:
         """Return the images of all episodes ``[B * (NS + NQ), C, H, W]``, augmented and normalized."""
         images = torch.cat([episode.support, episode.query], dim=1).flatten(0, 1)
+        return self._augmented(images, "augmentation", index)
+
+    def _with_unlabeled(self, images: Tensor, episode: Episode, index: int) -> Tensor:
+        """Return an episode's training images and, augmented and normalized like them, its unlabeled ones."""
+        if episode.unlabeled is None:
+            return images
+        unlabeled = episode.unlabeled.flatten(0, 1)
+        return torch.cat([images, self._augmented(unlabeled, "augmentation", "unlabeled", index)])
+
+    def _augmented(self, images: Tensor, *key: int | str) -> Tensor:
+        """Return images ``[n, C, H, W]`` augmented by draws of their own key, and normalized."""
         if self.augmentation is not None:
-            generator = torch_generator(images.device, self.seed, "augmentation", index)
-            images = self.augmentation(images, generator)
+            images = self.augmentation(images, torch_generator(images.device, self.seed, *key))
         return self._normalized(images)
 
     def _losses(self, episode: Episode) -> tuple[dict[str, Tensor], Tensor]:
@@ -272,7 +284,7 @@ class FewShotModule(EpisodeEvaluation):
             logits = self.head(support, episode.support_labels, query, episode.n_way).flatten(0, 1)
         labels = episode.query_labels.flatten()
         losses = {"main": F.cross_entropy(logits, labels)}
-        losses |= self._auxiliary_losses(images, index)
+        losses |= self._auxiliary_losses(self._with_unlabeled(images, episode, index), index)
         return losses, (logits.detach().argmax(dim=1) == labels).float().mean()
 
     def _auxiliary_losses(self, images: Tensor, *key: int | str) -> Iterator[tuple[str, Tensor]]:

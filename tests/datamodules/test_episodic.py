@@ -5,25 +5,26 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from tests.episodes.tiny_source import SIZES, Tiny, ready
+from tests.episodes.tiny_source import KINDS, SIZES, Tiny, digest, kind_of, ready
 
 
 class Recorder(LightningModule):
-    """Learns nothing worth knowing and writes down which episodes it was trained on."""
+    """Learns nothing worth knowing and writes down which batches it was trained on."""
 
     def __init__(self, fail_at: int | None = None):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.seen: list[int] = []
-        self.pixels: list[int] = []
+        self.digests: list[str] = []
         self.fail_at = fail_at
 
     def training_step(self, batch, batch_idx):
-        if self.fail_at == batch.index.item():
+        number = int(batch.index[0]) // len(batch.index)
+        if self.fail_at == number:
             raise RuntimeError("stop here")
-        self.seen.append(batch.index.item())
-        self.pixels.append(int(batch.query.sum()))
-        return self.weight * batch.support.float().mean()
+        self.seen.append(number)
+        self.digests.append(digest(batch))
+        return self.weight * getattr(batch, batch.IMAGES[0]).float().mean()
 
     def validation_step(self, batch, batch_idx):
         pass
@@ -79,7 +80,56 @@ def test_a_checkpoint_written_during_training_resumes_too(tmp_path, cache, every
         rest = Recorder()
         fit(tmp_path, rest, Tiny(cache, num_workers=0), path, **settings)
         assert rest.seen == list(range(position, 15))
-        assert rest.pixels == whole.pixels[position:]
+        assert rest.digests == whole.digests[position:]
+
+
+@pytest.mark.filterwarnings("error:You're resuming from a checkpoint")
+@pytest.mark.parametrize("device", ["map", "cpu"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_stream_resumes_with_the_next_batch(tmp_path, cache, kind, device):
+    """With accumulated batches, two workers in the second run, and images read ahead or on the device."""
+    settings = {"accumulate_grad_batches": 2}
+    data = kind_of(kind, cache, episodes_per_epoch=7)
+    first = Recorder()
+    trainer = fit(tmp_path, first, data, max_steps=3, **settings)
+    trainer.save_checkpoint(tmp_path / "mid.ckpt")
+    n = len(first.seen)
+    assert first.seen == list(range(n))
+    assert data.consumed == n
+    second, rest = Recorder(), kind_of(kind, cache, episodes_per_epoch=7, num_workers=2, device=device)
+    fit(tmp_path, second, rest, tmp_path / "mid.ckpt", max_steps=8, **settings)
+    assert second.seen == list(range(n, n + len(second.seen)))
+    assert len(second.seen) >= 5
+    again = ready(cache, sizes=SIZES | {"unlabeled": [12]}, **KINDS[kind])
+    assert first.digests + second.digests == [
+        digest(again.train_batch(i)) for i in range(len(first.seen + second.seen))
+    ]
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), [(1, 4, 3), (4, 1, 36), (4, 3, 12), (2, 2, 9)])
+def test_a_resume_with_other_batches_sees_no_episode_twice(cache, before, after, expected):
+    state = {"consumed": 9, "per_batch": before}
+    data = ready(cache, episodes_per_batch=after)
+    data.load_state_dict(state)
+    assert data.consumed == expected
+    data.load_state_dict({"consumed": 9})  # of a checkpoint from before there were several episodes a batch
+    assert data.consumed == 9
+
+
+def test_loaders_carry_ids_where_the_device_has_the_images(tmp_path, cache):
+    data, seen = kind_of("unlabeled", cache, device="cpu"), {}
+
+    class Looking(Recorder):
+        def on_train_start(self):
+            seen["train"] = next(iter(data.train_dataloader().dataset[i] for i in range(1))).holds_ids
+
+        def validation_step(self, batch, batch_idx):
+            seen["val"] = batch["image"].shape
+
+    fit(tmp_path, Looking(), data, max_steps=1, val_check_interval=1, limit_val_batches=1, max_epochs=1)
+    assert seen == {"train": True, "val": (40, 3, 4, 4)}
+    assert not data.train_dataloader().dataset[0].holds_ids  # a loop by hand gets images
+    assert data._residence._images is None  # freed at the end of the run
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -89,7 +139,7 @@ def test_an_episode_that_failed_is_trained_on_again(tmp_path, cache, workers):
     trainer = trainer_of(tmp_path, max_steps=20)
     with pytest.raises(RuntimeError, match="stop here"):
         trainer.fit(module, datamodule=data)
-    assert data.state_dict() == {"consumed": 8}
+    assert data.state_dict() == {"consumed": 8, "per_batch": 1}
     trainer.save_checkpoint(tmp_path / "failed.ckpt")
     second = Recorder()
     fit(tmp_path, second, Tiny(cache), tmp_path / "failed.ckpt", max_steps=12)
@@ -179,6 +229,12 @@ def test_groups_are_evaluated_within_themselves(cache):
             r"group 'B' of split 'test' of Tiny has 1 class, an episode needs 2; add",
         ),
         ({"sizes": {"train": [9] * 6, "val": [9] * 3}}, r"split 'test' of Tiny has 0; add classes"),
+        ({"n_way": [3, 7]}, r"`data.init_args.n_way=\[3, 7\]` needs 7 classes, split 'train' of Tiny has 6"),
+        ({"n_shot": (1, 5)}, r"n_shot=\[1, 5\]` and `data.init_args.n_query=4` need 9 .* `train1` has 8"),
+        (
+            {"n_unlabeled": 2},
+            r"`data.init_args.n_unlabeled=2` needs unlabeled images, Tiny has none; set it to 0",
+        ),
     ],
 )
 def test_data_that_cannot_serve_are_refused_at_setup(cache, settings, message):
@@ -188,7 +244,10 @@ def test_data_that_cannot_serve_are_refused_at_setup(cache, settings, message):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("n_way", 1), ("n_shot", 0), ("eval_way", 1), ("num_workers", -1), ("episodes_per_epoch", 0)],
+    [
+        *[("n_way", 1), ("n_shot", 0), ("eval_way", 1), ("num_workers", -1), ("episodes_per_epoch", 0)],
+        *[("episodes_per_batch", 0), ("batch_size", 0), ("n_unlabeled", -1)],
+    ],
 )
 def test_numbers_out_of_range_are_refused_at_construction(cache, name, value):
     with pytest.raises(ValueError, match=f"`data.init_args.{name}={value}` must be at least"):
@@ -203,3 +262,41 @@ def test_the_store_before_setup_is_an_error(cache):
 def test_the_module_pickles_for_ranks_that_are_spawned(cache):
     data = pickle.loads(pickle.dumps(ready(cache)))
     assert data.train_episode(2).index.item() == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_way": [1, 3]}, r"`data.init_args.n_way=\[1, 3\]` must be at least 2"),
+        (
+            {"n_way": [4, 3]},
+            r"`data.init_args.n_way=\[4, 3\]` must be a whole number, or two as `\[low, high\]`",
+        ),
+        ({"n_shot": [1, 2, 3]}, r"`data.init_args.n_shot=\[1, 2, 3\]` must be a whole number, or two"),
+        ({"n_shot": 1.5}, r"`data.init_args.n_shot=1.5` must be a whole number"),
+        ({"query_balance": 0.0}, r"`data.init_args.query_balance=0.0` must be above 0"),
+        ({"batches": "images"}, r"`data.init_args.batches=images` must be `episodes` or `classes`"),
+        ({"batches": "classes", "n_unlabeled": 3}, r"`data.init_args.n_unlabeled=3` is of episodes"),
+        ({"download": True}, r"`data.init_args.download=true`: Tiny has nothing to download; put its files"),
+        ({"mirror": "http://x"}, r"`data.init_args.mirror=http://x` needs `data.init_args.download=true`"),
+        ({"device": "nowhere"}, r"`data.init_args.device=nowhere` is no device"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_at_construction(cache, settings, message):
+    with pytest.raises(ValueError, match=message):
+        Tiny(cache, **settings)
+
+
+def test_batches_of_classes_are_no_episodes(cache):
+    data = ready(cache, batches="classes", batch_size=9)
+    assert len(data.train_dataloader()) == 9  # 76 images, nine at a time
+    with pytest.raises(TypeError, match=r"`data.init_args.batches=classes`; episodes need `episodes`"):
+        data.train_episode(0)
+
+
+def test_an_epoch_counts_episodes_whatever_a_batch_holds(cache):
+    lengths = [
+        len(ready(cache, episodes_per_epoch=12, episodes_per_batch=b).train_dataloader())
+        for b in (1, 4, 5, 20)
+    ]
+    assert lengths == [12, 3, 2, 1]

@@ -10,31 +10,17 @@ from PIL import Image
 
 from psst.datamodules import Omniglot
 from psst.datamodules.prepare import prepare
-from psst.images.sources.omniglot import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL_TRAIN
+from psst.images.sources.omniglot_splits import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL_TRAIN
+from tests.datamodules.drawings import DRAWINGS
+from tests.datamodules.drawings import archive as write
 
 SMALL1 = list(MINIMAL_TRAIN)
 SMALL2 = ["Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog"]
-CHARACTERS, DRAWINGS = 3, 4
-
-
-def drawing(alphabet, character, number):
-    """105 x 105, one bit, ink 0 on 1; a bar whose place depends on the character."""
-    pixels = np.full((105, 105), True)
-    pixels[20 + 20 * character : 30 + 20 * character, 10 + 5 * number : 90] = False
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+CHARACTERS = 3
 
 
 def archive(path, alphabets, top):
-    with zipfile.ZipFile(path, "w") as file:
-        for alphabet in alphabets:
-            file.writestr(f"{top}/{alphabet}/", "")
-            for character in range(1, CHARACTERS + 1):
-                for number in range(1, DRAWINGS + 1):
-                    name = f"{top}/{alphabet}/character{character:02}/{character:04}_{number:02}.png"
-                    file.writestr(name, drawing(alphabet, character, number))
-        file.writestr(f"__MACOSX/{top}/.DS_Store", b"junk")
+    write(path, dict.fromkeys(alphabets, CHARACTERS), top)
 
 
 @pytest.fixture
@@ -92,7 +78,7 @@ def test_ink_is_white_on_black(root):
     store = prepare(datamodule(root, size=105))
     number = store.image_ids(0)[0]
     with zipfile.ZipFile(root / "images_background_small1.zip") as file:
-        name = "images_background_small1/Balinese/character01/0001_01.png"
+        name = "images_background_small1/Balinese/character01/1001_01.png"
         ink = ~np.asarray(Image.open(BytesIO(file.read(name))))
     np.testing.assert_array_equal(store.images[number, ..., 0], 255 * ink.astype(np.uint8))
 
@@ -147,9 +133,10 @@ def test_unreadable_zip_is_named(root):
 
 def test_unknown_protocol_is_refused(root):
     with pytest.raises(
-        ValueError, match=r"`data.init_args.protocol=vinyals` must be 'minimal' or 'background'"
+        ValueError,
+        match=r"`data.init_args.protocol=lake` must be 'minimal', 'background', 'vinyals' or 'official'",
     ):
-        datamodule(root, protocol="vinyals").source()
+        datamodule(root, protocol="lake").source()
 
 
 def test_alphabet_cannot_validate_and_test(root):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from psst.episodes import EpisodeSampler
-from psst.episodes.sampler import _distinct
+from psst.episodes.counters import distinct
 
 
 def make(sizes, n_way=3, n_shot=2, n_query=4, key=7):
@@ -52,7 +52,7 @@ def test_every_image_of_every_class_is_drawn_equally_often_within_its_class():
 @pytest.mark.parametrize(("k", "size"), [(1, 1), (2, 3), (3, 3), (4, 4)])
 def test_ordered_choices_are_uniform(k, size):
     words = np.random.Philox(key=3).random_raw(k * 24_000).reshape(-1, k)
-    counts = Counter(map(tuple, _distinct(words, np.int64(size)).tolist()))
+    counts = Counter(map(tuple, distinct(words, np.int64(size)).tolist()))
     n_choices = math.perm(size, k)
     assert len(counts) == n_choices
     expected = 24_000 / n_choices

@@ -1,8 +1,10 @@
 """A data set in memory: image i of class c is constant, so that pixels tell where they come from."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from psst.datamodules import EpisodicDataModule
 from psst.images import ImageRecord
@@ -24,7 +26,7 @@ class TinySource:
         for split, counts in self.sizes.items():
             for i, count in enumerate(counts):
                 group = self.groups[split][i] if split in self.groups else None
-                name = f"{split}{i}"
+                name = "" if split == "unlabeled" else f"{split}{i}"
                 records += [ImageRecord(name, split, len(records) + j, group) for j in range(count)]
         return records
 
@@ -36,6 +38,15 @@ class TinySource:
 
 
 SIZES = {"train": [9, 8, 12, 9, 30, 8], "val": [10, 9, 11, 10], "test": [10, 9, 9, 12, 10]}
+KINDS = {  # settings of every kind of training stream
+    "plain": {},
+    "several": {"episodes_per_batch": 3},
+    "varied": {"n_way": [2, 5], "n_shot": [1, 3], "episodes_per_batch": 2},
+    "unbalanced": {"query_balance": 1.0},
+    "unlabeled": {"n_unlabeled": 5, "episodes_per_batch": 2},
+    "grouped": {"groups": {"train": ["A", "A", "B", "B", "B", "B"]}},
+    "classes": {"batches": "classes", "batch_size": 9},
+}
 
 
 class Tiny(EpisodicDataModule):
@@ -47,6 +58,20 @@ class Tiny(EpisodicDataModule):
 
     def source(self) -> TinySource:
         return TinySource(self.sizes, groups=self.groups)
+
+
+def kind_of(kind: str, cache_dir: str | Path, **settings) -> Tiny:
+    """A module whose training stream is of this kind, not set up; the store has unlabeled images."""
+    return Tiny(cache_dir, sizes=SIZES | {"unlabeled": [12]}, **KINDS[kind], **settings)
+
+
+def digest(batch) -> str:
+    """All tensors of a batch, bit by bit, and its names."""
+    found = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(vars(batch).items()):
+        content = (value.dtype, value.shape, value.tolist()) if isinstance(value, torch.Tensor) else value
+        found.update(repr((name, content)).encode())
+    return found.hexdigest()
 
 
 def ready(*args, **settings) -> Tiny:

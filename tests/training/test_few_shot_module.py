@@ -98,6 +98,16 @@ def test_images_are_normalized_by_the_datamodules_statistics(make_module, data):
     torch.testing.assert_close(module.std, torch.tensor(data.std))
 
 
+def test_a_channel_that_never_changes_does_no_harm(make_module, data):
+    class Flat(type(data)):
+        std = (0.0,)
+
+    data.__class__ = Flat
+    module = make_module(image_shape=None)
+    module.attach(data)
+    assert all(torch.isfinite(loss) for loss in module.task_losses(data.train_episode(0)).values())
+
+
 def test_loaded_parameters_keep_their_own_statistics(make_module, data):
     source, module = make_module(), make_module()
     module.load_state_dict(source.state_dict())
@@ -155,3 +165,45 @@ def test_wrong_parts_are_refused():
         FewShotModule(Conv4(), PrototypicalHead(), batch_stats="own")
     with pytest.raises(TypeError, match=r"batches of psst.episodes.Episode, found dict"):
         FewShotModule(Conv4(), PrototypicalHead(), image_shape=(1, 16, 16)).training_step({}, 0)
+
+
+def test_unlabeled_images_reach_the_auxiliary_tasks_alone(make_module, data):
+    """Augmentation and dropout of the main task draw what they drew without them."""
+    backbone = {"class_path": "psst.backbones.ResNet12", "init_args": {"widths": [4] * 4, "drop_rate": 0.3}}
+    episode = data.train_episode(0)
+    more = dataclasses.replace(episode, unlabeled=data.train_episode(1).query)
+    seen, losses = [], []
+    for batch in (episode, more):
+        module = make_module(backbone, augmentation=Augmentation(padding=2, flip=True))
+        task = module.auxiliary["rotation"]
+        views = task.views
+        task.views = lambda images, generator, views=views: (seen.append(images), views(images, generator))[1]
+        losses.append(module.task_losses(batch))
+    assert torch.equal(losses[0]["main"], losses[1]["main"])
+    assert not torch.equal(losses[0]["rotation"], losses[1]["rotation"])
+    n = len(seen[0])
+    assert [len(images) for images in seen] == [n, n + more.unlabeled.shape[1]]
+    assert torch.equal(seen[0], seen[1][:n])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"n_way": (2, 4), "n_shot": (1, 3), "episodes_per_batch": 3}, {"query_balance": 0.5, "n_shot": 2}],
+)
+def test_any_shape_of_episodes_trains(make_module, make_data, settings):
+    data = make_data(**settings)
+    data.prepare_data()
+    data.setup()
+    module = make_module()
+    for index in range(4):
+        losses = module.task_losses(data.train_episode(index))
+        sum(losses.values()).backward()
+        assert all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_batches_of_classes_are_refused_in_words(make_module, make_data):
+    data = make_data(batches="classes", batch_size=4)
+    data.prepare_data()
+    data.setup()
+    with pytest.raises(TypeError, match=r"found ClassBatch; .* `data.init_args.batches=episodes`"):
+        make_module().training_step(data.train_batch(0), 0)

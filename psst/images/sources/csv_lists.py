@@ -2,25 +2,29 @@
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from psst.images.archives import Entry, fingerprint, folder_entries, require_folder, tar_entries
-from psst.images.decode import decode_image
+from psst.images.decode import IMAGE_SUFFIXES, decode_image
+from psst.images.files.archives import Entry, archive_entries, fingerprint, folder_entries, require_folder
 from psst.images.source import SPLITS, ImageRecord
+from psst.images.sources.layout import Layout
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-_COLUMNS = ("filename", "label")
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+_EASYFSL = ("image_name", "class_name")
+_COLUMNS = (("filename", "label"), _EASYFSL)
 
 
 class CsvSource:
-    """A folder with train.csv, val.csv, test.csv (columns ``filename``, ``label``) and their images.
+    """A folder with train.csv, val.csv, test.csv and their images.
 
-    The images lie in the folder, in ``images/`` below it, or under either path in uncompressed tar files
-    beside the csv files. Images that no csv names are left out.
+    Columns are ``filename`` and ``label``, or easyfsl's ``image_name`` and ``class_name``. The images lie in
+    the folder, in ``images/`` below it, in a folder a class, or under such a path in tar or zip files beside
+    the csv files. Images that no csv names are left out.
 
     Args:
         root: the folder.
@@ -35,7 +39,7 @@ class CsvSource:
 
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the files."""
-        return {"files": fingerprint(require_folder(self.root), (".csv", ".tar", *IMAGE_SUFFIXES))}
+        return {"files": fingerprint(require_folder(self.root), (".csv", *_ARCHIVES, *IMAGE_SUFFIXES))}
 
     def scan(self) -> list[ImageRecord]:
         """List the images that the csv files name, by split, class and file; see `Source.scan`."""
@@ -49,8 +53,8 @@ class CsvSource:
                 f"`data.init_args.root={root}`, first: {twice[0]}; an image belongs to one "
                 "class of one split: remove the extra lines."
             )
-        entries = self._entries(root)
-        missing = [name for name in lines if name not in entries]
+        places = _find([row for split in SPLITS for row in rows[split]], root)
+        missing = [name for name, place in places.items() if place is None]
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(lines)} images that the csv files of `data.init_args.root={root}` "
@@ -58,7 +62,7 @@ class CsvSource:
                 "beside the csv files."
             )
         return [
-            ImageRecord(label, split, entries[name])
+            ImageRecord(label, split, places[name])
             for split in SPLITS
             for name, label in sorted(rows[split], key=lambda row: (row[1], row[0]))
         ]
@@ -68,15 +72,23 @@ class CsvSource:
         entry: Entry = record.reference
         return decode_image(entry.read(), str(entry), size, self.channels)
 
-    def _entries(self, root: Path) -> dict[str, Entry]:
-        """Index every image by the name that a csv may give it."""
-        entries: dict[str, Entry] = {}
-        shards = (entry for path in sorted(root.glob("*.tar")) for entry in tar_entries(path))
-        for entry in (*folder_entries(root, IMAGE_SUFFIXES), *shards):
+
+def _find(rows: Sequence[tuple[str, str]], root: Path) -> dict[str, Entry | None]:
+    """Return the image of each line; archives are opened only if images are not in the folder."""
+    entries: dict[str, Entry] = {}
+    places: dict[str, Entry | None] = {}
+    archived = (entry for path in _archives(root) for entry in archive_entries(path))
+    for found in (folder_entries(root, IMAGE_SUFFIXES), archived):
+        for entry in found:
             name = entry.name.removeprefix("./")
             entries.setdefault(name, entry)
             entries.setdefault(name.removeprefix("images/"), entry)
-        return entries
+        for name, label in rows:
+            tried = (name, f"{label}/{name}", name.removeprefix(f"{label}/"))
+            places[name] = next((entries[path] for path in tried if path in entries), None)
+        if None not in places.values():
+            break
+    return places
 
 
 def _read_csv(path: Path) -> list[tuple[str, str]]:
@@ -89,9 +101,12 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
-            if not set(_COLUMNS) <= set(columns):
+            chosen = next((pair for pair in _COLUMNS if set(pair) <= set(columns)), None)
+            if chosen is None:
                 raise ValueError(f"`{path}` has the columns {list(columns)}; line 1 must be filename,label.")
-            rows = [(row["filename"], row["label"]) for row in reader]
+            rows = [(row[chosen[0]], row[chosen[1]]) for row in reader]
+            if chosen == _EASYFSL:  # names are unique within a class only
+                rows = [(name and f"{label}/{name}", label) for name, label in rows]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"`{path}` is not a csv file in UTF-8 ({error}).") from error
     short = [line for line, row in enumerate(rows, start=2) if not all(row)]
@@ -100,3 +115,43 @@ def _read_csv(path: Path) -> list[tuple[str, str]]:
     if not rows:
         raise ValueError(f"`{path}` names no images; it needs one line filename,label for each.")
     return rows
+
+
+def _sees(folder: Path) -> str | None:
+    """Describe the csv files and where their images may be; see `Layout.sees`."""
+    classes, total = {}, 0
+    for split in SPLITS:
+        try:
+            rows = _read_csv(folder / f"{split}.csv")
+        except (OSError, ValueError):
+            continue
+        classes[split], total = len({label for _, label in rows}), total + len(rows)
+    if not classes:
+        return None
+    try:
+        places = _image_places(folder)
+    except OSError as error:
+        places = str(error)
+    faults = [f"{split}.csv" for split in SPLITS if split not in classes]
+    lacks = f" ({' and '.join(faults)} missing or not such a list)" if faults else ""
+    sizes = ", ".join(f"{split} ({count})" for split, count in classes.items())
+    return f"csv lists of {total:,} images of the classes of {sizes}{lacks}; {places}"
+
+
+def _archives(root: Path) -> list[Path]:
+    return [path for path in sorted(root.iterdir()) if path.name.lower().endswith(_ARCHIVES)]
+
+
+def _image_places(folder: Path) -> str:
+    places = {"archives": len(_archives(folder)), "folders": sum(path.is_dir() for path in folder.iterdir())}
+    return " and ".join(f"{count} {noun}" for noun, count in places.items() if count) or "no images"
+
+
+LAYOUTS = (
+    Layout(
+        "train.csv, val.csv and test.csv with the columns filename,label, and images/ or archives",
+        _sees,
+        lambda root: CsvSource(root, "mini_imagenet"),
+    ),
+)
+"""Lists of images, one a split."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from psst.images.archives import require_folder
+from psst.images.files.archives import require_folder
 from psst.images.source import Source
 
 

@@ -1,37 +1,61 @@
-"""Omniglot's drawings: official zip archives, extracted folders, or any mixture of them."""
+"""Omniglot's drawings: official zip archives, torchvision's folders, or any mixture of them."""
 
-import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from psst.images.archives import Entry, fingerprint, folder_entries, require_folder, zip_entries
 from psst.images.decode import decode_image
-from psst.images.source import ImageRecord
+from psst.images.files.archives import Entry, fingerprint, require_folder
+from psst.images.source import SPLITS, ImageRecord
+from psst.images.sources.layout import Layout
+from psst.images.sources.omniglot_files import DRAWING, all_entries, sees
+from psst.images.sources.omniglot_splits import (
+    BACKGROUND_TEST,
+    Protocol,
+    check_protocol,
+    evaluation_alphabets,
+    split_of,
+)
 
-Protocol = Literal["minimal", "background"]
-MINIMAL_TRAIN: tuple[str, ...] = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
-MINIMAL_VAL: tuple[str, ...] = ("Japanese_(katakana)",)
-MINIMAL_TEST: tuple[str, ...] = ("Sanskrit", "Tagalog")
-BACKGROUND_VAL = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
-BACKGROUND_TEST = (*MINIMAL_VAL, *MINIMAL_TEST)
+Rotations = Literal["none", "train", "all"]
+Within = Literal["alphabet", "split"]
 
-_DRAWING = re.compile(r"(?:^|/)(?P<alphabet>[^/]+)/(?P<character>character\d+)/(?P<drawing>\d+_\d+\.png)$")
+_NO_TURN, _QUARTERS = (0,), (0, 1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawing and how many quarter turns, counterclockwise, make it one of its class."""
+
+    entry: Entry
+    turns: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.entry} turned by {90 * self.turns} degrees" if self.turns else str(self.entry)
 
 
 class OmniglotSource:
-    """Characters of the official background archives, zipped or extracted, in any mixture below one folder.
+    """Characters of the official archives, zipped or extracted, in any mixture below one folder.
 
-    Classes are named ``Alphabet/characterNN``; validation and test classes are grouped by alphabet. A drawing
-    that is found twice (small1 and small2 share Greek and Latin) counts once. Ink is 255 on 0.
+    Classes are named ``Alphabet/characterNN``. A drawing that is found twice (small1 and small2 share Greek
+    and Latin) counts once. Ink is 255 on 0.
 
     Args:
         root: the folder.
-        protocol: which alphabets train, validate and test; see `Omniglot`.
+        protocol: which characters train, validate and test; see `psst.datamodules.Omniglot`.
         test_alphabets: the alphabets that test under the protocol "background".
+        rotations: the splits whose characters, turned by 0, 90, 180 and 270 degrees counterclockwise, are
+            four classes ``Alphabet/characterNN/rot000`` to ``rot270``: none, "train", or "all" of them.
+        train_within: "alphabet" groups the training classes by alphabet, "split" leaves them together.
+        eval_within: the same for validation and test.
+
+    Raises:
+        ValueError: an option has no such value, or an alphabet is to validate and to test.
     """
 
     name = "omniglot"
@@ -42,55 +66,69 @@ class OmniglotSource:
         root: str | Path,
         protocol: Protocol = "minimal",
         test_alphabets: Sequence[str] = BACKGROUND_TEST,
+        rotations: Rotations = "none",
+        train_within: Within = "split",
+        eval_within: Within = "alphabet",
     ) -> None:
-        if protocol not in ("minimal", "background"):
-            raise ValueError(f"`data.init_args.protocol={protocol}` must be 'minimal' or 'background'.")
-        clash = sorted(set(test_alphabets) & set(BACKGROUND_VAL))
-        if protocol == "background" and clash:
-            raise ValueError(
-                f"`data.init_args.test_alphabets` names {clash}, which validate; test on alphabets other "
-                f"than {list(BACKGROUND_VAL)}."
-            )
+        check_protocol(protocol, test_alphabets)
+        _check_choice("rotations", rotations, get_args(Rotations))
+        _check_choice("train_within", train_within, get_args(Within))
+        _check_choice("eval_within", eval_within, get_args(Within))
         self.root = root
         self.protocol = protocol
         self.test_alphabets = tuple(test_alphabets)
+        self.rotations = rotations
+        self.train_within, self.eval_within = train_within, eval_within
 
     def key(self, size: int) -> dict[str, Any]:
-        """The protocol, and the names, sizes and dates of the files."""
+        """The options, and the names, sizes and dates of the files."""
         files = fingerprint(require_folder(self.root), (".zip", ".png"))
         options: dict[str, Any] = {"protocol": self.protocol, "files": files}
         if self.protocol == "background":
             options["test_alphabets"] = sorted(self.test_alphabets)
-        return options
+        usual = {"rotations": "none", "train_within": "split", "eval_within": "alphabet"}
+        return options | {name: getattr(self, name) for name in usual if getattr(self, name) != usual[name]}
 
     def scan(self) -> list[ImageRecord]:
-        """List the drawings by split, alphabet and character; see `Source.scan`."""
+        """List the drawings by split, alphabet, character and rotation; see `Source.scan`."""
         found = self._drawings()
-        split_of = self._splits(sorted({alphabet for alphabet, _, _ in found}))
-        order = {"train": 0, "val": 1, "test": 2}
-        keys = [key for key in sorted(found) if key[0] in split_of]
-        keys.sort(key=lambda key: order[split_of[key[0]]])  # stable: alphabets stay sorted within a split
+        splits = split_of(self.protocol, found, self.test_alphabets, self.root)
+        order = sorted(splits, key=lambda character: (SPLITS.index(splits[character]), character))
         return [
-            ImageRecord(
-                f"{alphabet}/{character}",
-                split_of[alphabet],
-                found[alphabet, character, drawing],
-                None if split_of[alphabet] == "train" else alphabet,
+            record
+            for alphabet, character in order
+            for record in self._records(
+                alphabet, character, splits[alphabet, character], found[alphabet, character]
             )
-            for alphabet, character, drawing in keys
         ]
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
-        """Return one drawing as ``[size, size, 1]``, white on black."""
-        entry: Entry = record.reference
-        return 255 - decode_image(entry.read(), str(entry), size, channels=1)
+        """Return one drawing as ``[size, size, 1]``, white on black, turned as its class says."""
+        drawing: Drawing = record.reference
+        upright = decode_drawing(drawing.entry, size)
+        return np.ascontiguousarray(np.rot90(upright, drawing.turns))
 
-    def _drawings(self) -> dict[tuple[str, str, str], Entry]:
-        found: dict[tuple[str, str, str], Entry] = {}
-        for entry in _all_entries(require_folder(self.root)):
-            match = _DRAWING.search(entry.name)
-            if match and "images_evaluation/" not in entry.name:
-                found.setdefault((match["alphabet"], match["character"], match["drawing"]), entry)
+    def _records(
+        self, alphabet: str, character: str, split: str, drawings: dict[str, Entry]
+    ) -> Iterator[ImageRecord]:
+        """Yield the drawings of one character, rotation by rotation."""
+        turned = self.rotations == "all" or (self.rotations == "train" and split == "train")
+        within = self.train_within if split == "train" else self.eval_within
+        group = alphabet if within == "alphabet" else None
+        for turns in _QUARTERS if turned else _NO_TURN:
+            name = f"{alphabet}/{character}" + (f"/rot{90 * turns:03}" if turned else "")
+            for drawing in sorted(drawings):
+                yield ImageRecord(name, split, Drawing(drawings[drawing], turns), group)
+
+    def _drawings(self) -> dict[tuple[str, str], dict[str, Entry]]:
+        """Return the drawings of each character by their names."""
+        found: dict[tuple[str, str], dict[str, Entry]] = {}
+        everything = self.protocol in ("vinyals", "official")
+        for entry in all_entries(require_folder(self.root)):
+            match = DRAWING.search(entry.name)
+            if match and (everything or not _is_evaluation(entry.name, match["alphabet"])):
+                character = found.setdefault((match["alphabet"], match["character"]), {})
+                character.setdefault(match["drawing"], entry)
         if not found:
             raise FileNotFoundError(
                 f"`data.init_args.root={self.root}` holds no Omniglot drawings: expected "
@@ -99,27 +137,30 @@ class OmniglotSource:
             )
         return found
 
-    def _splits(self, alphabets: Sequence[str]) -> dict[str, str]:
-        """Map each alphabet that is used to its split."""
-        if self.protocol == "minimal":
-            splits = {"train": MINIMAL_TRAIN, "val": MINIMAL_VAL, "test": MINIMAL_TEST}
-            source = "images_background_small1.zip and images_background_small2.zip hold them"
-        else:
-            held_out = {*BACKGROUND_VAL, *self.test_alphabets}
-            train = tuple(alphabet for alphabet in alphabets if alphabet not in held_out)
-            splits = {"train": train, "val": BACKGROUND_VAL, "test": self.test_alphabets}
-            source = "images_background.zip holds them; `data.init_args.test_alphabets` chooses what tests"
-        split_of = {alphabet: split for split, names in splits.items() for alphabet in names}
-        missing = sorted(split_of.keys() - set(alphabets))
-        if missing:
-            raise FileNotFoundError(
-                f"`data.init_args.protocol={self.protocol}` needs the alphabets {missing}, which are not in "
-                f"`data.init_args.root={self.root}` ({len(alphabets)} others are): {source}."
-            )
-        return split_of
+
+def decode_drawing(entry: Entry, size: int, channels: int = 1) -> npt.NDArray[np.uint8]:
+    """Return a drawing, stored dark on light, as ``[size, size, channels]`` with ink 255 on 0.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    return 255 - decode_image(entry.read(), str(entry), size, channels)
 
 
-def _all_entries(root: Path) -> Iterator[Entry]:
-    for path in sorted(root.glob("*.zip")):
-        yield from zip_entries(path)
-    yield from folder_entries(root, (".png",))
+def layouts(**options: Any) -> tuple[Layout, ...]:
+    """Return the one layout, any mixture of archives and folders; options as of `OmniglotSource`."""
+    expects = "images_background*.zip, images_evaluation.zip, or folders like Greek/character01/0394_01.png"
+    return (Layout(expects, sees, partial(OmniglotSource, **options)),)
+
+
+LAYOUTS = layouts()
+
+
+def _is_evaluation(name: str, alphabet: str) -> bool:
+    return "images_evaluation/" in name or alphabet in evaluation_alphabets()
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        listed = ", ".join(f"'{choice}'" for choice in choices[:-1])
+        raise ValueError(f"`data.init_args.{name}={value}` must be {listed} or '{choices[-1]}'.")

@@ -1,0 +1,67 @@
+"""Any data set of torchvision."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from psst.datamodules.episodic import EpisodicDataModule
+from psst.episodes.checks import check_channels
+from psst.images import Source
+from psst.images.sources.torchvision_classes import make_data_sets
+from psst.images.sources.torchvision_data import TorchvisionSource
+
+
+class TorchvisionData(EpisodicDataModule):
+    """Any data set of torchvision, or of a class of yours whose items are an image and a class.
+
+    Its parts are pooled and its classes divided: few-shot learning is tested on classes that training has not
+    seen. In a configuration::
+
+        class_path: psst.datamodules.TorchvisionData
+        init_args: {data_set: CIFAR100, root: data, size: 32}
+
+    Args:
+        data_set: name of a class in ``torchvision.datasets``, or the class path of any other.
+        root: folder of the data set, the argument ``root`` of most classes.
+        arguments: other arguments of the class, for example ``{annotation_level: family}``.
+        parts: arguments of the parts to be pooled, for example ``[{split: train}, {split: test}]``; by
+            default both values of ``train`` for a class that has it.
+        splits: "seeded" divides the classes 64:16:20; or the path of your lists of class names, as
+            `ImageFolder` takes them.
+        split_seed: of the seeded division; ``seed`` does not change it.
+        channels: 3 for color, 1 for grayscale.
+        size: side length in pixels; the centered square of each image is resized to it.
+        download: let the class fetch its files, if it can.
+        **shared: see `EpisodicDataModule`.
+    """
+
+    def __init__(
+        self,
+        data_set: str,
+        root: str | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        parts: Sequence[Mapping[str, Any]] | None = None,
+        splits: str = "seeded",
+        split_seed: int = 0,
+        channels: int = 3,
+        size: int = 84,
+        download: bool = False,
+        **shared: Any,
+    ) -> None:
+        super().__init__(size=size, **shared)
+        self.data_set = data_set
+        self.root = root
+        self.arguments = dict(arguments or {})
+        self.parts = parts
+        self.splits = splits
+        self.split_seed = split_seed
+        self.downloads = download  # not `self.download`, which fetches files that psst knows
+        self.channels = check_channels(channels)
+
+    def source(self) -> Source:
+        """Return the pooled images; the data sets are made when they are first needed."""
+        arguments = self.arguments if self.root is None else {"root": self.root, **self.arguments}
+        make = partial(make_data_sets, self.data_set, arguments, self.parts, self.downloads)
+        options = {"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts}
+        name = self.data_set.rpartition(".")[2].lower()
+        return TorchvisionSource(make, name, self.channels, self.splits, self.split_seed, options)

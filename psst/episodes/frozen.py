@@ -1,0 +1,176 @@
+"""Lists of evaluation episodes in a file, so that others score exactly the same ones."""
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from psst.episodes.counters import Ids
+from psst.episodes.indices import EpisodeIndices
+from psst.episodes.sampler import EpisodeSampler
+from psst.files import atomic_path
+from psst.images.store import ImageStore
+
+_FORMAT = 1
+_PROBES = 256  # images whose brightness tells whether the data are the same
+_TOLERANCE = 8.0  # gray levels between two decodings, or two sizes, of one image
+Plans = Mapping[str, Mapping[str, EpisodeSampler]]
+
+
+class FrozenEpisodes(EpisodeSampler):
+    """Episodes of a list: `draw` looks them up. It goes wherever a sampler goes.
+
+    Args:
+        episodes: all of them, in order.
+        stream: fingerprint of the sampler they were drawn by, so that scores of both can be paired.
+        seed: the user's seed behind it.
+        path: of the file, for messages.
+    """
+
+    def __init__(self, episodes: EpisodeIndices, stream: str, seed: int, path: str | Path = "") -> None:
+        class_ids = np.unique(episodes.class_ids)
+        images = np.concatenate([episodes.support, episodes.query], axis=2)
+        by_class = [np.unique(images[episodes.class_ids == class_id]) for class_id in class_ids]
+        way, shot, query = images.shape[1], episodes.support.shape[2], episodes.query.shape[2]
+        super().__init__(by_class, class_ids, way, shot, query, key=0, seed=seed)
+        self.episodes, self.path, self._stream = episodes, path, stream
+
+    def __len__(self) -> int:
+        return len(self.episodes.class_ids)
+
+    @property
+    def stream(self) -> str:
+        """Fingerprint of the stream that the list is the beginning of."""
+        return self._stream
+
+    def draw(self, start: int, count: int) -> EpisodeIndices:
+        """Return episodes ``start`` to ``start + count - 1``.
+
+        Raises:
+            ValueError: they are not all in the list.
+        """
+        if start < 0 or count < 0 or start + count > len(self):
+            raise ValueError(
+                f"episodes {start} to {start + count - 1} were asked for, the list `{self.path}` "
+                f"has {len(self)}; lower `data.init_args.val_episodes` or `data.init_args.test_episodes`."
+            )
+        rows = slice(start, start + count)
+        found = self.episodes
+        return EpisodeIndices(found.class_ids[rows], found.support[rows], found.query[rows])
+
+
+def save_episodes(path: str | Path, plans: Plans, counts: Mapping[str, int], store: ImageStore) -> None:
+    """Write the first episodes of each sampler to one npz file, all or nothing.
+
+    The file names classes and image ids, and remembers enough of the store to refuse other data; no pixels.
+
+    Args:
+        path: of the file; the name ends in ``.npz``.
+        plans: split -> group of classes -> its sampler.
+        counts: split -> episodes to write of each group.
+        store: what the image ids stand for.
+
+    Raises:
+        ValueError: the name does not end in ``.npz``, or a count is below 1.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"`path={path}` must end in .npz; choose such a name.")
+    arrays: dict[str, Any] = {"format": _FORMAT, "class_names": np.array(store.class_names, dtype=np.str_)}
+    names: list[tuple[str, str]] = []
+    images: list[Ids] = []
+    for split, plan in plans.items():
+        if counts[split] < 1:
+            raise ValueError(f"`counts={dict(counts)}` must be at least 1 each; found {counts[split]}.")
+        for group, sampler in plan.items():
+            drawn, i = sampler.draw(0, counts[split]), len(names)
+            arrays |= {f"{name}_{i}": array.astype(np.int32) for name, array in vars(drawn).items()}
+            arrays |= {f"stream_{i}": np.str_(sampler.stream), f"seed_{i}": sampler.seed}
+            names.append((split, group))
+            images += [drawn.support.ravel(), drawn.query.ravel()]
+    listed = np.unique(np.concatenate(images))
+    probes = listed[np.linspace(0, len(listed) - 1, min(_PROBES, len(listed))).astype(np.int64)]
+    arrays |= {"names": np.array(names, dtype=np.str_), "labels": _labels_digest(store)}
+    arrays |= {"probes": probes, "brightness": _brightness(store, probes)}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def load_episodes(path: str | Path, store: ImageStore) -> dict[str, dict[str, FrozenEpisodes]]:
+    """Return the episodes of a file: split -> group of classes -> its list.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, of a newer format, or its episodes are of other data than ``store``.
+    """
+    found = _read(Path(path))
+    _check_data(found, store, path)
+    plans: dict[str, dict[str, FrozenEpisodes]] = {}
+    for i, (split, group) in enumerate(found["names"].tolist()):
+        parts = [found[f"{name}_{i}"].astype(np.int64) for name in ("class_ids", "support", "query")]
+        stream, seed = str(found[f"stream_{i}"]), int(found[f"seed_{i}"])
+        plans.setdefault(split, {})[group] = FrozenEpisodes(EpisodeIndices(*parts), stream, seed, path)
+    return plans
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`data.init_args.episodes_file={path}` is not there; `save_episodes` of a datamodule writes one."
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            version = int(file["format"])
+            found = {name: file[name] for name in file.files} if version <= _FORMAT else {}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"`data.init_args.episodes_file={path}` is no list of episodes, or damaged ({error}); "
+            "get it again from where it came from."
+        ) from error
+    if version > _FORMAT:
+        raise ValueError(
+            f"`data.init_args.episodes_file={path}` is a list of format {version}, this psst reads up to "
+            f"format {_FORMAT}; upgrade psst-fewshot."
+        )
+    return found
+
+
+def _check_data(found: dict[str, Any], store: ImageStore, path: str | Path) -> None:
+    """Raise ValueError if the image ids of a list do not stand for the same images in ``store``."""
+    listed, names = found["class_names"].tolist(), store.class_names
+    other = None
+    if listed != names:
+        strange = sorted(set(listed) - set(names))
+        other = f"its classes are others ({', '.join(strange[:3])})" if strange else "it has fewer classes"
+    elif str(found["labels"]) != _labels_digest(store):
+        other = "the classes have other numbers of images, or the images are in another order"
+    else:
+        differences = np.abs(_brightness(store, found["probes"]) - found["brightness"])
+        if (share := float((differences > _TOLERANCE).mean())) > 0.02:
+            other = f"the images themselves are others ({100 * share:.0f}% of those looked at)"
+    for i, (split, _) in enumerate(found["names"].tolist()):
+        if other is None and not set(found[f"class_ids_{i}"].ravel()) <= set(store.splits[split].tolist()):
+            other = f"classes of its split '{split}' are in another split, such as the one trained on"
+    if other:
+        raise ValueError(
+            f"`data.init_args.episodes_file={path}` lists episodes of other data than {store.folder}: "
+            f"{other}; use the data set, in the layout, that the list was made from, or leave "
+            "`episodes_file` out."
+        )
+
+
+def _labels_digest(store: ImageStore) -> str:
+    """Fingerprint which image is of which class, up to the last that has one."""
+    labels = np.asarray(store.labels, dtype="<i8")
+    labeled = labels[: int(np.flatnonzero(labels >= 0).max(initial=-1)) + 1]
+    return hashlib.blake2b(labeled.tobytes(), digest_size=16).hexdigest()
+
+
+def _brightness(store: ImageStore, ids: Ids) -> npt.NDArray[np.float32]:
+    """Return the mean of each image in gray levels: about the same at every size."""
+    images = store.read(ids).reshape(len(ids), -1)
+    return np.asarray(images.mean(axis=1, dtype=np.float64), dtype=np.float32)

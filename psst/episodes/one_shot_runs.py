@@ -1,0 +1,109 @@
+"""The twenty official one-shot runs of Omniglot (Lake et al. 2015) as frozen episodes."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from psst.episodes.episode import Episode
+from psst.images.files.archives import Entry, folder_entries, zip_entries
+from psst.images.sources.omniglot import decode_drawing
+
+N_RUNS = 20
+N_WAY = 20
+
+_FILE = re.compile(
+    r"(?:^|/)(?P<name>run\d\d/(?:class_labels\.txt|training/class\d\d\.png|test/item\d\d\.png))$"
+)
+_ARCHIVE = "all_runs.zip"
+_AGAIN = "get all_runs.zip from the repository brendenlake/omniglot, folder python/one-shot-classification."
+
+
+def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[Episode]:
+    """Return the runs in order: 20-way 1-shot within an alphabet, 20 test drawings, one of each class.
+
+    Label k is ``training/class{k+1}.png`` and query k ``test/item{k+1}.png``. Images are made as those of
+    the store of `psst.datamodules.Omniglot`: ink 255 on 0, centered square, same filter. The drawings are of
+    evaluation alphabets: models trained under the protocols "minimal", "background" and "official" have not
+    seen them, those under "vinyals" have seen some of these alphabets.
+
+    Args:
+        path: all_runs.zip as it is, a folder that holds it, or a folder that holds run01 to run20.
+        size: side length in pixels, that of the images the model was trained on.
+        channels: 1, or 3 for a model of color images, with the same values in each.
+
+    Returns:
+        Twenty episodes of ``support`` and ``query`` ``[1, 20, channels, size, size]`` uint8; ``index`` is the
+        number of the run, counted from 0.
+
+    Raises:
+        FileNotFoundError: there are no runs at ``path``, or a run or one of its files is missing.
+        ValueError: the archive or a drawing is damaged, or a list of answers is not as expected.
+    """
+    entries = _entries(Path(path).expanduser())
+    return [_run(entries, number, size, channels) for number in range(N_RUNS)]
+
+
+def _entries(path: Path) -> dict[str, Entry]:
+    """Index the files of the runs by their names from ``run01`` on."""
+    if not path.exists():
+        raise FileNotFoundError(f"`{path}` does not exist; {_AGAIN}")
+    archive = path if path.is_file() else path / _ARCHIVE
+    found = zip_entries(archive) if archive.is_file() else _extracted(path)
+    matches = ((_FILE.search(entry.name), entry) for entry in found)
+    return {match["name"]: entry for match, entry in matches if match}
+
+
+def _extracted(folder: Path) -> Iterator[Entry]:
+    """Yield the files of the folders run01, run02, ... in ``folder``, named from there on."""
+    for run in sorted(folder.glob("run[0-9][0-9]/")):
+        for entry in folder_entries(run, (".png", ".txt")):
+            yield Entry(f"{run.name}/{entry.name}", folder, entry.read)
+
+
+def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> Episode:
+    run = f"run{number + 1:02}"
+    classes = [f"{run}/training/class{k:02}.png" for k in range(1, N_WAY + 1)]
+    items = [f"{run}/test/item{k:02}.png" for k in range(1, N_WAY + 1)]
+    answers = _answers(entries, run, items, classes)
+    labels = torch.arange(N_WAY)[None]
+    return Episode(
+        support=_images(entries, classes, size, channels),
+        support_labels=labels,
+        query=_images(entries, items, size, channels),
+        query_labels=torch.tensor([[classes.index(answers[item]) for item in items]]),
+        class_ids=labels + N_WAY * number,
+        index=torch.tensor([number]),
+        class_names=[[f"{run}/class{k:02}" for k in range(1, N_WAY + 1)]],
+    )
+
+
+def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: list[str]) -> dict[str, str]:
+    """Return the training drawing that each test drawing belongs to."""
+    entry = _entry(entries, f"{run}/class_labels.txt")
+    pairs = [line.split() for line in entry.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    answers = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    if set(answers) != set(items) or set(answers.values()) != set(classes) or len(pairs) != N_WAY:
+        raise ValueError(
+            f"`{entry}` must give each of {items[0]} to item{N_WAY}.png one of {classes[0]} to "
+            f"class{N_WAY}.png, two names a line, found {len(pairs)} lines; {_AGAIN}"
+        )
+    return answers
+
+
+def _images(entries: Mapping[str, Entry], names: list[str], size: int, channels: int) -> Tensor:
+    """Return the drawings ``[1, n, C, H, W]``."""
+    drawings = [decode_drawing(_entry(entries, name), size, channels) for name in names]
+    return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()[None]
+
+
+def _entry(entries: Mapping[str, Entry], name: str) -> Entry:
+    if name not in entries:
+        raise FileNotFoundError(
+            f"the one-shot runs lack {name}; {len(entries)} of their files were found, {N_RUNS} runs of "
+            f"{2 * N_WAY} drawings and class_labels.txt make {N_RUNS * (2 * N_WAY + 1)}; {_AGAIN}"
+        )
+    return entries[name]

@@ -1,0 +1,79 @@
+"""Samplers of episodes made from a store and the settings of a run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from psst.episodes.checks import Range, bounds, class_groups
+from psst.episodes.counters import Ids, below, random_words
+from psst.episodes.indices import LabeledIndices
+from psst.episodes.sampler import EpisodeSampler
+from psst.episodes.varied import VariedSampler
+from psst.images.store import ImageStore
+from psst.randomness import stream_key
+
+
+@dataclass(frozen=True)
+class EpisodeRecipe:
+    """What training episodes look like.
+
+    Attributes:
+        n_way: classes an episode, or the lowest and highest number of them.
+        n_shot: support images a class, likewise.
+        n_query: query images a class, on average if they are unbalanced.
+        query_balance: concentration of the queries' Dirichlet distribution; None for as many of each class.
+    """
+
+    n_way: Range
+    n_shot: Range
+    n_query: int
+    query_balance: float | None = None
+
+
+class GroupedSampler:
+    """Batches of episodes, each batch within one group of classes; every group as often as the others.
+
+    Args:
+        samplers: one a group, at least one.
+        key: of the choice of the group.
+    """
+
+    def __init__(self, samplers: list[VariedSampler], key: int) -> None:
+        self.samplers, self.key = samplers, key
+
+    def batch(self, item: int, size: int) -> LabeledIndices:
+        """Return the ``size`` episodes of batch ``item``."""
+        group = below(random_words(self.key, item, 1, 1)[0], np.int64(len(self.samplers)))
+        return self.samplers[int(group[0])].batch(item, size)
+
+
+def class_sampler(
+    store: ImageStore, classes: Ids, way: int, shot: int, query: int, key: int, seed: int
+) -> EpisodeSampler:
+    """Return the sampler of episodes of these classes of a store; see `EpisodeSampler`."""
+    ids = [store.image_ids(int(class_id)) for class_id in classes]
+    return EpisodeSampler(ids, classes, way, shot, query, key, seed)
+
+
+def training_sampler(
+    store: ImageStore, recipe: EpisodeRecipe, key: int, seed: int
+) -> VariedSampler | GroupedSampler:
+    """Return the sampler of training episodes, within the groups of the train split if it has any.
+
+    A group with fewer classes than asked for gives all it has.
+    """
+    groups = class_groups(store, "train")
+    if list(groups) == ["all"]:
+        return _varied(store, groups["all"], recipe, key, seed)
+    samplers = [
+        _varied(store, classes, recipe, stream_key(key, "group", group), seed)
+        for group, classes in groups.items()
+    ]
+    return GroupedSampler(samplers, stream_key(key, "groups"))
+
+
+def _varied(store: ImageStore, classes: Ids, recipe: EpisodeRecipe, key: int, seed: int) -> VariedSampler:
+    fewest, most = (min(way, len(classes)) for way in bounds(recipe.n_way))
+    shots = bounds(recipe.n_shot)
+    widest = class_sampler(store, classes, most, shots[1], recipe.n_query, key, seed)
+    return VariedSampler(widest, fewest, shots[0], recipe.query_balance)

@@ -1,0 +1,81 @@
+"""The training stream of a run: which batches, and how many make a pass."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from psst.episodes.checks import check_images, check_unlabeled, check_way
+from psst.episodes.reading import Reader, read_images
+from psst.episodes.recipes import EpisodeRecipe, training_sampler
+from psst.episodes.shuffle import EndlessShuffle
+from psst.episodes.stream import ClassStream, EpisodeStream
+from psst.images.store import ImageStore
+from psst.randomness import stream_key
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training stream consists of.
+
+    Attributes:
+        batches: ``episodes``, or ``classes`` for images of all training classes.
+        recipe: of the episodes.
+        episodes_per_batch: B.
+        episodes_per_epoch: of all ranks together.
+        n_unlabeled: images for the auxiliary tasks alone, an episode.
+        batch_size: images a batch of ``classes``.
+        seed: of the stream.
+    """
+
+    batches: Literal["episodes", "classes"]
+    recipe: EpisodeRecipe
+    episodes_per_batch: int
+    episodes_per_epoch: int
+    n_unlabeled: int
+    batch_size: int
+    seed: int
+
+    @property
+    def per_batch(self) -> int:
+        """Episodes, or images, of one batch."""
+        return self.batch_size if self.batches == "classes" else self.episodes_per_batch
+
+    def check(self, store: ImageStore, name: str) -> None:
+        """Hold the train split of ``store``, of the data set ``name``, against the plan.
+
+        Raises:
+            ValueError: too few classes, or too few images in a class.
+        """
+        if self.batches == "episodes":
+            check_way(store, name, "train", ("n_way", self.recipe.n_way))
+            check_images(
+                store, name, "train", ("n_shot", self.recipe.n_shot), ("n_query", self.recipe.n_query)
+            )
+            check_unlabeled(name, self.n_unlabeled, len(store.unlabeled))
+
+    def stream(self, store: ImageStore, read: Reader = read_images) -> EpisodeStream | ClassStream:
+        """Return the endless stream of batches."""
+        if self.batches == "classes":
+            key = stream_key(self.seed, "train", "classes")
+            return ClassStream(store, store.splits["train"], self.batch_size, key, read=read)
+        sampler = training_sampler(store, self.recipe, stream_key(self.seed, "train"), self.seed)
+        unlabeled = None
+        if self.n_unlabeled:
+            unlabeled = EndlessShuffle(store.unlabeled, stream_key(self.seed, "train", "unlabeled"))
+        return EpisodeStream(
+            store,
+            sampler,
+            self.episodes_per_batch,
+            unlabeled=unlabeled,
+            n_unlabeled=self.n_unlabeled,
+            read=read,
+        )
+
+    def pass_length(self, store: ImageStore, n_ranks: int) -> int:
+        """Return the batches of one pass on each of ``n_ranks``: an epoch as Lightning counts them.
+
+        It need not divide anything: the next pass begins with the first batch that no rank has seen.
+        """
+        if self.batches == "classes":
+            n_images = sum(len(store.image_ids(int(class_id))) for class_id in store.splits["train"])
+            return -(-n_images // (self.batch_size * n_ranks))
+        return max(1, self.episodes_per_epoch // (self.episodes_per_batch * n_ranks))

@@ -1,0 +1,86 @@
+"""Training episodes whose way, shot and spread of queries differ from batch to batch."""
+
+import numpy as np
+
+from psst.episodes.balance import query_counts
+from psst.episodes.counters import Ids, below, random_words
+from psst.episodes.indices import LabeledIndices
+from psst.episodes.sampler import EpisodeSampler
+from psst.randomness import stream_key
+
+
+class VariedSampler:
+    """Batches of episodes, each batch of a way and a shot of its own; batch i depends on the key and i only.
+
+    All episodes of a batch share the shape. With one way, one shot and even queries the episodes are those of
+    ``widest``.
+
+    Args:
+        widest: draws episodes of the largest way and shot, and thereby proves that the data can serve them.
+        n_way: smallest way; drawn uniformly up to ``widest.n_way``.
+        n_shot: smallest shot; drawn uniformly up to ``widest.n_shot``.
+        query_balance: concentration of the Dirichlet distribution of the N * Q queries over the classes;
+            None for Q of each.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    def __init__(
+        self, widest: EpisodeSampler, n_way: int, n_shot: int, query_balance: float | None = None
+    ) -> None:
+        for name, value, most in (("n_way", n_way, widest.n_way), ("n_shot", n_shot, widest.n_shot)):
+            if not 1 <= value <= most:
+                raise ValueError(
+                    f"`{name}=[{value}, {most}]` must be an ascending range of positive numbers."
+                )
+        if query_balance is not None and not 0 < query_balance < np.inf:
+            raise ValueError(f"`query_balance={query_balance}` must be above 0.")
+        self.widest, self.n_way, self.n_shot, self.query_balance = widest, n_way, n_shot, query_balance
+        self._most = widest.n_way, widest.n_shot
+        self._shape_key = stream_key(widest.key, "shape")
+        self._balance_key = stream_key(widest.key, "balance")
+
+    def shape(self, item: int) -> tuple[int, int]:
+        """Return way and shot of batch ``item``."""
+        low = np.array([self.n_way, self.n_shot], dtype=np.int64)
+        way, shot = low + below(random_words(self._shape_key, item, 1, 2)[0], np.array(self._most) - low + 1)
+        return int(way), int(shot)
+
+    def batch(self, item: int, size: int) -> LabeledIndices:
+        """Return the ``size`` episodes of batch ``item``.
+
+        Raises:
+            ValueError: ``item`` or ``size`` is negative.
+        """
+        if item < 0 or size < 0:
+            raise ValueError(f"`item={item}` and `size={size}` must be at least 0.")
+        if self.query_balance is None and (self.n_way, self.n_shot) == self._most:
+            return self.widest.batch(item, size)
+        way, shot = self.shape(item)
+        if self.query_balance is None:
+            return self.widest.draw_smaller(item * size, size, way, shot).labeled()
+        return self._uneven(item * size, size, way, shot, self.query_balance)
+
+    def _uneven(self, start: int, size: int, way: int, shot: int, concentration: float) -> LabeledIndices:
+        total = way * self.widest.n_query
+        classes, words = self.widest.draw_classes(start, size, way, way * shot + total)
+        balance = random_words(self._balance_key, start, size, way, self.widest.n_way)
+        counts = query_counts(balance, concentration, total, self.widest.class_sizes(classes) - shot)
+        # words lie class by class, shot + count of each; the tail of a class with fewer than others is unused
+        per_class = shot + counts
+        begins = np.cumsum(per_class, axis=1) - per_class
+        columns = np.arange(per_class.max(initial=shot))
+        places = np.minimum(begins[..., None] + columns, words.shape[1] - 1)
+        images = self.widest.draw_images(
+            classes, np.take_along_axis(words, places.reshape(size, -1), axis=1).reshape(places.shape)
+        )
+        used = (columns >= shot) & (columns < per_class[..., None])
+        labels = np.broadcast_to(np.arange(way)[:, None], images.shape)
+        query: Ids = images[used].reshape(size, total)
+        return LabeledIndices(
+            self.widest.class_ids[classes],
+            images[..., :shot].reshape(size, -1),
+            query,
+            labels[used].reshape(size, total),
+        )

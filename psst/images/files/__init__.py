@@ -1,0 +1,1 @@
+"""Files as they come: downloaded, found, listed in archives, unpacked, unpickled."""

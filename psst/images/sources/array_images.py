@@ -1,0 +1,210 @@
+"""Sources whose images lie in arrays: what such files share."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from psst.images.decode import decode_image, fit_image
+from psst.images.files.archives import require_folder
+from psst.images.source import SPLITS, ImageRecord
+
+
+class Images(Protocol):
+    """The images of one file, by number."""
+
+    @property
+    def name(self) -> str:
+        """The file, for messages."""
+
+    def __len__(self) -> int: ...
+
+    def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
+        """Return an image as ``[size, size, 3]``; ValueError if it is damaged."""
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Images as pixels.
+
+    Attributes:
+        name: the file.
+        images: ``[n, H, W, 3]`` uint8, or a list of ``[H, W, 3]``.
+        bgr: the channels are blue, green, red, as OpenCV has them.
+    """
+
+    name: str
+    images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
+    bgr: bool = False
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.images[:1] if isinstance(self.images, list) else self.images)
+        if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
+            raise ValueError(
+                f"the images of `{self.name}` are {_described(self.images)}; expected [n, height, width, 3] "
+                "of type uint8. Is it the file of another data set?"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
+        """Return an image as ``[size, size, 3]``, RGB."""
+        pixels = np.asarray(self.images[index])
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(
+                f"image {index} of `{self.name}` is {_described(pixels)}, not [h, w, 3] of uint8."
+            )
+        pixels = np.ascontiguousarray(pixels[:, :, ::-1] if self.bgr else pixels)
+        return pixels if pixels.shape[:2] == (size, size) else fit_image(Image.fromarray(pixels), size, 3)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Images as the bytes of PNG or JPEG files.
+
+    Attributes:
+        name: the file.
+        images: arrays of uint8 of any shape, or bytes.
+    """
+
+    name: str
+    images: Sequence[npt.NDArray[np.uint8] | bytes]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
+        """Return an image as ``[size, size, 3]``, RGB."""
+        data = self.images[index]
+        encoded = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
+        return decode_image(encoded, f"image {index} of {self.name}", size, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayImage:
+    """One of the images of a file."""
+
+    images: Images
+    index: int
+
+    def __str__(self) -> str:
+        return f"image {self.index} of {self.images.name}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The images of one file and their classes.
+
+    Attributes:
+        images: of the file.
+        classes: the class of each image.
+        split_of: of each class; images of other classes are left out.
+    """
+
+    images: Images
+    classes: Sequence[str]
+    split_of: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.classes):
+            raise ValueError(
+                f"`{self.images.name}` holds {len(self.images):,} images, with {len(self.classes):,} labels; "
+                "each image needs one: download the files again, all from one place."
+            )
+
+
+class ArraySource(ABC):
+    """Images that lie in arrays.
+
+    Args:
+        root: the folder.
+        name: of the data set.
+    """
+
+    channels = 3
+
+    def __init__(self, root: str | Path, name: str) -> None:
+        self.root = root
+        self.name = name
+
+    @abstractmethod
+    def files(self) -> Sequence[Path]:
+        """Return the files that are read; FileNotFoundError if some are missing."""
+
+    @abstractmethod
+    def parts(self) -> Iterable[Part]:
+        """Open the files."""
+
+    def key(self, size: int) -> dict[str, Any]:
+        """The names, sizes and dates of the files."""
+        return {"files": fingerprint_of(self.files(), require_folder(self.root))}
+
+    def scan(self) -> list[ImageRecord]:
+        """List the images by split, class and place in the files; see `Source.scan`."""
+        found = [
+            (SPLITS.index(part.split_of[label]), label, number, index, part)
+            for number, part in enumerate(self.parts())
+            for index, label in enumerate(part.classes)
+            if label in part.split_of
+        ]
+        found.sort(key=lambda item: item[:4])
+        return [
+            ImageRecord(label, SPLITS[split], ArrayImage(part.images, index))
+            for split, label, _, index, part in found
+        ]
+
+    def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
+        """Return one image as ``[size, size, 3]``."""
+        image: ArrayImage = record.reference
+        return image.images.decode(image.index, size)
+
+
+def fingerprint_of(files: Iterable[Path], root: Path) -> str:
+    """Return a hash of the names below ``root``, sizes and dates of ``files``."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(files):
+        stat = path.stat()
+        name = path.relative_to(root).as_posix()
+        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def label_array(labels: Any, file: str) -> npt.NDArray[np.int64]:
+    """Return ``[n]`` labels as integers.
+
+    Raises:
+        ValueError: they are not a list or an array of whole numbers.
+    """
+    array = np.asarray(labels) if isinstance(labels, list | tuple | np.ndarray) else np.empty(())
+    if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
+        raise ValueError(
+            f"the labels of `{file}` are {_described(labels)}; expected a list of whole numbers."
+        )
+    return array.astype(np.int64)
+
+
+def require_keys(data: Any, keys: Sequence[str], file: str) -> list[Any]:
+    """Return what a pickled dict holds under ``keys``.
+
+    Raises:
+        ValueError: it is no dict, or lacks one of them.
+    """
+    if isinstance(data, dict) and all(key in data for key in keys):
+        return [data[key] for key in keys]
+    found = (
+        f"a dict with {', '.join(sorted(map(str, data))[:8])}" if isinstance(data, dict) else _described(data)
+    )
+    raise ValueError(f"`{file}` holds {found}; expected a dict with {' and '.join(keys)}.")
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array {list(value.shape)} of type {value.dtype}"
+    return f"a {type(value).__name__}" + (f" of {len(value):,}" if isinstance(value, list | tuple) else "")

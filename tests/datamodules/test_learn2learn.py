@@ -1,0 +1,71 @@
+"""The data module round the source of tests/images/sources/test_learn2learn_source.py."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from psst.datamodules.learn2learn_data import Learn2Learn
+from psst.datamodules.prepare import prepare
+from psst.search.settings import SearchSettings
+from psst.training.experiment import Experiment
+
+SETTINGS = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3, "size": 8}
+MODES = ("train", "validation", "test")
+
+
+class Numbers(torch.utils.data.Dataset):
+    """Two constant images a class and mode, in learn2learn's manner."""
+
+    def __init__(self, root: str, mode: str = "train", transform=None):
+        self.root, self.mode = root, mode
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng(100 * MODES.index(self.mode) + index)
+        return Image.fromarray(rng.integers(0, 256, (10, 10, 3)).astype(np.uint8)), index // 5
+
+
+def test_class_path_and_objects_give_the_same_images(tmp_path):
+    cache = str(tmp_path)
+    made = Learn2Learn(f"{__name__}.Numbers", {"root": "data"}, cache_dir=cache, **SETTINGS)
+    given = Learn2Learn({mode: Numbers("data", mode) for mode in MODES}, cache_dir=cache, **SETTINGS)
+    first, second = prepare(made), prepare(given)
+    assert first.meta["sha256"] == second.meta["sha256"]
+    assert (first.meta["source"], second.meta["source"]) == ("numbers", "learn2learn")
+    assert {split: len(ids) for split, ids in first.splits.items()} == {"train": 4, "val": 4, "test": 4}
+
+
+def test_episodes_can_be_drawn(tmp_path):
+    data = Learn2Learn(f"{__name__}.Numbers", {"root": "."}, channels=1, cache_dir=str(tmp_path), **SETTINGS)
+    assert data.image_shape == (1, 8, 8)
+    data.prepare_data()
+    data.setup("fit")
+    assert tuple(next(iter(data.train_dataloader())).support.shape) == (1, 2, 1, 8, 8)
+
+
+def test_from_a_yaml(tmp_path):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        f"""
+data:
+  class_path: psst.datamodules.learn2learn_data.Learn2Learn
+  init_args:
+    data_set: {__name__}.Numbers
+    init_args: {{root: data}}
+    modes: {{train: train, val: validation, test: test}}
+    size: 8
+    cache_dir: {tmp_path / "cache"}
+"""
+    )
+    experiment = Experiment.from_args(["--config", str(config)], SearchSettings, needs_model=False)
+    assert prepare(experiment.datamodule()).image_shape == (3, 8, 8)
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match=r"`data.init_args.channels=2` must be 1"):
+        Learn2Learn("a.B", channels=2)
+    with pytest.raises(ValueError, match=r"belong to a class path; `data.init_args.data_set` is a dict"):
+        Learn2Learn({"train": []}, {"root": "data"})

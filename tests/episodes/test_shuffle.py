@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from psst.episodes import EndlessShuffle
+
+
+def test_every_pass_holds_every_id_once_in_an_order_of_its_own():
+    ids = np.arange(50) * 7
+    passes = EndlessShuffle(ids, 3).take(0, 500).reshape(10, 50)
+    assert all(sorted(order) == ids.tolist() for order in passes)
+    assert len({tuple(order) for order in passes}) == 10
+
+
+@pytest.mark.parametrize(("start", "count"), [(0, 1), (49, 2), (17, 120), (100, 0), (9_999, 1)])
+def test_a_position_is_the_same_however_it_is_reached(start, count):
+    whole, shuffle = EndlessShuffle(np.arange(50), 3).take(0, 10_000), EndlessShuffle(np.arange(50), 3)
+    shuffle.take(5_000, 3)
+    np.testing.assert_array_equal(shuffle.take(start, count), whole[start : start + count])
+
+
+def test_orders_are_uniform():
+    firsts = EndlessShuffle(np.arange(4), 1).take(0, 40_000).reshape(-1, 4)
+    for column in firsts.T:
+        assert abs(np.bincount(column) - 2500).max() < 5 * np.sqrt(2500 * 0.75)
+
+
+def test_nothing_to_shuffle_is_an_error():
+    with pytest.raises(ValueError, match="`ids` is empty"):
+        EndlessShuffle(np.empty(0, dtype=np.int64), 1)
+    with pytest.raises(ValueError, match="`start=-1`"):
+        EndlessShuffle(np.arange(3), 1).take(-1, 2)

@@ -1,0 +1,95 @@
+"""csv lists of images: columns, places of the images, and what a look at a folder says."""
+
+import tarfile
+import zipfile
+
+import pytest
+from folders import put_image, splits_of
+
+from psst.images.sources.csv_lists import LAYOUTS, CsvSource
+
+SPLITS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
+
+
+def write_lists(root, columns="filename,label"):
+    root.mkdir(exist_ok=True)
+    for split, names in SPLITS.items():
+        rows = [(f"{name}_{i}.png", name) for name in names for i in range(2)]
+        ordered = rows if columns.startswith("filename") else [row[::-1] for row in rows]
+        (root / f"{split}.csv").write_text("\n".join([columns, *map(",".join, ordered)]))
+    return root
+
+
+def put_images(folder, a_folder_a_class):
+    for names in SPLITS.values():
+        for name in names:
+            for i in range(2):
+                put_image(folder / (name if a_folder_a_class else ".") / f"{name}_{i}.png")
+
+
+def sees(root):
+    return LAYOUTS[0].sees(root)
+
+
+@pytest.mark.parametrize("columns", ["filename,label", "class_name,image_name"])
+@pytest.mark.parametrize("a_folder_a_class", [True, False])
+@pytest.mark.parametrize("place", [".", "images"])
+def test_columns_of_both_kinds_and_images_in_all_places(tmp_path, columns, a_folder_a_class, place):
+    root = write_lists(tmp_path / "mini", columns)
+    put_images(root / place, a_folder_a_class)
+    records = CsvSource(root, "mini").scan()
+    assert splits_of(records) == SPLITS
+    assert [record.reference.name.rpartition("/")[2] for record in records[:2]] == ["a_0.png", "a_1.png"]
+
+
+def test_names_that_repeat_in_every_class(tmp_path):
+    """easyfsl names an image by its class and its name."""
+    root = write_lists(tmp_path / "mini")
+    for split, names in SPLITS.items():
+        (root / f"{split}.csv").write_text(
+            "\n".join(["class_name,image_name", *(f"{n},1.png" for n in names)])
+        )
+        for name in names:
+            put_image(root / name / "1.png")
+    records = CsvSource(root, "mini").scan()
+    assert [record.reference.name for record in records] == [f"{name}/1.png" for name in "abcdefg"]
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "tgz", "tar.bz2", "tar.xz", "zip"])
+def test_images_in_archives_of_any_kind(tmp_path, kind):
+    root = write_lists(tmp_path / "mini")
+    put_images(tmp_path / "images", a_folder_a_class=False)
+    if kind == "zip":
+        with zipfile.ZipFile(root / "all.zip", "w") as archive:
+            for path in (tmp_path / "images").iterdir():
+                archive.write(path, f"images/{path.name}")
+    else:
+        mode = {"tar": "w", "tgz": "w:gz"}.get(kind, f"w:{kind.rpartition('.')[2]}")
+        with tarfile.open(root / f"all.{kind}", mode) as archive:
+            archive.add(tmp_path / "images", "images")
+    source = CsvSource(root, "mini")
+    records = source.scan()
+    assert splits_of(records) == SPLITS
+    assert source.decode(records[0], 8).shape == (8, 8, 3)
+    assert sees(root) == "csv lists of 14 images of the classes of train (3), val (2), test (2); 1 archives"
+
+
+def test_a_look_says_what_is_there_and_what_is_not(tmp_path):
+    assert sees(tmp_path / "nowhere") is None
+    assert sees(tmp_path) is None
+    root = write_lists(tmp_path / "mini")
+    text = "csv lists of 14 images of the classes of train (3), val (2), test (2); no images"
+    assert sees(root) == text
+    put_images(root / "images", a_folder_a_class=False)
+    assert sees(root) == text.replace("no images", "1 folders")
+    (root / "val.csv").unlink()
+    assert "train (3), test (2) (val.csv missing or not such a list); 1 folders" in sees(root)
+
+
+@pytest.mark.parametrize("content", [b"", b"id,target\n1,2\n", b"\xff\xfe\x00", b"filename,label\n"])
+def test_other_csv_files_are_not_recognized(tmp_path, content):
+    (tmp_path / "train.csv").write_bytes(content)
+    assert sees(tmp_path) is None
+    assert CsvSource(tmp_path, "mini").key(8)
+    with pytest.raises(ValueError, match=r"train.csv"):
+        CsvSource(tmp_path, "mini").scan()

@@ -1,0 +1,59 @@
+"""What is said of a folder that may hold Omniglot."""
+
+import os
+
+import pytest
+
+from psst.images.sources.layout import choose
+from psst.images.sources.omniglot import LAYOUTS, OmniglotSource, layouts
+from psst.images.sources.omniglot_files import sees
+from tests.datamodules.drawings import archive, folder
+
+
+def test_archives_are_named_with_their_alphabets(tmp_path):
+    archive(tmp_path / "images_background_small1.zip", {"Greek": 2, "Latin": 2}, "images_background_small1")
+    archive(tmp_path / "images_evaluation.zip", {"Angelic": 1}, "images_evaluation")
+    assert sees(tmp_path) == (
+        "2 alphabets in images_background_small1.zip, 1 alphabet in images_evaluation.zip"
+    )
+
+
+@pytest.mark.parametrize(
+    ("top", "where"),
+    [
+        (".", ""),
+        ("images_background", " in images_background"),
+        ("omniglot-py/images_background", " in omniglot-py/images_background"),
+    ],
+)
+def test_folders_of_alphabets_are_seen_at_any_usual_depth(tmp_path, top, where):
+    folder(tmp_path, {"Greek": 1, "Latin": 1}, top)
+    assert sees(tmp_path) == f"2 alphabets{where}"
+
+
+def test_other_content_is_not_omniglot(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "1.png").touch()
+    (tmp_path / "images.zip").write_bytes(b"<html>404</html>")
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04 and no more")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "broken.zip").symlink_to("nowhere")
+    (tmp_path / "folder.zip").mkdir()
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    assert sees(tmp_path) is None
+    assert sees(tmp_path / "nowhere") is None
+    assert sees(tmp_path / "images.zip") is None
+
+
+def test_layout_makes_the_source_with_its_options(tmp_path):
+    archive(tmp_path / "images_background_small1.zip", {"Greek": 1}, "images_background_small1")
+    assert choose(tmp_path, LAYOUTS, "Omniglot") is LAYOUTS[0]
+    source = choose(tmp_path, layouts(protocol="official", rotations="all"), "Omniglot").source(tmp_path)
+    assert isinstance(source, OmniglotSource)
+    assert (source.protocol, source.rotations) == ("official", "all")
+
+
+def test_missing_layout_says_what_is_needed(tmp_path):
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"holds cats; Omniglot needs one of: images_background"):
+        choose(tmp_path, LAYOUTS, "Omniglot")
