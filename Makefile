@@ -23,7 +23,7 @@ test: $(STAMP) ## environment, install, then the tests (about 4 minutes)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: $(STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow -n auto --dist worksteal
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal --durations 12
 
 check: $(STAMP) ## format, lint, types and layers
 	$(BIN)/ruff format --check .

@@ -58,6 +58,7 @@ class ParetoStep:
         self._scope: Scope | None = None
         self._window: Window | None = None
         self._last_micro_batch: tuple[int, int] | None = None
+        self._fit: Mapping[str, Any] | None = None
 
     def start(self, names: tuple[str, ...], method_state: Mapping[str, Any] | None = None) -> None:
         """Begin with these tasks, the method from its state of an earlier run if there is one."""
@@ -67,6 +68,25 @@ class ParetoStep:
         self.names = names
         self.weights = np.full(len(names), 1.0 / len(names))
         self.weight_sum = np.zeros(len(names))
+        if self._fit is not None:
+            self.weights = np.array(self._fit["weights"])
+            self.weight_sum = np.array(self._fit["weight_sum"])
+            self.n_decisions = int(self._fit["n_decisions"])
+            self.unreachable = bool(self._fit["unreachable"])
+
+    def fit_state(self) -> dict[str, Any]:
+        """What is remembered of this fit alone, as plain values."""
+        return {
+            "weights": self.weights.tolist(),
+            "weight_sum": self.weight_sum.tolist(),
+            "n_decisions": self.n_decisions,
+            "unreachable": self.unreachable,
+            "first_step": self.first_step,
+        }
+
+    def continue_fit(self, state: Mapping[str, Any]) -> None:
+        """Take what `fit_state` gave as the beginning of this fit; before `start`."""
+        self._fit = state
 
     def __call__(
         self,
@@ -115,7 +135,7 @@ class ParetoStep:
         if self.settings.accumulate == "window":
             assert isinstance(self._scope, Parameters)
             self._window = Window(self._scope)
-        self.first_step = trainer.global_step
+        self.first_step = trainer.global_step if self._fit is None else int(self._fit["first_step"])
         return self._scope
 
     def _collect(self, trainer: pl.Trainer, window: Window, gathered: Gathered) -> Gathered | None:

@@ -201,6 +201,19 @@ class PSSTCallback(Callback):
             self._step.skipped = int(state_dict["skipped"])
             self._method_state = state_dict["method"]["state"]
 
+    def fit_state(self) -> dict[str, Any]:
+        """What `trajectory` and `mean_weights` are made of: unlike `state_dict`, it is of this fit alone."""
+        return {"points": torch.tensor(np.array(self._points)), "step": self._step.fit_state()}
+
+    def continue_fit(self, state: Mapping[str, Any]) -> None:
+        """Make a fit that is resumed from a checkpoint one with that in which `fit_state` was taken.
+
+        Args:
+            state: Taken with the checkpoint; to be given while the checkpoint is read.
+        """
+        self._points = list(state["points"].numpy())
+        self._step.continue_fit(state["step"])
+
     def _after_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, output: Mapping[str, Any] | None
     ) -> Mapping[str, Any] | None:

@@ -10,7 +10,7 @@ from psst.commands.quiet import quiet
 _TEXT = """\
 All other options are those of `psst fit`: --config takes a file or a shipped name, any key of it can be
 overridden (--trainer.max_steps 200, --data.init_args.n_way 5, --search.baselines false). `psst fit --help`
-lists them. Units that are finished in DIR are not run again.
+lists them. Units that are finished in DIR are not run again, and a unit that was stopped goes on.
 
 example: psst search --config quickstart --output runs/quickstart"""
 
@@ -21,22 +21,56 @@ def main(words: list[str]) -> int:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="for units, front and best.ckpt (default: runs/NAME)"
     )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="units side by side (default: 1, in this process)"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("processes", "ray"),
+        default="processes",
+        help="what the workers are: processes of this machine, or tasks of a Ray cluster",
+    )
+    parser.add_argument(
+        "--budget", metavar="TIME", help="what the search may take, such as 2h, 90m or 45s: it is cut to that"
+    )
+    parser.add_argument("--budget-steps", type=int, metavar="N", help="the same in optimizer steps")
+    parser.add_argument("--plan", action="store_true", help="print units and cost, and run nothing")
     options, rest = parser.parse_known_args(words[1:])
+    if options.workers < 1:
+        raise ValueError(f"`--workers {options.workers}` must be at least 1.")
     from psst.search import run_search
+    from psst.search.budgets.budget import read_budget
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
 
-    quiet()
-    lightning = logging.getLogger("pytorch_lightning")  # sets its own level when imported
-    lightning.setLevel(logging.WARNING)  # dozens of trainers: the search reports for them
-
+    silence()
     experiment = Experiment.from_args(rest, SearchSettings)
     output = options.output or Path("runs") / _name(rest)
     if output.exists() and not output.is_dir():
         raise ValueError(f"`--output {output}` is a file; name a folder.")
-    run_search(experiment, experiment.settings(), output)
+    settings = experiment.settings()
+    budget = read_budget(options.budget, options.budget_steps)
+    if options.plan and budget is not None:
+        from psst.search.budgets.search import budgeted_experiment
+        from psst.search.run import episode_judge
+
+        budgeted_experiment(experiment, episode_judge, budget, output)
+    elif options.plan:
+        from psst.search.plan_table import print_plan
+
+        print_plan(experiment, settings, output, options.workers)
+    else:
+        run_search(experiment, settings, output, options.workers, options.engine, silence, budget)
     sys.stdout.flush()
     return 0
+
+
+def silence() -> None:
+    """Keep dozens of trainers quiet: the search reports for them."""
+    import pytorch_lightning  # noqa: F401  # sets the level of its logger
+
+    quiet()
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
 
 
 def _name(rest: list[str]) -> str:

@@ -1,21 +1,29 @@
 """The Python door: a search with any LightningModule that names its losses."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from psst.search.budgets.budget import read_budget
+from psst.search.budgets.search import make_pacer
+from psst.search.engines.choice import EngineName, check_engine, make_engine
+from psst.search.engines.progress_file import Report
+from psst.search.engines.worker import packed
 from psst.search.front_search import Search
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import DataSource, ModuleFactory, PythonRun
-from psst.search.report import write_report
+from psst.search.reports.report import write_report
 from psst.search.result import Metric, SearchResult
 from psst.search.settings import SearchSettings
+from psst.search.work import Workshop
 
 __all__ = ["search"]
 
@@ -37,6 +45,10 @@ def search(
     settings: SearchSettings | None = None,
     seed: int = 0,
     trainer: Mapping[str, Any] | None = None,
+    workers: int = 1,
+    engine: EngineName = "processes",
+    budget: str | None = None,
+    budget_steps: int | None = None,
 ) -> SearchResult:
     """Train a front of models between a main loss and others, and choose one on validation.
 
@@ -70,6 +82,13 @@ def search(
         seed: Of parameters, batches and everything drawn in a step.
         trainer: Arguments of the Trainer, such as ``{"precision": "bf16-mixed"}``; one device unless told
             otherwise.
+        workers: Units at work side by side; the result does not depend on it. With more than one, factory and
+            datamodule are sent to other processes: define them at the top level of a module, and search below
+            ``if __name__ == "__main__":``.
+        engine: What the workers are: `processes` of this machine, or tasks of a `ray` cluster.
+        budget: What the search may take, such as ``2h``, ``90m`` or ``45s``. It is cut down to that: shorter
+            trainings than `max_steps`, fewer baselines, fewer anchors, and rays trained by halves.
+        budget_steps: The same in optimizer steps; the result does not depend on the machine's speed.
 
     Returns:
         The candidates with losses and metric, the front, and which one is chosen; its checkpoint is
@@ -85,15 +104,58 @@ def search(
         raise ValueError(f"`mode={mode!r}` must be 'max' or 'min'.")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int):
         raise TypeError(f"`max_steps={max_steps!r}` must be a whole number of optimizer steps.")
+    check_engine(workers, engine)
+    allowed = read_budget(budget, budget_steps, ("budget=", "budget_steps="))
     settings = settings or SearchSettings()
     choice = {"monitor": monitor, "mode": mode}
     run = PythonRun(module_factory, datamodule, max_steps, seed, trainer, settings, choice)
     judge = MetricJudge(run, Metric(monitor, mode, monitor))
     with isolate_rng(), process_settings(settings.threads):
-        course = Search(run, judge, settings, Path(output), ("max_steps", "output"))
-        result = course.run()
+        pacer = None
+        if allowed is not None:
+            pacer = make_pacer(run, judge, settings, allowed, Path(output), say)
+            settings, steps = pacer.settings, pacer.first.max_steps
+            run = PythonRun(module_factory, datamodule, steps, seed, trainer, settings, choice)
+            judge = MetricJudge(run, Metric(monitor, mode, monitor))
+        if workers > 1 or engine == "ray":
+            packed(SentWorkshop(judge, settings, Path(output)))  # refused before anything is written
+        course = Search(run, judge, settings, Path(output), ("max_steps", "output"), pacer)
+        opening = SentWorkshop(judge, settings, course.folder)
+        result = course.run(make_engine(engine, workers, opening, settings.threads, course.look))
         write_report(result, course.folder, *course.manifest.cost)
     return result
+
+
+def say(line: str) -> None:
+    """Write a line where the search's progress goes."""
+    print(line, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class SentWorkshop:
+    """Makes a workshop of objects that are sent themselves.
+
+    Args:
+        judge: With the run.
+        settings: Of the search.
+        folder: Of the search.
+    """
+
+    judge: MetricJudge
+    settings: SearchSettings
+    folder: Path
+
+    def open(self, report: Report) -> Workshop:
+        """Use what was sent."""
+        silence()
+        return Workshop(self.judge.run, self.judge, self.settings, self.folder, report)
+
+
+def silence() -> None:
+    """Keep the trainers of all units from introducing themselves."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for remark in UNFOUNDED:
+        warnings.filterwarnings("ignore", message=f".*({remark})")
 
 
 @contextmanager
@@ -102,11 +164,9 @@ def process_settings(threads: int) -> Iterator[None]:
     lightning = logging.getLogger("pytorch_lightning")
     level, before = lightning.level, torch.get_num_threads()
     torch.set_num_threads(threads)
-    lightning.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            for remark in UNFOUNDED:
-                warnings.filterwarnings("ignore", message=f".*({remark})")
+            silence()
             yield
     finally:
         lightning.setLevel(level)

@@ -1,8 +1,9 @@
 """Few-shot models are judged by scores on common episodes; those of training are drawn by index."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
 from psst.datamodules import EpisodicDataModule
+from psst.episodes import EpisodeSampler
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.search.explore import State
-from psst.search.region import region
-from psst.search.result import Candidate, Metric
+from psst.search.halves import halved, reason_against, split_scores
+from psst.search.region import pooled, region
+from psst.search.result import Candidate, Metric, Selection
+from psst.search.tangents.batches import T, Work, on_episodes
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 
@@ -27,13 +31,28 @@ class EpisodeJudge:
 
     Args:
         experiment: Gives both.
+        selection: `confirm` lets half of the validation classes choose and keeps the other half for a check
+            of the choice; where there are too few classes, all choose, as in `best`.
     """
 
     metric = Metric("val_accuracy", "max", "accuracy", "%")
     can_test = True
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, selection: Literal["best", "confirm"] = "best") -> None:
         self.experiment = experiment
+        self._asked = selection
+        self._selection: Selection | None = None if selection == "confirm" else Selection()
+
+    @property
+    def selection(self) -> Selection:
+        """On which classes the search chooses."""
+        if self._selection is None:
+            data = self._data()
+            data.prepare_data()
+            data.setup("fit")
+            reason = reason_against(data.episode_plan("val"))
+            self._selection = Selection("best", reason) if reason else Selection("confirm")
+        return self._selection
 
     def task_names(self) -> list[str]:
         """``main`` and the auxiliary tasks of the module."""
@@ -46,8 +65,12 @@ class EpisodeJudge:
         data.setup("fit")
 
     def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
-        """Make the layers for the data's images."""
+        """Make the layers for the data's images, and draw validation episodes within halves if need be."""
         few_shot(module).build(episodic(data).image_shape)
+        if self.selection.kind == "confirm":
+            images = episodic(data)
+            draw = partial(plan_in_halves, images, images.episode_plan)
+            images.episode_plan = draw  # type: ignore[method-assign]
 
     def validate(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
@@ -57,20 +80,21 @@ class EpisodeJudge:
         trainer.validate(module, datamodule=data, verbose=False)
         save_scores(folder / "val_scores.npz", module.scores)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        return {
-            "losses": {task: metrics[f"val/{task}_loss"] for task in module.task_names},
-            "accuracy": metrics["val/accuracy"],
-        }
+        losses = {task: metrics[f"val/{task}_loss"] for task in module.task_names}
+        chooses, confirms = split_scores(module.scores)
+        if confirms:  # what was logged is the mean over both halves
+            losses[module.task_names[0]] = float(np.mean([one.loss for one in chooses.values()]))
+        return {"losses": losses, "accuracy": float(np.mean([one.mean for one in chooses.values()]))}
 
     def candidate(self, name: str, folder: Path, result: dict[str, Any]) -> Candidate:
-        """Read a unit and its score on each episode, all groups of classes pooled."""
-        scores = load_scores(folder / "val_scores.npz")
-        pooled = np.concatenate([scores[group].accuracies for group in sorted(scores)])
-        return Candidate(name, result["kind"], result["losses"], float(pooled.mean()), result, pooled)
+        """Read a unit and its score on each episode; its metric is the mean over those that choose."""
+        chooses, confirms = split_scores(load_scores(folder / "val_scores.npz"))
+        accuracy = float(pooled(chooses).mean())
+        return Candidate(name, result["kind"], result["losses"], accuracy, result, chooses, confirms)
 
     def region(self, candidates: Sequence[Candidate], points: NDArray[np.float64]) -> list[int]:
         """The neighbors of the best that are not significantly worse on common episodes."""
-        return region(points, [c.scores for c in candidates if c.scores is not None])
+        return region(points, [candidate.scores for candidate in candidates])
 
     def fresh_losses(
         self, states: dict[str, State], start: int, count: int
@@ -96,6 +120,12 @@ class EpisodeJudge:
         module.renew_batch_statistics([data.train_episode(start + offset) for offset in range(count)])
         return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+        """Do `work` with losses of training episodes."""
+        module, data = self._model_and_data()
+        sets = [[data.train_episode(start + offset) for offset in range(count)] for start in starts]
+        return on_episodes(module, state, sets, work)
+
     def test(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
     ) -> None:
@@ -118,6 +148,13 @@ class EpisodeJudge:
         module = self.experiment.module()
         module.attach(data)
         return module, data
+
+
+def plan_in_halves(
+    data: EpisodicDataModule, plan: Callable[[str], dict[str, EpisodeSampler]], split: str
+) -> dict[str, EpisodeSampler]:
+    """Return what `plan` says of `split`, the validation classes in two halves."""
+    return halved(plan(split), data.store) if split == "val" else plan(split)
 
 
 def few_shot(module: LightningModule) -> FewShotModule:

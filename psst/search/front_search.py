@@ -2,28 +2,44 @@
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from psst.files import atomic_path
 from psst.pareto import RaySet, Trajectory, rays_between
-from psst.search.explore import Mix, average, chord_check, plan_mixes, scaled_chord
+from psst.search.budgets.pacer import Pacer
+from psst.search.engines.engine import Engine, InProcess
+from psst.search.engines.progress_file import forget_progress, read_progress
+from psst.search.explore import Mix, plan_mixes
+from psst.search.graph import Graph, Node
 from psst.search.manifest import Manifest
+from psst.search.occupied import occupied
 from psst.search.progress import SearchProgress
 from psst.search.protocols import Judge, Run
+from psst.search.ranks import agree, is_first
 from psst.search.region import neighbors
+from psst.search.reports.live import LiveFront
 from psst.search.result import Candidate, SearchResult
-from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
+from psst.search.stages import Stages
+from psst.search.tangents.exploration import plan_tangents
+from psst.search.tangents.unit import kept_checkpoint
+from psst.search.tangents.work import NeighboringRay, TangentStep, open_exploration
+from psst.search.test_record import TestRecord
 from psst.search.units import Schedule, Unit, check_method
+from psst.search.work import Mixing, Testing, Training, Work, Workshop
 
 __all__ = ["Search"]
 
 
 class Search:
-    """Runs the units that are not finished yet, in order, and chooses.
+    """Runs the units that are not finished yet, as soon as what they depend on is, and chooses.
+
+    All decisions and the manifest are made in this process; the units are left to an engine.
 
     Args:
         run: Gives fresh parts for each unit.
@@ -31,6 +47,7 @@ class Search:
         settings: Of the search.
         folder: Output folder, created if need be.
         spelled: How the user typed `max_steps` and `output`, for errors.
+        pacer: Keeps the search within a budget; None if it has none.
     """
 
     def __init__(
@@ -40,10 +57,12 @@ class Search:
         settings: SearchSettings,
         folder: Path,
         spelled: tuple[str, str] = ("trainer.max_steps", "--output"),
+        pacer: Pacer | None = None,
     ) -> None:
         self.settings = settings
         self.folder = folder.resolve()
         self.judge = judge
+        self.spelled = spelled
         check_method(settings)
         self.task_names = judge.task_names()
         self.schedule = Schedule(settings, run.max_steps, self.task_names[1:], spelled[0])
@@ -54,30 +73,62 @@ class Search:
         folder.mkdir(parents=True, exist_ok=True)
         if not resumed:
             self.manifest = Manifest(self.folder, run.yaml(), spelled[1])
-        self.progress = SearchProgress(self._expected_steps())
-        self.runner = UnitRunner(run, self.folder, self.progress, judge)
+        self.pacer = pacer
+        if pacer is not None:
+            pacer.save()
+        baselines = self.schedule.baselines
+        self._baselines = pacer.baselines(baselines, self._twin) if pacer else baselines
+        self.progress = SearchProgress(pacer.steps if pacer else self._expected_steps())
+        self.workshop = Workshop(run, judge, settings, self.folder, self.progress.at)
+        self.runner = self.workshop.runner
+        tangents = settings.max_tangents > 0
+        self._keep = open_exploration(self.workshop, settings.tangent).keep_steps if tangents else ()
+        anchors = len(self.schedule.anchors)
+        self.live = LiveFront(self.folder, judge.metric, anchors, self.schedule.max_steps)
+        self.graph = Graph(self._started, self._finished, self._failed)
+        self._subproblems: list[Unit] = []
+        self._mixes: list[Mix] = []
+        self._tangents: list[TangentStep | NeighboringRay] = []
+        self._members: list[int] = []
+        self._result: SearchResult | None = None
 
-    def run(self) -> SearchResult:
-        """Search, choose on validation, and test the choice beside the baselines once."""
-        self._train(self.schedule.warm)
-        anchors = [self._train(unit) for unit in self.schedule.anchors]
-        subproblems = [self._train(unit) for unit in self._subproblems()]
-        baselines = [self._baseline(unit) for unit in self.schedule.baselines]
-        trained = anchors + subproblems
-        points = centered_losses(trained)
-        members = self.judge.region(trained, points)
-        candidates = trained + self._explore(trained, neighbors(points), members)
-        metric = self.judge.metric
-        chosen = max(candidates, key=lambda candidate: metric.quality(candidate.metric)).name
-        best = self.folder / "best.ckpt"
-        names = [trained[i].name for i in members]
-        result = SearchResult(metric, candidates, baselines, names, chosen, best, {})
-        shutil.copyfile(self.runner.checkpoint(chosen), self.folder / ".best.ckpt")
-        (self.folder / ".best.ckpt").replace(best)
-        if self.judge.can_test:
-            for name in [chosen] + [name for name in ("plain", result.best_fixed) if baselines and name]:
-                result.tests[name] = self._test(name)
-        return result
+    def run(self, engine: Engine | None = None) -> SearchResult:
+        """Search, choose on validation, and test the choice beside the baselines once.
+
+        Args:
+            engine: Does the work; this process if None. Closed when the search ends.
+        """
+        schedule = self.schedule
+        anchors = [unit.name for unit in schedule.anchors]
+        self._add(schedule.warm)
+        self._add(*schedule.anchors, after=(schedule.warm.name,))
+        self.graph.add(Node("rays", tuple(anchors), self._lay_rays))
+        for unit in self._baselines:
+            twin = self._twin(unit)
+            if twin is None:
+                self.graph.add(Node(unit.name, (), partial(self._train_baseline, unit), patient=True))
+            else:
+                self.graph.add(Node(unit.name, (twin,), partial(self._copy, unit, twin)))
+        for name, result in self.manifest.units.items():
+            if result.get("accepted", True):
+                self._show(name, told=False)
+        engine = engine or InProcess(self.workshop)
+        try:
+            with occupied(self.folder, self.spelled[1]):
+                self.graph.run(engine)
+        finally:
+            engine.close()
+        assert self._result is not None
+        self.live.close(self._result)
+        return self._result
+
+    def look(self) -> None:
+        """Read how far the units in other processes are."""
+        for name in self.graph.running:
+            folder = self.runner.unit_folder(name)
+            steps = read_progress(folder)
+            if steps is not None:
+                self.progress.at(folder, *steps)
 
     def _expected_steps(self) -> int:
         schedule = self.schedule
@@ -85,105 +136,214 @@ class Search:
         subproblem_steps = len(schedule.anchor_pairs) * (schedule.max_steps - schedule.warm_steps)
         return sum(unit.steps for unit in units) + subproblem_steps
 
-    def _train(self, unit: Unit) -> Candidate:
+    def _add(self, *units: Unit, after: tuple[str, ...] = (), patient: bool = False) -> None:
+        self.graph.add(*(Node(unit.name, after, partial(self._train, unit), patient) for unit in units))
+
+    def _train(self, unit: Unit) -> Work | None:
         if self.manifest.finished(unit.name):
             self.progress.skip(unit.name, unit.steps, "finished earlier")
-        else:
-            self.progress.unit(unit.name)
-            result = self.runner.train(unit)
-            self.manifest.finish(unit.name, result)
-            candidate = self._candidate(unit.name)
-            self.progress.report(f"{self._said(candidate)} in {result['seconds']:.0f} s")
-        return self._candidate(unit.name)
+            return None
+        return Training(unit, self._keep if unit.kind in ("anchor", "subproblem") else ())
 
-    def _baseline(self, unit: Unit) -> Candidate:
-        """Train a baseline; one weighted like the warm start is an anchor already, step for step: copy it."""
-        warm = self.schedule.warm
-        twins = [
-            anchor.name for anchor in self.schedule.anchors if anchor.method == warm.method == unit.method
-        ]
-        if twins and not self.manifest.finished(unit.name):
-            self.progress.skip(unit.name, unit.steps, f"the same training as {twins[0]}")
-            self.runner.copy(twins[0], unit.name)
-            result = self.manifest.units[twins[0]]
-            self.manifest.finish(unit.name, {**result, "kind": unit.kind, "steps": 0, "seconds": 0.0})
-            return self._candidate(unit.name)
-        return self._train(unit)
+    def _train_baseline(self, unit: Unit) -> Work | None:
+        finished, pacer = self.manifest.finished(unit.name), self.pacer
+        if pacer is None or finished or pacer.affords(self.manifest.units, unit):
+            return self._train(unit)
+        self.progress.skip(unit.name, unit.steps, "does not fit into the budget any more")
+        return None
 
-    def _candidate(self, name: str) -> Candidate:
-        return self.judge.candidate(name, self.runner.unit_folder(name), self.manifest.units[name])
+    def _twin(self, unit: Unit) -> str | None:
+        """Name an anchor that is a baseline, step for step: one weighted like the warm start."""
+        warm, anchors = self.schedule.warm, self.schedule.anchors
+        return next((a.name for a in anchors if a.method == warm.method == unit.method), None)
 
-    def _said(self, candidate: Candidate) -> str:
-        metric = self.judge.metric
-        return f"validation {metric.label} {metric.text(candidate.metric)}".rstrip() + (
-            metric.unit and f" {metric.unit}"
-        )
+    def _copy(self, unit: Unit, twin: str) -> None:
+        """Make a baseline of its twin."""
+        if self.manifest.finished(unit.name):
+            self.progress.skip(unit.name, unit.steps, "finished earlier")
+            return
+        self.progress.skip(unit.name, unit.steps, f"the same training as {twin}")
+        self.runner.copy(twin, unit.name)
+        result = self.manifest.units[twin]
+        self.manifest.finish(unit.name, {**result, "kind": unit.kind, "steps": 0, "seconds": 0.0})
 
-    def _subproblems(self) -> list[Unit]:
-        """Lay rays between neighboring anchors' trajectories."""
+    def _lay_rays(self) -> None:
+        """Lay rays between neighboring anchors' trajectories, and a subproblem on each."""
         anchors = self.schedule.anchors
         trajectories = [
             Trajectory.load(self.runner.unit_folder(unit.name) / "trajectory.npz") for unit in anchors
         ]
         rays: RaySet = rays_between(trajectories, pairs=self.schedule.anchor_pairs)
         rays_file = self.folder / "rays.npz"
-        rays.save(rays_file)
-        units = self.schedule.subproblems(str(rays_file), len(rays.priors))
-        self.progress.total_steps += (len(units) - len(self.schedule.anchor_pairs)) * self.schedule.anchors[
-            0
-        ].steps
-        return units
+        if is_first():
+            rays.save(rays_file)
+        agree(None)
+        self._subproblems = self.schedule.subproblems(str(rays_file), len(rays.priors))
+        if self.pacer is not None:
+            self._halve(self.pacer)
+            return
+        missing = len(self._subproblems) - len(self.schedule.anchor_pairs)
+        self.progress.total_steps += missing * anchors[0].steps
+        self._add(*self._subproblems)
+        names = tuple(unit.name for unit in [*anchors, *self._subproblems])
+        self.graph.add(Node("region", names, self._explore))
 
-    def _explore(
-        self, trained: Sequence[Candidate], links: Sequence[tuple[int, int]], members: Sequence[int]
-    ) -> list[Candidate]:
-        """Average neighbors, keep what lies at or below the chord."""
-        names = [candidate.name for candidate in trained]
-        accepted = []
-        for mix in plan_mixes(names, links, members, self.settings.mixes, self.settings.max_explored):
-            if not self.manifest.finished(mix.name):
-                self.progress.unit(mix.name)
-                self.manifest.finish(mix.name, self._try_mix(mix))
-                if self.manifest.units[mix.name]["accepted"]:
-                    self.progress.report(self._said(self._candidate(mix.name)))
-            if self.manifest.units[mix.name]["accepted"]:
-                accepted.append(self._candidate(mix.name))
-        return accepted
+    def _halve(self, pacer: Pacer) -> None:
+        """Train the rays by halves, and more of them inside the region, as the budget allows."""
 
-    def _try_mix(self, mix: Mix) -> dict[str, Any]:
-        settings = self.settings
-        fresh = self.schedule.max_steps  # training has seen the batches before
-        states = {parent: self.runner.state(parent) for parent in mix.parents}
-        mixed = self.judge.recalibrated(
-            average(list(states.values()), mix.shares), fresh, settings.recalibration_batches
+        def skipped(unit: Unit) -> None:
+            self.progress.skip(unit.name, unit.steps, "finished earlier")
+
+        def ended(units: list[Unit]) -> None:
+            self.progress.total_steps += pacer.steps - planned
+            self._subproblems = units
+            self.graph.add(Node("region", (), self._explore))
+
+        planned = pacer.steps
+        stages = Stages(
+            self.graph,
+            self.manifest,
+            self.judge,
+            pacer,
+            self.folder,
+            self._candidate,
+            centered_losses,
+            skipped,
         )
-        start = fresh + settings.recalibration_batches
-        losses = self.judge.fresh_losses({**states, mix.name: mixed}, start, settings.check_batches)
-        ends = [losses[parent] for parent in mix.parents]
-        check = chord_check(losses[mix.name], ends, mix.shares)
-        result: dict[str, Any] = {
-            "kind": "explored",
-            "parents": dict(zip(mix.parents, mix.shares, strict=True)),
-            "accepted": check.accepted,
-            "chord_excess": dict(zip(self.task_names, check.excess.tolist(), strict=True)),
-        }
-        if not check.accepted:
-            self.progress.report("lies above its chord, dropped")
-            return result
-        result |= self.runner.adopt(mix.name, mixed, mix.parents[0])
-        if "losses" not in result:  # never trained, so it has no running means of its own
-            known = [list(self._candidate(parent).losses.values()) for parent in mix.parents]
-            carried = scaled_chord(np.array(known), mix.shares, losses[mix.name], ends)
-            result["losses"] = dict(zip(self.task_names, carried.tolist(), strict=True))
-        return result
+        stages.subproblems(self.schedule.anchors, self._subproblems, ended)
 
-    def _test(self, name: str) -> dict[str, Any]:
-        folder = self.runner.unit_folder(name)
-        if self.judge.read_test(folder) is None:
-            self.progress.unit(name)
-            self.runner.test(name)
-            self.progress.report("tested")
-        return self.judge.read_test(folder) or {}
+    def _trained(self) -> list[Candidate]:
+        return [self._candidate(unit.name) for unit in [*self.schedule.anchors, *self._subproblems]]
+
+    def _explore(self) -> None:
+        """Average neighbors in the region, to keep what lies at or below the chord."""
+        trained = self._trained()
+        points = centered_losses(trained)
+        self._members = self.judge.region(trained, points)
+        names, settings = [candidate.name for candidate in trained], self.settings
+        links = neighbors(points)
+        at_most = settings.max_explored
+        if self.pacer is not None:
+            at_most = min(at_most, self.pacer.plan.explored)
+        self._mixes = plan_mixes(names, links, self._members, settings.mixes, at_most)
+        self.graph.add(*(Node(mix.name, (), partial(self._mix, mix)) for mix in self._mixes))
+        self._tangents = self._plan_tangents(trained, links)
+        self.graph.add(*(Node(step.name, (), partial(self._step, step)) for step in self._tangents))
+        explored = [*self._mixes, *self._tangents]
+        waited = [node.name for node in [*explored, *self._baselines]]
+        self.graph.add(Node("choice", tuple(waited), self._choose))
+
+    def _plan_tangents(
+        self, trained: Sequence[Candidate], links: Sequence[tuple[int, int]]
+    ) -> list[TangentStep | NeighboringRay]:
+        """Plan tangents from members of the region, the best first, and their rivals."""
+        if not self._keep:
+            return []
+        settings, quality, end = self.settings, self.judge.metric.quality, self.schedule.max_steps
+        at_most = settings.max_tangents
+        if self.pacer is not None:
+            at_most = min(at_most, self.pacer.plan.tangents)
+        begun = [  # what was trained by halves lacks the checkpoints to go on from
+            i
+            for i in self._members
+            if all(kept_checkpoint(self.runner.unit_folder(trained[i].name), s).is_file() for s in self._keep)
+        ]
+        begun.sort(key=lambda i: -quality(trained[i].metric))
+        steps: list[TangentStep | NeighboringRay] = []
+        for pair in plan_tangents([one.name for one in trained], links, begun, at_most):
+            steps.append(TangentStep(*pair, settings.tangent, (self._keep[1], end)))
+            if settings.rivals:
+                steps.append(NeighboringRay(*pair, settings.tangent, (self._keep[0], end)))
+        return steps
+
+    def _step(self, step: TangentStep | NeighboringRay) -> Work | None:
+        return None if self.manifest.finished(step.name) else step
+
+    def _mix(self, mix: Mix) -> Work | None:
+        if self.manifest.finished(mix.name):
+            return None
+        known = tuple(tuple(self._candidate(parent).losses.values()) for parent in mix.parents)
+        return Mixing(mix, known)
+
+    def _choose(self) -> None:
+        """Choose among all candidates, and test the choice beside two baselines."""
+        trained = self._trained()
+        tried = [one.name for one in [*self._mixes, *self._tangents]]
+        explored = [name for name in tried if self.manifest.units[name]["accepted"]]
+        candidates = trained + [self._candidate(name) for name in explored]
+        finished = [unit.name for unit in self._baselines if self.manifest.finished(unit.name)]
+        baselines = [self._candidate(name) for name in finished]
+        metric = self.judge.metric
+        chosen = max(candidates, key=lambda candidate: metric.quality(candidate.metric)).name
+        best = self.folder / "best.ckpt"
+        region = [trained[i].name for i in self._members]
+        self._result = SearchResult(
+            metric,
+            candidates,
+            baselines,
+            region,
+            chosen,
+            best,
+            {},
+            units=self.manifest.units,
+            max_steps=self.schedule.max_steps,
+            selection=self.judge.selection,
+        )
+        if is_first():
+            with atomic_path(best) as temporary:
+                shutil.copyfile(self.runner.checkpoint(chosen), temporary)
+        if self.judge.can_test:
+            compared = [name for name in ("plain", self._result.best_fixed) if name in finished]
+            if when := agree(TestRecord(self.folder).touch([chosen, *compared]) if is_first() else ""):
+                self.progress.skip("test", 0, f"touched on {when}, its results are used again")
+            for name in [chosen, *compared]:
+                self.graph.add(Node(f"test of {name}", (), partial(self._test, name)))
+            tested = tuple(f"test of {name}" for name in [chosen, *compared])
+            self.graph.add(Node("tests", tested, partial(self._read_tests, [chosen, *compared])))
+
+    def _test(self, name: str) -> Work | None:
+        tested = self.judge.read_test(self.runner.unit_folder(name)) is not None
+        return None if tested else Testing(name)
+
+    def _read_tests(self, names: Sequence[str]) -> None:
+        assert self._result is not None
+        for name in names:
+            self._result.tests[name] = self.judge.read_test(self.runner.unit_folder(name)) or {}
+
+    def _candidate(self, name: str) -> Candidate:
+        return self.judge.candidate(name, self.runner.unit_folder(name), self.manifest.units[name])
+
+    def _show(self, name: str, told: bool = True) -> None:
+        """Let TensorBoard and the running line know of a finished unit."""
+        self.live.add(self._candidate(name), self.manifest.units, told)
+        best = self.live.best
+        self.progress.best = f"{best.name} {self.judge.metric.text(best.metric)}" if best else ""
+
+    def _started(self, work: Work) -> None:
+        first, last = work.steps
+        if is_first():
+            forget_progress(self.runner.unit_folder(work.name))
+        self.progress.begin(work.name, first, last - first)
+
+    def _failed(self, work: Work, reason: str) -> None:
+        self.progress.again(work.name, f"{reason.splitlines()[0] if reason else 'failed'} It goes on.")
+
+    def _finished(self, work: Work, result: dict[str, Any]) -> None:
+        if isinstance(work, Testing):
+            self.progress.end(work.name, "tested")
+            return
+        self.manifest.finish(work.name, result)
+        if self.pacer is not None:
+            self.pacer.save()
+        if result.get("accepted", True):
+            self._show(work.name)
+        if not result.get("accepted", True):
+            self.progress.end(work.name, result.get("skipped") or "lies above its chord, dropped")
+            return
+        candidate, metric = self._candidate(work.name), self.judge.metric
+        said = f"validation {metric.label} {metric.text(candidate.metric)} {metric.unit}".rstrip()
+        took = f" in {result['seconds']:.0f} s" if "seconds" in result else ""
+        self.progress.end(work.name, said + took)
 
 
 def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import CombinedLoader
 
 from psst.randomness import stream_key
 
-__all__ = ["KeyedLoader", "Randomness", "seed_global", "one_loader"]
+__all__ = ["KeyedLoader", "PassPlace", "Randomness", "seed_global", "one_loader"]
 
 
 class KeyedLoader:
@@ -29,8 +29,9 @@ class KeyedLoader:
         seed: Of the run.
         stream: Name of the stream.
         position: Batches of the stream that were used before a pass begins.
-        pass_length: Batches in a pass, given the loader's length; a loader without one is never entered in
-            its middle: a pass is keyed by where it begins.
+        pass_length: Batches in a pass, given the loader's length. Without one a pass is keyed by where it
+            begins, and entered in its middle only where `place` says where that was.
+        place: Where the current pass began.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class KeyedLoader:
         stream: str,
         position: Callable[[], int],
         pass_length: Callable[[int], int] = lambda length: length,
+        place: "PassPlace | None" = None,
     ) -> None:
         self.loader = loader
         self.seed = seed
         self.stream = stream
         self.position = position
         self.pass_length = pass_length
+        self.place = place or PassPlace()
 
     def __len__(self) -> int:
         length = loader_length(self.loader)
@@ -54,14 +57,15 @@ class KeyedLoader:
         return length
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("loader", "state_dict", "load_state_dict"):
+        if name.startswith("__") or name in ("loader", "place", "state_dict", "load_state_dict"):
             raise AttributeError(name)
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
         position, length = self.position(), loader_length(self.loader)
         n_batches = None if length is None else self.pass_length(length)
-        number, skipped = divmod(position, n_batches) if n_batches else (position, 0)
+        began = self.place.begin(position)
+        number, skipped = divmod(position, n_batches) if n_batches else (began, position - began)
         numbers = Randomness(stream_key(self.seed, self.stream, "pass", number))
         with numbers.drawing():
             set_pass(self.loader, number, numbers.key)
@@ -71,10 +75,30 @@ class KeyedLoader:
                 try:
                     batch = next(batches)
                 except StopIteration:
-                    return
+                    break
             if place >= position:
                 seed_global(stream_key(self.seed, self.stream, "step", place))
                 yield batch[0] if isinstance(self.loader, CombinedLoader) else batch
+        seed_global(stream_key(self.seed, self.stream, "step", place))  # for a batch that was fetched ahead
+
+
+class PassPlace:
+    """Where the current pass over a loader began.
+
+    Attributes:
+        began: Batches of the stream that were used before.
+        resumed: Where the pass began that the next one goes on with; None if it begins.
+    """
+
+    def __init__(self) -> None:
+        self.began = 0
+        self.resumed: int | None = None
+
+    def begin(self, position: int) -> int:
+        """Begin a pass, or go on with one, at `position`; return where it began."""
+        self.began = position if self.resumed is None else self.resumed
+        self.resumed = None
+        return self.began
 
 
 class Randomness:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from psst.files import write_atomic
+from psst.search.ranks import is_first
 
 __all__ = ["Manifest"]
 
@@ -73,6 +74,8 @@ class Manifest:
 
     def _write(self) -> None:
         content = {"format": FORMAT, "config": self.config, "units": self.units}
+        if not is_first():
+            return
         write_atomic(self.path, json.dumps(content, indent=1))
 
     def finished(self, name: str) -> bool:

@@ -18,7 +18,8 @@ from psst.search.explore import State
 from psst.search.probe import check_checkpoint_loads, check_factory, check_names
 from psst.search.python_run import PythonRun
 from psst.search.region import neighbors
-from psst.search.result import Candidate, Metric
+from psst.search.result import Candidate, Metric, Selection
+from psst.search.tangents.batches import T, Work, on_training_batches
 from psst.search.training_pass import training_pass
 
 __all__ = ["MetricJudge"]
@@ -56,6 +57,13 @@ class MetricJudge:
             check_names(names, type(module).__name__)
             self._names = names
         return self._names
+
+    @property
+    def selection(self) -> Selection:
+        """All of validation chooses: one number a model cannot be told apart by classes."""
+        asked = self.run.settings.selection == "confirm"
+        reason = "validation gives one number a model, and none for a half of the classes"
+        return Selection("best", reason if asked else "")
 
     @property
     def can_test(self) -> bool:
@@ -122,6 +130,10 @@ class MetricJudge:
         module = self.run.module()
         training_pass(self.run, module, start, count, state, renew=True)
         return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+        """Do `work` with losses of training batches, by the module's own `training_step`."""
+        return on_training_batches(self.run, state, starts, count, work)
 
     def test(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path

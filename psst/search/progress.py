@@ -1,15 +1,45 @@
-"""What a search shows while it runs: the current unit, the time left, the best so far."""
+"""What a search shows while it runs: the units in training, the time left, the best so far."""
 
+import io
 import sys
 import time
-from typing import Any, TextIO
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
 
-from pytorch_lightning import Callback, LightningModule, Trainer
+from psst.search.ranks import is_first
 
 __all__ = ["SearchProgress"]
 
 
-class SearchProgress(Callback):
+@dataclass
+class Running:
+    """A unit in training.
+
+    Attributes:
+        start: Optimizer step at which it starts.
+        steps: It takes.
+        known: Step at which this process has first met it: what came before costs no time now.
+        step: At which it is.
+    """
+
+    start: int
+    steps: int
+    known: int | None = None
+    step: int = 0
+
+    @property
+    def done(self) -> int:
+        """Steps of the unit that are done."""
+        return max(self.step - self.start, 0)
+
+    @property
+    def done_here(self) -> int:
+        """Steps of the unit that have taken time since the search was started."""
+        return 0 if self.known is None else max(self.step - self.known, 0)
+
+
+class SearchProgress:
     """Counts optimizer steps over all units; one line a unit, and a running line on a terminal.
 
     Args:
@@ -19,48 +49,69 @@ class SearchProgress(Callback):
 
     def __init__(self, total_steps: int, stream: TextIO | None = None) -> None:
         self.total_steps = total_steps
-        self.done_steps = 0
         self.best = ""
-        self._stream = stream or sys.stderr
-        self._unit = ""
+        self._stream = stream or (sys.stderr if is_first() else io.StringIO())
         self._started = time.monotonic()
-        self._trained_steps = 0  # by this process: finished units of an earlier run cost no time now
-        self._shown = 0.0
+        self._finished_steps = 0
+        self._finished_here = 0  # by this process: what an earlier run has finished costs no time now
+        self._running: dict[str, Running] = {}
 
-    def unit(self, name: str) -> None:
-        """Announce the unit that starts now."""
-        self._unit = name
+    def begin(self, name: str, start: int = 0, steps: int = 0) -> None:
+        """Announce a unit that starts now; a `steps` of 0 for one that trains nothing."""
+        self._running[name] = Running(start, steps)
+
+    def at(self, folder: Path, first: int, step: int) -> None:
+        """Take note of where a unit is; on a terminal, rewrite the running line.
+
+        Args:
+            folder: The unit's.
+            first: Optimizer step with which its training began, or went on.
+            step: At which it is.
+        """
+        unit = self._running.get(folder.name)
+        if unit is None or step == unit.step:
+            return
+        if unit.known is None:
+            unit.known = first
+            if first > unit.start:
+                self._line(f"{folder.name}: goes on from step {first}")
+        unit.step = step
+        if self._stream.isatty():
+            names = ", ".join(f"{name} step {one.step}" for name, one in self._running.items())
+            best = f", best so far {self.best}" if self.best else ""
+            self._stream.write(f"\r\033[K{names}: {self.time_left()}{best}")
+            self._stream.flush()
+
+    def end(self, name: str, text: str = "") -> None:
+        """Take a unit as finished; write a line about it, with the time left."""
+        unit = self._running.pop(name)
+        unit.step = max(unit.step, unit.start + unit.steps)
+        self._finished_steps += unit.steps
+        self._finished_here += unit.done_here
+        if text:
+            self._line(f"{name}: {text}; {self.time_left()}")
+
+    def again(self, name: str, reason: str) -> None:
+        """Say that a unit is to be started again, and why."""
+        self._running.pop(name, None)
+        self._line(f"{name}: {reason}")
 
     def skip(self, name: str, steps: int, reason: str) -> None:
         """Take the steps of a unit that need not be trained out of the plan, and say why."""
         self.total_steps -= steps
         self._line(f"{name}: {reason}")
 
-    def report(self, text: str) -> None:
-        """Write a line about the unit that has just ended, with the time left."""
-        self._line(f"{self._unit}: {text}; {self.time_left()}")
-
     def time_left(self) -> str:
         """Return the share done and the time left at the pace so far."""
-        share = min(self.done_steps / max(self.total_steps, 1), 1.0)
+        done = self._finished_steps + sum(unit.done for unit in self._running.values())
+        share = min(done / max(self.total_steps, 1), 1.0)
         if share == 1.0:
             return "training done"
-        if not self._trained_steps:
+        here = self._finished_here + sum(unit.done_here for unit in self._running.values())
+        if not here:
             return f"{share:.0%} done"
-        pace = (time.monotonic() - self._started) / self._trained_steps
-        seconds = round(pace * max(self.total_steps - self.done_steps, 0))
+        seconds = round((time.monotonic() - self._started) / here * max(self.total_steps - done, 0))
         return f"{share:.0%} done, about {seconds // 60}:{seconds % 60:02d} min left"
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Advance; on a terminal, rewrite the running line a few times a second."""
-        self.done_steps += 1
-        self._trained_steps += 1
-        now = time.monotonic()
-        if self._stream.isatty() and now - self._shown > 0.3:
-            self._shown = now
-            best = f", best so far {self.best}" if self.best else ""
-            self._stream.write(f"\r\033[K{self._unit} step {trainer.global_step}: {self.time_left()}{best}")
-            self._stream.flush()
 
     def _line(self, text: str) -> None:
         start = "\r\033[K" if self._stream.isatty() else ""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
 from psst.search.explore import State
-from psst.search.result import Candidate, Metric
+from psst.search.result import Candidate, Metric, Selection
+from psst.search.tangents.batches import T, Work
 
 __all__ = ["Judge", "Run"]
 
@@ -53,6 +54,10 @@ class Judge(Protocol):
     def metric(self) -> Metric:
         """What chooses."""
 
+    @property
+    def selection(self) -> Selection:
+        """On which part of validation the search chooses."""
+
     def task_names(self) -> list[str]:
         """Return the names of the losses, main first; raise where there is nothing to trade off."""
 
@@ -83,6 +88,13 @@ class Judge(Protocol):
 
     def recalibrated(self, state: State, start: int, count: int) -> State:
         """Renew the BatchNorm statistics of `state` on `count` batches from `start` on."""
+
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+        """Return what `work` makes of a model and its twice differentiable losses.
+
+        See `psst.search.tangents.batches.GraphJudge`: a set of `count` batches for each of `starts`, those of
+        `fresh_losses`, in evaluation mode.
+        """
 
     def test(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path

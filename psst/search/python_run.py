@@ -11,7 +11,7 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from psst.files import write_atomic
 from psst.search.identity import described, identity
-from psst.search.keyed_loader import KeyedLoader, one_loader
+from psst.search.keyed_loader import KeyedLoader, PassPlace, one_loader
 from psst.search.settings import SearchSettings
 from psst.search.trainer_arguments import check_arguments
 
@@ -78,7 +78,7 @@ class PythonRun:
         """Return a datamodule for one unit, its training batches keyed."""
         data = self.plain_datamodule()
         if not keeps_its_place(data):
-            make, trainer_of = data.train_dataloader, data
+            make, trainer_of, place = data.train_dataloader, data, PassPlace()
 
             def position() -> int:
                 trainer = trainer_of.trainer
@@ -90,8 +90,10 @@ class PythonRun:
                 loader = one_loader(make())
                 if hasattr(loader, "state_dict") and not hasattr(loader, "flattened"):
                     return loader
-                return KeyedLoader(loader, self.seed, "train", position, self._pass_length(trainer_of))
+                limited = self._pass_length(trainer_of)
+                return KeyedLoader(loader, self.seed, "train", position, limited, place)
 
+            data.pass_place = place  # type: ignore[attr-defined]  # for checkpoints
             data.train_dataloader = train_dataloader  # type: ignore[method-assign]
         return data
 

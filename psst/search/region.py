@@ -1,13 +1,13 @@
 """The preference region: the neighboring candidates in which the main task does best (design rule 3.10)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.evaluation.scores import half_width
+from psst.evaluation import EpisodeScores, class_difference
 
-__all__ = ["neighbors", "region"]
+__all__ = ["neighbors", "pooled", "region"]
 
 
 def neighbors(points: NDArray[np.float64]) -> list[tuple[int, int]]:
@@ -31,18 +31,19 @@ def neighbors(points: NDArray[np.float64]) -> list[tuple[int, int]]:
     return pairs
 
 
-def region(points: NDArray[np.float64], accuracies: Sequence[NDArray[np.floating]]) -> list[int]:
+def region(points: NDArray[np.float64], scores: Sequence[Mapping[str, EpisodeScores]]) -> list[int]:
     """Return the candidates joined to the best one by candidates that are not significantly worse.
 
-    Significant means that the 95% interval of the paired difference over common episodes lies below zero.
-    That interval covers the draw of episodes only.
+    Significant means that the 95% interval of the paired difference over common episodes lies below zero. It
+    covers the draw of classes and of episodes, see `psst.evaluation.class_draw`: thousands of episodes over
+    few classes are no proof that a candidate does worse on other classes.
 
     Args:
         points: ``[n, m]``, centered logarithms of the candidates' losses.
-        accuracies: n arrays ``[episodes]`` of main-task accuracies on the same validation episodes.
+        scores: Of n candidates on the same validation episodes, by group of classes.
     """
-    best = int(np.argmax([scores.mean() for scores in accuracies]))
-    kept = {i for i, scores in enumerate(accuracies) if not significantly_worse(scores, accuracies[best])}
+    best = int(np.argmax([pooled(groups).mean() for groups in scores]))
+    kept = {i for i, groups in enumerate(scores) if not class_difference(groups, scores[best]).worse}
     joined, frontier = {best}, [best]
     links = [pair for pair in neighbors(points) if kept.issuperset(pair)]
     while frontier:
@@ -53,7 +54,7 @@ def region(points: NDArray[np.float64], accuracies: Sequence[NDArray[np.floating
     return sorted(joined)
 
 
-def significantly_worse(scores: NDArray[np.floating], reference: NDArray[np.floating]) -> bool:
-    """Whether `scores` lies below `reference` by more than 1.96 standard errors of the paired difference."""
-    difference = scores.astype(np.float64) - reference.astype(np.float64)
-    return bool(difference.mean() + half_width(difference) < 0)
+def pooled(scores: Mapping[str, EpisodeScores]) -> NDArray[np.float64]:
+    """``[n]`` accuracies of the episodes of all groups of classes, one after the other."""
+    values = [scores[group].accuracies for group in sorted(scores)]
+    return np.concatenate(values).astype(np.float64)

@@ -1,15 +1,16 @@
 """What a search found, and the number it chose by."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import moocore
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["Candidate", "Metric", "SearchResult", "non_dominated"]
+from psst.evaluation import EpisodeScores
+from psst.search.reports import front
+
+__all__ = ["Candidate", "Metric", "SearchResult", "Selection", "non_dominated"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,9 @@ class Candidate:
         losses: Loss of each task, main first; from validation where it is measured there.
         metric: The validation metric that chooses.
         result: Everything else the unit reported.
-        scores: ``[episodes]``, the metric on each of the same episodes for every candidate; None where
+        scores: The metric on each of the same episodes for every candidate, by group of classes; empty where
             validation gives one number only.
+        held_out: Likewise, on episodes of the classes that confirm; they take no part in any choice.
     """
 
     name: str
@@ -62,7 +64,22 @@ class Candidate:
     losses: dict[str, float]
     metric: float
     result: dict[str, Any]
-    scores: NDArray[np.float32] | None = None
+    scores: Mapping[str, EpisodeScores] = field(default_factory=dict)
+    held_out: Mapping[str, EpisodeScores] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """On which classes a search chooses.
+
+    Args:
+        kind: `confirm` if half of the validation classes chooses and the other half confirms, `best` if all
+            of them choose.
+        reason: Why it is `best` though `confirm` was asked for; else empty.
+    """
+
+    kind: Literal["best", "confirm"] = "best"
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,9 @@ class SearchResult:
         best_checkpoint: Its checkpoint, an ordinary one of Lightning.
         tests: Of the chosen model and of the baselines compared with it: in few-shot searches the scores of
             each group of classes, otherwise what the module logs in its test; empty where nothing is tested.
+        units: All finished units with what they reported, also those that gave no candidate.
+        max_steps: Optimizer steps of a full training, T.
+        selection: How the choice was made.
     """
 
     metric: Metric
@@ -87,6 +107,9 @@ class SearchResult:
     chosen: str
     best_checkpoint: Path
     tests: dict[str, dict[str, Any]]
+    units: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    max_steps: int = 0
+    selection: Selection = field(default_factory=Selection)
 
     @property
     def models(self) -> list[Candidate]:
@@ -121,5 +144,4 @@ class SearchResult:
 
 def non_dominated(models: Sequence[Candidate]) -> list[bool]:
     """Whether no other model is at least as good in every loss and better in one."""
-    losses = np.array([list(model.losses.values()) for model in models])
-    return [bool(flag) for flag in moocore.is_nondominated(losses, keep_weakly=True)]
+    return [bool(flag) for flag in front.non_dominated(front.matrix([model.losses for model in models]))]

@@ -1,35 +1,101 @@
 """From a configuration to a searched, chosen, tested and reported model."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from psst.search.budgets.budget import Budget
+from psst.search.budgets.search import budgeted_experiment
+from psst.search.engines.choice import EngineName, check_engine, make_engine
+from psst.search.engines.progress_file import Report
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.front_search import Search
-from psst.search.report import print_tables, write_report
+from psst.search.ranks import is_first
+from psst.search.reports.report import write_report
+from psst.search.reports.tables import print_tables
 from psst.search.result import SearchResult
 from psst.search.settings import SearchSettings
+from psst.search.work import Workshop
 from psst.training.experiment import Experiment
 
 __all__ = ["run_search"]
 
+CONFIG = "config.yaml"
 
-def run_search(experiment: Experiment, settings: SearchSettings, output: Path) -> SearchResult:
+
+@dataclass(frozen=True)
+class ConfiguredWorkshop:
+    """Makes a workshop from a saved configuration.
+
+    Args:
+        folder: Of the search, with its config.yaml.
+        prepare: Called in the process before.
+    """
+
+    folder: Path
+    prepare: Callable[[], None] | None = None
+
+    def open(self, report: Report) -> Workshop:
+        """Parse the configuration again, as it stands in the folder."""
+        if self.prepare is not None:
+            self.prepare()
+        path = self.folder / CONFIG
+        experiment = Experiment.from_config(path, search=SearchSettings)
+        if experiment.yaml() != path.read_text(encoding="utf-8"):
+            raise RuntimeError(f"{path} is read differently in another process; set `--workers 1`.")
+        settings = experiment.settings()
+        judge = EpisodeJudge(experiment, settings.selection)
+        return Workshop(experiment, judge, settings, self.folder, report)
+
+
+def run_search(
+    experiment: Experiment,
+    settings: SearchSettings,
+    output: Path,
+    workers: int = 1,
+    engine: EngineName = "processes",
+    prepare: Callable[[], None] | None = None,
+    budget: Budget | None = None,
+) -> SearchResult:
     """Search, write the result files into `output`, and print the tables.
 
     Args:
         experiment: The parsed configuration.
         settings: Its `search:` group.
         output: Folder for units, front, pictures and best.ckpt; units finished there are not run again.
+        workers: Units at work side by side; the result does not depend on it.
+        engine: `processes` of this machine, or `ray` tasks.
+        prepare: Called in each of these processes first.
+        budget: What the search may cost; it is cut down to that.
 
     Raises:
-        ValueError: The configuration leaves nothing to search, or `output` holds a search with another one.
+        ValueError: The configuration leaves nothing to search, `output` holds a search with another one, or
+            the budget does not pay for any.
     """
+    check_engine(workers, engine)
     torch.set_num_threads(settings.threads)
-    search = Search(experiment, EpisodeJudge(experiment), settings, output)
-    result = search.run()
+    pacer = None
+    if budget is not None:
+        experiment, pacer = budgeted_experiment(experiment, episode_judge, budget, output)
+        settings = experiment.settings()
+    search = Search(experiment, episode_judge(experiment, settings), settings, output, pacer=pacer)
+    if is_first():
+        experiment.save(search.folder / CONFIG)
+    opening = ConfiguredWorkshop(search.folder, prepare)
+    result = search.run(make_engine(engine, workers, opening, settings.threads, search.look))
+    if not is_first():
+        return result
     steps, seconds = search.manifest.cost
     write_report(result, search.folder, steps, seconds)
     print_tables(result)
+    if pacer is not None:
+        print(pacer.spent_line(search.manifest.units))
     print(f"{steps} training steps in {seconds:.0f} s; best.ckpt, front.* and metrics.json in {output}")
     return result
+
+
+def episode_judge(experiment: Experiment, settings: SearchSettings) -> EpisodeJudge:
+    """Make the judge of a configured search."""
+    return EpisodeJudge(experiment, settings.selection)

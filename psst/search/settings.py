@@ -1,7 +1,10 @@
 """What a user may set under the `search:` group of a config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Literal
+
+from psst.search.tangents.settings import TangentSettings
 
 __all__ = ["SearchSettings"]
 
@@ -26,6 +29,13 @@ class SearchSettings:
         check_batches: Fresh episodes on which an averaged model is held against its chord.
         threads: CPU threads of each unit; part of the configuration, so that the result does not depend on
             the machine.
+        checkpoint_every: Optimizer steps after which a unit saves its whole state; one that is killed goes on
+            from there, and ends as if it had not been.
+        selection: `best` lets all validation classes choose; `confirm` half of them, and the other half says
+            what the choice is worth. With fewer than twice `eval_way` classes a half, all choose.
+        max_tangents: Most points that are predicted along the front's tangent; 0 for none.
+        rivals: Train beside each tangent a warm start on its ray, for as many steps as a tangent may cost.
+        tangent: Settings of the tangents.
 
     Raises:
         ValueError: A value lies outside its range.
@@ -42,6 +52,11 @@ class SearchSettings:
     recalibration_batches: int = 15
     check_batches: int = 30
     threads: int = 1
+    checkpoint_every: int = 200
+    selection: Literal["best", "confirm"] = "best"
+    max_tangents: int = 0
+    rivals: bool = False
+    tangent: TangentSettings = field(default_factory=TangentSettings)
 
     def __post_init__(self) -> None:
         weights = tuple(self.auxiliary_weights)
@@ -63,8 +78,16 @@ class SearchSettings:
             raise ValueError(
                 f"`search.mixes={list(self.mixes)}` must all lie in (0, 1), for example [0.25, 0.5, 0.75]."
             )
-        for name in ("max_explored", "recalibration_batches", "check_batches", "threads"):
-            if getattr(self, name) < (0 if name == "max_explored" else 1):
+        counts = ("recalibration_batches", "check_batches", "threads", "checkpoint_every")
+        for name in ("max_explored", "max_tangents", *counts):
+            if getattr(self, name) < (1 if name in counts else 0):
                 raise ValueError(
                     f"`search.{name}={getattr(self, name)}` is too small; leave it out for the default."
                 )
+        if self.selection not in ("best", "confirm"):
+            raise ValueError(f"`search.selection={self.selection}` must be `best` or `confirm`.")
+        if self.rivals and not self.max_tangents:
+            raise ValueError(
+                "`search.rivals=true` trains one rival a tangent, but `search.max_tangents=0` allows none; "
+                "set it to 1 or more."
+            )

@@ -5,7 +5,6 @@ import pytest
 
 from psst.pareto import Trajectory, rays_between
 from psst.search.episode_judge import EpisodeJudge
-from psst.search.progress import SearchProgress
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule
@@ -28,7 +27,7 @@ def test_a_subproblem_ends_between_its_anchors_in_four_of_five_trials(tmp_path, 
             SearchSettings,
         )
         schedule = Schedule(settings, experiment.config.trainer.max_steps, experiment.module().task_names[1:])
-        runner = UnitRunner(experiment, tmp_path / str(seed), SearchProgress(0), EpisodeJudge(experiment))
+        runner = UnitRunner(experiment, tmp_path / str(seed), EpisodeJudge(experiment))
 
         def trained(unit, runner=runner):
             runner.train(unit)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 
@@ -140,6 +141,7 @@ def test_finished_units_are_kept_and_a_lost_one_comes_out_the_same(two):
     manifest = json.loads(path.read_text())
     lost = manifest["units"].pop("anchor-0.3")
     path.write_text(json.dumps(manifest))
+    shutil.rmtree(folder / "units" / "anchor-0.3")
     again = search(folder, lambda: Heads(norm=False))
     kept = {file for file in before if file.stat().st_mtime_ns == before[file]}
     assert {file.parent.name for file in set(before) - kept} == {"anchor-0.3"}

@@ -14,7 +14,6 @@ from psst.pareto import Trajectory, rays_between
 from psst.search import SearchSettings
 from psst.search.keyed_loader import KeyedLoader
 from psst.search.metric_judge import MetricJudge
-from psst.search.progress import SearchProgress
 from psst.search.python_run import PythonRun
 from psst.search.result import Metric
 from psst.search.runner import UnitRunner
@@ -44,7 +43,7 @@ def trained(folder, module, data, settings=SETTINGS):
     """Warm start, anchors, baselines from scratch, one subproblem; 20 steps in passes of 7 batches."""
     run = PythonRun(module, data, 20, trainer=CPU, settings=settings)
     judge = MetricJudge(run, Metric("val/error", "min", "val/error"))
-    runner = UnitRunner(run, folder, SearchProgress(0), judge)
+    runner = UnitRunner(run, folder, judge)
     schedule = Schedule(settings, 20, judge.task_names()[1:])
     for unit in (schedule.warm, *schedule.anchors, *schedule.baselines):
         runner.train(unit)

@@ -1,0 +1,1 @@
+"""A search that fits into steps or seconds."""

@@ -1,0 +1,137 @@
+"""Successive halving over subproblems: all train a third of their steps, then the better half goes on.
+
+Each leg is a unit of its own that continues from the checkpoint of the one before: no step is trained twice,
+and a subproblem that reaches its end is the one that would have been trained in one go.
+
+References:
+    Jamieson and Talwalkar, Non-stochastic best arm identification and hyperparameter optimization, AISTATS
+    2016. Departure: three rungs of equal length, since the schedule of the learning rate is made for T steps
+    and rankings in its first part say little.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psst.pareto import Trajectory
+from psst.search.budgets.plan import rung_counts, rung_steps
+from psst.search.units import Unit
+from psst.search.work import Workshop
+
+__all__ = ["Leg", "Tournament", "joined"]
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of a subproblem, as work for an engine.
+
+    Args:
+        unit: To be trained.
+        source: Name of the leg before; None for the first, which goes on from the warm start.
+        rungs: Numbers of the rungs that it reaches, from 0.
+    """
+
+    unit: Unit
+    source: str | None
+    rungs: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the unit."""
+        return self.unit.name
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """First and last optimizer step."""
+        return self.unit.start, self.unit.stop
+
+    def do(self, workshop: Workshop) -> dict[str, Any]:
+        """Train, validate, and join the trajectory to that of the leg before."""
+        runner = workshop.runner
+        start = None if self.source is None else runner.checkpoint(self.source)
+        result = runner.train(self.unit, start) | {"rungs": list(self.rungs)}
+        if self.source is not None:
+            before, here = (runner.unit_folder(name) for name in (self.source, self.name))
+            weights = join_files(before / "trajectory.npz", here / "trajectory.npz", self.unit.start)
+            result["weights"] = dict(zip(result["losses"], weights, strict=True))
+        return result
+
+
+class Tournament:
+    """Which legs are trained, and who goes on.
+
+    Args:
+        units: The subproblems, as trained in one go.
+        finishers: How many reach their end, if that is more than a quarter.
+    """
+
+    def __init__(self, units: Sequence[Unit], finishers: int) -> None:
+        self.units = list(units)
+        stops = rung_steps(units[0].stop, units[0].start)
+        counts = rung_counts(len(units), finishers)
+        self.stages: list[tuple[int, int, tuple[int, ...]]] = []
+        reached: tuple[int, ...] = ()
+        for rung, (stop, count) in enumerate(zip(stops, counts, strict=True)):
+            reached = (*reached, rung)
+            following = counts[rung + 1] if rung + 1 < len(counts) else 0
+            if following < count:  # somebody drops out here, or all are at their end
+                self.stages.append((stop, count, reached))
+                reached = ()
+
+    def __len__(self) -> int:
+        return len(self.stages)
+
+    def legs(self, stage: int, alive: Sequence[Unit]) -> list[Leg]:
+        """The legs of those that are still in."""
+        stop, _, rungs = self.stages[stage]
+        legs = []
+        for unit in alive:
+            source = self.leg_name(stage - 1, unit) if stage else None
+            start = self.stages[stage - 1][0] if stage else unit.start
+            last = stage == len(self.stages) - 1
+            part = replace(
+                unit,
+                name=self.leg_name(stage, unit),
+                kind=unit.kind if last else "rung",
+                start=start,
+                stop=stop,
+            )
+            legs.append(Leg(part, source, rungs))
+        return legs
+
+    def survivors(self, stage: int, alive: Sequence[Unit], quality: Callable[[str], float]) -> list[Unit]:
+        """Those that go on after a stage, in their old order: the best by the quality of their legs.
+
+        Args:
+            stage: Whose legs have all been trained.
+            alive: Who took part.
+            quality: Of the leg of this name; the higher the better, earlier ones first among equals.
+        """
+        count = self.stages[stage + 1][1]
+        ranked = sorted(range(len(alive)), key=lambda i: (-quality(self.leg_name(stage, alive[i])), i))
+        return [alive[i] for i in sorted(ranked[:count])]
+
+    def leg_name(self, stage: int, unit: Unit) -> str:
+        """Name of a unit's leg; the last one has the unit's own."""
+        return unit.name if stage == len(self.stages) - 1 else f"{unit.name}.{stage + 1}"
+
+
+def join_files(before: Path, here: Path, start: int) -> list[float]:
+    """Put the trajectory of the leg before in front of this one, once; return the mean weights of both."""
+    trajectory = Trajectory.load(here)
+    if trajectory.first_step == start:
+        trajectory = joined(Trajectory.load(before), trajectory)
+        trajectory.save(here)
+    weights: list[float] = trajectory.weights.tolist()
+    return weights
+
+
+def joined(first: Trajectory, second: Trajectory) -> Trajectory:
+    """Two trajectories, one behind the other, with the mean of their weights."""
+    points = np.concatenate([first.log_losses, second.log_losses])
+    lengths = np.array([len(first.log_losses), len(second.log_losses)])
+    weights = lengths @ np.stack([first.weights, second.weights]) / lengths.sum()
+    return Trajectory(points, first.first_step, weights)

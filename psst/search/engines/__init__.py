@@ -1,0 +1,1 @@
+"""Where units run: this process, several processes, Ray."""

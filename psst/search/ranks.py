@@ -1,0 +1,64 @@
+"""Several ranks train a unit together: each of them runs the whole search, and the first one writes.
+
+Lightning starts the command again for each further rank when the first trainer runs. What was decided before
+is read from the files that the first rank has written; from then on it tells the others what it has found.
+"""
+
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import TypeVar
+
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning import Trainer
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
+from torch import distributed
+
+from psst.files import atomic_path
+
+__all__ = ["agree", "check_ranks", "is_first", "save_checkpoint"]
+
+T = TypeVar("T")
+
+
+def is_first() -> bool:
+    """Whether this is the rank that writes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def agree(value: T) -> T:
+    """Return the first rank's value, once all ranks are here."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def save_checkpoint(trainer: Trainer, path: Path) -> None:
+    """Save a checkpoint whole or not at all; all ranks take part, and it is there when they go on."""
+    if is_first():
+        with atomic_path(path) as temporary:
+            trainer.save_checkpoint(temporary)
+    else:
+        trainer.save_checkpoint(path)  # collects; the first rank's trainer writes
+    trainer.strategy.barrier()
+
+
+def check_ranks(trainer: Trainer) -> None:
+    """Refuse ranks that could not tell what they have found.
+
+    Raises:
+        ValueError: The strategy starts its ranks for one fit only, or workers would start ranks.
+    """
+    if trainer.world_size == 1:
+        return
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ValueError(
+            "`trainer.strategy` starts processes for one fit only, and what a search learns in them would be "
+            "lost; use `ddp`."
+        )
+    if parent_process() is not None:
+        raise ValueError(
+            f"`workers` train one unit each, but `trainer.devices` makes {trainer.world_size} processes of a "
+            "unit; set `trainer.devices` to 1, or have one worker."
+        )

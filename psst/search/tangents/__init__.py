@@ -1,0 +1,1 @@
+"""Second-order tangents of the front: proposed, gated, corrected, confirmed."""

@@ -1,0 +1,138 @@
+"""SIGKILL at random moments of a search by the command: it always ends with the same front and models."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+import psst.commands.search
+import psst.datamodules.glyphs
+import psst.search.reports.picture
+import psst.search.run  # noqa: F401  # so that processes made by fork have it
+from psst.cli import main
+from psst.search.settings import SearchSettings
+from psst.training.experiment import Experiment
+
+WORDS = [
+    *("search", "--config=quickstart", "--trainer.max_steps=16", "--search.auxiliary_weights=[0, 0.3]"),
+    *("--data.init_args.val_episodes=20", "--data.init_args.test_episodes=20", "--data.init_args.n_query=2"),
+    *("--model.init_args.backbone.init_args.hidden=4", "--search.checkpoint_every=2"),
+]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Arguments, the folder of a search that nothing has stopped, and the seconds that it took."""
+    folder = tmp_path_factory.mktemp("killed")
+    words = [*WORDS, f"--data.init_args.cache_dir={folder / 'cache'}"]
+    Experiment.from_args(words[1:], SearchSettings).datamodule().prepare_data()  # is not what is timed
+    began = time.monotonic()
+    process = search(words, folder / "whole")
+    process.join()
+    assert process.exitcode == 0
+    return words, folder / "whole", time.monotonic() - began
+
+
+def search(words, output, *more):
+    """The command in a process of its own, which has imported everything already."""
+    arguments = [*words, "--output", str(output), *more]
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=run, args=(arguments, output.with_suffix(".log")))
+    process.start()
+    return process
+
+
+def run(arguments, log):
+    """Say nothing on the terminal of the tests, and leave with the command's status."""
+    with log.open("a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ["PSST_TRACEBACK"] = "1"
+    os._exit(main(arguments))
+
+
+def check(found: Path, expected: Path) -> None:
+    for name in ("front.csv", "front.json"):
+        assert (found / name).read_text() == (expected / name).read_text(), name
+    names = {path.relative_to(expected) for path in expected.rglob("model.ckpt")} | {Path("best.ckpt")}
+    assert {path.relative_to(found) for path in found.rglob("model.ckpt")} | {Path("best.ckpt")} == names
+    for name in names:
+        one, other = (torch.load(folder / name, weights_only=True) for folder in (found, expected))
+        assert one["state_dict"].keys() == other["state_dict"].keys()
+        for key, value in one["state_dict"].items():
+            assert torch.equal(value, other["state_dict"][key]), (name, key)
+        assert one["global_step"] == other["global_step"]
+    hidden = [path for path in found.rglob(".*") if path.is_file() and path.parent != found]
+    assert not hidden, "unfinished writes are left"
+
+
+def kill_at(words, output, delays):
+    """Start and kill, as often as there are delays; return how often it was really killed."""
+    killed = 0
+    for delay in delays:
+        process = search(words, output)
+        process.join(delay)
+        if process.exitcode is None:
+            killed += 1
+        process.kill()
+        process.join()
+    process = search(words, output)
+    process.join()
+    assert process.exitcode == 0, output.with_suffix(".log").read_text()[-3000:]
+    return killed
+
+
+def test_three_kills_change_nothing(reference, tmp_path):
+    words, whole, seconds = reference
+    delays = [random.Random(seed).uniform(0.1, 0.45) * seconds for seed in range(3)]
+    assert kill_at(words, tmp_path / "out", delays) == 3
+    check(tmp_path / "out", whole)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(reference, tmp_path):
+    words, whole, seconds = reference
+    draws = random.Random(12)
+    killed = kill_at(words, tmp_path / "out", [draws.uniform(0.02, 0.25) * seconds for _ in range(20)])
+    assert killed >= 10  # the search may be done before the last
+    check(tmp_path / "out", whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_workers_give_the_same_and_one_that_is_killed_goes_on(reference, tmp_path, engine):
+    if engine == "ray" and find_spec("ray") is None:
+        pytest.skip("Ray is not installed")
+    words, whole, _ = reference
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "psst", *words, "--output", str(output), "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, "--engine", engine], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    victim = wait_for_a_worker(output, process)
+    os.kill(victim, signal.SIGKILL)
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert "It goes on." in errors
+    check(output, whole)
+
+
+def wait_for_a_worker(output, process):
+    """The process that trains a unit which has a checkpoint."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        for path in output.glob("units/*/last.ckpt"):
+            progress = path.parent / "progress.json"
+            if progress.is_file():
+                return json.loads(progress.read_text())["process"]
+        time.sleep(0.01)
+    raise AssertionError("no worker was seen at work")
