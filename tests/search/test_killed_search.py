@@ -31,15 +31,14 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):
-    """Arguments, the folder of a search that nothing has stopped, and the seconds that it took."""
+    """Arguments, and the folder of a search that nothing has stopped."""
     folder = tmp_path_factory.mktemp("killed")
     words = [*WORDS, f"--data.init_args.cache_dir={folder / 'cache'}"]
-    Experiment.from_args(words[1:], SearchSettings).datamodule().prepare_data()  # is not what is timed
-    began = time.monotonic()
+    Experiment.from_args(words[1:], SearchSettings).datamodule().prepare_data()
     process = search(words, folder / "whole")
     process.join()
     assert process.exitcode == 0
-    return words, folder / "whole", time.monotonic() - began
+    return words, folder / "whole"
 
 
 def search(words, output, *more):
@@ -75,12 +74,19 @@ def check(found: Path, expected: Path) -> None:
     assert not hidden, "unfinished writes are left"
 
 
-def kill_at(words, output, delays):
-    """Start and kill, as often as there are delays; return how often it was really killed."""
+def kill_at(words, output, moments):
+    """Start and kill as often as there are moments; return how often it was really killed.
+
+    A moment is how many new paths the search has to leave first, and for how many seconds it then goes on:
+    clocks say little on a busy machine.
+    """
     killed = 0
-    for delay in delays:
+    for growth, pause in moments:
+        goal = n_paths(output) + growth
         process = search(words, output)
-        process.join(delay)
+        while process.is_alive() and n_paths(output) < goal:
+            time.sleep(0.005)
+        process.join(pause)
         if process.exitcode is None:
             killed += 1
         process.kill()
@@ -91,19 +97,26 @@ def kill_at(words, output, delays):
     return killed
 
 
+def n_paths(folder: Path) -> int:
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
+def moments_of(seed: int, count: int, most: int) -> list[tuple[int, float]]:
+    draws = random.Random(seed)
+    return [(draws.randint(1, most), draws.uniform(0.0, 0.1)) for _ in range(count)]
+
+
 def test_three_kills_change_nothing(reference, tmp_path):
-    words, whole, seconds = reference
-    delays = [random.Random(seed).uniform(0.1, 0.45) * seconds for seed in range(3)]
-    assert kill_at(words, tmp_path / "out", delays) == 3
+    words, whole = reference
+    assert kill_at(words, tmp_path / "out", moments_of(0, 3, n_paths(whole) // 4)) == 3
     check(tmp_path / "out", whole)
 
 
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(reference, tmp_path):
-    words, whole, seconds = reference
-    draws = random.Random(12)
-    killed = kill_at(words, tmp_path / "out", [draws.uniform(0.02, 0.25) * seconds for _ in range(20)])
-    assert killed >= 10  # the search may be done before the last
+    words, whole = reference
+    killed = kill_at(words, tmp_path / "out", moments_of(12, 20, n_paths(whole) // 20))
+    assert killed >= 15  # the search may be done before the last
     check(tmp_path / "out", whole)
 
 
@@ -112,7 +125,7 @@ def test_twenty_kills_change_nothing(reference, tmp_path):
 def test_workers_give_the_same_and_one_that_is_killed_goes_on(reference, tmp_path, engine):
     if engine == "ray" and find_spec("ray") is None:
         pytest.skip("Ray is not installed")
-    words, whole, _ = reference
+    words, whole = reference
     output = tmp_path / "out"
     command = [sys.executable, "-m", "psst", *words, "--output", str(output), "--workers", "2"]
     process = subprocess.Popen(

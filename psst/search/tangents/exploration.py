@@ -89,8 +89,8 @@ class TangentExploration:
         longest = stop - warm_steps - 1
         if not 1 <= tangent.correct_steps <= longest:
             raise ValueError(
-                f"`tangent.correct_steps={tangent.correct_steps}` must lie in [1, {longest}]: the corrector "
-                "repeats the end of a unit that starts from the warm start."
+                f"`search.tangent.correct_steps={tangent.correct_steps}` must lie in [1, {longest}]: "
+                "the corrector repeats the end of a unit that starts from the warm start."
             )
         planned = math.ceil(self.explorer.planned_cost(n_tasks))
         self.tangent_steps = planned

@@ -38,15 +38,15 @@ class TangentSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.place <= 1:
-            raise ValueError(f"`tangent.place={self.place}` must lie in (0, 1]; 0.5 is half way.")
+            raise ValueError(f"`search.tangent.place={self.place}` must lie in (0, 1]; 0.5 is half way.")
         least = {"batches": 2, "curvature_batches": 1, "check_batches": 2, "recalibration_batches": 1}
         for name, bound in {**least, "iterations": 1, "correct_steps": 0}.items():
             if getattr(self, name) < bound:
-                raise ValueError(f"`tangent.{name}={getattr(self, name)}` must be at least {bound}.")
+                raise ValueError(f"`search.tangent.{name}={getattr(self, name)}` must be at least {bound}.")
         if self.curvature_batches > self.batches:
             raise ValueError(
-                f"`tangent.curvature_batches={self.curvature_batches}` are taken from "
-                f"`tangent.batches={self.batches}` and cannot be more."
+                f"`search.tangent.curvature_batches={self.curvature_batches}` are taken from "
+                f"`search.tangent.batches={self.batches}` and cannot be more."
             )
         if self.damping < 0 or self.tolerance < 0:
-            raise ValueError("`tangent.damping` and `tangent.tolerance` must not be negative.")
+            raise ValueError("`search.tangent.damping` and `search.tangent.tolerance` must not be negative.")

@@ -50,7 +50,7 @@ def test_tangents_are_candidates_or_say_why_not_and_rivals_are_candidates(tmp_pa
 
 
 def test_units_too_short_for_a_corrector_are_refused_before_any_training(tmp_path):
-    with pytest.raises(ValueError, match=r"`tangent\.correct_steps=30` must lie in"):
+    with pytest.raises(ValueError, match=r"`search\.tangent\.correct_steps=30` must lie in"):
         psst.search.search(
             lambda: Heads(norm=False),
             Columns(),

@@ -240,9 +240,12 @@ def test_losses_that_have_no_logarithm_are_named(front):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"place": 0.0}, r"`tangent.place=0.0` must lie in \(0, 1\]"),
-        ({"batches": 1}, "`tangent.batches=1` must be at least 2"),
-        ({"curvature_batches": 40}, "`tangent.curvature_batches=40` are taken from `tangent.batches=32`"),
+        ({"place": 0.0}, r"`search.tangent.place=0.0` must lie in \(0, 1\]"),
+        ({"batches": 1}, "`search.tangent.batches=1` must be at least 2"),
+        (
+            {"curvature_batches": 40},
+            "`search.tangent.curvature_batches=40` are taken from `search.tangent.batches=32`",
+        ),
         ({"damping": -1.0}, "must not be negative"),
     ],
 )

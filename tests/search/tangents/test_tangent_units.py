@@ -135,7 +135,7 @@ def test_the_rival_costs_what_a_tangent_may_cost(front, tmp_path):
 def test_a_corrector_longer_than_the_units_is_refused(front, tmp_path):
     longest = STEPS - WARM - 1
     with pytest.raises(
-        ValueError, match=rf"`tangent.correct_steps={longest + 1}` must lie in \[1, {longest}\]"
+        ValueError, match=rf"`search.tangent.correct_steps={longest + 1}` must lie in \[1, {longest}\]"
     ):
         exploration(front, tmp_path, correct_steps=longest + 1)
 
