@@ -67,7 +67,7 @@ class Settings:
 
 def as_names(shared: Sequence[str] | None) -> tuple[str, ...] | None:
     """A tuple; a bare string stays one, to be refused."""
-    return shared if shared is None or isinstance(shared, str) else tuple(shared)  # type: ignore[return-value]
+    return shared if shared is None or isinstance(shared, str) else tuple(shared)  # type: ignore[return-value]  # a str is a sequence too
 
 
 def _announce(block: str) -> None:

@@ -82,7 +82,7 @@ class WrappedStep:
                 return transform(output) if self._active else output  # what a cache held asks again
 
         self._wrapper = training_step
-        module.training_step = training_step  # type: ignore[method-assign]
+        module.training_step = training_step  # type: ignore[method-assign]  # on the instance
 
     def restore(self) -> None:
         """Give the module its own ``training_step`` back; harmless when done twice."""
@@ -92,4 +92,4 @@ class WrappedStep:
         if self._own is None:
             del self._module.training_step
         else:
-            self._module.training_step = self._own  # type: ignore[method-assign]
+            self._module.training_step = self._own  # type: ignore[method-assign]  # on the instance

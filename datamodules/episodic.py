@@ -127,6 +127,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._evaluation = EvaluationPlan(eval_way, eval_shot, eval_query, counts, seed, episodes_file)
         self._residence = Residence(device)
         self._position = StreamPosition()
+        self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
         self._episodes: EvaluationEpisodes | None = None
 
@@ -144,7 +145,13 @@ class EpisodicDataModule(LightningDataModule, ABC):
             from psst.images.files.download import fetch
 
             fetch(self.remote, Path(getattr(self, "root", ".")), self.mirror, self.manual)
-        self._open_store()
+        self.open_store()
+
+    def open_store(self) -> ImageStore:
+        """Return the store, built or opened at the first call; raises as `build_store` does."""
+        if self._opened is None:
+            self._opened = build_store(self.source(), self.size, Path(self.cache_dir))
+        return self._opened
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and check every split against the settings, so that no run fails at its test.
@@ -154,7 +161,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
                 episodes of other data.
         """
         if self._store is None:
-            store = self._open_store()
+            store = self.open_store()
             self._training.check(store, type(self).__name__)
             self._evaluation.check(store, type(self).__name__)
             self._episodes = EvaluationEpisodes(self._evaluation, store)
@@ -293,9 +300,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
         rank, ranks = self._rank_and_ranks()
         order = SplitOrder(len(images), rank, ranks) if ranks > 1 else None
         return DataLoader(images, batch_size=_EVAL_BATCH, sampler=order, num_workers=self.num_workers)
-
-    def _open_store(self) -> ImageStore:
-        return build_store(self.source(), self.size, Path(self.cache_dir))
 
     def _check_settings(self) -> None:
         names = ("size", "n_way", "n_shot", "n_query", "eval_way", "eval_shot", "eval_query", "val_episodes")

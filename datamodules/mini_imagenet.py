@@ -1,18 +1,13 @@
 """mini-ImageNet (Vinyals et al. 2016, in the class split of Ravi and Larochelle 2017)."""
 
-from pathlib import Path
-from typing import Any
-
-from psst.datamodules.episodic import EpisodicDataModule
-from psst.images import Source
+from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
-from psst.images.sources.layout import choose
 from psst.images.sources.mini_imagenet import LAYOUTS
 
 _ZENODO = "https://zenodo.org/records/7978538/files/"
 
 
-class MiniImageNet(EpisodicDataModule):
+class MiniImageNet(InLayouts):
     """mini-ImageNet, 64/16/20 classes of 600 images, in any of the layouts it is passed round in.
 
     What `root` holds decides, in this order:
@@ -34,6 +29,8 @@ class MiniImageNet(EpisodicDataModule):
         **shared: see `EpisodicDataModule`; `download` gets learn2learn's pickles, 1.8 GB.
     """
 
+    title = "mini-ImageNet"
+    layouts = LAYOUTS
     channels = 3
     # Names, sizes and hashes as listed by the record; its pickles were made by Ren et al.
     remote: tuple[RemoteFile, ...] = tuple(
@@ -50,11 +47,3 @@ class MiniImageNet(EpisodicDataModule):
         "Get mini-imagenet-cache-train.pkl, -validation.pkl and -test.pkl in a browser from "
         "https://zenodo.org/records/7978538."
     )
-
-    def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
-        super().__init__(size=size, **shared)
-        self.root = root
-
-    def source(self) -> Source:
-        """Return the images below `root`, in the layout that they have."""
-        return choose(self.root, LAYOUTS, "mini-ImageNet").source(Path(self.root).expanduser())

@@ -5,13 +5,17 @@ from pathlib import Path
 import numpy as np
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.images import SPLITS, ImageStore, build_store
+from psst.images import SPLITS, ImageStore
 from psst.images.store import META
 
 
 def prepare(datamodule: EpisodicDataModule) -> ImageStore:
-    """Build the store of a datamodule, or open it if it is there; raises as `build_store` does."""
-    return build_store(datamodule.source(), datamodule.size, datamodule.cache_dir)
+    """Fetch what a datamodule is to fetch, and build its store, or open it if it is there.
+
+    Raises as `EpisodicDataModule.prepare_data` and `build_store` do.
+    """
+    datamodule.prepare_data()
+    return datamodule.open_store()
 
 
 def info(store: ImageStore | str | Path) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+from psst.images.files.content import is_web_page
 from psst.images.sources.layout import Layout
 from psst.images.store import META
 
@@ -73,6 +74,6 @@ def _file(path: Path) -> str:
             return text
     if opening[257:262] == b"ustar":
         return "a tar archive"
-    if b"<html" in opening.lower() or b"<!doctype" in opening.lower():
+    if is_web_page(opening):
         return "a web page (a download that went wrong leaves one)"
     return f"a file of {path.stat().st_size:,} bytes"

@@ -1,15 +1,10 @@
 """tieredImageNet (Ren et al., ICLR 2018): classes whose splits differ in what they are."""
 
-from pathlib import Path
-from typing import Any
-
-from psst.datamodules.episodic import EpisodicDataModule
-from psst.images import Source
-from psst.images.sources.layout import choose
+from psst.datamodules.in_layouts import InLayouts
 from psst.images.sources.tiered import LAYOUTS
 
 
-class TieredImageNet(EpisodicDataModule):
+class TieredImageNet(InLayouts):
     """tieredImageNet, 351/97/160 classes of 20/6/8 superclasses, 779,165 images.
 
     What `root` holds decides, in this order:
@@ -20,8 +15,8 @@ class TieredImageNet(EpisodicDataModule):
     * ``train/``, ``val/`` and ``test/`` with a folder a class, divided as published;
     * folders named by WordNet ids, as in ImageNet: the 608 published classes are taken.
 
-    Files of the first two are not to be mixed. There is no automatic download: no hash of the files was
-    published. Links are in the repositories renmengye/few-shot-ssl-public and kjunelee/MetaOptNet, and
+    Files of the first two are not to be mixed. There is no automatic download: hashes of these files are
+    not known to us. Links are in the repositories renmengye/few-shot-ssl-public and kjunelee/MetaOptNet, and
     the files of the first are in the record 7978538 of zenodo.org. ImageNet's terms limit its images to
     non-commercial research and education; none come with psst.
 
@@ -31,17 +26,11 @@ class TieredImageNet(EpisodicDataModule):
         **shared: see `EpisodicDataModule`.
     """
 
+    title = "tieredImageNet"
+    layouts = LAYOUTS
     channels = 3
     manual: str = (
         "Get tiered-imagenet.tar from a link in the repository renmengye/few-shot-ssl-public and unpack it; "
         "or <split>_images.npz and <split>_labels.pkl from one in kjunelee/MetaOptNet; or the files that "
         "begin with tiered-imagenet- from https://zenodo.org/records/7978538."
     )
-
-    def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
-        super().__init__(size=size, **shared)
-        self.root = root
-
-    def source(self) -> Source:
-        """Return the images below `root`, in the layout that they have."""
-        return choose(self.root, LAYOUTS, "tieredImageNet").source(Path(self.root).expanduser())

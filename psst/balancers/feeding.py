@@ -176,7 +176,7 @@ class FedByLossesAndTrained(FedByLosses):
 
     def _learn(self, value: Tensor) -> None:
         self._optimizer.zero_grad()
-        value.backward(inputs=list(self.module.parameters()))  # type: ignore[no-untyped-call]
+        value.backward(inputs=list(self.module.parameters()))  # type: ignore[no-untyped-call]  # untyped in torch
         self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class FedByEpochs(FedByLosses):
         """``[m]`` float64, as they come."""
         epoch = state.step // self._epoch_steps
         if self._epoch is not None and epoch > self._epoch:
-            self.module.step()  # type: ignore[operator]
+            self.module.step()  # type: ignore[operator]  # TorchJD is untyped
         self._epoch = epoch
         return super().weights(state)
 
@@ -236,7 +236,7 @@ class FedByProgress(FedByLosses):
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
         if self._step is not None and state.step > self._step:
-            self.module.update(torch.tensor(state.losses, dtype=torch.float64))  # type: ignore[operator]
+            self.module.update(torch.tensor(state.losses, dtype=torch.float64))  # type: ignore[operator]  # as above
         self._step = state.step
         return super().weights(state)
 

@@ -23,7 +23,7 @@ class EpisodeOrder(DistributedSampler[Any]):
     """
 
     def __init__(self, first: Callable[[], int], length: int, rank: int = 0, n_ranks: int = 1) -> None:
-        super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
         self.first, self.length = first, length
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class SplitOrder(DistributedSampler[Any]):
             raise ValueError(
                 f"`trainer.devices` makes {n_ranks} processes, the split has {length} images; use fewer."
             )
-        super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]
+        super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
         self.indices = range(rank, length, n_ranks)
 
     def __len__(self) -> int:

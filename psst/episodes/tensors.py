@@ -37,11 +37,11 @@ class TensorBatch:
         return self._with({name: read(ids) for name, ids in found.items() if ids is not None})
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> Self:
-        found = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        found = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]  # subclasses are dataclasses
         return self._with(
             {name: function(value) for name, value in found.items() if isinstance(value, Tensor)}
         )
 
     def _with(self, changes: dict[str, Any]) -> Self:
-        changed: Self = replace(self, **changes)  # type: ignore[type-var]
+        changed: Self = replace(self, **changes)  # type: ignore[type-var]  # as above
         return changed

@@ -63,7 +63,7 @@ class ImageStore:
         return {"folder": str(self.folder)}
 
     def __setstate__(self, state: dict[str, str]) -> None:
-        self.__init__(state["folder"])  # type: ignore[misc]
+        self.__init__(state["folder"])  # type: ignore[misc]  # opens it anew
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -53,7 +53,7 @@ def walk(root: Tensor, stop: Tensor | None = None) -> Walk:
         if node in seen:
             continue
         if type(node).__name__ == "AccumulateGrad":
-            leaf: Tensor = node.variable  # type: ignore[attr-defined]
+            leaf: Tensor = node.variable  # type: ignore[attr-defined]  # a leaf node has one
             leaves[id(leaf)] = leaf
             continue
         if node.name() == "CheckpointFunctionBackward":

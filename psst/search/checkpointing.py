@@ -12,10 +12,37 @@ from psst.search.engines.progress_file import Report
 from psst.search.keyed_loader import PassPlace
 from psst.search.ranks import save_checkpoint
 
-__all__ = ["Checkpoints", "Watch", "whole"]
+__all__ = ["BetweenBatches", "Checkpoints", "Watch", "whole"]
 
 
-class Checkpoints(Callback):
+class BetweenBatches(Callback):
+    """Saves whole checkpoints when the next batch is about to be trained on: all hooks of the last have run.
+
+    All ranks take part, and the first one writes.
+    """
+
+    _saving = False
+
+    def save(self, trainer: Trainer, path: Path) -> None:
+        """Save to `path`, whole or not at all."""
+        self._saving = True
+        try:
+            save_checkpoint(trainer, path)
+        finally:
+            self._saving = False
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take back the batch that is counted as ready but has not been trained on."""
+        if self._saving:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            for counters in (progress["total"], progress["current"]):
+                counters["ready"] = counters["completed"]
+            progress["is_last_batch"] = False
+
+
+class Checkpoints(BetweenBatches):
     """Saves everything a unit's training consists of, every so many optimizer steps.
 
     Each checkpoint is taken when the next batch is about to be trained on: all hooks of the step before have
@@ -38,7 +65,6 @@ class Checkpoints(Callback):
         self._began = time.monotonic()
         self._saved_at = 0
         self._resumed = False
-        self._saving = False
         self._place = PassPlace()
 
     @property
@@ -53,7 +79,7 @@ class Checkpoints(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the place in the current pass, where the data have one; a checkpoint is read after this."""
-        self._place = getattr(trainer.datamodule, "pass_place", self._place)  # type: ignore[attr-defined]
+        self._place = getattr(trainer.datamodule, "pass_place", self._place)  # type: ignore[attr-defined]  # set by a connector
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step at which this fit starts."""
@@ -68,21 +94,7 @@ class Checkpoints(Callback):
         due = trainer.global_step // self.every > self._saved_at // self.every
         if due and batch_idx % window(trainer) == 0:
             self._saved_at = trainer.global_step
-            self._saving = True
-            try:
-                save_checkpoint(trainer, self.path)
-            finally:
-                self._saving = False
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Take back the batch that is counted as ready but has not been trained on."""
-        if self._saving:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-            for counters in (progress["total"], progress["current"]):
-                counters["ready"] = counters["completed"]
-            progress["is_last_batch"] = False
+            self.save(trainer, self.path)
 
     def state_dict(self) -> dict[str, Any]:
         """What belongs to this fit alone; nothing in checkpoints that others start from."""

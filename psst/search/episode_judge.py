@@ -70,7 +70,7 @@ class EpisodeJudge:
         if self.selection.kind == "confirm":
             images = episodic(data)
             draw = partial(plan_in_halves, images, images.episode_plan)
-            images.episode_plan = draw  # type: ignore[method-assign]
+            images.episode_plan = draw  # type: ignore[method-assign]  # on the instance
 
     def validate(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path

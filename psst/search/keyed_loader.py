@@ -143,7 +143,7 @@ def loader_length(loader: Iterable[Any]) -> int | None:
             return sum(known)
         return min(known) if loader._mode == "min_size" else max(known)
     try:
-        return len(loader)  # type: ignore[arg-type]
+        return len(loader)  # type: ignore[arg-type]  # caught below
     except (TypeError, NotImplementedError):
         return None
 

@@ -94,7 +94,7 @@ class PythonRun:
                 return KeyedLoader(loader, self.seed, "train", position, limited, place)
 
             data.pass_place = place  # type: ignore[attr-defined]  # for checkpoints
-            data.train_dataloader = train_dataloader  # type: ignore[method-assign]
+            data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
         return data
 
     def plain_datamodule(self) -> LightningDataModule:

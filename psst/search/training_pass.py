@@ -68,11 +68,11 @@ def training_pass(
 
     for hook in HOOKS:
         setattr(module, f"on_validation_{hook}", _nothing)
-    module.on_validation_start = begin  # type: ignore[method-assign]
-    module.validation_step = validation_step  # type: ignore[method-assign]
+    module.on_validation_start = begin  # type: ignore[method-assign]  # on the instance
+    module.validation_step = validation_step  # type: ignore[method-assign]  # on it
     data = run.plain_datamodule()
     loader = data.train_dataloader
-    data.val_dataloader = lambda: FreshBatches(loader(), run.seed, start, count)  # type: ignore[method-assign]
+    data.val_dataloader = lambda: FreshBatches(loader(), run.seed, start, count)  # type: ignore[method-assign]  # on it
     trainer = run.measuring(callbacks=[], inference_mode=False, limit_val_batches=count)
     trainer.validate(module, datamodule=data, verbose=False)
     if len(rows) < count:

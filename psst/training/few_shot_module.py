@@ -85,10 +85,10 @@ class FewShotModule(EpisodeEvaluation):
         super().__init__()
         if batch_stats not in ("main", "shared"):
             raise ValueError(f"`batch_stats={batch_stats}` must be `main` or `shared`.")
-        self.backbone = as_component("backbone", backbone, Backbone)  # type: ignore[type-abstract]
-        self.head = as_component("head", head, Head)  # type: ignore[type-abstract]
+        self.backbone = as_component("backbone", backbone, Backbone)  # type: ignore[type-abstract]  # it is abstract
+        self.head = as_component("head", head, Head)  # type: ignore[type-abstract]  # as above
         tasks = [
-            as_component("auxiliary", task, AuxiliaryTask)  # type: ignore[type-abstract]
+            as_component("auxiliary", task, AuxiliaryTask)  # type: ignore[type-abstract]  # as above
             for task in auxiliary or []
         ]
         names = ["main", *(task.name for task in tasks)]
@@ -106,7 +106,7 @@ class FewShotModule(EpisodeEvaluation):
         self.image_shape: tuple[int, int, int] | None = None
         self.seed = seed
         self._has_statistics = False
-        self.register_load_state_dict_post_hook(_keep_statistics)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_post_hook(_keep_statistics)  # type: ignore[no-untyped-call]  # untyped in torch
         if image_shape is None:
             self._save_descriptions()
         else:

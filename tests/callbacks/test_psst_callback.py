@@ -261,7 +261,7 @@ def test_refusals_name_the_cause_and_the_way_out(module, error, message):
 
 def test_sharding_strategies_are_refused():
     run = trainer()
-    run.strategy  # noqa: B018
+    run.strategy  # noqa: B018 - it raises
     run._accelerator_connector.strategy = FSDPStrategy()
     with pytest.raises(TypeError, match=r"FSDPStrategy.*use `ddp`"):
         PSSTCallback(FixedWeights(1.0)).setup(run, TwoTasks(), "fit")
@@ -365,7 +365,7 @@ def test_losses_of_any_sign_train_with_methods_that_need_no_ratios():
     )
     assert np.allclose(callback.mean_weights, [1 / 1.6, 0.6 / 1.6])
     with pytest.raises(ValueError, match=r"`losses\['other'\]` was not positive in the mean.*add a constant"):
-        callback.trajectory  # noqa: B018
+        callback.trajectory  # noqa: B018 - it raises
 
 
 def test_losses_below_zero_are_refused_where_rays_are_ratios_with_ways_out_that_work():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from psst.datamodules.prepare import prepare
 from psst.images.files.download import RemoteFile
 from tests.episodes.tiny_source import SIZES, Tiny, TinySource
 
@@ -52,6 +53,11 @@ def test_files_are_fetched_before_the_store_is_built(tmp_path, mirror):
     data.setup()
     assert (tmp_path / "root" / "tiny.bin").read_bytes() == CONTENT
     assert len(data.store) == sum(sum(counts) for counts in SIZES.values())
+
+
+def test_preparing_by_the_command_fetches_too(tmp_path, mirror):
+    data = Remote(tmp_path / "root", tmp_path / "cache", download=True, mirror=mirror)
+    assert len(prepare(data)) == sum(sum(counts) for counts in SIZES.values())
 
 
 def test_nothing_is_fetched_unasked(tmp_path, mirror):

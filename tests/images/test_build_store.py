@@ -230,7 +230,7 @@ def test_interrupted_build_leaves_nothing_finished_and_the_next_succeeds(tmp_pat
 
 def test_file_size_limit_leaves_nothing_and_names_the_way_out(tmp_path):
     resource = pytest.importorskip("resource")
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731 - a single call
     command = [sys.executable, "-c", script(size=32), str(tmp_path)]
     run = subprocess.run(command, preexec_fn=limit, capture_output=True, text=True, timeout=60)
     assert run.returncode != 0

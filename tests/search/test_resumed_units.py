@@ -162,7 +162,7 @@ def test_a_killed_unit_ends_as_if_it_had_not_been(tmp_path, arguments):
 
 
 def test_a_kill_between_training_and_validation_trains_nothing_anew(tmp_path):
-    make = lambda: runner(tmp_path / "out")  # noqa: E731
+    make = lambda: runner(tmp_path / "out")  # noqa: E731 - a single call
     warm, _ = units()
     expected = runner(tmp_path / "whole").train(warm)
 

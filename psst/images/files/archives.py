@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
+from psst.images.files.content import is_web_page
 from psst.images.files.find import find_files
 from psst.images.files.members import (
     MEMBER_ALLOWANCE,
@@ -23,8 +24,6 @@ from psst.images.files.members import (
 from psst.images.files.tars import is_compressed, open_tar, tar_index
 
 _OTHERS = {
-    b"<!doctype html": " but a web page",
-    b"<html": " but a web page",
     b"7z\xbc\xaf'\x1c": " but in 7z format",
     b"rar!": " but in rar format",
     b"\x28\xb5\x2f\xfd": " but compressed by zstd",
@@ -118,6 +117,7 @@ def archive_kind(path: Path) -> Literal["zip", "tar"]:
     if head[257:262] == b"ustar" or is_compressed(head) or (head and tarfile.is_tarfile(path)):
         return "tar"
     begins = next((what for magic, what in _OTHERS.items() if head.lstrip().lower().startswith(magic)), "")
+    begins = " but a web page" if is_web_page(head) else begins
     raise ArchiveError(
         f"`{path}` is no zip and no tar archive (also gz, bz2, xz){begins}; download it again, or "
         "unpack it by hand."

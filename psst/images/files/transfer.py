@@ -10,11 +10,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from psst.images.files.content import is_web_page
+
 _CHUNK = 1 << 16  # bytes
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of the body
 _PAUSE = 0.5  # seconds before the second try; doubled for the third
 _TRIES = 3  # in a row without a new byte
-_PAGE = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|\?xml)", re.I | re.S)
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
 
 
@@ -147,7 +148,7 @@ def _check(head: bytes, total: int | None, size: int | None) -> None:
         total: bytes that the server announces, None if it does not.
         size: bytes that are expected, None if unknown.
     """
-    if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):
+    if is_web_page(head):
         title = _TITLE.search(head)
         text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
         called = f" titled '{text}'" if text else ""

@@ -46,7 +46,7 @@ def check_split(split: str | None) -> Split:
         )
     if split not in get_args(Split):
         raise ValueError(f"`data.init_args.split={split}` must be {_CHOICES}.")
-    return split  # type: ignore[return-value]
+    return split  # type: ignore[return-value]  # checked above
 
 
 def check_crop(crop: str | None, split: Split) -> Crop:
@@ -57,4 +57,4 @@ def check_crop(crop: str | None, split: Split) -> Crop:
         raise ValueError(
             f"`data.init_args.crop={crop}` must be 'none' (whole images) or 'box' (cut to the bird's box)."
         )
-    return crop  # type: ignore[return-value]
+    return crop  # type: ignore[return-value]  # checked above

@@ -50,7 +50,7 @@ class ImageTree:
         digest = hashlib.blake2b(digest_size=16)
         for parts, names in self.images.items():
             for name in names:
-                stat = os.stat(self.path(parts, name))  # noqa: PTH116
+                stat = os.stat(self.path(parts, name))  # noqa: PTH116 - as in `path`
                 place = os.fsencode("/".join((*parts, name)))
                 digest.update(place + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         return digest.hexdigest()
@@ -131,7 +131,7 @@ def _enter(tree: ImageTree, parts: Parts, above: Parts, skipped: str, limit: int
 def _entries(tree: ImageTree, parts: Parts) -> list[os.DirEntry[str]]:
     """Return what is in a folder, sorted, without clutter."""
     try:
-        with os.scandir(os.path.join(tree.root, *parts)) as entries:  # noqa: PTH118
+        with os.scandir(os.path.join(tree.root, *parts)) as entries:  # noqa: PTH118 - as in `path`
             visible = [entry for entry in entries if not _is_clutter(entry.name)]
     except OSError:
         tree.unreadable.append("/".join(parts))
@@ -145,4 +145,4 @@ def _is_clutter(name: str) -> bool:
 
 def _stays(real: str, above: Parts) -> bool:
     """Return whether what a link leads to exists below the root and is none of the folders it is in."""
-    return real not in above and real.startswith(above[0] + os.sep) and os.path.exists(real)  # noqa: PTH110
+    return real not in above and real.startswith(above[0] + os.sep) and os.path.exists(real)  # noqa: PTH110 - `real` is text

@@ -90,7 +90,7 @@ def _find(class_path: str) -> Callable[..., Any]:
         ) from error
     if not callable(found):
         raise ValueError(f"`data.init_args.data_set={class_path}` is a {type(found).__name__}, not a class.")
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # the user's class
 
 
 def _check_arguments(make: Callable[..., Any], class_path: str, arguments: Mapping[str, Any]) -> None:

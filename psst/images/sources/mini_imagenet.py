@@ -21,7 +21,7 @@ _CATEGORY_FILES = "miniImageNet_category_split_{train_phase_train,val,test}.pick
 
 def mini_imagenet_splits() -> dict[str, str]:
     """Return the split of each of the 100 classes, by WordNet id."""
-    return {name: split for name, split in published_rows("mini_imagenet.txt")}  # noqa: C416
+    return {name: split for name, split in published_rows("mini_imagenet.txt")}  # noqa: C416 - rows are of any length to mypy
 
 
 def _csv_files(folder: Path) -> str | None:

@@ -65,7 +65,7 @@ def _find_class(path: str) -> Callable[..., Any]:
         ) from error
     if not callable(found):
         raise ValueError(f"`data.init_args.data_set={path}` is not a class.")
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # the user's class
 
 
 def _parameters(make: Callable[..., Any]) -> set[str]:

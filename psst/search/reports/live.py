@@ -104,8 +104,8 @@ class LiveFront:
 
         began = time.monotonic()
         canvas = FigureCanvasAgg(front_figure(result))
-        canvas.draw()  # type: ignore[no-untyped-call]
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+        canvas.draw()  # type: ignore[no-untyped-call]  # untyped in matplotlib
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]  # as above
         self.writer.add_image("front", pixels, spent(result.units), dataformats="HWC")
         ended = time.monotonic()
         self._next_picture = ended + (ended - began) / SHARE

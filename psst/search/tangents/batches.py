@@ -70,7 +70,7 @@ def work_on(
 
         return draw
 
-    module.log = module.log_dict = _nothing  # type: ignore[method-assign]
+    module.log = module.log_dict = _nothing  # type: ignore[method-assign]  # on the instance
     with twice_differentiable(module):
         return work(
             module,
@@ -120,11 +120,11 @@ def on_training_batches(run: PythonRun, state: State, starts: Sequence[int], cou
 
     for hook in HOOKS:
         setattr(module, f"on_validation_{hook}", _nothing)
-    module.on_validation_start = lambda: module.load_state_dict(state)  # type: ignore[method-assign]
-    module.validation_step = validation_step  # type: ignore[method-assign]
+    module.on_validation_start = lambda: module.load_state_dict(state)  # type: ignore[method-assign]  # on it
+    module.validation_step = validation_step  # type: ignore[method-assign]  # on it
     data = run.plain_datamodule()
     loader = data.train_dataloader
-    data.val_dataloader = lambda: Chained(  # type: ignore[method-assign]
+    data.val_dataloader = lambda: Chained(  # type: ignore[method-assign]  # on it
         [FreshBatches(loader(), run.seed, start, count) for start in starts]
     )
     precise = {} if str(run.trainer_arguments.get("precision", 32)).startswith("64") else {"precision": 32}

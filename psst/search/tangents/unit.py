@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 
 from psst.files import atomic_path
 from psst.pareto import RaySet
 from psst.pareto.rays import paired_noise
+from psst.search.checkpointing import BetweenBatches
 from psst.search.explore import State
 from psst.search.settings import SearchSettings
 from psst.search.tangents.proposal import Proposal, Solution
@@ -26,10 +27,8 @@ from psst.search.units import Unit, ray_method
 __all__ = ["Continuation", "KeepAt", "correction", "kept_checkpoint", "rays_through", "rival"]
 
 
-class KeepAt(Callback):
+class KeepAt(BetweenBatches):
     """Saves a whole checkpoint at some optimizer steps of a unit, from which others can go on.
-
-    Each is taken when the next batch is about to be trained on, after all hooks of the step before.
 
     Args:
         steps: Optimizer steps, counted from the start of the warm start; below the unit's last.
@@ -39,7 +38,6 @@ class KeepAt(Callback):
     def __init__(self, steps: Sequence[int], folder: Path) -> None:
         self.steps = set(steps)
         self.folder = folder
-        self._saving = False
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -47,22 +45,7 @@ class KeepAt(Callback):
         """Save, once for each of the steps."""
         path = kept_checkpoint(self.folder, trainer.global_step)
         if trainer.global_step in self.steps and not path.is_file():
-            self._saving = True
-            try:
-                with atomic_path(path) as temporary:
-                    trainer.save_checkpoint(temporary)
-            finally:
-                self._saving = False
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Take back the batch that is counted as ready but has not been trained on."""
-        if self._saving:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-            for counters in (progress["total"], progress["current"]):
-                counters["ready"] = counters["completed"]
-            progress["is_last_batch"] = False
+            self.save(trainer, path)
 
 
 def kept_checkpoint(folder: Path, step: int) -> Path:

@@ -11,20 +11,24 @@ __all__ = ["NeighboringRay", "TangentStep", "open_exploration"]
 
 
 @dataclass(frozen=True)
-class TangentStep:
-    """Predict, correct and confirm a model between two finished units; or say why not.
+class _Gap:
+    """Between two finished units.
 
     Args:
-        parent: Name of the unit that it comes from.
+        parent: Name of the unit that the work comes from.
         neighbor: Name of the unit towards which it goes.
         settings: Of the tangent.
-        steps: First and last step of its corrector.
+        steps: First and last step of what is trained.
     """
 
     parent: str
     neighbor: str
     settings: TangentSettings
     steps: tuple[int, int]
+
+
+class TangentStep(_Gap):
+    """Predict, correct and confirm a model between two finished units; or say why not."""
 
     @property
     def name(self) -> str:
@@ -36,14 +40,8 @@ class TangentStep:
         return open_exploration(workshop, self.settings).tangent(self.parent, self.neighbor)
 
 
-@dataclass(frozen=True)
-class NeighboringRay:
-    """Train on the same ray without a tangent, for as many steps as one may cost; see `TangentStep`."""
-
-    parent: str
-    neighbor: str
-    settings: TangentSettings
-    steps: tuple[int, int]
+class NeighboringRay(_Gap):
+    """Train on the same ray without a tangent, for as many steps as one may cost."""
 
     @property
     def name(self) -> str:

@@ -271,7 +271,7 @@ def test_full_disk_for_the_decompressed_tar_is_explained(tmp_path, monkeypatch):
     path = hostile.make_tar(tmp_path / "a.tgz", [("a.png", os.urandom(1 << 20))], "w:gz")
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115 - closed by whom it is given to
     with pytest.raises(OSError, match=r"a.tgz` cannot be decompressed into .*No space left.*set TMPDIR"):
         list(tar_entries(path))
 

@@ -215,10 +215,10 @@ def test_images_beside_the_splits_are_warned_of(split_root):
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have UTF-8 names only")
 def test_names_that_are_not_utf8_work_and_go_into_json(root, tmp_path):
     put_classes(root, TEN)
-    folder = os.path.join(os.fsencode(root), b"caf\xe9")  # noqa: PTH118
-    os.mkdir(folder)  # noqa: PTH102
+    folder = os.path.join(os.fsencode(root), b"caf\xe9")  # noqa: PTH118 - bytes
+    os.mkdir(folder)  # noqa: PTH102 - bytes
     for name in (b"\xff.png", "\u96ea.png".encode()):
-        shutil.move(put_image(tmp_path / repr(name)), os.path.join(os.fsdecode(folder), os.fsdecode(name)))  # noqa: PTH118
+        shutil.move(put_image(tmp_path / repr(name)), os.path.join(os.fsdecode(folder), os.fsdecode(name)))  # noqa: PTH118 - bytes
     source = FolderSource(root, splits="seeded")
     records = [record for record in source.scan() if record.class_name == "caf\\xe9"]
     assert sorted(str(record.reference) for record in records) == [
@@ -228,7 +228,7 @@ def test_names_that_are_not_utf8_work_and_go_into_json(root, tmp_path):
     store = build_store(source, 4, tmp_path / "cache")
     assert "caf\\xe9" in json.loads((store.folder / "meta.json").read_text(encoding="utf-8"))["class_names"]
     (root / "c0" / "c0_0.png").write_bytes(b"")
-    os.truncate(os.path.join(folder, b"\xff.png"), 10)  # noqa: PTH118
+    os.truncate(os.path.join(folder, b"\xff.png"), 10)  # noqa: PTH118 - bytes
     with pytest.raises(ValueError, match=r"2 of 32 images"):
         build_store(source, 4, tmp_path / "cache")
 

@@ -1,0 +1,29 @@
+"""A data set that is handed around in several layouts below one folder."""
+
+from pathlib import Path
+from typing import Any
+
+from psst.datamodules.episodic import EpisodicDataModule
+from psst.images import Source
+from psst.images.sources.layout import Layout, choose
+
+
+class InLayouts(EpisodicDataModule):
+    """What `root` holds decides how it is read.
+
+    Args:
+        root: the folder.
+        size: side length in pixels.
+        **shared: see `EpisodicDataModule`.
+    """
+
+    title: str  # of the data set, for messages
+    layouts: tuple[Layout, ...]  # in order of preference
+
+    def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
+        super().__init__(size=size, **shared)
+        self.root = root
+
+    def source(self) -> Source:
+        """Return the images below `root`, in the layout that they have."""
+        return choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())
