@@ -1,23 +1,16 @@
 """What all data sets of few-shot classes share: the store, training batches, evaluation episodes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from psst.episodes import (
-    ClassBatch,
-    Episode,
-    EpisodeLoader,
-    EpisodeOrder,
-    EpisodeSampler,
-    ImageSplit,
-    SplitOrder,
-)
+from psst.components import as_component
+from psst.episodes import Batch, EpisodeLoader, EpisodeOrder, EpisodeSampler, ImageSplit, Policies, SplitOrder
 from psst.episodes.checks import (
     as_range,
     check_choices,
@@ -26,10 +19,10 @@ from psst.episodes.checks import (
 )
 from psst.episodes.evaluation_plan import EvaluationEpisodes, EvaluationPlan
 from psst.episodes.order import StreamPosition
-from psst.episodes.reading import Reader
 from psst.episodes.recipes import EpisodeRecipe
 from psst.episodes.residence import Residence
 from psst.episodes.training_plan import TrainingPlan
+from psst.images.augment import Augmentation
 from psst.images.build import build_store
 from psst.images.source import Source
 from psst.images.store import ImageStore
@@ -64,9 +57,12 @@ class EpisodicDataModule(LightningDataModule, ABC):
         episodes_per_batch: episodes of one shape that a training step takes together.
         query_balance: concentration of the Dirichlet distribution that spreads the ``n_way * n_query``
             training queries over the classes; 1 for any proportions alike; None for `n_query` of each.
-        n_unlabeled: images without a class, an episode, that the auxiliary tasks see besides.
-        batches: ``episodes``, or ``classes``: shuffled images of all training classes, for a classifier.
-        batch_size: images a batch of ``classes``; an epoch is then one pass over the images.
+        n_unlabeled: images without a class, a batch, that the auxiliary tasks see besides.
+        batches: ``episodes``; ``classes``: shuffled images of all training classes, for a classifier; or
+            ``mixed``: both in every batch.
+        batch_size: images of ``classes`` a batch; an epoch of them alone is one pass over the images.
+        augmentations: random changes to training images by name: ``main`` is what the main task sees; an
+            auxiliary task may ask for another, such as stronger crops for contrastive learning.
         episodes_file: list of evaluation episodes written by `save_episodes`, in place of drawn ones in the
             splits that it lists.
         download: fetch the files of the data set into `root` if they are not there.
@@ -100,8 +96,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         episodes_per_batch: int = 1,
         query_balance: float | None = None,
         n_unlabeled: int = 0,
-        batches: Literal["episodes", "classes"] = "episodes",
+        batches: Literal["episodes", "classes", "mixed"] = "episodes",
         batch_size: int = 128,
+        augmentations: dict[str, Augmentation] | None = None,
         episodes_file: str | None = None,
         download: bool = False,
         mirror: str | None = None,
@@ -116,6 +113,10 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
         self.query_balance, self.n_unlabeled = query_balance, n_unlabeled
         self.batches, self.batch_size = batches, batch_size
+        self.augmentations: Mapping[str, Augmentation] = {
+            name: as_component(f"augmentations.{name}", value, Augmentation)
+            for name, value in (augmentations or {}).items()
+        }
         self.episodes_file = episodes_file
         self.download, self.mirror, self.device = download, mirror, device
         self._check_settings()
@@ -206,7 +207,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         rank, ranks = self._rank_and_ranks()
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            self._training.stream(self.store, self._reader()),
+            self._training.stream(self.store, self.policies("train"), self._needs_pixels()),
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
             num_workers=self.num_workers,
@@ -214,20 +215,18 @@ class EpisodicDataModule(LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def train_batch(self, index: int) -> Episode | ClassBatch:
+    def train_batch(self, index: int) -> Batch:
         """Return one batch of the training stream."""
-        return self._training.stream(self.store)[index]
+        return self._training.stream(self.store, self.policies("train"))[index]
 
-    def train_episode(self, index: int) -> Episode:
-        """Return one batch of the training stream, whose batches are episodes.
+    def policies(self, split: str) -> Policies:
+        """Return what makes the views of images of ``split``; only training images change for the main task."""
+        return Policies(self.augmentations, self.seed, split)
 
-        Raises:
-            TypeError: they are not.
-        """
-        batch = self.train_batch(index)
-        if not isinstance(batch, Episode):
-            raise TypeError("training takes `data.init_args.batches=classes`; episodes need `episodes`.")
-        return batch
+    @property
+    def train_classes(self) -> tuple[str, ...]:
+        """Names of the training classes, in the order of the labels of training batches."""
+        return tuple(self.store.class_names[class_id] for class_id in self.store.splits["train"])
 
     @property
     def consumed(self) -> int:
@@ -244,20 +243,22 @@ class EpisodicDataModule(LightningDataModule, ABC):
         seen = int(state_dict["consumed"]) * int(state_dict.get("per_batch", here))
         self._position.restart(-(-seen // here))
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """Return every validation image once."""
         return self._images("val")
 
-    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """Return every test image once."""
         return self._images("test")
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def predict_dataloader(self) -> DataLoader[Batch]:
         """Return every test image once."""
         return self._images("test")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Look up the images of a batch that holds their ids."""
+        if not isinstance(batch, Batch):
+            return batch
         return self._residence.fill(batch, self._training_device() or torch.device("cpu"))
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
@@ -292,21 +293,21 @@ class EpisodicDataModule(LightningDataModule, ABC):
         trainer = self.trainer
         return None if trainer is None or trainer.state.stopped else trainer.strategy.root_device
 
-    def _reader(self) -> Reader:
-        return self._residence.reader(self.store, self._training_device())
+    def _needs_pixels(self) -> bool:
+        return self._residence.needs_pixels(self.store, self._training_device())
 
-    def _images(self, split: str) -> DataLoader[dict[str, Tensor]]:
-        images = ImageSplit(self.store, split, self._reader())
+    def _images(self, split: str) -> DataLoader[Batch]:
         rank, ranks = self._rank_and_ranks()
+        images = ImageSplit(self.store, split, self.policies(split), _EVAL_BATCH, ranks, self._needs_pixels())
         order = SplitOrder(len(images), rank, ranks) if ranks > 1 else None
-        return DataLoader(images, batch_size=_EVAL_BATCH, sampler=order, num_workers=self.num_workers)
+        return DataLoader(images, batch_size=None, sampler=order, num_workers=self.num_workers)
 
     def _check_settings(self) -> None:
         names = ("size", "n_way", "n_shot", "n_query", "eval_way", "eval_shot", "eval_query", "val_episodes")
         others = ("test_episodes", "episodes_per_epoch", "episodes_per_batch", "batch_size", "n_unlabeled")
         values = {name: getattr(self, name) for name in (*names, *others, "num_workers", "seed")}
         check_numbers(values, {"n_way": 2, "eval_way": 2, "n_unlabeled": 0, "num_workers": 0, "seed": 0})
-        check_choices(self.batches, self.query_balance, self.n_unlabeled)
+        check_choices(self.batches, self.query_balance)
         check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
 
     def _evaluated(self) -> EvaluationEpisodes:

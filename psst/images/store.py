@@ -89,6 +89,11 @@ class ImageStore:
             )
         return self._order[self._starts[class_id] : self._starts[class_id + 1]]
 
+    def split_ids(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the positions of the images of a split, class by class."""
+        found = [self.image_ids(int(class_id)) for class_id in self.splits[split]]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
     def read(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the images ``ids``, ``[...]``, as ``[..., C, H, W]``, the order that networks use: a copy.
 

@@ -82,7 +82,7 @@ class Schedule:
         if not auxiliary_names:
             raise ValueError(
                 "`model.init_args.auxiliary=[]` leaves nothing to trade off; name an auxiliary task such as "
-                "psst.selfsupervised.Rotation, or train plainly with `psst fit`."
+                "psst.tasks.Rotation, or train plainly with `psst fit`."
             )
         self.settings = settings
         self.max_steps = max_steps

@@ -23,7 +23,7 @@ class EmbeddedSplit:
         self._image_ids: list[Tensor] = []
 
     def add(self, features: Tensor, image_ids: Tensor) -> None:
-        """Take a batch of features ``[n, D]`` of the images ``[n]``."""
+        """Take a batch of features ``[n, ...]`` of the images ``[n]``."""
         self._features.append(features.float())
         self._image_ids.append(image_ids)
 
