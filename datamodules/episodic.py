@@ -220,7 +220,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         return self._training.stream(self.store, self.policies("train"))[index]
 
     def policies(self, split: str) -> Policies:
-        """Return what makes the views of images of ``split``; only training images change for the main task."""
+        """Return what makes the views of ``split``; the main task sees changed training images only."""
         return Policies(self.augmentations, self.seed, split)
 
     @property

@@ -5,7 +5,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["as_component", "describe", "instantiate"]
 
@@ -80,7 +80,7 @@ def instantiate(description: Mapping[str, Any], kind: Callable[..., Kind]) -> Ki
         raise TypeError(
             f"`init_args` of {path} do not fit: {error}; it takes {inspect.signature(found)}."
         ) from None
-    return found(**arguments)
+    return cast(Kind, found(**arguments))
 
 
 def as_component(argument: str, value: object, kind: Callable[..., Kind]) -> Kind:
@@ -97,14 +97,14 @@ def as_component(argument: str, value: object, kind: Callable[..., Kind]) -> Kin
     """
     assert isinstance(kind, type)  # as above
     if isinstance(value, Mapping):
-        return instantiate(value, kind)
+        return cast(Kind, instantiate(value, kind))
     if not isinstance(value, kind):
         parts = sorted(getattr(kind, "__abstractmethods__", ()))
         wrap = f"; wrap it in a subclass of {_public_path(kind)} with {', '.join(parts)}" if parts else ""
         raise TypeError(
             f"`{argument}` must be a {kind.__name__} or its description, found {type(value).__name__}{wrap}."
         )
-    return value
+    return cast(Kind, value)
 
 
 def _plain(value: object, owner: str) -> Any:

@@ -101,7 +101,7 @@ class Backbone(nn.Module, ABC):
 
 
 def _lacks(backbone: Backbone, what: str, methods: str) -> str:
-    return f"`backbone` {type(backbone).__name__} has no {what}; choose a backbone with them, or give it {methods}."
+    return f"`backbone` {type(backbone).__name__} has no {what}; choose one that has, or give it {methods}."
 
 
 def halved(size: tuple[int, int], times: int, name: str) -> tuple[int, int]:

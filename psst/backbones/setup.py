@@ -39,7 +39,7 @@ class Setup:
         shape = self.encoder.backbone.map_shape
         if shape is None:
             raise ValueError(
-                f"`backbone` {type(self.encoder.backbone).__name__} has no feature maps; choose one with maps, "
-                "or a task that reads vectors."
+                f"`backbone` {type(self.encoder.backbone).__name__} has no feature maps; choose one that "
+                "has, or a task that reads vectors."
             )
         return shape[0]

@@ -112,7 +112,7 @@ class Batch:
         index: Place of the batch in its stream; keys all randomness of the step.
         shape: Of the episodes in the first rows; None if there are none.
         targets: ``[B * N * (S + Q)]`` int64, class within the episode; None without episodes.
-        n_unlabeled: Rows at the end that have no label; the main task never encodes them.
+        n_unlabeled: Rows at the end of a whole batch that have no label; main never encodes them.
         pixels: ``[n, C, H, W]`` uint8, or float in [0, 1]; None until they are looked up.
         policies: Makes views of the pixels.
         root: The batch that this one is rows of; None for a whole one.
@@ -161,17 +161,18 @@ class Batch:
     @cached_property
     def classes(self) -> "Batch | None":
         """The labeled rows that belong to no episode; None if there are none."""
-        return self._span(0 if self.shape is None else self.shape.rows, len(self) - self.n_unlabeled)
+        start, stop = self.whole._bounds()
+        return self._between(start, stop)
 
     @cached_property
     def labeled(self) -> "Batch | None":
         """All rows but the unlabeled ones; None if there are none."""
-        return self._span(0, len(self) - self.n_unlabeled)
+        return self._between(0, self.whole._bounds()[1])
 
     @cached_property
     def unlabeled(self) -> "Batch | None":
         """The rows without a label; None if there are none."""
-        return self._span(len(self) - self.n_unlabeled, len(self))
+        return self._between(self.whole._bounds()[1], len(self.whole))
 
     def take(self, rows: range | Tensor) -> "Batch":
         """Return some rows as a batch: the same views of them, and no episodes any more.
@@ -243,15 +244,23 @@ class Batch:
         }
         return replace(self, **moved)
 
-    def _span(self, start: int, stop: int) -> "Batch | None":
-        if start == stop:
+    def _bounds(self) -> tuple[int, int]:
+        """Return where the rows of classes begin and end in a whole batch."""
+        return 0 if self.shape is None else self.shape.rows, len(self) - self.n_unlabeled
+
+    def _between(self, start: int, stop: int) -> "Batch | None":
+        """Return the rows whose places in the whole batch are from `start` to before `stop`."""
+        places = torch.as_tensor(self.places)
+        inside = (places >= start) & (places < stop)
+        if bool(inside.all()):
+            return self
+        if not bool(inside.any()):
             return None
-        return self if (start, stop) == (0, len(self)) else self.take(range(start, stop))
+        return self.take(range(start, stop) if self.rows is None else inside.nonzero()[:, 0])
 
     def _parts(self) -> Iterator[tuple[str, int, int]]:
         """Yield name, first row and end of each part of a whole batch that has rows."""
-        n_episodes = 0 if self.shape is None else self.shape.rows
-        ends = (n_episodes, len(self) - self.n_unlabeled, len(self))
+        ends = (*self._bounds(), len(self))
         for name, start, end in zip(PARTS, (0, *ends), ends, strict=False):
             if end > start:
                 yield name, start, end

@@ -78,7 +78,7 @@ def _score(
     n_support = way * sampler.n_shot
     indices = torch.from_numpy(rows_of[rows]).to(device)
     support, query = (
-        features.index_select(0, part.reshape(-1)).unflatten(0, part.shape)  # type: ignore[no-untyped-call]  # untyped in torch
+        features.index_select(0, part.reshape(-1)).reshape(*part.shape, *features.shape[1:])
         for part in (indices[:, :n_support], indices[:, n_support:])
     )
     labels = torch.arange(way, device=device)
@@ -96,7 +96,8 @@ def _rows(
     """Return the row of each image id, -1 where there is none; check that every needed image has one."""
     if features.ndim < 2 or not features.is_floating_point():
         raise ValueError(
-            f"`features` must be floats of shape [n, D], or maps [n, C', h, w], found {features.dtype} {list(features.shape)}."
+            f"`features` must be floats of shape [n, D], or maps [n, C', h, w], found "
+            f"{features.dtype} {list(features.shape)}."
         )
     if not bool(
         features.sum(dtype=torch.float32).isfinite()

@@ -39,7 +39,7 @@ class FeatureCache:
         self._places = {view: place for place, view in enumerate(views)}
 
     def read(self, ids: Tensor, view: View) -> Tensor:
-        """Return features ``[k, D]`` in float32 of the images ``[k]`` under a view, turned row by row if need be.
+        """Return features ``[k, D]`` in float32 of the images ``[k]`` under a view, turned row by row.
 
         Raises:
             ValueError: The cache lacks the view.
@@ -51,8 +51,8 @@ class FeatureCache:
     def _place(self, view: View) -> int:
         if view not in self._places:
             raise ValueError(
-                f"the cache of features has no {view}; it holds {', '.join(map(str, self._places))}: build it "
-                "with the views of every task, or leave the task out."
+                f"the cache of features has no {view}; it holds {', '.join(map(str, self._places))}. "
+                "Build it with the views of every task, or leave the task out."
             )
         return self._places[view]
 

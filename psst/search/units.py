@@ -56,7 +56,7 @@ def check_method(settings: SearchSettings) -> None:
         TypeError: It is no `psst.pareto.Method`, or takes neither a ray nor the bound asked for.
         ValueError: Nothing importable is named.
     """
-    instantiate(ray_method(settings, "rays.npz", 0), Method)  # type: ignore[type-abstract]  # it may be abstract
+    instantiate(ray_method(settings, "rays.npz", 0), Method)
 
 
 class Schedule:

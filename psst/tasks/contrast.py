@@ -13,8 +13,10 @@ def projection(n_features: int, width: int) -> nn.Sequential:
 
 
 def contrast(projected: Tensor, identities: Tensor, temperature: float) -> Tensor:
-    r"""Return the mean over anchors i of :math:`-\frac{1}{|P(i)|} \sum_{p \in P(i)} \log
-    \frac{\exp(z_i \cdot z_p / \tau)}{\sum_{a \ne i} \exp(z_i \cdot z_a / \tau)}`, z of length 1.
+    r"""Return the supervised contrastive loss.
+
+    The mean over anchors i of :math:`-\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{\exp(z_i \cdot z_p /
+    \tau)}{\sum_{a \ne i} \exp(z_i \cdot z_a / \tau)}`, with z of length 1.
 
     Args:
         projected: ``[n, d]``, of any length; in float32 or better from here on.

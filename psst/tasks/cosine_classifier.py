@@ -28,8 +28,8 @@ class CosineClassifier(nn.Module):
         super().__init__()
         if not setup.classes:
             raise ValueError(
-                f"{owner} needs the training classes, which the module does not know; train with a data module "
-                "that has `train_classes`, or give the module `classes`."
+                f"{owner} needs the training classes, which the module does not know; train with a data "
+                "module that has `train_classes`, or give the module `classes`."
             )
         self.weight = nn.Parameter(torch.randn(len(setup.classes), setup.num_features))
         self.scale = nn.Parameter(torch.tensor(float(scale)))

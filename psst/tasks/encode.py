@@ -113,7 +113,8 @@ class Encode:
         if not maps and read.shape[1] != self.encoder.num_features:
             raise ValueError(
                 f"pictures of {list(pictures.shape[1:])} give {read.shape[1]} features, images of "
-                f"{list(self.encoder.image_shape or ())} {self.encoder.num_features}; enlarge them, or read maps."
+                f"{list(self.encoder.image_shape or ())} {self.encoder.num_features}; enlarge them, "
+                "or read maps."
             )
         return read
 
@@ -163,7 +164,7 @@ class Encode:
                 self._input(batch, view, rows) for view, rows in zip(views, missing, strict=True) if len(rows)
             ]
             out = self._forward(torch.cat(inputs) if len(inputs) > 1 else inputs[0], repr(views), batch)
-            fresh = list(out.split([len(rows) for rows in missing]))
+            fresh = list(torch.split(out, [len(rows) for rows in missing]))
         return [_combined(known, rows, fresh[i] if fresh else None) for i, (known, rows) in enumerate(found)]
 
     def _found(self, batch: Batch, view: View) -> tuple[Tensor | None, Tensor | None]:

@@ -51,11 +51,11 @@ class Episodic(MainTask):
                 "`data.init_args.batches` to `episodes` or `mixed`, or choose psst.tasks.GlobalClasses."
             )
         shape = part.shape
-        features = encode(part, maps=self.maps).unflatten(0, (shape.episodes, -1))
-        targets = part.targets.unflatten(0, (shape.episodes, -1))
+        features = _by_episode(encode(part, maps=self.maps), shape.episodes)
+        targets = _by_episode(part.targets, shape.episodes)
         sizes = [shape.n_support, features.shape[1] - shape.n_support]
-        support, query = features.split(sizes, dim=1)
-        support_labels, query_labels = targets.split(sizes, dim=1)
+        support, query = torch.split(features, sizes, dim=1)
+        support_labels, query_labels = torch.split(targets, sizes, dim=1)
         loss, logits = self.head.loss(support, support_labels, query, query_labels, shape.way)
         self._note(logits, query_labels)
         return loss
@@ -63,3 +63,7 @@ class Episodic(MainTask):
     def chance(self, batch: Batch) -> float | None:
         """Return log N."""
         return None if batch.shape is None else math.log(batch.shape.way)
+
+
+def _by_episode(rows: Tensor, n_episodes: int) -> Tensor:
+    return rows.reshape(n_episodes, -1, *rows.shape[1:])

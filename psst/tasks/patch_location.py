@@ -26,7 +26,7 @@ class PatchLocation(Task):
     encoded, and a linear classifier sees both features.
 
     Args:
-        reads: ``vectors``, or ``maps``, averaged over their places: then `side` may be smaller than the images.
+        reads: ``vectors``; or ``maps``, averaged over their places, for which `side` may be smaller.
         side: Of the enlarged patches, in pixels; None for that of the images.
         gap: By how many pixels a patch is smaller than its cell, so that no line goes on across the border.
 
@@ -38,7 +38,7 @@ class PatchLocation(Task):
         (arXiv:1505.05192). Departures: one linear layer, no color dropping.
 
     Example:
-        >>> FewShotModule(ResNet12(), Episodic(PrototypicalHead()), auxiliary=[PatchLocation("maps", side=32)])
+        >>> auxiliary = [PatchLocation(reads="maps", side=32)]
     """
 
     name = "patch_location"

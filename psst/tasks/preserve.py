@@ -58,8 +58,8 @@ class Preserve(Task):
         backbone = setup.encoder.backbone
         if self.reference == "frozen" and type(backbone).frozen is Backbone.frozen:
             raise TypeError(
-                f"`reference=frozen` needs a backbone with a frozen part, {type(backbone).__name__} has none; "
-                "write `reference: start` to stay near the weights that the fit begins with."
+                f"`reference=frozen` needs a backbone with a frozen part, {type(backbone).__name__} has "
+                "none; write `reference: start` to stay near the weights that the fit begins with."
             )
         if self.reference == "start":
             self.encoder = copy.deepcopy(setup.encoder).requires_grad_(False)

@@ -64,6 +64,6 @@ def _summary(descriptions: Mapping[str, Any]) -> str:
         for task in (descriptions["main"], *(descriptions.get("auxiliary") or []))
     ]
     return (
-        f"{name}({arguments}) for images {descriptions.get('image_shape')} and {len(descriptions['classes'])} "
-        f"classes with {', '.join(tasks)}"
+        f"{name}({arguments}) for images {descriptions.get('image_shape')} of "
+        f"{len(descriptions['classes'])} classes with {', '.join(tasks)}"
     )

@@ -89,8 +89,8 @@ class FewShotModule(EpisodeEvaluation):
         names = [self.main.name, *(task.name for task in tasks)]
         if names[0] != MAIN or len(set(names)) < len(names):
             raise ValueError(
-                f"`main` and `auxiliary` make the tasks {names}; the first is called `{MAIN}`, and each other "
-                "has a name of its own."
+                f"`main` and `auxiliary` make the tasks {names}; the first is called `{MAIN}`, and each "
+                "other has a name of its own."
             )
         self.auxiliary = nn.ModuleDict({task.name: task for task in tasks})
         self.optimizer = optimizer
@@ -211,7 +211,7 @@ class FewShotModule(EpisodeEvaluation):
         return Encode(self.encoder, key, self._with_maps, self.batch_stats == "shared")
 
     def renew_batch_statistics(self, batches: Iterable[Batch]) -> None:
-        """Replace BatchNorm's running statistics by their average over what the main task sees of some batches."""
+        """Replace BatchNorm's running statistics by their average over what main sees of some batches."""
         images = (self.encoder.normalized((batch.labeled or batch).images()) for batch in batches)
         renew_statistics(self.encoder.backbone, images)
 
@@ -280,16 +280,16 @@ class FewShotModule(EpisodeEvaluation):
         by_class = [task.name for task in self._tasks() if task.by_class]
         if by_class and self.classes != tuple(data.train_classes):
             raise ValueError(
-                f"`{by_class[0]}` was made for {len(self.classes)} training classes, {type(data).__name__} has "
-                f"{len(data.train_classes)} or others; train on the classes that the model was made for."
+                f"`{by_class[0]}` was made for {len(self.classes)} training classes, {type(data).__name__} "
+                f"has {len(data.train_classes)} or others; train on those that the model was made for."
             )
         policies = data.policies("train")
         for task in self._tasks():
             crops = [view for view in task.views() if view.crop > 0]
             if len({policies.resolved(view) for view in crops}) < len(crops):
                 raise ValueError(
-                    f"`{task.name}` compares {len(crops)} crops of an image, and the policy `{crops[0].policy}` "
-                    "changes nothing; name an augmentation under "
+                    f"`{task.name}` compares {len(crops)} crops of an image, and the policy "
+                    f"`{crops[0].policy}` changes nothing; name an augmentation under "
                     f"`data.init_args.augmentations.{crops[0].policy}`."
                 )
 
