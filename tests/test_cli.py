@@ -84,7 +84,7 @@ def test_a_mistake_is_one_clear_paragraph(words, parts, tmp_path, capsys):
 def test_a_run_without_data_is_refused(capsys):
     model = "{class_path: psst.training.FewShotModule, init_args: {backbone: psst.backbones.Conv4, "
     assert "`data` is missing" in refused(
-        ["fit", "--model", model + "head: psst.fewshot.PrototypicalHead}}"], capsys
+        ["fit", "--model", model + "main: {class_path: psst.tasks.Episodic, init_args: {head: psst.fewshot.PrototypicalHead}}}}"], capsys
     )
 
 

@@ -7,7 +7,7 @@ from psst.backbones import Conv4
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.fewshot import PrototypicalHead
 from psst.images import ImageRecord
-from psst.selfsupervised import Rotation
+from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 
 SIZE = 16
@@ -82,11 +82,11 @@ def data(make_data):
 def make_module():
     """A module with the same initial parameters at every call."""
 
-    def make(backbone=None, rotation=True, **settings):
+    def make(backbone=None, auxiliary=None, **settings):
         torch.manual_seed(0)
-        auxiliary = [Rotation()] if rotation else []
-        settings = {"image_shape": (1, SIZE, SIZE)} | settings
-        return FewShotModule(backbone or Conv4(hidden=8), PrototypicalHead(), auxiliary, **settings)
+        auxiliary = [Rotation()] if auxiliary is None else auxiliary
+        settings = {"image_shape": (1, SIZE, SIZE), "main": Episodic(PrototypicalHead())} | settings
+        return FewShotModule(backbone or Conv4(hidden=8), auxiliary=auxiliary, **settings)
 
     return make
 
