@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import psst.search
+from psst.episodes import Episodes, Evaluation
 from psst.search import SearchSettings, door
 from tests.search.tasks import Columns, Heads
 
@@ -212,7 +213,11 @@ def test_a_few_shot_module_goes_through_the_same_door(tmp_path):
     result = search(
         tmp_path / "out",
         lambda: FewShotModule(Conv4(hidden=4), Episodic(PrototypicalHead()), [Rotation()]),
-        lambda: Glyphs(n_query=2, val_episodes=20, test_episodes=20, cache_dir=str(tmp_path / "cache")),
+        lambda: Glyphs(
+            episodes=Episodes(query=2),
+            evaluation=Evaluation(val_episodes=20, test_episodes=20),
+            cache_dir=str(tmp_path / "cache"),
+        ),
         monitor="val/accuracy",
         mode="max",
         settings=SearchSettings(auxiliary_weights=(0.0, 1.0), check_batches=3),

@@ -5,6 +5,7 @@ import torch
 
 from psst.backbones import Conv4
 from psst.datamodules.episodic import EpisodicDataModule
+from psst.episodes import Episodes, Evaluation
 from psst.fewshot import PrototypicalHead
 from psst.images import ImageRecord
 from psst.tasks import Episodic, Rotation
@@ -50,8 +51,10 @@ class NoiseData(EpisodicDataModule):
     channels = 1
 
     def __init__(self, groups=False, **settings):
-        defaults = {"n_way": 3, "n_query": 2, "eval_way": 3, "eval_query": 3, "episodes_per_epoch": 4}
-        defaults |= {"val_episodes": 20, "test_episodes": 30}
+        defaults = {
+            "episodes": Episodes(way=3, query=2, per_epoch=4),
+            "evaluation": Evaluation(way=3, query=3, val_episodes=20, test_episodes=30),
+        }
         super().__init__(size=SIZE, **(defaults | settings))
         self.groups = groups
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from psst.backbones import Conv4, ResNet12
-from psst.episodes import Policies
+from psst.episodes import Episodes, Policies
 from psst.fewshot import PrototypicalHead
 from psst.images.augment import Augmentation
 from psst.images.view import View
@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_at_that_step_and_names_the_task(make_mo
 def test_several_episodes_a_batch(make_module, make_data):
     """In evaluation mode, where images do not mix, the loss is the mean over the episodes'."""
     module = make_module(auxiliary=[]).eval()
-    single, double = (ready(make_data(episodes_per_batch=size)) for size in (1, 2))
+    single, double = (ready(make_data(episodes=Episodes(way=3, query=2, per_batch=size))) for size in (1, 2))
     both = module.task_losses(double.train_batch(1))["main"]
     parts = [module.task_losses(single.train_batch(index))["main"] for index in (2, 3)]
     torch.testing.assert_close(both, sum(parts) / 2)
@@ -188,7 +188,10 @@ def test_unlabeled_images_reach_the_auxiliary_tasks_alone(make_module, data):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"n_way": (2, 4), "n_shot": (1, 3), "episodes_per_batch": 3}, {"query_balance": 0.5, "n_shot": 2}],
+    [
+        {"episodes": Episodes(way=(2, 4), shot=(1, 3), query=2, per_batch=3)},
+        {"episodes": Episodes(way=3, shot=2, query=2, balance=0.5)},
+    ],
 )
 def test_any_shape_of_episodes_trains(make_module, make_data, settings):
     data = ready(make_data(**settings))
