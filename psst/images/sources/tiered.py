@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.images.files.archives import require_folder
+from psst.images.files.npz import open_npz
 from psst.images.files.unpickle import load
 from psst.images.source import SPLITS
 from psst.images.sources.array_images import ArraySource, Encoded, Part, Pixels, label_array, require_keys
@@ -16,7 +17,6 @@ from psst.images.sources.folder import FolderSource
 from psst.images.sources.folder_looks import class_folders, split_folders
 from psst.images.sources.layout import Layout
 from psst.images.sources.listed_images import ListedImages
-from psst.images.sources.npz_arrays import open_npz
 from psst.images.sources.published import published_rows
 
 _NAME = "tiered_imagenet"

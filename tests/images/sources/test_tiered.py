@@ -134,7 +134,7 @@ def test_archives_are_not_loaded(tmp_path):
     first = source(root).scan()[0].reference.images.images
     while isinstance(first, np.ndarray):
         first = first.base
-    assert isinstance(first.obj, mmap.mmap)
+    assert isinstance(first, mmap.mmap)
 
 
 def test_published_split():
