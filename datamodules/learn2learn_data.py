@@ -6,8 +6,8 @@ from typing import Any
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.episodes.checks import check_channels
 from psst.images import Source
-from psst.images.sources.class_lists import SEEDED
 from psst.images.sources.learn2learn_data import Learn2LearnSource
+from psst.images.sources.lists import SEEDED
 from psst.images.sources.made_data_sets import MadeDataSets
 
 

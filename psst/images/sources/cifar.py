@@ -12,11 +12,9 @@ from psst.images.files.unpickle import load
 from psst.images.source import Source
 from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
 from psst.images.sources.category_pickles import CategoryPickles, category_files
+from psst.images.sources.class_folders import sees_classes, sees_splits
 from psst.images.sources.folder import FolderSource
-from psst.images.sources.folder_looks import class_folders, split_folders
-from psst.images.sources.layout import Layout
-from psst.images.sources.listed_images import ListedImages
-from psst.images.sources.published import published_rows
+from psst.images.sources.layout import Layout, published_rows
 
 FOLDER = "cifar-100-python"
 ARCHIVE = "cifar-100-python.tar.gz"
@@ -138,20 +136,20 @@ def _layouts(name: str, word: str, splits: Mapping[str, str]) -> tuple[Layout, .
         Layout(expects, lambda root: category_files(root, word).describe(), pickles),
         Layout(
             "train/, val/ and test/ with a folder a class, as published",
-            partial(split_folders, split_of=splits),
+            partial(sees_splits, split_of=splits),
             partial(FolderSource, name=name),
         ),
         Layout(
             "cifar100.zip, or the folders cifar100/data/<class> that are in it",
             partial(_class_images_found, names=splits),
-            partial(ListedImages, name=name, split_of=splits, archives=_ZIPS),
+            partial(FolderSource, name=name, splits=splits),
         ),
     )
 
 
 def _class_images_found(root: Path, names: Mapping[str, str]) -> str | None:
     archive = next((name for name in _ZIPS if (root / name).is_file()), None)
-    return archive or class_folders(root, names)
+    return archive or sees_classes(root, names)
 
 
 CIFAR_FS_LAYOUTS = _layouts("cifar_fs", "cifar_fs", cifar_fs_splits())

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from psst.images.decode import fit_image
 from psst.images.pixels import has_floats, largest, to_pillow
 from psst.images.source import SPLITS, ImageRecord
-from psst.images.sources.class_lists import SEEDED, SPLIT_NAMES, assign_splits, read_lists
 from psst.images.sources.labels import LabeledItems
+from psst.images.sources.lists import SEEDED, SPLIT_NAMES, assign_splits, read_lists
 from psst.images.sources.made_data_sets import MadeDataSets
 
 _LOOKED_AT, _DIGESTED = 16, 128  # images of a data set, to learn what they are like, and to know it again

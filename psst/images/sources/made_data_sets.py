@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from psst.images.source import SPLITS
-from psst.images.sources.list_files import SPLIT_NAMES
+from psst.images.sources.lists import SPLIT_NAMES
 
 MODES = {"train": "train", "val": "validation", "test": "test"}
 """What learn2learn calls the splits."""

@@ -3,16 +3,12 @@
 from functools import partial
 from pathlib import Path
 
-from psst.images.source import SPLITS, Source
+from psst.images.source import Source
 from psst.images.sources.category_pickles import CategoryPickles, category_files
-from psst.images.sources.csv_lists import LAYOUTS as CSV_LAYOUTS
-from psst.images.sources.csv_lists import CsvSource
-from psst.images.sources.folder import FolderSource
-from psst.images.sources.folder_looks import class_folders, split_folders
-from psst.images.sources.layout import Layout
-from psst.images.sources.listed_images import ListedImages
+from psst.images.sources.class_folders import sees_classes, sees_splits
+from psst.images.sources.folder import FolderSource, sees_lists
+from psst.images.sources.layout import Layout, published_rows
 from psst.images.sources.mini_pickles import CACHE_FILES, CachePickles, cache_files
-from psst.images.sources.published import published_rows
 
 _NAME = "mini_imagenet"
 _CATEGORY_WORD = "category_split"
@@ -22,12 +18,6 @@ _CATEGORY_FILES = "miniImageNet_category_split_{train_phase_train,val,test}.pick
 def mini_imagenet_splits() -> dict[str, str]:
     """Return the split of each of the 100 classes, by WordNet id."""
     return {name: split for name, split in published_rows("mini_imagenet.txt")}  # noqa: C416 - rows are of any length to mypy
-
-
-def _csv_files(folder: Path) -> str | None:
-    """Describe the lists; also those that cannot be read, so that `CsvSource` says why."""
-    found = [f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
-    return CSV_LAYOUTS[0].sees(folder) or ", ".join(found) or None
 
 
 def _caches(folder: Path) -> str | None:
@@ -45,20 +35,20 @@ def _category_source(root: Path) -> Source:
 LAYOUTS: tuple[Layout, ...] = (
     Layout(
         "train.csv, val.csv, test.csv (filename,label) and their images, in images/ or in tar files",
-        _csv_files,
-        partial(CsvSource, name=_NAME),
+        sees_lists,
+        lambda root: FolderSource(root, _NAME, splits=root),
     ),
     Layout(CACHE_FILES, _caches, lambda root: CachePickles(root, _NAME, mini_imagenet_splits())),
     Layout(_CATEGORY_FILES, _categories, _category_source),
     Layout(
         "train/, val/ and test/ with a folder a class, as published",
-        lambda folder: split_folders(folder, mini_imagenet_splits()),
+        lambda folder: sees_splits(folder, mini_imagenet_splits()),
         partial(FolderSource, name=_NAME),
     ),
     Layout(
         "folders named by WordNet ids with their images (the published classes are taken from them)",
-        lambda folder: class_folders(folder, mini_imagenet_splits()),
-        lambda root: ListedImages(root, _NAME, mini_imagenet_splits()),
+        lambda folder: sees_classes(folder, mini_imagenet_splits()),
+        lambda root: FolderSource(root, _NAME, splits=mini_imagenet_splits()),
     ),
 )
 """csv lists, pickles of Ren et al. and of Gidaris and Komodakis, folders with splits, folders without."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from psst.images.source import SPLITS
-from psst.images.sources.list_files import SPLIT_NAMES
+from psst.images.sources.lists import SPLIT_NAMES
 
 PICKLES = (".pkl", ".pickle", ".p")
 _HEAD = 4096

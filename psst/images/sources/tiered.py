@@ -12,12 +12,10 @@ from psst.images.files.archives import require_folder
 from psst.images.files.unpickle import load
 from psst.images.source import SPLITS
 from psst.images.sources.array_images import ArraySource, Encoded, Part, Pixels, label_array, require_keys
+from psst.images.sources.class_folders import sees_classes, sees_splits
 from psst.images.sources.folder import FolderSource
-from psst.images.sources.folder_looks import class_folders, split_folders
-from psst.images.sources.layout import Layout
-from psst.images.sources.listed_images import ListedImages
+from psst.images.sources.layout import Layout, published_rows
 from psst.images.sources.npz_arrays import open_npz
-from psst.images.sources.published import published_rows
 
 _NAME = "tiered_imagenet"
 _V1 = "<split>_images_png.pkl with <split>_labels.pkl that has label_specific"
@@ -149,13 +147,13 @@ LAYOUTS: tuple[Layout, ...] = (
     Layout(_V2, partial(_described, ending="_images.npz"), partial(TieredNpz, name=_NAME)),
     Layout(
         "train/, val/ and test/ with a folder a class, as published",
-        lambda folder: split_folders(folder, tiered_imagenet_splits()),
+        lambda folder: sees_splits(folder, tiered_imagenet_splits()),
         partial(FolderSource, name=_NAME),
     ),
     Layout(
         "folders named by WordNet ids with their images (the published classes are taken from them)",
-        lambda folder: class_folders(folder, tiered_imagenet_splits()),
-        lambda root: ListedImages(root, _NAME, tiered_imagenet_splits()),
+        lambda folder: sees_classes(folder, tiered_imagenet_splits()),
+        lambda root: FolderSource(root, _NAME, splits=tiered_imagenet_splits()),
     ),
 )
 """PNG pickles, BGR arrays, folders with splits, folders without."""

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from psst.images.decode import fit_image
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
-from psst.images.sources.class_lists import SEEDED, assign_splits
 from psst.images.sources.items import (
     as_image,
     check_items,
@@ -20,7 +19,7 @@ from psst.images.sources.items import (
     item_title,
     list_labels,
 )
-from psst.images.sources.list_files import read_lists
+from psst.images.sources.lists import SEEDED, assign_splits, read_lists
 
 
 class TorchvisionSource:
