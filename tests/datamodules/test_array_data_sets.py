@@ -8,10 +8,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from psst.commands.data import prepare
 from psst.datamodules.cifar_fs import CifarFS
 from psst.datamodules.fc100 import FC100
 from psst.datamodules.mini_imagenet import MiniImageNet
-from psst.datamodules.prepare import prepare
 from psst.datamodules.tiered_imagenet import TieredImageNet
 from psst.images.files.download import RemoteFile
 from psst.images.sources.cifar import fc100_splits

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from psst.commands.data import prepare
 from psst.datamodules import MiniImageNet
-from psst.datamodules.prepare import prepare
 
 CLASSES = {"train": ["n01", "n02", "n03"], "val": ["n04", "n05"], "test": ["n06", "n07"]}
 PER_CLASS = 4

@@ -14,8 +14,8 @@ pytest.importorskip("learn2learn.data")  # this folder alone is no library
 from learn2learn.data import FilteredMetaDataset, MetaDataset, Taskset, UnionMetaDataset
 from learn2learn.data.transforms import ConsecutiveLabels, KShots, LoadData, NWays, RemapLabels
 
+from psst.commands.data import prepare
 from psst.datamodules.learn2learn_data import Learn2Learn
-from psst.datamodules.prepare import prepare
 from psst.images.labeled_images import LabeledImages
 
 MODES = {"train": 5, "validation": 3, "test": 4}
