@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,7 @@ class _Bird:
         return str(self.entry)
 
 
-def class_splits(split: _Split) -> dict[str, str]:
+def class_splits(split: str) -> dict[str, str]:
     """Return which split each of the 200 classes, ``NNN.Name``, belongs to; train, val and test."""
     rows = sorted(published_rows("cub.txt"))
     if split == "closer_look":
@@ -65,41 +65,46 @@ def class_splits(split: _Split) -> dict[str, str]:
     return {row[0]: row[column] for row in rows}
 
 
+@dataclass
 class CUBSource:
     """The 11,788 images of 200 kinds of birds, split as one of three publications did.
 
-    Arguments are those of `CUB`; the centered square of what is left of an image is stored.
+    Attributes are the arguments of `CUB`; the centered square of what is left of an image is stored.
+
+    Example:
+        >>> source = CUBSource("data/cub", split="closer_look")
     """
 
-    name = "cub"
-    channels = 3
+    root: str | Path
+    split: _Split | None = None
+    crop: _Crop | None = None
+    name: ClassVar[str] = "cub"
+    channels: ClassVar[int] = 3
 
-    def __init__(self, root: str | Path, split: _Split | None = None, crop: _Crop | None = None) -> None:
-        if split is None:
+    def __post_init__(self) -> None:
+        if self.split is None:
             raise ValueError(
                 "`data.init_args.split` is not set and has no default, because the published splits of CUB "
                 "do not agree (29 of the 50 test classes of closer_look train in meta_dataset): set it to "
                 f"{_CHOICES}."
             )
-        if split not in get_args(_Split):
-            raise ValueError(f"`data.init_args.split={split}` must be {_CHOICES}.")
-        if crop not in (None, *get_args(_Crop)):
+        if self.split not in get_args(_Split):
+            raise ValueError(f"`data.init_args.split={self.split}` must be {_CHOICES}.")
+        if self.crop not in (None, *get_args(_Crop)):
             raise ValueError(
-                f"`data.init_args.crop={crop}` must be 'none' (whole images) or 'box' (the bird's box)."
+                f"`data.init_args.crop={self.crop}` must be 'none' (whole images) or 'box' (the bird's box)."
             )
-        self.root = root
-        self.split = split
-        self.crop = crop or _PUBLISHED_CROP[split]
+        self.crop = self.crop or _PUBLISHED_CROP[self.split]
 
     def key(self, size: int) -> dict[str, Any]:
         """Split and crop, and the names, sizes and dates of the files."""
         files = fingerprint(require_folder(self.root), (".txt", ".jpg", ".tgz", ".gz", ".tar"))
-        return {"split": self.split, "crop": self.crop, "files": files}
+        return {**vars(self), "root": files}  # where they lie does not matter
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and file; see `Source.scan`."""
         entries = _entries(require_folder(self.root))
-        split_of = class_splits(self.split)
+        split_of = class_splits(str(self.split))
         class_of = _class_of(entries, split_of)
         box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(class_of)
         records, missing = [], []
@@ -166,11 +171,9 @@ def _archive(root: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _sees_folder(folder: Path) -> str | None:
-    return f"{_FOLDER}, extracted" if _extracted(folder) else None
-
-
-def _sees_archive(folder: Path) -> str | None:
+def _sees(folder: Path) -> str | None:
+    if _extracted(folder):
+        return f"{_FOLDER}, extracted"
     path = _archive(folder)
     return None if path is None else path.name
 
@@ -275,8 +278,7 @@ class CUB(EpisodicDataModule):
 
     channels = 3
     layouts = (
-        Layout("CUB_200_2011/ with images.txt, classes.txt and images/", _sees_folder, CUBSource),
-        Layout("CUB_200_2011.tgz", _sees_archive, CUBSource),
+        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, CUBSource),
     )
     remote: tuple[RemoteFile, ...] = (ARCHIVE,)
     manual = _MANUAL

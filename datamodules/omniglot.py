@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -69,49 +69,44 @@ class _Drawing:
         return f"{self.entry} turned by {90 * self.turns} degrees" if self.turns else str(self.entry)
 
 
+@dataclass
 class OmniglotSource:
     """Characters of the official archives, zipped or extracted, in any mixture below one folder.
 
     Classes are named ``Alphabet/characterNN``. A drawing that is found twice (small1 and small2 share Greek
-    and Latin) counts once. Ink is 255 on 0. Arguments, and what they may be, are those of `Omniglot`.
+    and Latin) counts once. Ink is 255 on 0. Attributes are the arguments of `Omniglot`.
+
+    Example:
+        >>> source = OmniglotSource("data/omniglot", protocol="official", rotations="train")
     """
 
-    name = "omniglot"
-    channels = 1
+    root: str | Path
+    protocol: Protocol = "minimal"
+    test_alphabets: Sequence[str] = BACKGROUND_TEST
+    rotations: _Rotations = "none"
+    train_within: _Within = "split"
+    eval_within: _Within = "alphabet"
+    name: ClassVar[str] = "omniglot"
+    channels: ClassVar[int] = 1
 
-    def __init__(
-        self,
-        root: str | Path,
-        protocol: Protocol = "minimal",
-        test_alphabets: Sequence[str] = BACKGROUND_TEST,
-        rotations: _Rotations = "none",
-        train_within: _Within = "split",
-        eval_within: _Within = "alphabet",
-    ) -> None:
-        _check_choice("protocol", protocol, get_args(Protocol))
-        _check_choice("rotations", rotations, get_args(_Rotations))
-        _check_choice("train_within", train_within, get_args(_Within))
-        _check_choice("eval_within", eval_within, get_args(_Within))
-        clash = sorted(set(test_alphabets) & set(BACKGROUND_VAL))
-        if protocol == "background" and clash:
+    def __post_init__(self) -> None:
+        for option in ("protocol", "rotations", "train_within", "eval_within"):
+            value, choices = getattr(self, option), get_args(type(self).__annotations__[option])
+            if value not in choices:
+                *names, last = (f"'{choice}'" for choice in choices)
+                raise ValueError(f"`data.init_args.{option}={value}` must be {', '.join(names)} or {last}.")
+        clash = sorted(set(self.test_alphabets) & set(BACKGROUND_VAL))
+        if self.protocol == "background" and clash:
             raise ValueError(
                 f"`data.init_args.test_alphabets` names {clash}, which validate; test on alphabets other "
                 f"than {list(BACKGROUND_VAL)}."
             )
-        self.root = root
-        self.protocol = protocol
-        self.test_alphabets = tuple(test_alphabets)
-        self.rotations = rotations
-        self.train_within, self.eval_within = train_within, eval_within
 
     def key(self, size: int) -> dict[str, Any]:
         """The options, and the names, sizes and dates of the files."""
-        options = {
-            name: value for name, value in vars(self).items() if name not in ("root", "test_alphabets")
-        }
-        if self.protocol == "background":
-            options["test_alphabets"] = sorted(self.test_alphabets)
-        return options | {"files": fingerprint(require_folder(self.root), (".zip", ".png"))}
+        files = fingerprint(require_folder(self.root), (".zip", ".png"))
+        # where the files lie does not matter
+        return {**vars(self), "root": files, "test_alphabets": sorted(self.test_alphabets)}
 
     def scan(self) -> list[ImageRecord]:
         """List the drawings by split, alphabet, character and rotation; see `Source.scan`."""
@@ -167,12 +162,6 @@ def _entries(root: Path) -> Iterator[Entry]:
 
 def _is_evaluation(name: str, alphabet: str) -> bool:
     return "images_evaluation/" in name or alphabet in evaluation_alphabets()
-
-
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        listed = ", ".join(f"'{choice}'" for choice in choices[:-1])
-        raise ValueError(f"`data.init_args.{name}={value}` must be {listed} or '{choices[-1]}'.")
 
 
 def _sees(folder: Path) -> str | None:

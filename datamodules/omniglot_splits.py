@@ -32,8 +32,7 @@ def published_split(protocol: Literal["vinyals", "official"]) -> Mapping[_Charac
     """Return the split of all 1623 characters.
 
     "vinyals": 1028 train, 172 validate, 423 test. "official": the 659 of the twenty evaluation alphabets
-    test; of the 964 background characters those of Vinyals' five validation alphabets (172) validate, and the other
-    25 alphabets (792) train.
+    test; of the 964 others those of Vinyals' five validation alphabets (172) validate, the rest (792) train.
     """
     official = protocol == "official"
     return {

@@ -8,7 +8,6 @@ import pytest
 
 from psst.commands.data import prepare
 from psst.datamodules.cub import CUB, CUBSource, class_splits
-from psst.images.sources.layout import choose
 from tests.datamodules.birds import CLASSES, PER_CLASS, color, write_archive, write_folder
 
 SPLITS = ("closer_look", "feat", "meta_dataset")
@@ -149,11 +148,11 @@ def test_unknown_split_and_crop_are_refused(data, tmp_path):
 
 
 def test_recognized_by_name(data, tmp_path):
-    assert choose(data, CUB.layouts, "CUB") is CUB.layouts[0]
-    assert CUB.layouts[0].sees(data / "CUB_200_2011") == "CUB_200_2011, extracted"
+    (layout,) = CUB.layouts
+    assert layout.sees(data) == layout.sees(data / "CUB_200_2011") == "CUB_200_2011, extracted"
     (tmp_path / "CUB_200_2011.tgz").touch()
-    assert choose(tmp_path, CUB.layouts, "CUB").sees(tmp_path) == "CUB_200_2011.tgz"
-    assert [layout.sees(tmp_path / "nowhere") for layout in CUB.layouts] == [None, None]
+    assert layout.sees(tmp_path) == "CUB_200_2011.tgz"
+    assert layout.sees(tmp_path / "nowhere") is None
 
 
 def test_root_without_birds_is_named(tmp_path):

@@ -5,6 +5,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,6 +24,7 @@ from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_row
 _Place = tuple[Parts, str]  # folder and name of an image
 
 
+@dataclass
 class FolderSource:
     r"""Images in ``class/``, or in ``train/class/``, ``val/class/`` and ``test/class/``, or named by lists.
 
@@ -30,41 +32,22 @@ class FolderSource:
     not count. Images below ``unlabeled/`` have no class and are for the auxiliary tasks. Hidden files are
     skipped, what else is left out is said in a warning. Links are followed if they stay below the root.
     Archives in the root are read as if they were unpacked, where the folder itself lacks the images.
-
     Names need not be UTF-8: in the name of a class each other byte is written as ``\xe9``.
 
-    Args:
-        root: the folder.
-        name: of the data set.
-        channels: 1 for grayscale, 3 for color.
-        splits: None for the splits of the folders, or "seeded" if there are none; "seeded" to divide all
-            classes 64:16:20; the path of lists, see `read_rows`; or the published split of each class, where
-            folders of other classes are left out and all of these must be there.
-        split_seed: of a seeded division.
-        groups: which images show the same thing.
-        min_images: classes with fewer images are left out, with a warning.
+    Attributes are the arguments of `psst.datamodules.ImageFolder`. Besides, ``splits`` may be the published
+    split of each class: folders of other classes are then left out, and all of these must be there.
 
     Example:
-        >>> records = FolderSource("birds", groups=ImageGroups(pattern="(.*)_")).scan()  # doctest: +SKIP
+        >>> source = FolderSource("birds", groups=ImageGroups(pattern="(.*)_"), min_images=16)
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str = "image_folder",
-        channels: int = 3,
-        splits: str | Path | Mapping[str, str] | None = None,
-        split_seed: int = 0,
-        groups: ImageGroups | None = None,
-        min_images: int = 0,
-    ) -> None:
-        self.root = root
-        self.name = name
-        self.channels = channels
-        self.splits = splits
-        self.split_seed = split_seed
-        self.groups = groups
-        self.min_images = min_images
+    root: str | Path
+    name: str = "image_folder"
+    channels: int = 3
+    splits: str | Path | Mapping[str, str] | None = None
+    split_seed: int = 0
+    groups: ImageGroups | None = None
+    min_images: int = 0
 
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the images, and what decides splits and groups."""
