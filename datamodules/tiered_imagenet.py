@@ -12,7 +12,8 @@ from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.npz import open_npz
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Encoded, Pixels, label_array, require_keys
-from psst.images.sources.published import published_layouts, published_rows
+from psst.images.sources.layout import published_rows
+from psst.images.sources.published import published_layouts
 from psst.images.sources.split_files import split_file_layout
 
 _NAME = "tiered_imagenet"

@@ -1,7 +1,7 @@
 import pytest
 
+from psst.commands.data import info, prepare, verify
 from psst.datamodules import Glyphs
-from psst.datamodules.prepare import info, prepare, verify
 
 
 @pytest.fixture(scope="module")

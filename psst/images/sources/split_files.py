@@ -20,7 +20,7 @@ from psst.images.sources.array_images import (
     require_keys,
 )
 from psst.images.sources.layout import Layout
-from psst.images.sources.list_files import SPLIT_NAMES
+from psst.images.sources.lists import SPLIT_NAMES
 
 _PICKLES = (".pkl", ".pickle", ".p")
 _HEAD = 4096
