@@ -224,7 +224,7 @@ class Omniglot(EpisodicDataModule):
         ValueError: an option has no such value, or an alphabet is to validate and to test.
 
     Example:
-        >>> data = Omniglot("data/omniglot", n_way=20, n_query=5)
+        >>> data = Omniglot("data/omniglot", episodes=Episodes(way=20, query=5))
     """
 
     channels = 1
