@@ -107,9 +107,9 @@ class Apart:
         chosen = sides(self._classes, n_shot, n_query) if self._spanning else set()
         if chosen is None:
             raise ValueError(
-                f"`n_shot={n_shot}` and `n_query={n_query}` cannot be served by all classes at once: groups of "
-                "images lie in several of them, so that what one needs for its support another needs for its "
-                "queries; lower one of the two, or leave out images so that groups lie in one class."
+                f"`n_shot={n_shot}` and `n_query={n_query}` cannot be served by all classes at once: groups "
+                "of images lie in several of them, so that what one needs for its support another needs for "
+                "its queries; lower one of the two, or name groups that lie in one class."
             )
         self._sides = chosen
 
@@ -133,7 +133,7 @@ class Apart:
         """Return places ``[B, N, k]``, one for each of the words, in none of the support's groups."""
         runs, taken = self._taken(classes, support)
         ranks = distinct(words, self.sizes[classes] - taken.sum(axis=-1))
-        # as in `distinct`: before run i there are so many free places, and it moves up all ranks from there on
+        # as in `distinct`: so many free places lie before run i, which moves up all ranks from there on
         free_before = self._run_starts[runs] - self.starts[classes][..., None] - (taken.cumsum(-1) - taken)
         places = ranks + self.starts[classes][..., None]
         for i in range(runs.shape[-1]):
@@ -178,7 +178,9 @@ class Apart:
         return np.stack([rng.permutation(span[in_sides[span]])[:n_shot] for span in spans])
 
 
-def _pick(order: Sequence[int], classes: Sequence[Members], chosen: set[int], n: int, n_query: int) -> list[int]:
+def _pick(
+    order: Sequence[int], classes: Sequence[Members], chosen: set[int], n: int, n_query: int
+) -> list[int]:
     """Return the first ``n`` places in ``order`` whose groups leave enough, adding those to ``chosen``.
 
     Args:

@@ -86,7 +86,7 @@ def check_images(
         query: the same for queries.
 
     Raises:
-        ValueError: a class of ``split`` has too few images, or too few that are not of a group of the support.
+        ValueError: a class of ``split`` has too few images, or too few outside the support's groups.
     """
     n_shot, n_query = bounds(shot[1])[1], query[1]
     asked = f"`data.init_args.{shot[0]}={typed(shot[1])}` and `data.init_args.{query[0]}={n_query}`"
@@ -104,14 +104,14 @@ def check_images(
         more = f" (and {len(short) - 3} more)" if len(short) > 3 else ""
         apart = ", support and queries of different groups" if "groups" in shown else ""
         raise ValueError(
-            f"{asked} need {n_shot + n_query} images a class{apart}; in split '{split}' of {name} {shown}{more}; "
-            "lower one of the two, or add images."
+            f"{asked} need {n_shot + n_query} images a class{apart}; in split '{split}' of {name} "
+            f"{shown}{more}; lower one of the two, or add images."
         )
     if store.n_image_groups and sides(classes, n_shot, n_query) is None:
         raise ValueError(
-            f"{asked} cannot be served by the classes of split '{split}' of {name}, whose groups of images lie "
-            "in several classes: no way was found to give the support of every class out of some groups and its "
-            "queries out of others; lower one of the two, or leave `data.init_args.groups` out."
+            f"{asked} cannot be served by the classes of split '{split}' of {name}, whose groups of images "
+            "lie in several classes: no way was found to give the support of every class out of some groups "
+            "and its queries out of others; lower one of the two, or leave `data.init_args.groups` out."
         )
 
 

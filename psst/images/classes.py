@@ -73,25 +73,24 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
     for record in records:
         if record.image_group is not None:
             counts[record.image_group][side(record.split)] += 1
-    home = {
-        group: max(SPLITS, key=found.__getitem__) for group, found in counts.items() if len(found) > 1
-    }
+    home = {group: max(SPLITS, key=found.__getitem__) for group, found in counts.items() if len(found) > 1}
     if not home:
         return records
     kept = [
         record
         for record in records
-        if record.image_group is None or home.get(record.image_group, side(record.split)) == side(record.split)
+        if record.image_group is None
+        or home.get(record.image_group, side(record.split)) == side(record.split)
     ]
-    left = {record.class_name for record in kept}
+    left = {record.class_name for record in kept} | {""}  # the name of no class
     empty = next((record for record in records if record.class_name not in left), None)
     group = next(iter(home))
     example = f"`{group}` ({', '.join(f'{n} in {split}' for split, n in sorted(counts[group].items()))})"
     if empty is not None:
         raise ValueError(
-            f"all images of class `{empty.class_name}` of {name} are of groups that lie in another split too, "
-            f"and mostly there, such as `{empty.image_group}`; take the class out, or divide the classes so that "
-            "each group of images lies in one split."
+            f"all images of class `{empty.class_name}` of {name} are of groups that mostly lie in another "
+            f"split, such as `{empty.image_group}`; take the class out, or divide the classes so that each "
+            "group of images lies in one split."
         )
     warnings.warn(
         f"{len(home)} groups of images of {name} lie in two splits; {len(records) - len(kept)} of "
