@@ -37,7 +37,7 @@ class Omniglot(EpisodicDataModule):
             classes, named ``Alphabet/characterNN/rot090``: "none" of them, "train", or "all", as Snell et al.
             did.
         train_within: "split" draws training episodes from all alphabets, "alphabet" each from one of them,
-            every alphabet as often as the others; one with fewer than `n_way` classes gives all it has.
+            every alphabet as often as the others; one with fewer than `episodes.way` gives all it has.
         eval_within: the same for validation and test; "alphabet", which is harder, reports every alphabet.
         size: side length in pixels; the drawings are 105 x 105.
         **shared: see `EpisodicDataModule`.

@@ -4,30 +4,21 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-from psst.images.files.content import is_web_page
+from psst import datamodules
+from psst.images.files.content import kind_of
 from psst.images.sources.layout import Layout
 from psst.images.store import META
 
-_LAYOUTS = {  # data set -> module and name of its layouts, the more telling ones first
-    "Omniglot": ("omniglot", "LAYOUTS"),
-    "CUB": ("cub", "LAYOUTS"),
-    "TieredImageNet": ("tiered", "LAYOUTS"),
-    "CifarFS": ("cifar", "CIFAR_FS_LAYOUTS"),
-    "FC100": ("cifar", "FC100_LAYOUTS"),
-    "MiniImageNet": ("mini_imagenet", "LAYOUTS"),
-    "ImageFolder": ("folder", "LAYOUTS"),
+_LAYOUTS = {  # data set -> module of its layouts, the more telling ones first; "": the data set's own
+    "Omniglot": "omniglot",
+    "CUB": "cub",
+    "TieredImageNet": "",
+    "CifarFS": "",
+    "FC100": "",
+    "MiniImageNet": "",
+    "ImageFolder": "folder",
 }
 _LISTED = 8
-_OPENINGS = {
-    b"PK\x03\x04": "a zip archive (or NumPy's npz)",
-    b"\x1f\x8b": "a gzip file, such as a compressed tar archive",
-    b"BZh": "a bzip2 file, such as a compressed tar archive",
-    b"\xfd7zXZ": "an xz file, such as a compressed tar archive",
-    b"\x93NUMPY": "a NumPy array",
-    b"\x80": "a pickle",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x89PNG": "a PNG image",
-}
 
 
 def is_store(path: Path) -> bool:
@@ -59,8 +50,12 @@ def recognize(path: str | Path) -> str:
 
 
 def _matches(place: Path) -> Iterator[tuple[str, str]]:
-    for data_set, (module, name) in _LAYOUTS.items():
-        layouts: tuple[Layout, ...] = getattr(import_module(f"psst.images.sources.{module}"), name)
+    for data_set, module in _LAYOUTS.items():
+        layouts: tuple[Layout, ...] = (
+            import_module(f"psst.images.sources.{module}").LAYOUTS
+            if module
+            else getattr(datamodules, data_set).layouts
+        )
         text = next((text for layout in layouts if (text := layout.sees(place)) is not None), None)
         if text is not None:
             yield data_set, text
@@ -68,12 +63,4 @@ def _matches(place: Path) -> Iterator[tuple[str, str]]:
 
 def _file(path: Path) -> str:
     with path.open("rb") as file:
-        opening = file.read(512)
-    for start, text in _OPENINGS.items():
-        if opening.startswith(start):
-            return text
-    if opening[257:262] == b"ustar":
-        return "a tar archive"
-    if is_web_page(opening):
-        return "a web page (a download that went wrong leaves one)"
-    return f"a file of {path.stat().st_size:,} bytes"
+        return kind_of(file.read(512)) or f"a file of {path.stat().st_size:,} bytes"

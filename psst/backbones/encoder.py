@@ -22,7 +22,6 @@ class Encoder(nn.Module):
     Attributes:
         mean: ``[C]``, of images in [0, 1]; a buffer, as `std` is.
         std: ``[C]``.
-        measured: Whether mean and std are those of data: a buffer, so that a loaded model keeps its own.
 
     Example:
         >>> encoder = Encoder(Conv4(hidden=8))
@@ -33,11 +32,12 @@ class Encoder(nn.Module):
 
     mean: Tensor
     std: Tensor
-    measured: Tensor
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone
+        self._measured = False  # whether mean and std belong to the parameters
+        self.register_load_state_dict_post_hook(_keep_statistics)  # type: ignore[no-untyped-call]  # untyped in torch
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
@@ -60,14 +60,13 @@ class Encoder(nn.Module):
         if not hasattr(self, "mean"):
             self.register_buffer("mean", torch.full((channels,), _NEUTRAL))
             self.register_buffer("std", torch.full((channels,), _NEUTRAL))
-            self.register_buffer("measured", torch.tensor(False))
 
     def normalize_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take mean and std of the training images, unless some were taken before."""
-        if not self.measured:
+        """Take mean and std of the training images, unless some were taken or loaded before."""
+        if not self._measured:
             self.mean.copy_(torch.as_tensor(mean))
             self.std.copy_(torch.as_tensor(std).clamp_min(_LEAST_STD))
-            self.measured.fill_(True)
+            self._measured = True
 
     def normalized(self, images: Tensor) -> Tensor:
         """Return uint8 images in [0, 255], or floating ones in [0, 1], as the backbone wants them.
@@ -93,3 +92,9 @@ class Encoder(nn.Module):
             raise ValueError(f"`images` must be {law}, got {list(images.shape)}; resize them.")
         features: Tensor = self.backbone(self.normalized(images))
         return features
+
+
+def _keep_statistics(encoder: nn.Module, _: object) -> None:
+    """Once parameters are loaded, the mean and std that came with them belong to them."""
+    if isinstance(encoder, Encoder) and encoder.image_shape is not None:
+        encoder._measured = True

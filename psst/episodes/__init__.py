@@ -5,6 +5,7 @@ from psst.episodes.frozen import FrozenEpisodes, load_episodes, save_episodes
 from psst.episodes.indices import EpisodeIndices, LabeledIndices
 from psst.episodes.order import EpisodeLoader, EpisodeOrder, SplitOrder
 from psst.episodes.sampler import EpisodeSampler
+from psst.episodes.settings import Episodes, Evaluation
 from psst.episodes.shuffle import EndlessShuffle
 from psst.episodes.stream import BatchStream, ImageSplit
 from psst.episodes.varied import VariedSampler
@@ -18,6 +19,8 @@ __all__ = [
     "EpisodeOrder",
     "EpisodeSampler",
     "EpisodeShape",
+    "Episodes",
+    "Evaluation",
     "FrozenEpisodes",
     "ImageSplit",
     "LabeledIndices",

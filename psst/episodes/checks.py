@@ -128,13 +128,9 @@ def check_choices(batches: str, query_balance: float | None) -> None:
     """Raise ValueError if a choice of training batches is none, or two of them contradict each other."""
     if batches not in ("episodes", "classes", "mixed"):
         raise ValueError(f"`data.init_args.batches={batches}` must be `episodes`, `classes` or `mixed`.")
-    if query_balance is not None and not 0 < query_balance < float("inf"):
-        raise ValueError(
-            f"`data.init_args.query_balance={query_balance}` must be above 0; null gives each class as many."
-        )
     if batches == "classes" and query_balance is not None:
         raise ValueError(
-            f"`data.init_args.query_balance={query_balance}` is of episodes; leave it out, or set "
+            f"`data.init_args.episodes.balance={query_balance}` is of episodes; leave it out, or set "
             "`data.init_args.batches` to `episodes` or `mixed`."
         )
 

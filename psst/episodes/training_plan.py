@@ -5,7 +5,8 @@ from typing import Literal
 
 from psst.episodes.batch import Policies
 from psst.episodes.checks import check_images, check_unlabeled, check_way
-from psst.episodes.recipes import EpisodeRecipe, training_sampler
+from psst.episodes.recipes import training_sampler
+from psst.episodes.settings import Episodes
 from psst.episodes.shuffle import EndlessShuffle
 from psst.episodes.stream import BatchStream, Take
 from psst.images.store import ImageStore
@@ -20,26 +21,22 @@ class TrainingPlan:
 
     Attributes:
         batches: ``episodes``; ``classes`` for images of all training classes; ``mixed`` for both.
-        recipe: of the episodes.
-        episodes_per_batch: B.
-        episodes_per_epoch: of all ranks together.
-        n_unlabeled: images for the auxiliary tasks alone, a batch.
+        episodes: what they look like.
         batch_size: images of ``classes`` a batch.
+        n_unlabeled: images for the auxiliary tasks alone, a batch.
         seed: of the stream.
     """
 
     batches: Literal["episodes", "classes", "mixed"]
-    recipe: EpisodeRecipe
-    episodes_per_batch: int
-    episodes_per_epoch: int
-    n_unlabeled: int
+    episodes: Episodes
     batch_size: int
+    n_unlabeled: int
     seed: int
 
     @property
     def per_batch(self) -> int:
         """Episodes, or images, of one batch."""
-        return self.batch_size if self.batches == "classes" else self.episodes_per_batch
+        return self.batch_size if self.batches == "classes" else self.episodes.per_batch
 
     def check(self, store: ImageStore, name: str) -> None:
         """Hold the train split of ``store``, of the data set ``name``, against the plan.
@@ -48,17 +45,16 @@ class TrainingPlan:
             ValueError: too few classes, or too few images in a class.
         """
         if self.batches != "classes":
-            check_way(store, name, "train", ("n_way", self.recipe.n_way))
-            check_images(
-                store, name, "train", ("n_shot", self.recipe.n_shot), ("n_query", self.recipe.n_query)
-            )
+            shot, query = ("episodes.shot", self.episodes.shot), ("episodes.query", self.episodes.query)
+            check_way(store, name, "train", ("episodes.way", self.episodes.way))
+            check_images(store, name, "train", shot, query)
         check_unlabeled(name, self.n_unlabeled, len(store.unlabeled))
 
     def stream(self, store: ImageStore, policies: Policies, with_pixels: bool = True) -> BatchStream:
         """Return the endless stream of batches."""
         sampler, classes, unlabeled = None, None, None
         if self.batches != "classes":
-            sampler = training_sampler(store, self.recipe, stream_key(self.seed, "train"), self.seed)
+            sampler = training_sampler(store, self.episodes, stream_key(self.seed, "train"), self.seed)
         if self.batches != "episodes":
             order = EndlessShuffle(store.split_ids("train"), stream_key(self.seed, "train", "classes"))
             classes = Take(order, self.batch_size)
@@ -70,7 +66,7 @@ class TrainingPlan:
             store.splits["train"],
             policies,
             sampler,
-            self.episodes_per_batch,
+            self.episodes.per_batch,
             classes,
             unlabeled,
             with_pixels,
@@ -83,4 +79,4 @@ class TrainingPlan:
         """
         if self.batches == "classes":
             return -(-len(store.split_ids("train")) // (self.batch_size * n_ranks))
-        return max(1, self.episodes_per_epoch // (self.episodes_per_batch * n_ranks))
+        return max(1, self.episodes.per_epoch // (self.episodes.per_batch * n_ranks))

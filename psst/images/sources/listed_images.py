@@ -11,9 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.images.decode import IMAGE_SUFFIXES, decode_image
-from psst.images.files.archives import Entry, fingerprint, folder_entries, require_folder, zip_entries
+from psst.images.files.archives import (
+    Entry,
+    fingerprint,
+    fingerprint_of,
+    folder_entries,
+    require_folder,
+    zip_entries,
+)
 from psst.images.source import SPLITS, ImageRecord
-from psst.images.sources.array_images import fingerprint_of
 
 
 class ListedImages:

@@ -1,49 +1,45 @@
 """Data sets in one file a split: which file is which, by name, and what it is, by its first bytes."""
 
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from psst.images.files.unpickle import load
 from psst.images.source import SPLITS
+from psst.images.sources.array_images import (
+    ArraySource,
+    Encoded,
+    Part,
+    Pixels,
+    label_array,
+    require_keys,
+)
+from psst.images.sources.layout import Layout
 from psst.images.sources.list_files import SPLIT_NAMES
 
-PICKLES = (".pkl", ".pickle", ".p")
+_PICKLES = (".pkl", ".pickle", ".p")
 _HEAD = 4096
 _HELD_OUT = "train_phase_"  # of the base classes, in the files of Gidaris and Komodakis
 
 
 @dataclass
-class SplitFiles:
-    """The files of a data set.
-
-    Attributes:
-        by_split: all that were found of each split.
-        held_out: files with further images of the training classes.
-    """
+class _SplitFiles:
+    """The files of each split, and files with further images of the training classes."""
 
     by_split: dict[str, list[Path]] = field(default_factory=dict)
     held_out: list[Path] = field(default_factory=list)
 
     def describe(self) -> str | None:
-        """Say in words what was found, None for nothing; see `Layout.sees`."""
         found = [path.name for split in SPLITS for path in self.by_split.get(split, [])]
-        if not found:
-            return None
         held_out = f"; left out: {len(self.held_out)} files of the training classes" if self.held_out else ""
-        return f"{', '.join(found)}{held_out}"
+        return f"{', '.join(found)}{held_out}" if found else None
 
-    def require(self, root: str | Path, expects: str) -> dict[str, Path]:
-        """Return the file of each split.
-
-        Args:
-            root: the user's folder, for messages.
-            expects: names of the files, for messages.
-
-        Raises:
-            FileNotFoundError: a split has none.
-            ValueError: a split has several.
-        """
+    def require(self, root: Path, expects: str) -> dict[str, Path]:
         missing = [split for split in SPLITS if split not in self.by_split]
         if missing:
             found = ", ".join(path.name for paths in self.by_split.values() for path in paths)
@@ -60,24 +56,57 @@ class SplitFiles:
         return {split: self.by_split[split][0] for split in SPLITS}
 
 
-def find_split_files(
-    folder: Path, is_one: Callable[[Path], bool], suffixes: Sequence[str] = PICKLES
-) -> SplitFiles:
-    """Find the files of a data set in ``folder``, or in the folders in it if it holds none itself.
+def split_file_layout(
+    name: str,
+    expects: str,
+    is_one: Callable[[Path], bool],
+    read: Callable[[Path, str], tuple[Pixels | Encoded, Sequence[str]]],
+    beside: Callable[[Path], Sequence[Path]] = lambda path: (),
+) -> Layout:
+    """Return the layout of a data set that has one file a split.
 
-    The last word of a name that is a split's says which split it is: ``mini-imagenet-cache-val.pkl``,
-    ``CIFAR_FS_val.pickle``. ``..._train_phase_val`` and ``..._train_phase_test`` are held out.
+    The last word of a file's name that is a split's says which split it is: ``mini-imagenet-cache-val.pkl``,
+    ``CIFAR_FS_val.pickle``. They lie in the folder, or in the folders in it if it holds none itself.
 
     Args:
-        folder: where to look.
-        is_one: whether a file belongs to the data set.
-        suffixes: of the names.
+        name: of the data set.
+        expects: the names of the files, in words.
+        is_one: whether a pickle or an npz file belongs to the data set.
+        read: returns the images in a file of a split, and the class of each.
+        beside: further files that ``read`` opens.
     """
-    files = SplitFiles()
+
+    def files(root: Path) -> list[Path]:
+        found = _find(root, is_one).require(root, expects).values()
+        return [path for one in found for path in (one, *beside(one))]
+
+    def parts(root: Path) -> Iterator[Part]:
+        found = _find(root, is_one)
+        if found.held_out:
+            warnings.warn(
+                f"`data.init_args.root={root}`: {', '.join(path.name for path in found.held_out)} hold "
+                "further images of the training classes and were left out.",
+                stacklevel=2,
+            )
+        for split, path in found.require(root, expects).items():
+            images, classes = read(path, split)
+            yield Part(images, classes, dict.fromkeys(classes, split))
+
+    return Layout(
+        expects,
+        lambda root: _find(root, is_one).describe(),
+        lambda root: ArraySource(root, name, files, parts),
+    )
+
+
+def _find(folder: Path, is_one: Callable[[Path], bool]) -> _SplitFiles:
+    files = _SplitFiles()
     for pattern in ("*", "*/*"):
         for path in sorted(folder.glob(pattern)):
-            split = _split_of(path.stem)
-            if path.suffix.lower() not in suffixes or split is None or not path.is_file() or not is_one(path):
+            words = re.findall(r"[a-z]+", path.stem.lower())
+            split = next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), None)
+            known = path.suffix.lower() in (*_PICKLES, ".npz")
+            if split is None or not known or not path.is_file() or not is_one(path):
                 continue
             if _HELD_OUT in path.stem.lower() and split != "train":
                 files.held_out.append(path)
@@ -88,7 +117,7 @@ def find_split_files(
     return files
 
 
-def begins_with_key(path: Path, keys: Sequence[str]) -> bool:
+def begins_with_key(path: Path, *keys: str) -> bool:
     """Return whether one of ``keys`` is among the first strings of a pickle; False if unreadable."""
     try:
         with path.open("rb") as file:
@@ -97,17 +126,55 @@ def begins_with_key(path: Path, keys: Sequence[str]) -> bool:
         return False
     return any(
         form in head
-        for key in keys
+        for key in map(str.encode, keys)
         for form in (
-            b"U" + bytes([len(key)]) + key.encode(),
-            b"X" + len(key).to_bytes(4, "little") + key.encode(),
-            b"\x8c" + bytes([len(key)]) + key.encode(),
-            b"S'" + key.encode() + b"'",
-            b"V" + key.encode() + b"\n",
+            b"U" + bytes([len(key)]) + key,
+            b"X" + len(key).to_bytes(4, "little") + key,
+            b"\x8c" + bytes([len(key)]) + key,
+            b"S'" + key + b"'",
+            b"V" + key + b"\n",
         )
     )
 
 
-def _split_of(stem: str) -> str | None:
-    words = re.findall(r"[a-z]+", stem.lower())
-    return next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), None)
+def category_layout(
+    name: str, word: str, expects: str, names: Mapping[str, Mapping[int, str]] | None = None
+) -> Layout:
+    """Return the layout of pickled dicts with ``data``, ``[n, H, W, 3]``, and ``labels``, one file a split.
+
+    mini-ImageNet of Gidaris and Komodakis (2018), MetaOptNet's CIFAR-FS and FC100. Labels may go on from one
+    split to the next or start again: a class is named by ``catname2label`` of the file, by ``names``, or
+    ``train/12``.
+
+    Args:
+        name: of the data set.
+        word: in the names of its files.
+        expects: these names, in words.
+        names: split -> label -> class; used for a split whose labels are exactly those.
+    """
+
+    def is_one(path: Path) -> bool:
+        return word in path.name.lower().replace("-", "_") and not begins_with_key(path, "image_data")
+
+    def read(path: Path, split: str) -> tuple[Pixels, list[str]]:
+        file, content = str(path), load(path)
+        images, labels = require_keys(content, ("data", "labels"), file)
+        numbers = label_array(labels, file).tolist()
+        published = (names or {}).get(split, {})
+        name_of = _named(content, set(numbers))
+        if name_of is None and set(numbers) == set(published):
+            name_of = published
+        classes = [name_of[number] if name_of else f"{split}/{number}" for number in numbers]
+        return Pixels(file, images), classes
+
+    return split_file_layout(name, expects, is_one, read)
+
+
+def _named(content: Mapping[str, Any], labels: set[int]) -> Mapping[int, str] | None:
+    """Return the names that a file has for its labels."""
+    given = content.get("catname2label")
+    if not isinstance(given, dict):
+        return None
+    pairs = [(k, v) for k, v in given.items() if isinstance(k, str) and k and isinstance(v, int | np.integer)]
+    name_of = {int(label): name for name, label in pairs}
+    return name_of if labels <= name_of.keys() else None
