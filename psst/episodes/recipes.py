@@ -34,7 +34,8 @@ def class_sampler(
 ) -> EpisodeSampler:
     """Return the sampler of episodes of these classes of a store; see `EpisodeSampler`."""
     ids = [store.image_ids(int(class_id)) for class_id in classes]
-    return EpisodeSampler(ids, classes, way, shot, query, key, seed)
+    groups = store.image_groups if store.n_image_groups else None
+    return EpisodeSampler(ids, classes, way, shot, query, key, seed, groups)
 
 
 def training_sampler(
