@@ -1,4 +1,4 @@
-"""Images that show the same thing, named by a csv column, a pattern or a folder; and classes that are too small."""
+"""Groups of images named by a csv column, a pattern or a folder; classes with too few images."""
 
 import json
 import tarfile
@@ -72,7 +72,7 @@ def test_a_column_of_the_lists_names_groups_across_classes(tracks, lists):
 def test_a_folder_below_that_of_the_class(tmp_path, top):
     for split in ("train", "val", "test") if top == "train" else (".",):
         for name in NAMES:
-            put_classes(tmp_path / split / f"{split[:2]}{name}", ["t0", "t1"], images=2)
+            put_classes(tmp_path / split / f"{split[:2]}{name}".strip("."), ["t0", "t1"], images=2)
     source = FolderSource(tmp_path, groups=ImageGroups(level=1))
     found = {(record.class_name, record.image_group) for record in source.scan()}
     assert {group for _, group in found} == {f"{name}/{track}" for name, _ in found for track in ("t0", "t1")}
@@ -128,9 +128,7 @@ def test_a_column_needs_lists_of_images_that_have_it(tracks, lists, tmp_path):
     groups = ImageGroups(column="patient")
     with pytest.raises(ValueError, match=r"groups.column=patient` needs lists that name images"):
         FolderSource(tracks, groups=groups).scan()
-    with pytest.raises(
-        ValueError, match=r"groups.column=track` is no column of `.*lists.csv`, which has \['fi"
-    ):
+    with pytest.raises(ValueError, match=r"groups.column=track` is no column of `.*lists.csv`, which has"):
         FolderSource(tracks, splits=str(lists), groups=ImageGroups(column="track")).scan()
     (tmp_path / "c.json").write_text(json.dumps({"train": ["c0"], "val": ["c1"], "test": ["c2"]}))
     with pytest.raises(ValueError, match=r"groups.column=patient` needs csv lists, not `.*c.json`"):
