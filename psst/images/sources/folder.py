@@ -252,7 +252,7 @@ class FolderSource:
                 (name, value) for name, value in vars(self.groups).items() if value is not None
             )
             raise ValueError(
-                f"`data.init_args.groups.{way}={value}` names the group of none of {len(records)} images, "
+                f"`data.init_args.groups.{way}={value}` names the group of none of {len(records):,} images, "
                 f"such as `{alone[0]}`; a pattern is searched in this path, and level 1 is the folder of the "
                 "image, if that of its class is another."
             )

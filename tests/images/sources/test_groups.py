@@ -192,3 +192,12 @@ def test_listed_images_of_small_classes_are_left_out(tracks, lists):
     with pytest.warns(UserWarning, match=r"1 of 6 classes have fewer .*: c0 \(3\)"):
         records = FolderSource(tracks, splits=str(lists), min_images=4).scan()
     assert {record.class_name for record in records} == set(NAMES[1:])
+
+
+def test_groups_are_given_as_a_mapping_on_the_command_line(tracks, tmp_path, capsys):
+    words = ["data", "prepare", "--data", "psst.datamodules.ImageFolder", "--data.init_args.size", "4"]
+    words += ["--data.init_args.root", str(tracks), "--data.init_args.cache_dir", str(tmp_path / "cache")]
+    assert main([*words, "--data.init_args.groups", '{pattern: "(.*)_"}']) == 0
+    assert "24 of 3 x 4 x 4" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="must set one of"):
+        main([*words, "--data.init_args.groups", "{}"])
