@@ -9,13 +9,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from psst.datamodules import Omniglot
-from psst.datamodules.cub import ARCHIVE, CUB
-from psst.datamodules.omniglot import BACKGROUND, EVALUATION, SMALL
+from psst.datamodules.cub import CUB
 from psst.images.files.download import RemoteFile
 from tests.datamodules.birds import write_archive, write_folder
 from tests.datamodules.drawings import archive
 
-EVERYTHING = (*SMALL, BACKGROUND, EVALUATION, ARCHIVE)
+SMALL = Omniglot(".", protocol="minimal").remote
+(ARCHIVE,) = CUB.remote
+EVERYTHING = (*SMALL, *Omniglot.remote, ARCHIVE)
 SMALL1 = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
 SMALL2 = ("Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog")
 
