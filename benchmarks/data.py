@@ -35,7 +35,7 @@ from workload import Setting, lightning
 from psst.episodes import EpisodeSampler, EpisodeStream
 from psst.images import ImageRecord, ImageStore, build_store
 from psst.images.augment import Augmentation
-from psst.images.sources.csv_lists import CsvSource
+from psst.images.sources.folder import FolderSource
 
 PREPARE, FEED, STEP = 1.2, 1 / 20, 0.10
 WAY, SHOT, QUERY = 5, 1, 15
@@ -71,11 +71,11 @@ def make_images(root: Path, n_images: int, side: int = 84) -> None:
         (root / f"{split}.csv").write_text("\n".join(lines) + "\n")
 
 
-def source_of(root: Path) -> CsvSource:
-    return CsvSource(root, "benchmark")
+def source_of(root: Path) -> FolderSource:
+    return FolderSource(root, "benchmark", splits=root)
 
 
-def decode_all(source: CsvSource, records: list[ImageRecord], size: int, workers: int) -> None:
+def decode_all(source: FolderSource, records: list[ImageRecord], size: int, workers: int) -> None:
     def decode(start: int) -> None:
         for record in records[start : start + BATCH]:
             source.decode(record, size)

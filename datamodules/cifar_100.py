@@ -12,9 +12,8 @@ from psst.images.files.archives import tar_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
-from psst.images.sources.layout import Layout
-from psst.images.sources.published import published_layouts, published_rows
-from psst.images.sources.split_files import category_layout
+from psst.images.sources.benchmark_layouts import category_layout, published_layouts
+from psst.images.sources.layout import Layout, published_rows
 
 _FOLDER = "cifar-100-python"
 _ARCHIVE = "cifar-100-python.tar.gz"

@@ -1,13 +1,251 @@
 """CUB-200-2011 (Wah et al. 2011): birds of 200 kinds, in three splits that were published."""
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.images import Source
+from psst.images import SPLITS, ImageRecord, Source
+from psst.images.decode import decode_image, fit_image
+from psst.images.files.archives import Entry, fingerprint, folder_entries, require_folder, tar_entries
 from psst.images.files.download import RemoteFile
-from psst.images.sources.cub import CUBSource
-from psst.images.sources.cub_files import ARCHIVE, MANUAL
-from psst.images.sources.cub_splits import Crop, Split, check_crop, check_split
+from psst.images.sources.layout import Layout, published_rows
+
+_Split = Literal["closer_look", "feat", "meta_dataset"]
+_Crop = Literal["none", "box"]
+_Box = tuple[float, float, float, float]  # x, y, width, height in pixels
+
+_ARCHIVE = RemoteFile(
+    "CUB_200_2011.tgz",
+    (
+        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
+        "https://zenodo.org/records/8000562/files/CUB_200_2011.tgz",
+    ),
+    "md5:97eceeb196236b17998738112f37df78",
+    1_150_585_339,
+)
+_MANUAL = "https://data.caltech.edu/records/65de6-vp158 offers CUB_200_2011.tgz; it is read as it is."
+_AGAIN = "extract CUB_200_2011.tgz again, or leave it as it is: archives are read in place."
+
+_FOLDER = "CUB_200_2011"
+_IMAGES, _CLASSES, _LABELS = "images.txt", "classes.txt", "image_class_labels.txt"
+_BOXES = "bounding_boxes.txt"
+_PUBLISHED_CROP: Mapping[str, _Crop] = {"closer_look": "none", "feat": "box", "meta_dataset": "none"}
+_CLOSER_LOOK = ("train", "val", "train", "test")  # by the place among the sorted classes, from 0, mod 4
+_CHOICES = (
+    "'closer_look' (100/50/50 classes of Chen et al. 2019, whole images), 'feat' (100/50/50 others, of Ye et "
+    "al. 2020, images cropped to the bird's box) or 'meta_dataset' (140/30/30, of Triantafillou et al. 2020, "
+    "whole images)"
+)
+
+
+@dataclass(frozen=True)
+class _Bird:
+    """An image file and the box around its bird; None for the whole image."""
+
+    entry: Entry
+    box: _Box | None
+
+    def __str__(self) -> str:
+        return str(self.entry)
+
+
+def class_splits(split: str) -> dict[str, str]:
+    """Return which split each of the 200 classes, ``NNN.Name``, belongs to; train, val and test."""
+    rows = sorted(published_rows("cub.txt"))
+    if split == "closer_look":
+        return {name: _CLOSER_LOOK[place % 4] for place, (name, _, _) in enumerate(rows)}
+    column = ("feat", "meta_dataset").index(split) + 1
+    return {row[0]: row[column] for row in rows}
+
+
+@dataclass
+class CUBSource:
+    """The 11,788 images of 200 kinds of birds, split as one of three publications did.
+
+    Attributes are the arguments of `CUB`; the centered square of what is left of an image is stored.
+
+    Example:
+        >>> source = CUBSource("data/cub", split="closer_look")
+    """
+
+    root: str | Path
+    split: _Split | None = None
+    crop: _Crop | None = None
+    name: ClassVar[str] = "cub"
+    channels: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        if self.split is None:
+            raise ValueError(
+                "`data.init_args.split` is not set and has no default, because the published splits of CUB "
+                "do not agree (29 of the 50 test classes of closer_look train in meta_dataset): set it to "
+                f"{_CHOICES}."
+            )
+        if self.split not in get_args(_Split):
+            raise ValueError(f"`data.init_args.split={self.split}` must be {_CHOICES}.")
+        if self.crop not in (None, *get_args(_Crop)):
+            raise ValueError(
+                f"`data.init_args.crop={self.crop}` must be 'none' (whole images) or 'box' (the bird's box)."
+            )
+        self.crop = self.crop or _PUBLISHED_CROP[self.split]
+
+    def key(self, size: int) -> dict[str, Any]:
+        """Split and crop, and the names, sizes and dates of the files."""
+        files = fingerprint(require_folder(self.root), (".txt", ".jpg", ".tgz", ".gz", ".tar"))
+        return {**vars(self), "root": files}  # where they lie does not matter
+
+    def scan(self) -> list[ImageRecord]:
+        """List the images by split, class and file; see `Source.scan`."""
+        entries = _entries(require_folder(self.root))
+        split_of = class_splits(str(self.split))
+        class_of = _class_of(entries, split_of)
+        box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(class_of)
+        records, missing = [], []
+        for image, path in _table(entries, _IMAGES, 2):
+            if image not in class_of or image not in box_of:
+                lacking = _BOXES if image in class_of else _LABELS
+                raise ValueError(f"image {image} of `{entries[_IMAGES]}` is not in {lacking}; {_AGAIN}")
+            if (entry := entries.get(f"images/{path}")) is None:
+                missing.append(path)
+                continue
+            name = class_of[image]
+            records.append(ImageRecord(name, split_of[name], _Bird(entry, box_of[image])))
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(missing) + len(records)} images that `{entries[_IMAGES]}` names are "
+                f"missing, first: images/{missing[0]}; {_AGAIN}"
+            )
+        return sorted(
+            records, key=lambda each: (SPLITS.index(each.split), each.class_name, each.reference.entry.name)
+        )
+
+    def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
+        """Return one image as ``[size, size, 3]``."""
+        bird: _Bird = record.reference
+        data = bird.entry.read()
+        if bird.box is None:
+            return decode_image(data, str(bird), size, self.channels)
+        return _decode_box(data, str(bird), bird.box, size)
+
+
+def _entries(root: Path) -> dict[str, Entry]:
+    """Index the files by their paths below the folder CUB_200_2011.
+
+    Raises:
+        FileNotFoundError: neither the folder nor the archive lies in ``root``.
+        ValueError: the archive is damaged.
+    """
+    folder = _extracted(root)
+    if folder is not None:
+        return {entry.name: entry for entry in folder_entries(folder, (".txt", ".jpg"))}
+    path = _archive(root)
+    if path is None:
+        raise FileNotFoundError(
+            f"`data.init_args.root={root}` holds neither {_FOLDER} with {_IMAGES}, {_CLASSES} and {_LABELS} "
+            f"nor {_ARCHIVE.name}. {_MANUAL}"
+        )
+    entries = {entry.name: entry for entry in tar_entries(path)}
+    if f"{_FOLDER}/{_IMAGES}" not in entries:
+        raise FileNotFoundError(f"`{path}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
+    return {name.removeprefix(f"{_FOLDER}/"): entry for name, entry in entries.items()}
+
+
+def _extracted(root: Path) -> Path | None:
+    """Return the folder CUB_200_2011, which is ``root`` or lies in it; None if it is not there."""
+    for folder in (root, root / _FOLDER):
+        if all((folder / name).is_file() for name in (_IMAGES, _CLASSES, _LABELS)):
+            return folder
+    return None
+
+
+def _archive(root: Path) -> Path | None:
+    """Return the archive in ``root``, by its name; None if it is not there."""
+    paths = (root / f"{_FOLDER}{suffix}" for suffix in (".tgz", ".tar.gz", ".tar"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _sees(folder: Path) -> str | None:
+    if _extracted(folder):
+        return f"{_FOLDER}, extracted"
+    path = _archive(folder)
+    return None if path is None else path.name
+
+
+def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
+    """Yield the lines of a text file as lists of words.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no text, or a line has not ``columns`` words.
+    """
+    entry = entries.get(name)
+    if entry is None:
+        raise FileNotFoundError(f"{name} of CUB-200-2011 is missing; {_AGAIN}")
+    try:
+        lines = entry.read().decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`{entry}` is not a text file in UTF-8 ({error}); {_AGAIN}") from error
+    for number, line in enumerate(lines, start=1):
+        words = line.split()
+        if len(words) != columns:
+            raise ValueError(f"line {number} of `{entry}` has {len(words)} words, not {columns}; {_AGAIN}")
+        yield words
+
+
+def _class_of(entries: Mapping[str, Entry], split_of: Mapping[str, str]) -> dict[str, str]:
+    """Return the class of each image by the image's number.
+
+    Raises:
+        ValueError: the data set has not the very classes that the splits were made of.
+    """
+    name_of = {number: name for number, name in _table(entries, _CLASSES, 2)}  # noqa: C416 - rows of any length to mypy
+    found = set(name_of.values())
+    odd = sorted(found ^ split_of.keys())
+    if odd:
+        problem = "is unknown" if odd[0] in found else "is missing"
+        raise ValueError(
+            f"`{entries[_CLASSES]}` lists {len(found)} classes, CUB-200-2011 has {len(split_of)}: {odd[0]} "
+            f"{problem}, and {len(odd) - 1} more differ. The published splits need all of them; for other "
+            "birds use `psst.datamodules.ImageFolder`."
+        )
+    return {image: name_of[number] for image, number in _table(entries, _LABELS, 2) if number in name_of}
+
+
+def _boxes(entries: Mapping[str, Entry]) -> dict[str, _Box | None]:
+    """Return the box of each image by the image's number; ValueError for one that is no box."""
+    found: dict[str, _Box | None] = {}
+    for image, *words in _table(entries, _BOXES, 5):
+        try:
+            x, y, width, height = map(float, words)
+        except ValueError:
+            x, y, width, height = 0.0, 0.0, 0.0, 0.0
+        if not (width >= 1 and height >= 1):
+            raise ValueError(f"image {image} of `{entries[_BOXES]}` has the box {' '.join(words)}; {_AGAIN}")
+        found[image] = (x, y, width, height)
+    return found
+
+
+def _decode_box(data: bytes, name: str, box: _Box, size: int) -> npt.NDArray[np.uint8]:
+    """Decode an image and keep what of it lies in ``box``; raises ValueError if it is damaged."""
+    x, y, width, height = box
+    try:
+        with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as image:
+            image.load()
+            right, bottom = min(x + width, image.width), min(y + height, image.height)
+            part = image.crop((round(max(x, 0)), round(max(y, 0)), round(right), round(bottom)))
+            return fit_image(part, size, channels=3)
+    except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
+        raise ValueError(
+            f"`{name}` ({len(data)} bytes) cannot be decoded as an image with a bird in the box "
+            f"{x:g} {y:g} {width:g} {height:g}: {error}; {_AGAIN}"
+        ) from error
 
 
 class CUB(EpisodicDataModule):
@@ -25,7 +263,7 @@ class CUB(EpisodicDataModule):
       images.
 
     Args:
-        root: folder that holds CUB_200_2011.tgz as it is or the extracted CUB_200_2011.
+        root: folder that holds CUB_200_2011.tgz as it is or CUB_200_2011, or is the extracted folder itself.
         split: one of the three; there is no default, because the choice decides what a number means.
         crop: "none" or "box"; None for what the split was published with.
         size: side length in pixels; 84 is usual.
@@ -33,25 +271,30 @@ class CUB(EpisodicDataModule):
 
     Raises:
         ValueError: ``split`` is not set, or an option has no such value.
+
+    Example:
+        >>> data = CUB("data/cub", split="feat", n_way=5, n_shot=1)
     """
 
     channels = 3
-    remote: tuple[RemoteFile, ...] = (ARCHIVE,)
-    manual: str = MANUAL
+    layouts = (
+        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, CUBSource),
+    )
+    remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
+    manual = _MANUAL
 
     def __init__(
         self,
         root: str,
-        split: Split | None = None,
-        crop: Crop | None = None,
+        split: _Split | None = None,
+        crop: _Crop | None = None,
         size: int = 84,
         **shared: Any,
     ) -> None:
         super().__init__(size=size, **shared)
         self.root = root
-        self.split = check_split(split)
-        self.crop = check_crop(crop, self.split)
+        self._source = CUBSource(root, split, crop)
 
     def source(self) -> Source:
         """Return the images of CUB-200-2011 below `root`."""
-        return CUBSource(self.root, self.split, self.crop)
+        return self._source

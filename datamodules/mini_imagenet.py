@@ -1,20 +1,21 @@
 """mini-ImageNet (Vinyals et al. 2016, in the class split of Ravi and Larochelle 2017)."""
 
 import warnings
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
-from psst.images.source import SPLITS
 from psst.images.sources.array_images import Pixels, label_array, require_keys
-from psst.images.sources.csv_lists import LAYOUTS as CSV_LAYOUTS
-from psst.images.sources.csv_lists import CsvSource
-from psst.images.sources.layout import Layout
-from psst.images.sources.published import published_layouts, published_rows
-from psst.images.sources.split_files import begins_with_key, category_layout, split_file_layout
+from psst.images.sources.benchmark_layouts import (
+    begins_with_key,
+    category_layout,
+    published_layouts,
+    split_file_layout,
+)
+from psst.images.sources.folder import FolderSource, sees_lists
+from psst.images.sources.layout import Layout, published_rows
 
 _NAME = "mini_imagenet"
 _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
@@ -24,12 +25,6 @@ _ZENODO = "https://zenodo.org/records/7978538/files/"
 def mini_imagenet_splits() -> dict[str, str]:
     """Return the split of each of the 100 classes, by WordNet id."""
     return {name: split for name, split in published_rows("mini_imagenet.txt")}  # noqa: C416 - rows are of any length to mypy
-
-
-def _csv_files(folder: Path) -> str | None:
-    """Describe the lists; also those that cannot be read, so that `CsvSource` says why."""
-    found = [f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
-    return CSV_LAYOUTS[0].sees(folder) or ", ".join(found) or None
 
 
 def _is_cache(path: Path) -> bool:
@@ -111,8 +106,8 @@ class MiniImageNet(InLayouts):
     layouts = (
         Layout(
             "train.csv, val.csv, test.csv (filename,label) and their images, in images/ or in tar files",
-            _csv_files,
-            partial(CsvSource, name=_NAME),
+            sees_lists,
+            lambda root: FolderSource(root, _NAME, splits=root),
         ),
         split_file_layout(_NAME, _CACHES, _is_cache, _read_cache),
         category_layout(

@@ -1,14 +1,191 @@
 """Omniglot (Lake et al., Science 350, 2015): handwritten characters of fifty alphabets."""
 
-from collections.abc import Sequence
-from typing import Any
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.images import Source
+from psst.datamodules.omniglot_splits import (
+    BACKGROUND_TEST,
+    BACKGROUND_VAL,
+    Protocol,
+    evaluation_alphabets,
+    split_of,
+)
+from psst.images import SPLITS, ImageRecord, Source
+from psst.images.decode import decode_image
+from psst.images.files.archives import Entry, fingerprint, folder_entries, require_folder, zip_entries
 from psst.images.files.download import RemoteFile
-from psst.images.sources.omniglot import OmniglotSource, Rotations, Within
-from psst.images.sources.omniglot_files import BACKGROUND, EVALUATION, MANUAL, remote_files
-from psst.images.sources.omniglot_splits import BACKGROUND_TEST, Protocol
+from psst.images.sources.image_tree import grow
+from psst.images.sources.layout import Layout
+
+_Rotations = Literal["none", "train", "all"]
+_Within = Literal["alphabet", "split"]
+
+# Path of a drawing: alphabet, character, number of the character and of its drawer.
+_DRAWING = re.compile(r"(?:^|/)(?P<alphabet>[^/]+)/(?P<character>character\d+)/(?P<drawing>\d+_\d+\.png)$")
+_EXPECTS = "images_background*.zip, images_evaluation.zip, or folders like Greek/character01/0394_01.png"
+_LEVELS = 3  # folders that alphabets or archives may lie in, to be seen
+_LOOK = 2_000  # files that a look passes
+
+
+def _remote(name: str, known_hash: str, size: int | None = None) -> RemoteFile:
+    address = f"https://raw.githubusercontent.com/brendenlake/omniglot/master/python/{name}"
+    return RemoteFile(name, (address,), known_hash, size)
+
+
+_SMALL = (
+    _remote(
+        "images_background_small1.zip",
+        "sha256:f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
+        1_319_022,
+    ),
+    _remote(
+        "images_background_small2.zip",
+        "sha256:3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f",
+        1_580_917,
+    ),
+)
+_BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
+_EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """A drawing and how many quarter turns, counterclockwise, make it one of its class."""
+
+    entry: Entry
+    turns: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.entry} turned by {90 * self.turns} degrees" if self.turns else str(self.entry)
+
+
+@dataclass
+class OmniglotSource:
+    """Characters of the official archives, zipped or extracted, in any mixture below one folder.
+
+    Classes are named ``Alphabet/characterNN``. A drawing that is found twice (small1 and small2 share Greek
+    and Latin) counts once. Ink is 255 on 0. Attributes are the arguments of `Omniglot`.
+
+    Example:
+        >>> source = OmniglotSource("data/omniglot", protocol="official", rotations="train")
+    """
+
+    root: str | Path
+    protocol: Protocol = "minimal"
+    test_alphabets: Sequence[str] = BACKGROUND_TEST
+    rotations: _Rotations = "none"
+    train_within: _Within = "split"
+    eval_within: _Within = "alphabet"
+    name: ClassVar[str] = "omniglot"
+    channels: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        for option in ("protocol", "rotations", "train_within", "eval_within"):
+            value, choices = getattr(self, option), get_args(type(self).__annotations__[option])
+            if value not in choices:
+                *names, last = (f"'{choice}'" for choice in choices)
+                raise ValueError(f"`data.init_args.{option}={value}` must be {', '.join(names)} or {last}.")
+        clash = sorted(set(self.test_alphabets) & set(BACKGROUND_VAL))
+        if self.protocol == "background" and clash:
+            raise ValueError(
+                f"`data.init_args.test_alphabets` names {clash}, which validate; test on alphabets other "
+                f"than {list(BACKGROUND_VAL)}."
+            )
+
+    def key(self, size: int) -> dict[str, Any]:
+        """The options, and the names, sizes and dates of the files."""
+        files = fingerprint(require_folder(self.root), (".zip", ".png"))
+        # where the files lie does not matter
+        return {**vars(self), "root": files, "test_alphabets": sorted(self.test_alphabets)}
+
+    def scan(self) -> list[ImageRecord]:
+        """List the drawings by split, alphabet, character and rotation; see `Source.scan`."""
+        found = self._drawings()
+        splits = split_of(self.protocol, found, self.test_alphabets, self.root)
+        order = sorted(splits, key=lambda character: (SPLITS.index(splits[character]), character))
+        return [
+            record
+            for character in order
+            for record in self._records(*character, splits[character], found[character])
+        ]
+
+    def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
+        """Return one drawing as ``[size, size, 1]``, white on black, turned as its class says."""
+        drawing: _Drawing = record.reference
+        upright = 255 - decode_image(drawing.entry.read(), str(drawing.entry), size, self.channels)
+        return np.ascontiguousarray(np.rot90(upright, drawing.turns))
+
+    def _records(
+        self, alphabet: str, character: str, split: str, drawings: dict[str, Entry]
+    ) -> Iterator[ImageRecord]:
+        """Yield the drawings of one character, rotation by rotation."""
+        turned = self.rotations == "all" or (self.rotations == "train" and split == "train")
+        within = self.train_within if split == "train" else self.eval_within
+        group = alphabet if within == "alphabet" else None
+        for turns in range(4) if turned else (0,):
+            name = f"{alphabet}/{character}" + (f"/rot{90 * turns:03}" if turned else "")
+            for drawing in sorted(drawings):
+                yield ImageRecord(name, split, _Drawing(drawings[drawing], turns), group)
+
+    def _drawings(self) -> dict[tuple[str, str], dict[str, Entry]]:
+        """Return the drawings of each character by their names."""
+        found: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
+        everything = self.protocol in ("vinyals", "official")
+        for entry in _entries(require_folder(self.root)):
+            match = _DRAWING.search(entry.name)
+            if match and (everything or not _is_evaluation(entry.name, match["alphabet"])):
+                found[match["alphabet"], match["character"]].setdefault(match["drawing"], entry)
+        if not found:
+            raise FileNotFoundError(
+                f"`data.init_args.root={self.root}` holds no Omniglot drawings: expected {_EXPECTS}; get "
+                "them from the repository brendenlake/omniglot, folder python."
+            )
+        return found
+
+
+def _entries(root: Path) -> Iterator[Entry]:
+    """Yield what lies in every zip file below ``root``, then every png file below it."""
+    for path in sorted(root.rglob("*.zip")):
+        yield from zip_entries(path)
+    yield from folder_entries(root, (".png",))
+
+
+def _is_evaluation(name: str, alphabet: str) -> bool:
+    return "images_evaluation/" in name or alphabet in evaluation_alphabets()
+
+
+def _sees(folder: Path) -> str | None:
+    """Say which archives and alphabets lie in ``folder`` or up to two levels below, by their names."""
+    tree = grow(folder, limit=_LOOK)
+    alphabets: dict[str, set[str]] = defaultdict(set)  # place -> names
+    for parts in tree.folders:
+        if parts[-1] == "character01" and 2 <= len(parts) <= _LEVELS + 1:
+            alphabets["/".join(parts[:-2])].add(parts[-2])
+    for path in tree.others:
+        if path.lower().endswith(".zip") and path.count("/") < _LEVELS:
+            alphabets[path] |= _zipped_alphabets(folder / path)
+    found = {place: len(names) for place, names in sorted(alphabets.items()) if names}
+    texts = [f"{n} alphabet{'s' * (n > 1)}" + (f" in {place}" if place else "") for place, n in found.items()]
+    return ", ".join(texts) or None
+
+
+def _zipped_alphabets(path: Path) -> set[str]:
+    """Return the alphabets whose drawings a zip file lists; none if it cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            matches = map(_DRAWING.search, archive.namelist())
+            return {match["alphabet"] for match in matches if match}
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return set()
 
 
 class Omniglot(EpisodicDataModule):
@@ -43,29 +220,35 @@ class Omniglot(EpisodicDataModule):
         **shared: see `EpisodicDataModule`.
 
     Raises:
-        ValueError: an option has no such value.
+        ValueError: an option has no such value, or an alphabet is to validate and to test.
+
+    Example:
+        >>> data = Omniglot("data/omniglot", n_way=20, n_query=5)
     """
 
     channels = 1
-    remote: tuple[RemoteFile, ...] = (BACKGROUND, EVALUATION)
-    manual: str = MANUAL
+    layouts = (Layout(_EXPECTS, _sees, OmniglotSource),)
+    remote: tuple[RemoteFile, ...] = (_BACKGROUND, _EVALUATION)
+    manual = (
+        "https://github.com/brendenlake/omniglot, folder python, has the archives; they are read as they are."
+    )
 
     def __init__(
         self,
         root: str,
         protocol: Protocol = "minimal",
         test_alphabets: Sequence[str] = BACKGROUND_TEST,
-        rotations: Rotations = "none",
-        train_within: Within = "split",
-        eval_within: Within = "alphabet",
+        rotations: _Rotations = "none",
+        train_within: _Within = "split",
+        eval_within: _Within = "alphabet",
         size: int = 28,
         **shared: Any,
     ) -> None:
         super().__init__(size=size, **shared)
         self.root = root
-        self.protocol = protocol
         self._source = OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
-        self.remote = remote_files(protocol)  # what this protocol needs, not all of it
+        if protocol in ("minimal", "background"):  # what this protocol needs, not all of it
+            self.remote = _SMALL if protocol == "minimal" else (_BACKGROUND,)
 
     def source(self) -> Source:
         """Return the drawings below `root`."""

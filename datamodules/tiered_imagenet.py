@@ -12,8 +12,8 @@ from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.npz import open_npz
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Encoded, Pixels, label_array, require_keys
-from psst.images.sources.published import published_layouts, published_rows
-from psst.images.sources.split_files import split_file_layout
+from psst.images.sources.benchmark_layouts import published_layouts, split_file_layout
+from psst.images.sources.layout import published_rows
 
 _NAME = "tiered_imagenet"
 _PNGS, _ARRAYS = "_images_png.pkl", "_images.npz"

@@ -2,18 +2,34 @@
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from psst.commands.arguments import command_parser
 from psst.commands.quiet import quiet
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from psst.datamodules import EpisodicDataModule
+    from psst.images import ImageStore
+    from psst.images.sources.groups import ImageGroups
 
 _TEXT = """\
 examples:
   psst data prepare --config omniglot_minimal_conv4 --data.init_args.root data/omniglot
   psst data prepare --data psst.datamodules.MiniImageNet --data.init_args.root data/mini_imagenet
   psst data info data/birds          which data set lies there, by looking into it
+  psst data info data/birds --groups.pattern '(.*)_'          and how many groups its images make
   psst data info .psst/STORE         what a store holds
   psst data verify .psst/STORE"""
+
+# The more telling ones first: what one of them sees is also a folder of images.
+_DATA_SETS = ("Omniglot", "CUB", "TieredImageNet", "CifarFS", "FC100", "MiniImageNet", "ImageFolder")
+_LISTED = 8
 
 
 def main(words: list[str]) -> int:
@@ -21,23 +37,88 @@ def main(words: list[str]) -> int:
     options, rest = _parse(words[1:])
     quiet()
     if options.action == "prepare":
-        _prepare(rest)
-        return 0
-    if options.action == "info":
-        sys.stdout.write(f"{_info(options.path)}\n")
-        return 0
-    from psst.datamodules.prepare import verify
+        text = info(prepare(_datamodule(rest)))
+    elif options.action == "verify":
+        from psst.images import ImageStore
 
-    store = verify(options.store)
-    sys.stdout.write(f"{store.folder}: {len(store):,} images, as their checksums say\n")
+        store = ImageStore.open(options.store)
+        store.verify()
+        text = f"{store.folder}: {len(store):,} images, as their checksums say"
+    else:
+        text = _look(options)
+    sys.stdout.write(f"{text}\n")
     return 0
 
 
-def _info(path: Path) -> str:
-    from psst.datamodules.prepare import info
-    from psst.datamodules.recognize import is_store, recognize
+def prepare(datamodule: "EpisodicDataModule") -> "ImageStore":
+    """Fetch what a datamodule is to fetch, and build its store, or open it if it is there.
 
-    return info(path) if is_store(path) else recognize(path)
+    Raises as `EpisodicDataModule.prepare_data` and `build_store` do.
+    """
+    datamodule.prepare_data()
+    return datamodule.open_store()
+
+
+def info(store: "ImageStore | str | Path") -> str:
+    """Describe a store, given itself or its folder: one line a fact, then one a split and group of classes.
+
+    Raises:
+        FileNotFoundError: there is no store in the folder.
+        ValueError: the store is damaged or of a newer format.
+    """
+    import numpy as np
+
+    from psst.images import SPLITS, ImageStore
+    from psst.images.store import META
+
+    if not isinstance(store, ImageStore):
+        store = ImageStore.open(store)
+    channels, height, width = store.image_shape
+    lines = [
+        f"source   {store.meta['source']}",
+        f"folder   {store.folder}",
+        f"images   {len(store):,} of {channels} x {height} x {width}, {store.images.nbytes / 2**20:.1f} MiB",
+        f"mean     {_numbers(store.mean)} (train, scale 0 to 1)",
+        f"std      {_numbers(store.std)}",
+    ]
+    sizes = np.bincount(store.labels[store.labels >= 0], minlength=len(store.class_names))
+    for split in SPLITS:
+        lines.append(f"{split:<8} {_classes(sizes[store.splits[split]])}")
+        for group, ids in store.groups.get(split, {}).items():
+            lines.append(f"         {group}: {_classes(sizes[ids])}")
+    if len(store.unlabeled):
+        lines.append(f"{'unlabeled':<8} {len(store.unlabeled):,} images, for the auxiliary tasks")
+    image_groups = getattr(store, "image_groups", np.empty(0, np.int64))  # -1 without a group
+    if (image_groups >= 0).any():
+        pairs = zip(store.labels.tolist(), image_groups.tolist(), strict=True)
+        lines.append(_groups([(label + 1 or None, group + 1 or None) for label, group in pairs]))
+    if store.duplicates:
+        count = len(store.duplicates)
+        lines.append(f"twice    {count:,} images with two classes or in two splits, see {META}")
+    return "\n".join(lines)
+
+
+def recognize(path: str | Path) -> str:
+    """Say which data sets the content of ``path`` may be read as, one line each, the best first.
+
+    Raises:
+        FileNotFoundError: there is nothing at ``path``.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise FileNotFoundError(f"`{path}` does not exist; give the folder of a data set or of a store.")
+    if not place.is_dir():
+        return f"{path} is {_file(place)}; data sets are read from the folder that holds their files."
+    seen = [f"{data_set:<15} {text}" for data_set, text in _matches(place)]
+    if seen:
+        return "\n".join([f"{path} can be read by psst.datamodules as", *(f"  {line}" for line in seen)])
+    found = sorted(entry.name + "/" * entry.is_dir() for entry in place.iterdir())
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    what = f"it holds {', '.join(found[:_LISTED])}{more}" if found else "it is empty"
+    return (
+        f"{path} is in no layout that psst knows: {what}.\n"
+        "Your own images: one folder a class, or train/, val/ and test/ with one folder a class in each."
+    )
 
 
 def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -53,6 +134,13 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     looking = commands.add_parser("info", help="say which data set a path holds, or what a store holds")
     looking.add_argument("path", type=Path, metavar="PATH")
+    for name, kind, meaning in (
+        ("column", str, "csv column that names an image's group; needs --splits"),
+        ("pattern", str, "regular expression on the path whose first group names it"),
+        ("level", int, "folder that names it, 1 for the one the image lies in"),
+    ):
+        looking.add_argument(f"--groups.{name}", dest=name, type=kind, metavar=name.upper(), help=meaning)
+    looking.add_argument("--splits", metavar="LISTS", help="lists of the images, as of ImageFolder")
     checking = commands.add_parser("verify", help="compare a store with its checksums")
     checking.add_argument("store", type=Path, metavar="STORE")
     options, rest = parser.parse_known_args(words)
@@ -61,13 +149,73 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return options, rest
 
 
-def _prepare(rest: list[str]) -> None:
+def _datamodule(rest: list[str]) -> "EpisodicDataModule":
     from psst.datamodules import EpisodicDataModule
-    from psst.datamodules.prepare import info, prepare
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
 
     datamodule = Experiment.from_args(rest, SearchSettings, needs_model=False).datamodule()
     if not isinstance(datamodule, EpisodicDataModule):
         raise TypeError(f"`data.class_path` is {type(datamodule).__name__}, which keeps no store of images.")
-    sys.stdout.write(f"{info(prepare(datamodule))}\n")
+    return datamodule
+
+
+def _look(options: argparse.Namespace) -> str:
+    from psst.images.sources.groups import ImageGroups
+    from psst.images.store import META
+
+    given = {name: getattr(options, name) for name in ("column", "pattern", "level")}
+    if (options.path / META).is_file():
+        return info(options.path)
+    text = recognize(options.path)
+    if any(value is not None for value in given.values()):
+        text += f"\n{_groups_of_folder(options.path, options.splits, ImageGroups(**given))}"
+    return text
+
+
+def _groups_of_folder(path: Path, splits: str | None, groups: "ImageGroups") -> str:
+    from psst.images.sources.folder import FolderSource
+
+    records = FolderSource(path, splits=splits, groups=groups).scan()
+    return _groups([(record.class_name or None, record.image_group) for record in records])
+
+
+def _groups(images: Sequence[tuple[Hashable, Hashable]]) -> str:
+    """Say how many groups images make, given the class and the group of each, None without."""
+    named = [group for _, group in images if group is not None]
+    # an image without a group stands for itself: its place is a group of its own
+    parts = {(name, place if group is None else (group,)) for place, (name, group) in enumerate(images)}
+    sizes = Counter(name for name, _ in parts if name is not None).values()
+    text = f"groups   {len(set(named)):,} of {len(named):,} images, {min(sizes)} to {max(sizes)} a class"
+    return text + f"; {len(images) - len(named):,} images stand for themselves" * (len(named) < len(images))
+
+
+def _matches(place: Path) -> Iterator[tuple[str, str]]:
+    from psst import datamodules
+
+    for data_set in _DATA_SETS:
+        for layout in getattr(datamodules, data_set).layouts:
+            text = None
+            with suppress(OSError):  # what may not be read is not seen
+                text = layout.sees(place)
+            if text is not None:
+                yield data_set, text
+                break
+
+
+def _file(path: Path) -> str:
+    from psst.images.files.content import kind_of
+
+    with path.open("rb") as file:
+        return kind_of(file.read(512)) or f"a file of {path.stat().st_size:,} bytes"
+
+
+def _classes(sizes: "np.ndarray") -> str:
+    if len(sizes) == 0:
+        return "no classes"
+    per_class = str(sizes.min()) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+    return f"{len(sizes)} classes, {int(sizes.sum()):,} images, {per_class} a class"
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from psst.episodes.episode import Episode
+from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, folder_entries, zip_entries
-from psst.images.sources.omniglot import decode_drawing
 
 N_RUNS = 20
 N_WAY = 20
@@ -96,7 +96,8 @@ def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: 
 
 def _images(entries: Mapping[str, Entry], names: list[str], size: int, channels: int) -> Tensor:
     """Return the drawings ``[1, n, C, H, W]``."""
-    drawings = [decode_drawing(_entry(entries, name), size, channels) for name in names]
+    found = [_entry(entries, name) for name in names]
+    drawings = [255 - decode_image(entry.read(), str(entry), size, channels) for entry in found]  # ink is 255
     return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()[None]
 
 

@@ -21,12 +21,15 @@ class ImageRecord:
         split: one of ``SPLITS``, or ``UNLABELED``.
         group: episodes keep to one group of a split (an alphabet, say); None for no groups.
         reference: whatever the source needs to decode the image.
+        image_group: images with one name show the same thing (a burst, a track, a patient); None for an image
+            that stands for itself.
     """
 
     class_name: str
     split: str
     reference: Any
     group: str | None = None
+    image_group: str | None = None
 
 
 class Source(Protocol):

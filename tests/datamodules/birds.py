@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from psst.images.sources.cub_splits import class_splits
+from psst.datamodules.cub import class_splits
 
 CLASSES = sorted(class_splits("closer_look"))
 PER_CLASS = 2

@@ -7,9 +7,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from psst.images.sources.omniglot_splits import vinyals_split
+from psst.datamodules.omniglot_splits import published_split
 
-ALPHABETS = sorted({alphabet for alphabet, _ in vinyals_split()})
+ALPHABETS = sorted({alphabet for alphabet, _ in published_split("vinyals")})
 DRAWINGS = 4
 
 

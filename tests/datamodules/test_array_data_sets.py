@@ -8,9 +8,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from psst.commands.data import prepare
 from psst.datamodules.cifar_100 import FC100, CifarFS, fc100_splits
 from psst.datamodules.mini_imagenet import MiniImageNet
-from psst.datamodules.prepare import prepare
 from psst.datamodules.tiered_imagenet import TieredImageNet
 from psst.images.files.download import RemoteFile
 from tests.images.sources.cifar_files import NAMES, to_archive, write_cifar100, write_pickles

@@ -6,11 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from psst.datamodules.cub import CUB
-from psst.datamodules.prepare import prepare
-from psst.images.sources.cub import LAYOUTS, CUBSource, layouts
-from psst.images.sources.cub_splits import class_splits
-from psst.images.sources.layout import choose
+from psst.commands.data import prepare
+from psst.datamodules.cub import CUB, CUBSource, class_splits
 from tests.datamodules.birds import CLASSES, PER_CLASS, color, write_archive, write_folder
 
 SPLITS = ("closer_look", "feat", "meta_dataset")
@@ -151,14 +148,11 @@ def test_unknown_split_and_crop_are_refused(data, tmp_path):
 
 
 def test_recognized_by_name(data, tmp_path):
-    assert choose(data, LAYOUTS, "CUB") is LAYOUTS[0]
-    assert LAYOUTS[0].sees(data / "CUB_200_2011") == "CUB_200_2011, extracted"
+    (layout,) = CUB.layouts
+    assert layout.sees(data) == layout.sees(data / "CUB_200_2011") == "CUB_200_2011, extracted"
     (tmp_path / "CUB_200_2011.tgz").touch()
-    assert choose(tmp_path, LAYOUTS, "CUB").sees(tmp_path) == "CUB_200_2011.tgz"
-    source = choose(tmp_path, layouts(split="feat"), "CUB").source(tmp_path)
-    assert isinstance(source, CUBSource)
-    assert source.crop == "box"
-    assert [layout.sees(tmp_path / "nowhere") for layout in LAYOUTS] == [None, None]
+    assert layout.sees(tmp_path) == "CUB_200_2011.tgz"
+    assert layout.sees(tmp_path / "nowhere") is None
 
 
 def test_root_without_birds_is_named(tmp_path):

@@ -11,12 +11,12 @@ import pytest
 from psst.datamodules import Omniglot
 from psst.datamodules.cub import CUB
 from psst.images.files.download import RemoteFile
-from psst.images.sources.cub_files import ARCHIVE
-from psst.images.sources.omniglot_files import ALL_RUNS, BACKGROUND, EVALUATION, SMALL
 from tests.datamodules.birds import write_archive, write_folder
 from tests.datamodules.drawings import archive
 
-EVERYTHING = (*SMALL, BACKGROUND, EVALUATION, ALL_RUNS, ARCHIVE)
+SMALL = Omniglot(".", protocol="minimal").remote
+(ARCHIVE,) = CUB.remote
+EVERYTHING = (*SMALL, *Omniglot.remote, ARCHIVE)
 SMALL1 = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
 SMALL2 = ("Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from psst.datamodules.prepare import prepare
+from psst.commands.data import prepare
 from psst.images.files.download import RemoteFile
 from tests.episodes.tiny_source import SIZES, Tiny, TinySource
 

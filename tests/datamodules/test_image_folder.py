@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from psst.commands.data import prepare
 from psst.datamodules.image_folder import ImageFolder
-from psst.datamodules.prepare import prepare
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from psst.commands.data import prepare
 from psst.datamodules.learn2learn_data import Learn2Learn
-from psst.datamodules.prepare import prepare
 from psst.search.settings import SearchSettings
 from psst.training.experiment import Experiment
 

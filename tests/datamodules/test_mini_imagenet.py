@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from psst.commands.data import prepare
 from psst.datamodules import MiniImageNet
-from psst.datamodules.prepare import prepare
 
 CLASSES = {"train": ["n01", "n02", "n03"], "val": ["n04", "n05"], "test": ["n06", "n07"]}
 PER_CLASS = 4
@@ -103,7 +103,7 @@ def test_empty_root_is_named(tmp_path):
 
 def test_missing_csv_is_named(root):
     (root / "val.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"val.csv` is missing; .* columns filename,label"):
+    with pytest.raises(FileNotFoundError, match=r"has no list for val; .* columns filename,label"):
         prepare(datamodule(root))
 
 
@@ -114,7 +114,7 @@ def test_missing_images_are_counted_and_the_first_is_named(root):
         prepare(datamodule(root))
 
 
-@pytest.mark.parametrize("header", ["file,label", "filename", ""])
+@pytest.mark.parametrize("header", ["file,kind", "filename", ""])
 def test_wrong_columns_are_shown(root, header):
     (root / "test.csv").write_text(header + "\n")
     with pytest.raises(ValueError, match=r"test.csv` has the columns \[.*\]; line 1 must be filename,label"):
@@ -124,13 +124,15 @@ def test_wrong_columns_are_shown(root, header):
 def test_line_without_a_label_is_named(root):
     with (root / "train.csv").open("a") as file:
         file.write("alone.jpg\n")
-    with pytest.raises(ValueError, match=r"line 14 of `.*train.csv` lacks a filename or a label"):
+    with pytest.raises(
+        ValueError, match=r"line 14 of `.*train.csv` is alone.jpg; it needs an image, a class"
+    ):
         prepare(datamodule(root))
 
 
 def test_csv_without_images_is_an_error(root):
     (root / "val.csv").write_text("filename,label\n")
-    with pytest.raises(ValueError, match=r"val.csv` names no images"):
+    with pytest.raises(ValueError, match=r"val.csv` names no classes"):
         prepare(datamodule(root))
 
 
@@ -145,7 +147,7 @@ def test_class_in_two_splits_is_refused(root):
 def test_image_in_two_splits_is_refused(root):
     with (root / "test.csv").open("a") as file:
         file.write("n0100000000.jpg,n06\n")
-    with pytest.raises(ValueError, match=r"1 files are listed more than once .*first: n0100000000.jpg"):
+    with pytest.raises(ValueError, match=r"1 images are listed more than once .*first: n0100000000.jpg"):
         prepare(datamodule(root))
 
 

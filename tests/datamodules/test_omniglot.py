@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from psst.commands.data import prepare
 from psst.datamodules import Omniglot
-from psst.datamodules.prepare import prepare
-from psst.images.sources.omniglot_splits import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL_TRAIN
+from psst.datamodules.omniglot_splits import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL
 from tests.datamodules.drawings import DRAWINGS
 from tests.datamodules.drawings import archive as write
 
-SMALL1 = list(MINIMAL_TRAIN)
+SMALL1 = list(MINIMAL["train"])
 SMALL2 = ["Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog"]
 CHARACTERS = 3
 

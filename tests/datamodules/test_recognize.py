@@ -3,7 +3,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from psst.datamodules.recognize import is_store, recognize
+from psst.commands.data import recognize
 
 
 def images(folder, count=2):
@@ -59,6 +59,5 @@ def test_a_file_is_named_by_its_first_bytes(place, content, words):
 
 
 def test_nothing_there(place):
-    assert not is_store(place)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         recognize(place)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from jsonargparse import ArgumentParser
 
+from psst.commands.data import prepare
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.datamodules.prepare import prepare
 from psst.datamodules.torchvision_data import TorchvisionData
 
 SETTINGS = {"n_way": 2, "n_query": 2, "eval_way": 2, "eval_query": 2, "size": 16, "channels": 1}

@@ -4,9 +4,9 @@ import warnings
 import numpy as np
 import pytest
 
+from psst.datamodules.glyphs import GlyphSource
 from psst.images import ImageRecord, build_store
 from psst.images.duplicates import find_duplicates
-from psst.images.sources.glyphs import GlyphSource
 
 ROWS = [("cat", "train"), ("dog", "train"), ("owl", "val"), ("elk", "test")]
 

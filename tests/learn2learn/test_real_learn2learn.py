@@ -13,8 +13,8 @@ pytest.importorskip("learn2learn.data")  # this folder alone is no library
 from learn2learn.data import FilteredMetaDataset, MetaDataset, Taskset, UnionMetaDataset
 from learn2learn.data.transforms import KShots, LoadData, NWays
 
+from psst.commands.data import prepare
 from psst.datamodules.learn2learn_data import Learn2Learn
-from psst.datamodules.prepare import prepare
 
 MODES = {"train": 5, "validation": 3, "test": 4}
 SPLITS = {"train": "train", "validation": "val", "test": "test"}

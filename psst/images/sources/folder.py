@@ -1,11 +1,12 @@
-"""Any folder of images: a folder a class, with or without a folder a split round them."""
+"""Any folder of images: a folder a class, with or without a folder a split round them, or lists of images."""
 
 import hashlib
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,70 +16,164 @@ from psst.images.decode import decode_image
 from psst.images.files.archives import Entry
 from psst.images.files.members import printable
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
-from psst.images.sources.class_folders import ClassFolders, describe, oddities, sort_folders
-from psst.images.sources.class_lists import SEEDED, assign_splits, read_lists
-from psst.images.sources.image_lists import ListedImage, find_images, read_image_lists
-from psst.images.sources.image_tree import ImageTree, Parts, grow_whole
-from psst.images.sources.layout import Layout
+from psst.images.sources.class_folders import ClassFolders, oddities, published_folders, sort_folders
+from psst.images.sources.groups import ImageGroups
+from psst.images.sources.image_tree import ImageTree, Parts, grow, grow_whole
+from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_rows
+
+_Place = tuple[Parts, str]  # folder and name of an image
 
 
+@dataclass
 class FolderSource:
-    r"""Images in ``class/``, or in ``train/class/``, ``val/class/`` and ``test/class/``.
+    r"""Images in ``class/``, or in ``train/class/``, ``val/class/`` and ``test/class/``, or named by lists.
 
     A class is a folder with images in it, named by its path: ``birds/wren``. Folders round everything do
     not count. Images below ``unlabeled/`` have no class and are for the auxiliary tasks. Hidden files are
     skipped, what else is left out is said in a warning. Links are followed if they stay below the root.
-
+    Archives in the root are read as if they were unpacked, where the folder itself lacks the images.
     Names need not be UTF-8: in the name of a class each other byte is written as ``\xe9``.
 
-    Args:
-        root: the folder.
-        name: of the data set.
-        channels: 1 for grayscale, 3 for color.
-        splits: None for the splits of the folders, or "seeded" if there are none; "seeded" to divide all
-            classes 64:16:20; or the path of lists, see `read_lists`.
-        split_seed: of a seeded division.
+    Attributes are the arguments of `psst.datamodules.ImageFolder`. Besides, ``splits`` may be the published
+    split of each class: folders of other classes are then left out, and all of these must be there.
+
+    Example:
+        >>> source = FolderSource("birds", groups=ImageGroups(pattern="(.*)_"), min_images=16)
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        name: str = "image_folder",
-        channels: int = 3,
-        splits: str | None = None,
-        split_seed: int = 0,
-    ) -> None:
-        self.root = root
-        self.name = name
-        self.channels = channels
-        self.splits = splits
-        self.split_seed = split_seed
+    root: str | Path
+    name: str = "image_folder"
+    channels: int = 3
+    splits: str | Path | Mapping[str, str] | None = None
+    split_seed: int = 0
+    groups: ImageGroups | None = None
+    min_images: int = 0
 
     def key(self, size: int) -> dict[str, Any]:
-        """The names, sizes and dates of the images, and what decides the splits."""
-        tree = self._tree()
-        options: dict[str, Any] = {"files": tree.fingerprint()}
-        if self.splits is None and sort_folders(tree).has_splits:
-            options["splits"] = "folders"
-        elif self.splits is None or self.splits == SEEDED:
-            options |= {"splits": SEEDED, "split_seed": self.split_seed}
-        else:
-            lists = json.dumps([read_image_lists(self.splits) or read_lists(self.splits)], sort_keys=True)
+        """The names, sizes and dates of the images, and what decides splits and groups."""
+        tree, rows = self._tree(), self._rows()
+        published = sorted(self.splits.items()) if isinstance(self.splits, Mapping) else []
+        options: dict[str, Any] = {"files": tree.fingerprint(archives=not tree.images or _name_images(rows))}
+        if rows or published:
+            lists = "\n".join(sorted(map(json.dumps, rows or published)))  # their order does not matter
             options["splits"] = hashlib.blake2b(lists.encode(), digest_size=16).hexdigest()
-        return options
+        elif self.splits is None and sort_folders(tree).has_splits:
+            options["splits"] = "folders"
+        else:
+            options |= {"splits": self.splits or "none", "split_seed": self.split_seed}
+        if self.groups is not None:
+            options["groups"] = vars(self.groups)
+        return options | ({"min_images": self.min_images} if self.min_images else {})
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and file; see `Source.scan`.
 
         Raises:
             PermissionError: besides, a folder may not be read.
-            ValueError: besides, a link leads out of the folder, or a class is in two splits.
+            ValueError: besides, a link leads out of the folder, a class is in two splits, or no image has a
+                group where `groups` says how they are named.
         """
-        tree = self._tree()
-        listed = None if self.splits in (None, SEEDED) else read_image_lists(str(self.splits))
-        if listed is not None:
-            return self._listed(tree, listed)
-        folders = sort_folders(tree)
+        tree, rows = self._tree(), self._rows()
+        if _name_images(rows):
+            return self._listed(tree, rows)
+        if self.groups is not None and self.groups.column is not None:
+            raise ValueError(
+                f"`data.init_args.groups.column={self.groups.column}` needs lists that name images, and "
+                f"`data.init_args.splits={self.splits}` names none; use `pattern` or `level`."
+            )
+        if not tree.images:
+            tree.open_archives()
+        if isinstance(self.splits, Mapping):
+            folders, split_of = self._published(tree, self.splits)
+        else:
+            folders, split_of = self._of_folders(tree)
+        places = sorted((SPLITS.index(split), name) for name, split in split_of.items())
+        labeled = [
+            self._record(tree, folders, place, name, SPLITS[split])
+            for split, name in places
+            for place in _images(tree, folders.folders(name))
+        ]
+        return self._grouped(labeled + self._unlabeled(tree, folders))
+
+    def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
+        """Return one image as ``[size, size, channels]``."""
+        entry: Entry = record.reference
+        return decode_image(entry.read(), str(entry), size, self.channels)
+
+    @property
+    def _lists(self) -> Path | None:
+        """Where the user's lists are."""
+        has_none = self.splits in (None, SEEDED) or isinstance(self.splits, Mapping)
+        return None if has_none else Path(str(self.splits)).expanduser()
+
+    @property
+    def _lists_title(self) -> str:
+        key = "root" if self.splits == self.root else "splits"
+        return f"`data.init_args.{key}={self.splits}`"
+
+    def _tree(self) -> ImageTree:
+        return grow_whole(self.root, skip=self._lists)
+
+    def _rows(self) -> list[ListedRow]:
+        if self._lists is None:
+            return []
+        column = None if self.groups is None else self.groups.column
+        return read_rows(self._lists, column, "root" if self.splits == self.root else "splits")
+
+    def _listed(self, tree: ImageTree, rows: list[ListedRow]) -> list[ImageRecord]:
+        """Return the images that the user's lists name, and those without a label."""
+        twice = [path for path, count in Counter(row.image for row in rows).items() if count > 1]
+        if twice:
+            raise ValueError(
+                f"{len(twice)} images are listed more than once in {self._lists_title}, first: {twice[0]}; "
+                "an image belongs to one class of one split: remove the extra lines."
+            )
+        found = _find(rows, tree)
+        if None in found and tree.archives:
+            tree.open_archives()
+            found = _find(rows, tree)
+        missing = [row.image for row, place in zip(rows, found, strict=True) if place is None]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(rows)} images that {self._lists_title} lists are missing, first: "
+                f"{missing[0]}; put them below `data.init_args.root={self.root}`, or into an archive there, "
+                "or take them out of the lists."
+            )
+        by_place: dict[_Place, ListedRow] = {}
+        for row, place in zip(rows, found, strict=True):
+            if place is not None and (other := by_place.setdefault(place, row)) is not row:
+                raise ValueError(
+                    f"`{row.image}` and `{other.image}` in {self._lists_title} are one "
+                    "file; an image belongs to one class of one split: remove one of the lines."
+                )
+        kept = self._large(Counter(row.class_name for row in rows))
+        folders = sort_folders(tree, self.groups)
+        records = [
+            self._record(tree, folders, place, row.class_name, row.split, row.group)
+            for place, row in sorted(
+                by_place.items(), key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0])
+            )
+            if row.class_name in kept
+        ]
+        return self._grouped(records + self._unlabeled(tree, folders))
+
+    def _published(
+        self, tree: ImageTree, split_of: Mapping[str, str]
+    ) -> tuple[ClassFolders, Mapping[str, str]]:
+        """Return the folders and the splits of the published classes."""
+        folders = published_folders(tree, split_of)
+        missing = [name for name in split_of if name not in folders.classes]
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of the {len(split_of)} classes of {self.name} are not in "
+                f"`data.init_args.root={self.root}`, first: {missing[0]}; each needs a folder with its "
+                "images. For a part of the classes use the data set ImageFolder."
+            )
+        return folders, split_of
+
+    def _of_folders(self, tree: ImageTree) -> tuple[ClassFolders, Mapping[str, str]]:
+        """Return the class folders and the split of each class that is used."""
+        folders = sort_folders(tree, self.groups)
         if not folders.classes:
             raise FileNotFoundError(
                 f"`data.init_args.root={self.root}` holds no folders with images ({len(tree)} images outside "
@@ -86,55 +181,23 @@ class FolderSource:
             )
         for law, names in oddities(tree, folders).items():
             self._warn(names, law)
-        split_of = self._split_of(folders)
+        sizes = {name: len(list(_images(tree, folders.folders(name)))) for name in folders.classes}
+        kept = self._large(sizes)
+        split_of = self._split_of(folders, kept)
         unused = [name for name in folders.classes if name not in split_of]
         self._warn(
             unused, f"classes are not listed in `data.init_args.splits={self.splits}` and were left out"
         )
-        places = sorted((SPLITS.index(split), name) for name, split in split_of.items())
-        labeled = [
-            ImageRecord(name, SPLITS[split], entry)
-            for split, name in places
-            for entry in _entries(tree, (parts for of in folders.classes[name].values() for parts in of))
-        ]
-        return labeled + _unlabeled(tree, folders)
+        return folders, {name: split for name, split in split_of.items() if name in kept}
 
-    def _listed(self, tree: ImageTree, listed: list[ListedImage]) -> list[ImageRecord]:
-        """Return the images that the user's lists name, and those without a label."""
-        found = find_images(listed, tree)
-        missing = [image.path for image, place in found.items() if place is None]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(found)} images that `data.init_args.splits={self.splits}` lists are "
-                f"not below `data.init_args.root={self.root}`, first: {missing[0]}; add them, or take "
-                "them out."
-            )
-        by_place: dict[tuple[Parts, str], ListedImage] = {}
-        for image, place in found.items():
-            if place is not None and (other := by_place.setdefault(place, image)) is not image:
-                raise ValueError(
-                    f"`{image.path}` and `{other.path}` in `data.init_args.splits={self.splits}` are one "
-                    "file; an image belongs to one class of one split: remove one of the lines."
-                )
-        places = sorted((SPLITS.index(image.split), image.class_name, at) for at, image in by_place.items())
-        records = [ImageRecord(name, SPLITS[split], _entry(tree, *place)) for split, name, place in places]
-        return records + _unlabeled(tree, sort_folders(tree))
-
-    def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
-        """Return one image as ``[size, size, channels]``."""
-        entry: Entry = record.reference
-        return decode_image(entry.read(), str(entry), size, self.channels)
-
-    def _tree(self) -> ImageTree:
-        lists = None if self.splits in (None, SEEDED) else Path(str(self.splits)).expanduser()
-        return grow_whole(self.root, skip=lists)
-
-    def _split_of(self, folders: ClassFolders) -> dict[str, str]:
-        """Return the split of each class."""
-        if self.splits is not None or not folders.has_splits:
-            return assign_splits(
-                folders.classes, self.splits or SEEDED, self.split_seed, f"`data.init_args.root={self.root}`"
-            )
+    def _split_of(self, folders: ClassFolders, kept: Sequence[str]) -> dict[str, str]:
+        """Return the split of each class; a seeded division knows only those that are kept."""
+        if self._lists is not None:
+            title = f"`data.init_args.root={self.root}`"
+            return assign_splits(folders.classes, str(self._lists), self.split_seed, title)
+        if self.splits == SEEDED or not folders.has_splits:
+            small = dict.fromkeys(folders.classes.keys() - set(kept), "")
+            return small | assign_splits(kept, SEEDED, self.split_seed, "")
         way_out = f"or set `data.init_args.splits={SEEDED}` to pool the folders and divide the classes."
         twice = [name for name, places in folders.classes.items() if len(places) > 1]
         if twice:
@@ -151,34 +214,114 @@ class FolderSource:
             )
         return {name: next(iter(places)) for name, places in folders.classes.items()}
 
+    def _large(self, sizes: Mapping[str, int]) -> list[str]:
+        """Return the classes with enough images, by name -> images; warn of the others."""
+        small = [f"{name} ({size})" for name, size in sorted(sizes.items()) if size < self.min_images]
+        if small:
+            warnings.warn(
+                f"`data.init_args.root={self.root}`: {len(small)} of {len(sizes)} classes have fewer than "
+                f"`data.init_args.min_images={self.min_images}` images and are out: {', '.join(small)}.",
+                stacklevel=5,
+            )
+        return sorted(name for name, size in sizes.items() if size >= self.min_images)
+
+    def _unlabeled(self, tree: ImageTree, folders: ClassFolders) -> list[ImageRecord]:
+        places = _images(tree, folders.unlabeled)
+        return [self._record(tree, folders, place, "", UNLABELED) for place in places]
+
+    def _record(
+        self,
+        tree: ImageTree,
+        folders: ClassFolders,
+        place: _Place,
+        class_name: str,
+        split: str,
+        group: str | None = None,
+    ) -> ImageRecord:
+        """Describe one image; ``group`` is that of the lists."""
+        entry = tree.entry(*place)
+        if self.groups is not None and group is None:
+            group = folders.group_of.get(place[0]) or self.groups.of_path(entry.name)
+        return ImageRecord(class_name, split, entry, image_group=group)
+
+    def _grouped(self, records: list[ImageRecord]) -> list[ImageRecord]:
+        """Return the records; say how many have no group where `groups` names them."""
+        alone = [record.reference.name for record in records if record.image_group is None]
+        if self.groups is not None and len(alone) == len(records):
+            (way, value), *_ = (
+                (name, value) for name, value in vars(self.groups).items() if value is not None
+            )
+            raise ValueError(
+                f"`data.init_args.groups.{way}={value}` names the group of none of {len(records):,} images, "
+                f"such as `{alone[0]}`; a pattern is searched in this path, and level 1 is the folder of the "
+                "image, if that of its class is another."
+            )
+        if self.groups is not None:
+            self._warn(alone, "images have no group and stand for themselves")
+        return records
+
     def _warn(self, found: Sequence[str], law: str) -> None:
         if found:
             warnings.warn(
                 f"`data.init_args.root={self.root}`: {len(found)} {law}, first: {printable(found[0])}.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
 
-def _unlabeled(tree: ImageTree, folders: ClassFolders) -> list[ImageRecord]:
-    return [ImageRecord("", UNLABELED, entry) for entry in _entries(tree, folders.unlabeled)]
+def sees_lists(folder: Path) -> str | None:
+    """Describe train.csv, val.csv and test.csv that name images, or what is wrong; see `Layout.sees`."""
+    names = [f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
+    if not names:
+        return None
+    try:
+        rows = read_rows(folder, key="root")
+    except (OSError, ValueError) as error:
+        return f"{', '.join(names)}, but {error}"
+    if not _name_images(rows):
+        return None
+    tree = grow(folder, limit=0)  # the names in the folder itself
+    places = {"archives": len(tree.archives), "folders": len(tree.folders), "images": len(tree)}
+    classes = Counter(split for _, split in {(row.class_name, row.split) for row in rows})
+    sizes = ", ".join(f"{split} ({classes[split]})" for split in SPLITS)
+    found = " and ".join(f"{count} {noun}" for noun, count in places.items() if count) or "no images"
+    return f"csv lists of {len(rows):,} images of the classes of {sizes}; {found}"
 
 
-def _entries(tree: ImageTree, folders: Iterable[Parts]) -> Iterator[Entry]:
+def _name_images(rows: Sequence[ListedRow]) -> bool:
+    return bool(rows) and all(row.image for row in rows)
+
+
+def _find(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | None]:
+    """Return where each listed image lies in ``tree``, None if it does not.
+
+    A path may be of another machine: its longest end that is a path below the root counts, then one below
+    ``images/``, then its folder (or else its class) and name, then its name alone if no other image has it.
+    """
+    whole: dict[str, _Place] = {}
+    ends: dict[str, _Place | None] = {}
+    for place in _images(tree, tree.images):
+        parts, name = place
+        whole[printable("/".join((*parts, name)))] = place
+        for end in {"/".join((*parts[-1:], name)), name}:
+            key = printable(end)
+            ends[key] = None if key in ends else place  # None: several images end so
+    return [next(_candidates(row, whole, ends), None) for row in rows]
+
+
+def _candidates(
+    row: ListedRow, whole: Mapping[str, _Place], ends: Mapping[str, _Place | None]
+) -> Iterator[_Place]:
+    path = row.image.replace("\\", "/")
+    parts = PurePosixPath(path).parts
+    for tail in (*("/".join(parts[start:]) for start in range(len(parts))), f"images/{path}"):
+        if tail in whole:
+            yield whole[tail]
+    for key in ("/".join(parts[-2:]), f"{row.class_name}/{parts[-1]}", parts[-1]):
+        if (place := ends.get(key)) is not None:
+            yield place
+
+
+def _images(tree: ImageTree, folders: Sequence[Parts] | Mapping[Parts, Any]) -> Iterator[_Place]:
     for parts in folders:
         for name in tree.images[parts]:
-            yield _entry(tree, parts, name)
-
-
-def _entry(tree: ImageTree, parts: Parts, name: str) -> Entry:
-    return Entry(printable("/".join((*parts, name))), tree.root, partial(_read, tree.path(parts, name)))
-
-
-def _read(path: str) -> bytes:
-    return Path(path).read_bytes()
-
-
-LAYOUTS = (
-    Layout("train/, val/ and test/ with a folder a class", partial(describe, with_splits=True), FolderSource),
-    Layout("a folder a class with its images", partial(describe, with_splits=False), FolderSource),
-)
-"""Class folders with splits, then without."""
+            yield parts, name

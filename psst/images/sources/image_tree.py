@@ -1,15 +1,20 @@
-"""The image files below a folder, found by name."""
+"""The one walker of folders: image files below a folder, and in archives beside them, found by name."""
 
 import hashlib
 import os
+from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from psst.images.decode import IMAGE_SUFFIXES
-from psst.images.files.archives import require_folder
+from psst.images.files.archives import Entry, archive_entries, require_folder
 from psst.images.files.members import printable
 
 Parts = tuple[str, ...]
+"""A folder below the root, as the parts of its path."""
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # besides names that begin with a dot
 _DEEPEST = 50  # folders below the root
 
@@ -20,54 +25,113 @@ class ImageTree:
 
     Attributes:
         root: the folder.
-        images: folder below the root, as parts of its path -> names of the images in it; both sorted.
-        others: paths of files that are not images by name, those directly in the root left out.
-        empty: paths of folders without any image in or below them.
+        images: folder -> names of the images in it; both sorted.
+        folders: all folders below the root, those above others first; not all of them were looked into.
+        others: paths of files that are not images by name.
         outside: links that lead out of the root, nowhere, or round in a circle; they are not followed.
         unreadable: folders that may not be read.
         complete: False if there were more than ``limit`` files of any kind.
-        seen: files of any kind that were looked at.
     """
 
     root: Path
     images: dict[Parts, list[str]] = field(default_factory=dict)
+    folders: list[Parts] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     complete: bool = True
-    seen: int = 0
+    _skipped: list[Parts] = field(default_factory=list)
+    _archived: dict[tuple[Parts, str], Entry] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(len(names) for names in self.images.values())
 
-    def path(self, parts: Parts, name: str) -> str:
-        """Return the path of an image."""
-        return os.path.join(self.root, *parts, name)  # noqa: PTH118 - a Path an image costs memory
+    @property
+    def empty(self) -> list[str]:
+        """Paths of the folders without any image in or below them."""
+        full = {parts[:end] for parts in (*self.images, *self._skipped) for end in range(len(parts) + 1)}
+        return sorted("/".join(parts) for parts in self.folders if parts not in full)
 
-    def fingerprint(self) -> str:
-        """Return a hash of the names, sizes and dates of the images."""
+    @property
+    def archives(self) -> list[str]:
+        """Names of the zip and tar files in the root itself."""
+        return [name for name in self.others if "/" not in name and name.lower().endswith(_ARCHIVES)]
+
+    def entry(self, parts: Parts, name: str) -> Entry:
+        """Return an image, to be read."""
+        if (parts, name) in self._archived:
+            return self._archived[parts, name]
+        return Entry(printable("/".join((*parts, name))), self.root, partial(_read, self._path(parts, name)))
+
+    def fingerprint(self, archives: bool) -> str:
+        """Return a hash of the names, sizes and dates of the images, and of ``archives`` too if true."""
+        files = [(parts, name) for parts, names in self.images.items() for name in names]
         digest = hashlib.blake2b(digest_size=16)
-        for parts, names in self.images.items():
-            for name in names:
-                stat = os.stat(self.path(parts, name))  # noqa: PTH116 - as in `path`
-                place = os.fsencode("/".join((*parts, name)))
-                digest.update(place + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        for parts, name in files + [((), name) for name in self.archives if archives]:
+            stat = os.stat(self._path(parts, name))  # noqa: PTH116 - as in `_path`
+            place = os.fsencode("/".join((*parts, name)))
+            digest.update(place + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
         return digest.hexdigest()
+
+    def open_archives(self) -> None:
+        """Add the images in the archives, as if they had been unpacked into the root; files go first.
+
+        Raises:
+            ValueError: an archive is damaged, or no data set would hold what it holds.
+            OSError: one cannot be read, or there is no room to decompress it.
+        """
+        found: dict[Parts, set[str]] = {parts: set(names) for parts, names in self.images.items()}
+        for archive in self.archives:
+            for entry in archive_entries(self.root / archive):
+                *above, name = entry.name.split("/")
+                parts = tuple(above)
+                if name.lower().endswith(IMAGE_SUFFIXES) and name not in found.setdefault(parts, set()):
+                    found[parts].add(name)
+                    self._archived[parts, name] = entry
+        self.images = {parts: sorted(names) for parts, names in sorted(found.items()) if names}
+
+    def _path(self, parts: Parts, name: str) -> str:
+        return os.path.join(self.root, *parts, name)  # noqa: PTH118 - a Path an image costs memory
 
 
 def grow(root: Path, skip: Path | None = None, limit: int | None = None) -> ImageTree:
     """Look through ``root``; nothing is raised, whatever lies there.
+
+    Folders are entered level by level: the names of all class folders are known before their images are.
 
     Args:
         root: a folder.
         skip: a file or folder in it that is not looked at.
         limit: enter no further folder after this many files of any kind; None for no limit.
     """
-    tree = ImageTree(root)
-    real = os.path.realpath(root)
+    tree, seen = ImageTree(root), 0
     skipped = "" if skip is None else os.path.realpath(skip)
-    _enter(tree, (), (real,), skipped, limit)
+    # A folder waits with the real paths of the root, of itself, and of those between, so that links that
+    # lead back to one of them are told from those that lead on.
+    waiting: deque[tuple[Parts, Parts]] = deque([((), (os.path.realpath(root),))])
+    while waiting and tree.complete:
+        parts, above = waiting.popleft()
+        images = []
+        for entry in _entries(tree, parts):
+            name = entry.name
+            real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}{os.sep}{name}"
+            if real == skipped:
+                tree._skipped.append(parts)
+            elif entry.is_symlink() and not _stays(real, above):
+                tree.outside.append("/".join((*parts, name)))
+            elif entry.is_dir():
+                tree.folders.append((*parts, name))
+                if len(parts) < _DEEPEST:
+                    waiting.append(((*parts, name), (*above, real)))
+            else:
+                seen += 1
+                if name.lower().endswith(IMAGE_SUFFIXES):
+                    images.append(name)
+                else:
+                    tree.others.append("/".join((*parts, name)))
+        if images:
+            tree.images[parts] = images
+        tree.complete = limit is None or seen < limit or not waiting
     tree.images = dict(sorted(tree.images.items()))
     return tree
 
@@ -95,43 +159,10 @@ def grow_whole(root: str | Path, skip: Path | None = None) -> ImageTree:
     return tree
 
 
-def _enter(tree: ImageTree, parts: Parts, above: Parts, skipped: str, limit: int | None) -> bool:
-    """Add a folder to ``tree``; return whether there are images in or below it.
-
-    ``above`` holds the real paths of the root, of the folder, and of those between.
-    """
-    found = False
-    images = []
-    for entry in _entries(tree, parts):
-        place = "/".join((*parts, entry.name))
-        real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}{os.sep}{entry.name}"
-        if real == skipped:
-            found = True  # at least no empty folder
-            continue
-        if entry.is_symlink() and not _stays(real, above):
-            tree.outside.append(place)
-        elif entry.is_dir():
-            tree.complete = limit is None or tree.seen < limit
-            if len(parts) < _DEEPEST and tree.complete:
-                inside = _enter(tree, (*parts, entry.name), (*above, real), skipped, limit)
-                found = found or inside
-        else:
-            tree.seen += 1
-            if entry.name.lower().endswith(IMAGE_SUFFIXES):
-                images.append(entry.name)
-            elif parts:
-                tree.others.append(place)
-    if images:
-        tree.images[parts] = images
-    elif parts and not found:
-        tree.empty.append("/".join(parts))
-    return found or bool(images)
-
-
 def _entries(tree: ImageTree, parts: Parts) -> list[os.DirEntry[str]]:
     """Return what is in a folder, sorted, without clutter."""
     try:
-        with os.scandir(os.path.join(tree.root, *parts)) as entries:  # noqa: PTH118 - as in `path`
+        with os.scandir(tree._path(parts, "")) as entries:
             visible = [entry for entry in entries if not _is_clutter(entry.name)]
     except OSError:
         tree.unreadable.append("/".join(parts))
@@ -146,3 +177,7 @@ def _is_clutter(name: str) -> bool:
 def _stays(real: str, above: Parts) -> bool:
     """Return whether what a link leads to exists below the root and is none of the folders it is in."""
     return real not in above and real.startswith(above[0] + os.sep) and os.path.exists(real)  # noqa: PTH110 - `real` is text
+
+
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes()

@@ -1,7 +1,8 @@
-"""Which of the layouts that a data set comes in lies below a path."""
+"""What data sets are published with: layouts on disk, of which one lies below a path, and class splits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from psst.images.files.archives import require_folder
@@ -47,3 +48,9 @@ def choose(root: str | Path, layouts: Sequence[Layout], data_set: str) -> Layout
         f"`data.init_args.root={root}` holds {shown}; {data_set} needs one of: {wanted}. "
         "`psst data info PATH` says what a path looks like."
     )
+
+
+def published_rows(name: str) -> list[list[str]]:
+    """Return the words of each line of ``splits/<name>``; lines that begin with # say where it is from."""
+    text = (files("psst.images.sources") / "splits" / name).read_text(encoding="utf-8")
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from folders import put_image, splits_of
 
-from psst.images.sources.csv_lists import LAYOUTS, CsvSource
+from psst.images.sources.folder import FolderSource, sees_lists
 
 SPLITS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
 
@@ -27,8 +27,8 @@ def put_images(folder, a_folder_a_class):
                 put_image(folder / (name if a_folder_a_class else ".") / f"{name}_{i}.png")
 
 
-def sees(root):
-    return LAYOUTS[0].sees(root)
+def source_of(root):
+    return FolderSource(root, "mini", splits=root)
 
 
 @pytest.mark.parametrize("columns", ["filename,label", "class_name,image_name"])
@@ -37,7 +37,7 @@ def sees(root):
 def test_columns_of_both_kinds_and_images_in_all_places(tmp_path, columns, a_folder_a_class, place):
     root = write_lists(tmp_path / "mini", columns)
     put_images(root / place, a_folder_a_class)
-    records = CsvSource(root, "mini").scan()
+    records = source_of(root).scan()
     assert splits_of(records) == SPLITS
     assert [record.reference.name.rpartition("/")[2] for record in records[:2]] == ["a_0.png", "a_1.png"]
 
@@ -51,7 +51,7 @@ def test_names_that_repeat_in_every_class(tmp_path):
         )
         for name in names:
             put_image(root / name / "1.png")
-    records = CsvSource(root, "mini").scan()
+    records = source_of(root).scan()
     assert [record.reference.name for record in records] == [f"{name}/1.png" for name in "abcdefg"]
 
 
@@ -67,29 +67,33 @@ def test_images_in_archives_of_any_kind(tmp_path, kind):
         mode = {"tar": "w", "tgz": "w:gz"}.get(kind, f"w:{kind.rpartition('.')[2]}")
         with tarfile.open(root / f"all.{kind}", mode) as archive:
             archive.add(tmp_path / "images", "images")
-    source = CsvSource(root, "mini")
+    source = source_of(root)
     records = source.scan()
     assert splits_of(records) == SPLITS
     assert source.decode(records[0], 8).shape == (8, 8, 3)
-    assert sees(root) == "csv lists of 14 images of the classes of train (3), val (2), test (2); 1 archives"
+    assert (
+        sees_lists(root)
+        == "csv lists of 14 images of the classes of train (3), val (2), test (2); 1 archives"
+    )
 
 
 def test_a_look_says_what_is_there_and_what_is_not(tmp_path):
-    assert sees(tmp_path / "nowhere") is None
-    assert sees(tmp_path) is None
+    assert sees_lists(tmp_path / "nowhere") is None
+    assert sees_lists(tmp_path) is None
     root = write_lists(tmp_path / "mini")
     text = "csv lists of 14 images of the classes of train (3), val (2), test (2); no images"
-    assert sees(root) == text
+    assert sees_lists(root) == text
     put_images(root / "images", a_folder_a_class=False)
-    assert sees(root) == text.replace("no images", "1 folders")
+    assert sees_lists(root) == text.replace("no images", "1 folders")
     (root / "val.csv").unlink()
-    assert "train (3), test (2) (val.csv missing or not such a list); 1 folders" in sees(root)
+    assert "train.csv, test.csv, but `" in sees_lists(root)
+    assert "has no list for val" in sees_lists(root)
 
 
 @pytest.mark.parametrize("content", [b"", b"id,target\n1,2\n", b"\xff\xfe\x00", b"filename,label\n"])
-def test_other_csv_files_are_not_recognized(tmp_path, content):
-    (tmp_path / "train.csv").write_bytes(content)
-    assert sees(tmp_path) is None
-    assert CsvSource(tmp_path, "mini").key(8)
+def test_other_csv_files_are_refused(tmp_path, content):
+    for split in SPLITS:
+        (tmp_path / f"{split}.csv").write_bytes(content)
+    assert "train.csv, val.csv, test.csv, but `" in sees_lists(tmp_path)
     with pytest.raises(ValueError, match=r"train.csv"):
-        CsvSource(tmp_path, "mini").scan()
+        source_of(tmp_path).scan()

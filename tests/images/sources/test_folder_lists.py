@@ -110,7 +110,7 @@ def test_missing_images_are_counted_and_the_first_is_named(root, tmp_path):
     lists = write_closer_look(tmp_path / "lists")
     (root / "images" / "f" / "f_1.png").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"1 of 14 images .* not below .* first: /home/.*f/f_1.png; add"
+        FileNotFoundError, match=r"1 of 14 images .* missing, first: /home/.*f/f_1.png; put them below"
     ):
         scan(root, lists)
 
@@ -132,7 +132,9 @@ def test_two_lines_for_one_file_are_refused(root, tmp_path):
 @pytest.mark.parametrize("row", ["a/a_0.png,a,dev", "a/a_0.png,,train", ",a,train", "a/a_0.png"])
 def test_incomplete_line_is_named(root, tmp_path, row):
     (tmp_path / "all.csv").write_text(f"filename,label,split\n{row}\n")
-    with pytest.raises(ValueError, match=r"line 2 of `.*all.csv` lacks an image, a class or a split"):
+    with pytest.raises(
+        ValueError, match=r"line 2 of `.*all.csv` is .*; it needs an image, a class and one of train"
+    ):
         scan(root, tmp_path / "all.csv")
 
 

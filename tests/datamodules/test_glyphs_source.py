@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from psst.datamodules.glyphs import GlyphSource
 from psst.images import build_store
-from psst.images.sources.glyphs import GlyphSource
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,13 @@ import os
 
 import pytest
 
+from psst.datamodules.omniglot import Omniglot
 from psst.images.sources.layout import choose
-from psst.images.sources.omniglot import LAYOUTS, OmniglotSource, layouts
-from psst.images.sources.omniglot_files import sees
 from tests.datamodules.drawings import archive, folder
+
+
+def sees(path):
+    return Omniglot.layouts[0].sees(path)
 
 
 def test_archives_are_named_with_their_alphabets(tmp_path):
@@ -45,15 +48,7 @@ def test_other_content_is_not_omniglot(tmp_path):
     assert sees(tmp_path / "images.zip") is None
 
 
-def test_layout_makes_the_source_with_its_options(tmp_path):
-    archive(tmp_path / "images_background_small1.zip", {"Greek": 1}, "images_background_small1")
-    assert choose(tmp_path, LAYOUTS, "Omniglot") is LAYOUTS[0]
-    source = choose(tmp_path, layouts(protocol="official", rotations="all"), "Omniglot").source(tmp_path)
-    assert isinstance(source, OmniglotSource)
-    assert (source.protocol, source.rotations) == ("official", "all")
-
-
 def test_missing_layout_says_what_is_needed(tmp_path):
     (tmp_path / "cats").mkdir()
     with pytest.raises(FileNotFoundError, match=r"holds cats; Omniglot needs one of: images_background"):
-        choose(tmp_path, LAYOUTS, "Omniglot")
+        choose(tmp_path, Omniglot.layouts, "Omniglot")

@@ -10,8 +10,7 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from psst.images.sources.glyphs import TYPEFACES
-from psst.images.sources.letters import CLASSES, SPLIT_OF_SCRIPT
+from psst.datamodules.glyphs import CLASSES, SPLIT_OF_SCRIPT, TYPEFACES
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 ALL = [(script, letters) for script, classes in CLASSES.items() for letters in classes]
