@@ -10,7 +10,8 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from psst.images.files.unpickle import LARGE, load
+from psst.images.files.unpickle import _LARGE as LARGE
+from psst.images.files.unpickle import load
 from tests.images.python2_pickles import python2
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 9, 10, 3), np.uint8)
