@@ -22,21 +22,6 @@ _SIDE = 32
 _ZIPS = ("cifar100.zip", "cifarfs.zip", "cifar-fs.zip", "CIFAR-FS.zip")
 
 
-def cifar100_superclasses() -> dict[str, str]:
-    """Return the superclass of each of the 100 classes."""
-    return {name: parent for name, parent, _, _ in published_rows("cifar100.txt")}
-
-
-def cifar_fs_splits() -> dict[str, str]:
-    """Return the split of each of the 100 classes in CIFAR-FS: 64/16/20."""
-    return {name: split for name, _, split, _ in published_rows("cifar100.txt")}
-
-
-def fc100_splits() -> dict[str, str]:
-    """Return the split of each of the 100 classes in FC100: 60/20/20, by superclass."""
-    return {name: split for name, _, _, split in published_rows("cifar100.txt")}
-
-
 def _place(root: Path) -> Path | None:
     """Find the folder or the archive in ``root``, or ``root`` itself if it is that folder."""
     if all((root / part).is_file() for part in _PARTS):
@@ -144,7 +129,8 @@ class CifarFS(_DividedCifar100):
     """
 
     title = "CIFAR-FS"
-    layouts = _layouts("cifar_fs", cifar_fs_splits())
+    published: Mapping[str, str] = {name: split for name, _, split, _ in published_rows("cifar100.txt")}
+    layouts = _layouts("cifar_fs", published)
 
 
 class FC100(_DividedCifar100):
@@ -163,4 +149,5 @@ class FC100(_DividedCifar100):
     """
 
     title = "FC100"
-    layouts = _layouts("fc100", fc100_splits())
+    published: Mapping[str, str] = {name: split for name, _, _, split in published_rows("cifar100.txt")}
+    layouts = _layouts("fc100", published)

@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from psst.commands.data import prepare
-from psst.datamodules.cifar_100 import FC100, CifarFS, fc100_splits
+from psst.datamodules.cifar_100 import FC100, CifarFS
 from psst.datamodules.mini_imagenet import MiniImageNet
 from psst.datamodules.tiered_imagenet import TieredImageNet
 from psst.images.files.download import RemoteFile
@@ -96,7 +96,7 @@ def test_tiered_imagenet(tmp_path, write):
 
 
 def test_fc100_pickles(tmp_path):
-    root = write_pickles(tmp_path / "fc", "FC100", fc100_splits(), NAMES.index, pickle.dumps)
+    root = write_pickles(tmp_path / "fc", "FC100", FC100.published, NAMES.index, pickle.dumps)
     assert len(prepare(datamodule(FC100, root)).class_names) == 100
 
 
