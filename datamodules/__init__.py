@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from psst.datamodules.cifar_fs import CifarFS as CifarFS
+    from psst.datamodules.cifar_100 import FC100 as FC100
+    from psst.datamodules.cifar_100 import CifarFS as CifarFS
     from psst.datamodules.cub import CUB as CUB
     from psst.datamodules.episodic import EpisodicDataModule as EpisodicDataModule
-    from psst.datamodules.fc100 import FC100 as FC100
     from psst.datamodules.glyphs import Glyphs as Glyphs
     from psst.datamodules.image_folder import ImageFolder as ImageFolder
     from psst.datamodules.learn2learn_data import Learn2Learn as Learn2Learn
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "CUB": "cub",
-    "CifarFS": "cifar_fs",
+    "CifarFS": "cifar_100",
     "EpisodicDataModule": "episodic",
-    "FC100": "fc100",
+    "FC100": "cifar_100",
     "Glyphs": "glyphs",
     "ImageFolder": "image_folder",
     "Learn2Learn": "learn2learn_data",

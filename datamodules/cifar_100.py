@@ -1,32 +1,166 @@
-"""What the data sets made of CIFAR-100 share."""
+"""CIFAR-100 in two published class splits: CIFAR-FS and FC100, in the layouts in which they are found."""
 
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from psst.datamodules.in_layouts import InLayouts
+from psst.images.files.archives import tar_entries
 from psst.images.files.download import RemoteFile
-from psst.images.sources.cifar import ARCHIVE
+from psst.images.files.unpickle import load
+from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import category_layout, published_layouts
+from psst.images.sources.layout import Layout, published_rows
+
+_FOLDER = "cifar-100-python"
+_ARCHIVE = "cifar-100-python.tar.gz"
+_PARTS = ("meta", "train", "test")
+_SIDE = 32
+_ZIPS = ("cifar100.zip", "cifarfs.zip", "cifar-fs.zip", "CIFAR-FS.zip")
 
 
-class DividedCifar100(InLayouts):
-    """CIFAR-100, its training and test images pooled, its classes divided.
+def cifar100_superclasses() -> dict[str, str]:
+    """Return the superclass of each of the 100 classes."""
+    return {name: parent for name, parent, _, _ in published_rows("cifar100.txt")}
+
+
+def cifar_fs_splits() -> dict[str, str]:
+    """Return the split of each of the 100 classes in CIFAR-FS: 64/16/20."""
+    return {name: split for name, _, split, _ in published_rows("cifar100.txt")}
+
+
+def fc100_splits() -> dict[str, str]:
+    """Return the split of each of the 100 classes in FC100: 60/20/20, by superclass."""
+    return {name: split for name, _, _, split in published_rows("cifar100.txt")}
+
+
+def _place(root: Path) -> Path | None:
+    """Find the folder or the archive in ``root``, or ``root`` itself if it is that folder."""
+    if all((root / part).is_file() for part in _PARTS):
+        return root
+    return next((root / name for name in (_FOLDER, _ARCHIVE) if (root / name).exists()), None)
+
+
+def _files(root: Path) -> list[Path]:
+    """Return the three files of the folder, or the archive."""
+    place = _place(root) or root / _ARCHIVE
+    files = [place / part for part in _PARTS] if place.is_dir() else [place]
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"`{missing[0]}` is missing; unpack `{_ARCHIVE}` again.")
+    return files
+
+
+def _contents(root: Path) -> list[tuple[Path | bytes, str]]:
+    """Return the content of meta, train and test, and their names."""
+    first, *others = _files(root)
+    if others:
+        return [(path, str(path)) for path in (first, *others)]
+    entries = {PurePosixPath(entry.name).name: entry for entry in tar_entries(first)}
+    missing = [part for part in _PARTS if part not in entries]
+    if missing:
+        raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")
+    return [(entries[part].read(), str(entries[part])) for part in _PARTS]
+
+
+def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[Part]:
+    """Open the two files of images; from the archive they take 190 MB of memory during the build."""
+    meta, *batches = _contents(root)
+    (names,) = require_keys(load(*meta), ("fine_label_names",), meta[1])
+    unknown = sorted(set(map(str, names)) ^ split_of.keys())
+    if unknown:
+        raise ValueError(f"the classes of `{meta[1]}` are not those of CIFAR-100, first: {unknown[0]}.")
+    for source, file in batches:
+        data, labels = require_keys(load(source, file), ("data", "fine_labels"), file)
+        numbers = label_array(labels, file)
+        if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= len(names):
+            raise ValueError(f"`{file}` has labels outside 0 to {len(names) - 1}; download it again.")
+        yield Part(_pixels(data, file), [str(names[i]) for i in numbers.tolist()], split_of)
+
+
+def _pixels(data: Any, file: str) -> Pixels:
+    """Turn rows of 1024 red, 1024 green and 1024 blue values into images."""
+    if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
+        shape = list(data.shape) if isinstance(data, np.ndarray) else type(data).__name__
+        raise ValueError(f"`data` of `{file}` is {shape}; expected [n, {3 * _SIDE**2}]; download it again.")
+    return Pixels(file, data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+
+
+def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
+    """Return CIFAR-100 for Python, pickles of MetaOptNet, folders with splits, folders of the classes."""
+    numbered: dict[str, dict[int, str]] = {}  # split -> number of a class in CIFAR-100 -> class
+    for number, label in enumerate(sorted(splits)):
+        numbered.setdefault(splits[label], {})[number] = label
+    pickles = " and ".join(f"{name.upper()}_{split}.pickle" for split in ("train", "val", "test"))
+    return (
+        Layout(
+            f"{_ARCHIVE} or the folder {_FOLDER} that is in it",
+            lambda root: f"CIFAR-100 for Python, {place.name}" if (place := _place(root)) else None,
+            lambda root: ArraySource(root, name, _files, partial(_parts, split_of=splits)),
+        ),
+        category_layout(name, name, pickles, numbered),
+        *published_layouts(
+            name, splits, "cifar100.zip, or the folders cifar100/data/<class> that are in it", _ZIPS
+        ),
+    )
+
+
+class _DividedCifar100(InLayouts):
+    channels = 3
+    remote: tuple[RemoteFile, ...] = (
+        RemoteFile(
+            _ARCHIVE,
+            (f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}",),
+            "md5:eb9058c3a382ffc7106e4002c42a8d85",
+        ),
+    )
+    manual: str = f"Get {_ARCHIVE} from https://www.cs.toronto.edu/~kriz/cifar.html; no need to unpack it."
+
+    def __init__(self, root: str, size: int = _SIDE, **shared: Any) -> None:
+        super().__init__(root, size, **shared)
+
+
+class CifarFS(_DividedCifar100):
+    """CIFAR-FS (Bertinetto et al., ICLR 2019), 64/16/20 classes drawn at random, 600 images each, 32 x 32.
+
+    What `root` holds decides, in this order:
+
+    * CIFAR-100 for Python, as torchvision keeps it: cifar-100-python.tar.gz or the folder cifar-100-python;
+      its training and test images are pooled;
+    * the pickles CIFAR_FS_train.pickle, CIFAR_FS_val.pickle and CIFAR_FS_test.pickle of MetaOptNet;
+    * ``train/``, ``val/`` and ``test/`` with a folder a class, divided as published;
+    * the archive of the authors, cifar100.zip, or its folders cifar100/data/<class>.
 
     Args:
         root: the folder.
         size: side length in pixels; 32 is that of the images.
         **shared: see `EpisodicDataModule`; `download` gets cifar-100-python.tar.gz, 169 MB.
+
+    Example:
+        ``CifarFS("data/cifar", n_way=5, n_shot=1, download=True)``
     """
 
-    channels = 3
-    remote: tuple[RemoteFile, ...] = (
-        RemoteFile(
-            ARCHIVE,
-            (f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}",),
-            "md5:eb9058c3a382ffc7106e4002c42a8d85",
-        ),
-    )
-    manual: str = (
-        "Get cifar-100-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html; no need to unpack it."
-    )
+    title = "CIFAR-FS"
+    layouts = _layouts("cifar_fs", cifar_fs_splits())
 
-    def __init__(self, root: str, size: int = 32, **shared: Any) -> None:
-        super().__init__(root, size, **shared)
+
+class FC100(_DividedCifar100):
+    """FC100 (Oreshkin et al., NeurIPS 2018), 60/20/20 classes of 12/4/4 superclasses, 600 images each.
+
+    As `CifarFS`, with the pickles FC100_train.pickle, FC100_val.pickle and FC100_test.pickle of MetaOptNet
+    and learn2learn, and folders named by the 100 classes at any depth.
+
+    Args:
+        root: the folder.
+        size: side length in pixels; 32 is that of the images.
+        **shared: see `EpisodicDataModule`; `download` gets cifar-100-python.tar.gz, 169 MB.
+
+    Example:
+        ``FC100("data/cifar", n_way=5, n_shot=5, download=True)``
+    """
+
+    title = "FC100"
+    layouts = _layouts("fc100", fc100_splits())

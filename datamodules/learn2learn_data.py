@@ -1,14 +1,18 @@
 """Data sets of learn2learn, and others that give ``(image, label)``."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.episodes.checks import check_channels
 from psst.images import Source
-from psst.images.sources.learn2learn_data import Learn2LearnSource
-from psst.images.sources.lists import SEEDED
-from psst.images.sources.made_data_sets import MadeDataSets
+from psst.images.source import SPLITS
+from psst.images.sources.lists import SEEDED, SPLIT_NAMES
+from psst.images.sources.map_style import MapStyleSource, check_arguments, find_class, make_data_set
+
+_MODES = {"train": "train", "val": "validation", "test": "test"}  # what learn2learn calls the splits
+_ADVICE = "Check `data.init_args.init_args`, and that its files are where it looks for them."
 
 
 class Learn2Learn(EpisodicDataModule):
@@ -68,19 +72,64 @@ class Learn2Learn(EpisodicDataModule):
         self.name = name
 
     def source(self) -> Source:
-        """Return the images of the data sets.
+        """Return the images of the data sets; those of a class path are made when they are needed.
 
         Raises:
             ValueError: nothing is found at the class path, it does not take the arguments, or splits are
-                missing.
+                missing or unknown.
         """
-        made = isinstance(self.data_set, str)
-        data_sets = MadeDataSets(self.data_set, self.init_args, self.modes) if made else self.data_set
-        name = self.name or _name(self.data_set)
-        return Learn2LearnSource(data_sets, name, self.channels, self.splits, self.split_seed)
+        division: dict[str, Any] = {
+            "channels": self.channels,
+            "splits": self.splits,
+            "split_seed": self.split_seed,
+        }
+        if isinstance(self.data_set, str):
+            name = self.name or self.data_set.rpartition(".")[2].lower()
+            return self._of_class(self.data_set, name, division)
+        if isinstance(self.data_set, Mapping):
+            given = {split: [data] for split, data in _by_split(self.data_set, "data_set").items()}
+            return MapStyleSource(given, self.name or "learn2learn", **division)
+        name = self.name or type(self.data_set).__name__.lower()
+        return MapStyleSource({"": [self.data_set]}, name, **division)
+
+    def _of_class(self, path: str, name: str, division: Mapping[str, Any]) -> Source:
+        make, given = find_class(path), dict(self.init_args or {})
+        own = "mode" in inspect.signature(make).parameters and "mode" not in given
+        modes = _by_split((_MODES if own else {}) if self.modes is None else self.modes, "modes")
+        calls = {split: {**given, "mode": mode} for split, mode in modes.items()} or {"": given}
+        for arguments in calls.values():
+            check_arguments(make, path, arguments)
+        return MapStyleSource(
+            lambda: {split: [make_data_set(make, path, call, _ADVICE)] for split, call in calls.items()},
+            name,
+            **division,
+            options={"class_path": path, "init_args": _plain(given), "modes": modes},
+            by_content=False,
+        )
 
 
-def _name(data_set: Any) -> str:
-    if isinstance(data_set, str):
-        return data_set.rpartition(".")[2].lower()
-    return "learn2learn" if isinstance(data_set, Mapping) else type(data_set).__name__.lower()
+def _by_split(given: Mapping[str, Any], argument: str) -> dict[str, Any]:
+    """Return what is given for each split under PSST's names."""
+    named = {SPLIT_NAMES.get(str(split), str(split)): value for split, value in given.items()}
+    if named and (set(named) != set(SPLITS) or len(named) != len(given)):
+        raise ValueError(
+            f"`data.init_args.{argument}` has the splits {', '.join(map(str, given))}; it needs one entry "
+            f"each for {', '.join(SPLITS)}. A single data set has its classes divided."
+        )
+    return {split: named[split] for split in SPLITS if named}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON holds; objects by their text, which tells torchvision's transforms apart."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    if " at 0x" in repr(value):
+        raise ValueError(
+            f"`data.init_args.init_args` holds {value!r}, whose text is another in the next run; make the "
+            "data sets and give them in place of a class path."
+        )
+    return repr(value)

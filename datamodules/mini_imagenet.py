@@ -1,10 +1,80 @@
 """mini-ImageNet (Vinyals et al. 2016, in the class split of Ravi and Larochelle 2017)."""
 
+import warnings
+from pathlib import Path
+from typing import Any
+
 from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
-from psst.images.sources.mini_imagenet import LAYOUTS
+from psst.images.files.unpickle import load
+from psst.images.sources.array_images import Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import (
+    begins_with_key,
+    category_layout,
+    published_layouts,
+    split_file_layout,
+)
+from psst.images.sources.folder import FolderSource, sees_lists
+from psst.images.sources.layout import Layout, published_rows
 
+_NAME = "mini_imagenet"
+_CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
 _ZENODO = "https://zenodo.org/records/7978538/files/"
+
+
+def mini_imagenet_splits() -> dict[str, str]:
+    """Return the split of each of the 100 classes, by WordNet id."""
+    return {name: split for name, split in published_rows("mini_imagenet.txt")}  # noqa: C416 - rows are of any length to mypy
+
+
+def _is_cache(path: Path) -> bool:
+    return "imagenet-cache" in path.name.lower() or begins_with_key(path, "image_data", "class_dict")
+
+
+def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
+    """Read a dict of Ren et al. (2018), which learn2learn distributes, too.
+
+    ``image_data`` is ``[n, 84, 84, 3]`` and ``class_dict`` names the images of each class by their places.
+    The arrays stay in the file; those of learn2learn are stored as text and take 1.3 GB in the folder of
+    temporary files during the build.
+    """
+    file = str(path)
+    images, members = require_keys(load(path), ("image_data", "class_dict"), file)
+    pixels = Pixels(file, images)
+    classes = _classes(members, len(pixels), file)
+    names, published = set(classes), mini_imagenet_splits()
+    others = sorted(name for name in names if published.get(name, split) != split)
+    if others:
+        warnings.warn(
+            f"{len(others)} of {len(names)} classes of `{file}` are not {split} classes in the published "
+            f"split, first: {others[0]}, a {published[others[0]]} class; accuracies on it are not those of "
+            "mini-ImageNet. Were the files renamed?",
+            stacklevel=2,
+        )
+    return pixels, classes
+
+
+def _classes(members: Any, count: int, file: str) -> list[str]:
+    """Turn class -> places into the class of each place."""
+    classes = [""] * count
+    if not isinstance(members, dict):
+        raise ValueError(f"`class_dict` of `{file}` is a {type(members).__name__}; expected a dict.")
+    total = 0
+    for name, places in members.items():
+        for place in label_array(places, file).tolist():
+            if not 0 <= place < count:
+                raise ValueError(
+                    f"`class_dict` of `{file}` names image {place:,} of {count:,}; the file was cut or put "
+                    "together from two: download it again."
+                )
+            classes[place] = str(name)
+            total += 1
+    if total != count or not all(classes):
+        raise ValueError(
+            f"`class_dict` of `{file}` names {total:,} places, {sum(map(bool, classes)):,} of them "
+            f"different, for {count:,} images; each belongs to one class: download it again."
+        )
+    return classes
 
 
 class MiniImageNet(InLayouts):
@@ -27,10 +97,28 @@ class MiniImageNet(InLayouts):
         root: the folder; archives in it are read in place.
         size: side length in pixels; 84 is usual.
         **shared: see `EpisodicDataModule`; `download` gets learn2learn's pickles, 1.8 GB.
+
+    Example:
+        ``MiniImageNet("data/mini_imagenet", n_way=5, n_shot=1, download=True)``
     """
 
     title = "mini-ImageNet"
-    layouts = LAYOUTS
+    layouts = (
+        Layout(
+            "train.csv, val.csv, test.csv (filename,label) and their images, in images/ or in tar files",
+            sees_lists,
+            lambda root: FolderSource(root, _NAME, splits=root),
+        ),
+        split_file_layout(_NAME, _CACHES, _is_cache, _read_cache),
+        category_layout(
+            _NAME, "category_split", "miniImageNet_category_split_{train_phase_train,val,test}.pickle"
+        ),
+        *published_layouts(
+            _NAME,
+            mini_imagenet_splits(),
+            "folders named by WordNet ids with their images (the published classes are taken from them)",
+        ),
+    )
     channels = 3
     # Names, sizes and hashes as listed by the record; its pickles were made by Ren et al.
     remote: tuple[RemoteFile, ...] = tuple(

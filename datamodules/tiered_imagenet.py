@@ -1,7 +1,105 @@
 """tieredImageNet (Ren et al., ICLR 2018): classes whose splits differ in what they are."""
 
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
 from psst.datamodules.in_layouts import InLayouts
-from psst.images.sources.tiered import LAYOUTS
+from psst.images.files.npz import open_npz
+from psst.images.files.unpickle import load
+from psst.images.sources.array_images import Encoded, Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import published_layouts, split_file_layout
+from psst.images.sources.layout import published_rows
+
+_NAME = "tiered_imagenet"
+_PNGS, _ARRAYS = "_images_png.pkl", "_images.npz"
+_V1 = f"<split>{_PNGS} with <split>_labels.pkl that has label_specific"
+_V2 = f"<split>{_ARRAYS} with <split>_labels.pkl that has labels"
+_ONE_PLACE = f"The two are numbered differently: keep the files of one distribution, either {_V1}, or {_V2}."
+
+
+def tiered_imagenet_splits() -> dict[str, str]:
+    """Return the split of each of the 608 classes, by WordNet id."""
+    return {name: split for _, split, *names in published_rows("tiered_imagenet.txt") for name in names}
+
+
+def tiered_imagenet_superclasses() -> dict[str, str]:
+    """Return the superclass of each of the 608 classes, both by WordNet id; a superclass is in one split."""
+    return {name: parent for parent, _, *names in published_rows("tiered_imagenet.txt") for name in names}
+
+
+def _labels_of(images: Path) -> Path:
+    return images.with_name(images.name.removesuffix(_PNGS).removesuffix(_ARRAYS) + "_labels.pkl")
+
+
+def _beside(images: Path) -> list[Path]:
+    return [_labels_of(images)]
+
+
+def _is_pair(path: Path, ending: str) -> bool:
+    return path.name.endswith(ending) and _labels_of(path).is_file()
+
+
+def _read_pngs(path: Path, split: str) -> tuple[Encoded, list[str]]:
+    """Read a list of encoded PNG files, and labels with class names, of Ren et al.
+
+    The files were encoded by OpenCV from blue, green, red arrays, so that PNG files are what any reader takes
+    for red, green, blue. The list stays in the file, see `load`; memory goes up to 1 KB an image.
+
+    Names are words, not ids, and "crane" is two classes: a class is named ``train/crane``, with a number
+    where a split has a name twice.
+    """
+    numbers, words = _labels(path, ("label_specific", "label_specific_str"), "labels")
+    pngs = load(path)
+    if not isinstance(pngs, list) or not all(map(_is_encoded, pngs[:10])):
+        raise ValueError(f"`{path}` does not hold a list of encoded images; download it again.")
+    file = str(_labels_of(path))
+    return Encoded(str(path), pngs), _named(label_array(numbers, file), words, split, file)
+
+
+def _read_arrays(path: Path, split: str) -> tuple[Pixels, list[str]]:
+    """Read an array in OpenCV's order blue, green, red, and numbers as labels, of MetaOptNet.
+
+    Numbers may start again in each split: a class is named ``train/12``.
+    """
+    (numbers,) = _labels(path, ("labels",), "label_specific")
+    classes = [f"{split}/{number}" for number in label_array(numbers, str(_labels_of(path))).tolist()]
+    return Pixels(str(path), open_npz(path, "images"), bgr=True), classes
+
+
+def _labels(images: Path, keys: Sequence[str], other: str) -> list[Any]:
+    """Return what is under ``keys`` of a label file; ``other`` is a key of the other distribution's."""
+    path = _labels_of(images)
+    content = load(path)
+    if isinstance(content, dict) and keys[0] not in content and other in content:
+        raise ValueError(
+            f"`{path}` has {other} in place of {keys[0]}: it is of another distribution than `{images}`. "
+            f"{_ONE_PLACE}"
+        )
+    return require_keys(content, keys, str(path))
+
+
+def _named(numbers: npt.NDArray[np.int64], words: Any, split: str, file: str) -> list[str]:
+    """Return the class of each image."""
+    highest = int(numbers.max(initial=-1))
+    if not isinstance(words, list | tuple) or highest >= len(words) or numbers.min(initial=0) < 0:
+        raise ValueError(
+            f"`label_specific` of `{file}` goes up to {highest} and `label_specific_str` does not name that "
+            "many classes; download it again."
+        )
+    texts = [str(word) for word in words]
+    repeated = {text for text in texts if texts.count(text) > 1}
+    names = [f"{split}/{text}" + (f" ({i})" if text in repeated else "") for i, text in enumerate(texts)]
+    return [names[number] for number in numbers.tolist()]
+
+
+def _is_encoded(image: object) -> bool:
+    is_array = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.size == max(image.shape)
+    return is_array or isinstance(image, bytes | memoryview)
 
 
 class TieredImageNet(InLayouts):
@@ -24,10 +122,21 @@ class TieredImageNet(InLayouts):
         root: the folder.
         size: side length in pixels; 84 is usual, and makes a store of 16.5 GB.
         **shared: see `EpisodicDataModule`.
+
+    Example:
+        ``TieredImageNet("data/tiered_imagenet", n_way=5, n_shot=1)``
     """
 
     title = "tieredImageNet"
-    layouts = LAYOUTS
+    layouts = (
+        split_file_layout(_NAME, _V1, partial(_is_pair, ending=_PNGS), _read_pngs, _beside),
+        split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _beside),
+        *published_layouts(
+            _NAME,
+            tiered_imagenet_splits(),
+            "folders named by WordNet ids with their images (the published classes are taken from them)",
+        ),
+    )
     channels = 3
     manual: str = (
         "Get tiered-imagenet.tar from a link in the repository renmengye/few-shot-ssl-public and unpack it; "

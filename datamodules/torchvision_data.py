@@ -1,14 +1,15 @@
 """Any data set of torchvision."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.episodes.checks import check_channels
 from psst.images import Source
-from psst.images.sources.torchvision_classes import make_data_sets
-from psst.images.sources.torchvision_data import TorchvisionSource
+from psst.images.sources.map_style import MapStyleSource, check_arguments, find_class, make_data_set
+
+_ADVICE = "Put its files there, or set `data.init_args.download=true` if it can fetch them."
 
 
 class TorchvisionData(EpisodicDataModule):
@@ -59,9 +60,46 @@ class TorchvisionData(EpisodicDataModule):
         self.channels = check_channels(channels)
 
     def source(self) -> Source:
-        """Return the pooled images; the data sets are made when they are first needed."""
-        arguments = self.arguments if self.root is None else {"root": self.root, **self.arguments}
-        make = partial(make_data_sets, self.data_set, arguments, self.parts, self.downloads)
-        options = {"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts}
-        name = self.data_set.rpartition(".")[2].lower()
-        return TorchvisionSource(make, name, self.channels, self.splits, self.split_seed, options)
+        """Return the pooled images; the data sets are made when they are first needed.
+
+        Raises:
+            ValueError: there is no such class, arguments it does not take, or its parts are to be chosen.
+        """
+        make = find_class(self.data_set, "torchvision.datasets")
+        given = self.arguments if self.root is None else {"root": self.root, **self.arguments}
+        known = _parameters(make)
+        fetch = {"download": True} if self.downloads and "download" in known else {}
+        calls = [{**given, **part, **fetch} for part in self._chosen_parts(given, known)]
+        for arguments in calls:
+            check_arguments(make, self.data_set, arguments)
+        return MapStyleSource(
+            lambda: {"": [make_data_set(make, self.data_set, call, _ADVICE) for call in calls]},
+            self.data_set.rpartition(".")[2].lower(),
+            self.channels,
+            self.splits,
+            self.split_seed,
+            {"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts},
+        )
+
+    def _chosen_parts(self, given: Mapping[str, Any], known: set[str]) -> Sequence[Mapping[str, Any]]:
+        if self.parts is not None:
+            return self.parts
+        if "train" in known:
+            return [{}] if "train" in given else [{"train": True}, {"train": False}]
+        if "split" in known and "split" not in given:
+            raise ValueError(
+                f"`data.init_args.data_set={self.data_set}` comes in parts; say which of them to pool, for "
+                "example `data.init_args.parts=[{split: train}, {split: test}]`."
+            )
+        return [{}]
+
+
+def _parameters(make: Callable[..., Any]) -> set[str]:
+    """Return the names of all arguments, those that ``**kwargs`` hands on to base classes included."""
+    names: set[str] = set()
+    for owner in inspect.getmro(make) if inspect.isclass(make) else (make,):
+        parameters = inspect.signature(owner).parameters.values()
+        names |= {parameter.name for parameter in parameters}
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return names

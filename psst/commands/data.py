@@ -30,16 +30,6 @@ examples:
 # The more telling ones first: what one of them sees is also a folder of images.
 _DATA_SETS = ("Omniglot", "CUB", "TieredImageNet", "CifarFS", "FC100", "MiniImageNet", "ImageFolder")
 _LISTED = 8
-_OPENINGS = {
-    b"PK\x03\x04": "a zip archive (or NumPy's npz)",
-    b"\x1f\x8b": "a gzip file, such as a compressed tar archive",
-    b"BZh": "a bzip2 file, such as a compressed tar archive",
-    b"\xfd7zXZ": "an xz file, such as a compressed tar archive",
-    b"\x93NUMPY": "a NumPy array",
-    b"\x80": "a pickle",
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x89PNG": "a PNG image",
-}
 
 
 def main(words: list[str]) -> int:
@@ -214,18 +204,10 @@ def _matches(place: Path) -> Iterator[tuple[str, str]]:
 
 
 def _file(path: Path) -> str:
-    from psst.images.files.content import is_web_page
+    from psst.images.files.content import kind_of
 
     with path.open("rb") as file:
-        opening = file.read(512)
-    for start, text in _OPENINGS.items():
-        if opening.startswith(start):
-            return text
-    if opening[257:262] == b"ustar":
-        return "a tar archive"
-    if is_web_page(opening):
-        return "a web page (a download that went wrong leaves one)"
-    return f"a file of {path.stat().st_size:,} bytes"
+        return kind_of(file.read(512)) or f"a file of {path.stat().st_size:,} bytes"
 
 
 def _classes(sizes: "np.ndarray") -> str:

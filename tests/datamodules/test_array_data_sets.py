@@ -9,12 +9,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from psst.commands.data import prepare
-from psst.datamodules.cifar_fs import CifarFS
-from psst.datamodules.fc100 import FC100
+from psst.datamodules.cifar_100 import FC100, CifarFS, fc100_splits
 from psst.datamodules.mini_imagenet import MiniImageNet
 from psst.datamodules.tiered_imagenet import TieredImageNet
 from psst.images.files.download import RemoteFile
-from psst.images.sources.cifar import fc100_splits
 from tests.images.sources.cifar_files import NAMES, to_archive, write_cifar100, write_pickles
 from tests.images.sources.mini_files import CLASSES, write_caches
 from tests.images.sources.tiered_files import write_v1, write_v2

@@ -5,18 +5,16 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
 pytest.importorskip("learn2learn.data")  # this folder alone is no library
 
 from learn2learn.data import FilteredMetaDataset, MetaDataset, Taskset, UnionMetaDataset
-from learn2learn.data.transforms import ConsecutiveLabels, KShots, LoadData, NWays, RemapLabels
+from learn2learn.data.transforms import KShots, LoadData, NWays
 
 from psst.commands.data import prepare
 from psst.datamodules.learn2learn_data import Learn2Learn
-from psst.images.labeled_images import LabeledImages
 
 MODES = {"train": 5, "validation": 3, "test": 4}
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
@@ -137,16 +135,3 @@ def test_filtered_data_sets_of_one(tmp_path):
     store = stored(tmp_path, parts)
     check(store, 8)
     assert store.class_names[-1] == "test/11"
-
-
-def test_a_store_serves_learn2learn(tmp_path):
-    meta = {mode: MetaDataset(ImageFolder(str(folders(tmp_path / mode, mode)))) for mode in MODES}
-    images = LabeledImages(stored(tmp_path, meta), "test")
-    data = MetaDataset(images, labels_to_indices=images.labels_to_indices)
-    assert MetaDataset(images).labels_to_indices == data.labels_to_indices
-    transforms = [NWays(data, 3), KShots(data, 2), LoadData(data), RemapLabels(data), ConsecutiveLabels(data)]
-    inputs, labels = Taskset(data, transforms, num_tasks=5)[0]
-    assert inputs.shape == (6, 3, 8, 8)
-    assert sorted(labels.tolist()) == [0, 0, 1, 1, 2, 2]
-    again = pickle.loads(pickle.dumps(data))
-    assert torch.equal(again[3][0], data[3][0])

@@ -2,32 +2,29 @@
 
 import hashlib
 import os
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
-from psst.images.files.content import is_web_page
-from psst.images.files.find import find_files
+from psst.images.files.content import kind_of
 from psst.images.files.members import (
-    MEMBER_ALLOWANCE,
     ArchiveError,
-    open_zip,
+    folders_of,
+    is_hidden,
     printable,
     require_growth,
-    zip_members,
+    safe_name,
 )
-from psst.images.files.tars import is_compressed, open_tar, tar_index
+from psst.images.files.tars import OPENERS, open_tar
 
-_OTHERS = {
-    b"7z\xbc\xaf'\x1c": " but in 7z format",
-    b"rar!": " but in rar format",
-    b"\x28\xb5\x2f\xfd": " but compressed by zstd",
-}
+_ALLOWANCE = 1 << 26  # bytes that any member may unpack to: 64 MiB, since it is read into memory as a whole
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,9 @@ class Entry:
         name: path inside its folder or archive, with forward slashes; bytes that are not UTF-8 as ``\xe9``.
         container: the folder or archive.
         read: returns the bytes; safe to call from several threads.
+
+    Example:
+        ``{entry.name: entry.read() for entry in archive_entries(Path("images.zip"))}``
     """
 
     name: str
@@ -80,47 +80,78 @@ def folder_entries(folder: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
     Raises:
         ValueError: a link to a folder, or to a file with one of the suffixes, is broken or leaves ``folder``.
     """
-    for name, found in find_files(folder, suffixes):
+    for name, found in _find(str(folder), tuple(suffixes), "", os.path.realpath(folder)):
         yield Entry(printable(name), folder, Path(found.path).read_bytes)
 
 
 def fingerprint(root: Path, suffixes: Sequence[str]) -> str:
     """Return a hash of names, sizes and dates of the files below ``root`` that end in ``suffixes``."""
+    found = _find(str(root), tuple(suffixes), "", os.path.realpath(root))
+    return _digest((name, entry.stat()) for name, entry in found)
+
+
+def fingerprint_of(files: Iterable[Path], root: Path) -> str:
+    """Return a hash of the names below ``root``, sizes and dates of ``files``."""
+    return _digest((path.relative_to(root).as_posix(), path.stat()) for path in sorted(files))
+
+
+def _digest(files: Iterable[tuple[str, os.stat_result]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for name, found in find_files(root, suffixes):
-        stat = found.stat()
-        digest.update(os.fsencode(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
+    for name, status in files:
+        digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 
+def _find(
+    folder: str, endings: tuple[str, ...], below: str, top: str
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield paths relative to the first folder ``top``, sorted, and what the system said of them."""
+    with os.scandir(folder) as scan:
+        found = sorted(scan, key=lambda entry: entry.name)
+    for entry in found:
+        if is_hidden(entry.name):
+            continue
+        name = below + entry.name
+        wanted = entry.name.lower().endswith(endings) and entry.name.lower() not in endings
+        if entry.is_symlink() and (wanted or os.path.isdir(entry.path)):  # noqa: PTH112 - never raises
+            _require_inside(entry, name, top)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _find(entry.path, endings, f"{name}/", top)
+        elif wanted and entry.is_file():
+            yield name, entry
+
+
+def _require_inside(link: os.DirEntry[str], name: str, top: str) -> None:
+    target = os.path.realpath(link.path)
+    if not os.path.exists(target):  # noqa: PTH110 - names that are not UTF-8 pass as they are
+        raise ArchiveError(
+            f"`{printable(name)}` in `{top}` is a broken link to `{printable(target)}`; restore what it "
+            "stands for, or remove the link."
+        )
+    if os.path.commonpath([top, target]) != top:
+        raise ArchiveError(
+            f"`{printable(name)}` in `{top}` is a link to `{printable(target)}`, which lies outside; copy it "
+            "into the folder, or set `data.init_args.root` to a folder that holds both."
+        )
+
+
 def archive_entries(path: Path) -> Iterator[Entry]:
-    """Yield the files in a zip or tar archive, told apart by their first bytes.
+    """Yield the files in a zip or tar archive, told apart by their first bytes, whatever its name.
 
     Raises:
-        ValueError: it is neither, or damaged.
+        ValueError: it is neither, or as `zip_entries` and `tar_entries` say.
         OSError: it cannot be read, or there is no room to decompress it.
-    """
-    return zip_entries(path) if archive_kind(path) == "zip" else tar_entries(path)
-
-
-def archive_kind(path: Path) -> Literal["zip", "tar"]:
-    """Return what an archive is by its first bytes, whatever its name.
-
-    Raises:
-        ValueError: it is neither a zip nor a tar archive.
-        OSError: it cannot be read.
     """
     with path.open("rb") as file:
         head = file.read(512)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return "zip"
-    if head[257:262] == b"ustar" or is_compressed(head) or (head and tarfile.is_tarfile(path)):
-        return "tar"
-    begins = next((what for magic, what in _OTHERS.items() if head.lstrip().lower().startswith(magic)), "")
-    begins = " but a web page" if is_web_page(head) else begins
+        return zip_entries(path)
+    kind = kind_of(head.lstrip())
+    if head.startswith(tuple(OPENERS)) or kind == "a tar archive" or (head and tarfile.is_tarfile(path)):
+        return tar_entries(path)
     raise ArchiveError(
-        f"`{path}` is no zip and no tar archive (also gz, bz2, xz){begins}; download it again, or "
-        "unpack it by hand."
+        f"`{path}` is no zip and no tar archive (also gz, bz2, xz){f' but {kind}' if kind else ''}; download "
+        "it again, or unpack it by hand."
     )
 
 
@@ -131,12 +162,34 @@ def zip_entries(path: Path) -> Iterator[Entry]:
         ValueError: the archive is damaged or not a zip file, or a member is encrypted, a link, there twice,
             would unpack like a bomb, or leads out of the archive.
     """
-    archive = open_zip(path)
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise ArchiveError(
+            f"`{path}` cannot be read as a zip archive ({error}); download it again."
+        ) from error
+    named = [(_zip_name(info), info) for info in archive.infolist()]
+    files = {info: safe_name(name, path) for name, info in named if not name.endswith("/")}
+    folders_of(files.values(), path)
     size = path.stat().st_size
-    for name, info in zip_members(archive, path):
-        packed = min(info.compress_size, size)
-        require_growth(info.file_size, packed, MEMBER_ALLOWANCE, f"`{name}` in `{path}`")
-        yield Entry(name, path, partial(_read_zip, archive, info, name))
+    for info, name in files.items():
+        if info.flag_bits & 0x1:
+            raise ArchiveError(f"`{name}` in `{path}` is encrypted; unpack it with its password first.")
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise ArchiveError(f"`{name}` in `{path}` is a link; pack the file itself.")
+        if not is_hidden(name):
+            packed = min(info.compress_size, size)
+            require_growth(info.file_size, packed, _ALLOWANCE, f"`{name}` in `{path}`")
+            yield Entry(name, path, partial(_read_zip, archive, info, name))
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return the path: UTF-8 is often not announced, and what is not UTF-8 is code page 437."""
+    name = info.filename.replace("\\", "/")  # written by old tools for Windows
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name
 
 
 def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
@@ -151,43 +204,26 @@ def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> byt
 def tar_entries(path: Path) -> Iterator[Entry]:
     """Yield the files in a tar archive, and the links to them.
 
-    An archive compressed by gzip, bzip2 or xz is decompressed once, into a temporary file that lives as long
-    as an entry does.
+    It stays open as long as an entry is alive; one compressed by gzip, bzip2 or xz is decompressed once, into
+    a temporary file that lives as long.
 
     Raises:
         ValueError: the archive is damaged or cut off, no tar file, would unpack like a bomb; or a member is
             a device or sparse, there twice, leads out, or is a link to something else than a member.
         OSError: there is no room for the temporary file.
     """
-    with open_tar(path) as (archive, file):
-        size = path.stat().st_size if file is None else os.fstat(file.fileno()).st_size
-        index = tar_index(archive, path, size)
-    read = partial(_read_path, path) if file is None else partial(_read_file, file)
-    places = {name: (info.offset_data, info.size) for name, info in index.files.items()}
-    for name in (*index.files, *index.links):
-        place = places.get(index.links.get(name, name))
-        if place is not None:  # else a link to a folder: its files are listed there
-            yield Entry(name, path, partial(_read_tar, read, *place, f"`{name}` in `{path}`"))
+    file, places = open_tar(path)
+    for name, (offset, size) in places.items():
+        yield Entry(name, path, partial(_read_tar, file, offset, size, f"`{name}` in `{path}`"))
 
 
-def _read_tar(read: Callable[[int, int], bytes], offset: int, size: int, what: str) -> bytes:
-    data = read(offset, size)
-    if len(data) != size:
-        raise ArchiveError(
-            f"{what} has {size} bytes, {len(data)} are left; the archive changed while it was read."
-        )
-    return data
-
-
-def _read_path(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(offset)
-        return file.read(size)
-
-
-def _read_file(file: IO[bytes], offset: int, size: int) -> bytes:
-    pieces = []
-    while size and (piece := os.pread(file.fileno(), size, offset)):  # at most 2 GiB a call
+def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:
+    pieces, left = [], size
+    while left and (piece := os.pread(file.fileno(), left, offset)):  # at most 2 GiB a call
         pieces.append(piece)
-        offset, size = offset + len(piece), size - len(piece)
+        offset, left = offset + len(piece), left - len(piece)
+    if left:
+        raise ArchiveError(
+            f"{what} has {size} bytes, {size - left} are left; the archive changed while it was read."
+        )
     return b"".join(pieces)

@@ -2,23 +2,44 @@
 
 import errno
 import hashlib
+import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from psst.images.files.alone import alone, forget
-from psst.images.files.transfer import Downloader, RefusedError
+from psst.images.files.content import is_web_page
+from psst.images.files.temporary import NO_ROOM
 
 _HASH = re.compile(r"sha256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32}")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_WRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
-_NO_FOLDER = (errno.ENOTDIR, errno.EEXIST)
+_TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
+_CHUNK = 1 << 16  # bytes
+_TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of the body
+_PAUSE = 0.5  # seconds before the second try; doubled for the third
+_TRIES = 3  # in a row without a new byte
+_LAWS = {
+    **dict.fromkeys(NO_ROOM, "there is no room for it; free some space, or set `{}` to a larger disk"),
+    **dict.fromkeys(
+        (errno.EROFS, errno.EACCES, errno.EPERM), "the folder cannot be written; set `{}` to one that can"
+    ),
+    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "it must be a folder; set `{}` to one"),
+}
 _Show = Callable[[int, int | None], None]
+
+
+class _RefusedError(Exception):
+    """A mirror does not give the file; the message is the reason, without the address."""
+
+
+class _CutError(Exception):
+    """The connection ended before the file did."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +54,9 @@ class RemoteFile:
 
     Raises:
         ValueError: one of them does not follow its law.
+
+    Example:
+        ``fetch([RemoteFile("a.zip", ("https://example.org/a.zip",), "md5:" + 32 * "0")], Path("data"))``
     """
 
     name: str
@@ -114,7 +138,7 @@ def _hash(path: Path, like: str) -> str:
 def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | None:
     """Download ``file`` unless another process did meanwhile; return why each of ``urls`` failed."""
     path, work = folder / file.name, folder / f".{file.name}.download"
-    lock = folder / f".{file.name}.lock"
+    part, lock = work / f"{file.name}.part", folder / f".{file.name}.lock"
     work.mkdir(parents=True, exist_ok=True)
     with alone(lock, f"`{path}` is being downloaded"):
         reasons = []
@@ -123,32 +147,131 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
             with _progress(file.name) as show:
                 for url in urls:
                     try:
-                        _retrieve(url, file, work, show).replace(path)
+                        _retrieve(url, file, part, show)
+                        part.replace(path)
                         break
-                    except RefusedError as error:
+                    except _RefusedError as error:
                         reasons.append(f"{_without_password(url)}: {error}")
         done = path.is_file()
-        if done or not (work / f"{file.name}.part").exists():
+        if done or not part.exists():
             shutil.rmtree(work, ignore_errors=True)
             forget(lock)
     return None if done else reasons
 
 
-def _retrieve(url: str, file: RemoteFile, work: Path, show: _Show) -> Path:
-    """Have pooch download ``url`` into ``work`` and check the hash; once more if a part was mixed in."""
-    import pooch
+def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
+    """Have the whole file in ``part``; begin once more if the part of another mirror did not fit."""
+    while True:
+        resumed = _download(url, part, file.size, show)
+        found = _hash(part, file.hash)
+        if found == file.hash.lower():
+            return
+        part.unlink()
+        if not resumed:
+            raise _RefusedError(f"sends another file, {found}")
 
-    pooch.get_logger().setLevel("WARNING")  # it announces each file with the name of the hidden folder
-    for last in (False, True):
-        downloader = Downloader(work / f"{file.name}.part", file.size, show)
+
+def _download(url: str, part: Path, size: int | None, show: _Show) -> bool:
+    """Let ``part`` grow until it is whole, over cut connections; return if it has bytes of an earlier call.
+
+    Raises:
+        _RefusedError: the server is not reached, or does not send the file.
+        OSError: the disk is full or cannot be written.
+    """
+    from requests import RequestException
+    from urllib3.exceptions import HTTPError
+
+    resumed, failures = _have(part) > 0, 0
+    while True:
+        before = _have(part)
         try:
-            return Path(pooch.retrieve(url, file.hash, file.name, work, downloader=downloader))
-        except ValueError as error:
-            if last or not downloader.resumed:
-                got = re.search(r"but got (\w+)", str(error))
-                found = f"{file.hash.partition(':')[0]}:{got[1]}" if got else "another hash"
-                raise RefusedError(f"sends another file, {found}") from error
-    raise AssertionError("the second try returns or raises")
+            return _continue(url, part, size, show) > 0 and resumed
+        except (_CutError, RequestException, HTTPError) as error:
+            have = _have(part)
+            resumed = resumed and have >= before > 0
+            failures = 1 if have > before else failures + 1
+            if failures == _TRIES:
+                raise _RefusedError(f"{_reason(error)}, {_TRIES} times in a row at byte {have}") from error
+            time.sleep(_PAUSE * 2 ** (failures - 1))
+
+
+def _have(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _continue(url: str, part: Path, size: int | None, show: _Show) -> int:
+    """Ask for what is missing and append it, or all if the server sends all; return where it began."""
+    import requests
+
+    have = _have(part)
+    if have and have == size:
+        return have
+    headers = {"Accept-Encoding": "identity", "User-Agent": "psst"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+        start, total = _span(response.status_code, response.headers, have)
+        if start is None:
+            part.unlink()
+            raise _CutError("it has another file than the one begun")
+        if have and start == total == have:  # whole, and not yet renamed when the process was killed
+            return have
+        whole = size if total is None else total
+        # as it lies on the server: a .gz stays one, whatever the headers call it
+        body = response.raw.stream(_CHUNK, decode_content=False)
+        first = next(body, b"")
+        _require_file(first if start == 0 else b"", total, size)
+        free = shutil.disk_usage(part.parent).free
+        if free < (whole or 0) - start:
+            raise OSError(errno.ENOSPC, f"{(whole or 0) - start} bytes are needed, {free} are free")
+        with part.open("r+b" if start else "wb") as file:
+            file.seek(start)
+            file.write(first)
+            for piece in body:
+                file.write(piece)
+                show(file.tell(), whole)
+                if whole is not None and file.tell() > whole:
+                    raise _RefusedError(f"sends more than the {whole} bytes of the file")
+            os.fsync(file.fileno())
+            if whole is not None and file.tell() < whole:
+                raise _CutError("the connection ended")
+    return start
+
+
+def _span(status: int, headers: Any, have: int) -> tuple[int | None, int | None]:
+    """Return the first byte that the answer holds, None if it fits nowhere, and the size of the whole."""
+    length, span = headers.get("Content-Length", ""), headers.get("Content-Range", "").strip()
+    if status == 200:
+        return 0, int(length) if length.isdigit() else None
+    if status == 206 and have:
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", span)
+        if match is None or int(match[1]) != have:
+            return None, None
+        return have, int(match[2]) if match[2] != "*" else None
+    if status == 416 and have:
+        return (have, have) if span == f"bytes */{have}" else (None, None)
+    raise _RefusedError(f"answers with status {status}")
+
+
+def _require_file(head: bytes, total: int | None, size: int | None) -> None:
+    """Refuse a web page, and ``total`` bytes announced where the file has ``size``."""
+    if is_web_page(head):
+        title = _TITLE.search(head)
+        text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
+        called = f" titled '{text}'" if text else ""
+        quota = any(word in head.lower() for word in (b"quota", b"too many users"))
+        why = "; its download quota is used up, later it may work" if quota else ""
+        raise _RefusedError(f"sends a web page{called} instead of the file{why}")
+    if total is not None and size is not None and total != size:
+        raise _RefusedError(f"offers {total} bytes, the file has {size}")
+
+
+def _reason(error: BaseException) -> str:
+    """Return the innermost wording of a failed connection, without addresses of objects."""
+    while inner := [x for x in (getattr(error, "reason", None), *error.args) if isinstance(x, Exception)]:
+        error = inner[-1]
+    text = str(error).rpartition("): ")[2]
+    return "the connection broke" if "IncompleteRead" in text else text or type(error).__name__
 
 
 @contextmanager
@@ -170,16 +293,11 @@ def _explained(file: RemoteFile, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kept = "Nothing was changed."
-        if error.errno in _NO_ROOM:
-            law = "there is no room for it; free some space, or set `data.init_args.root` to a larger disk"
-            kept = "What was downloaded is kept and continued next time."
-        elif error.errno in _NOT_WRITABLE:
-            law = "the folder cannot be written; set `data.init_args.root` to one that can"
-        elif error.errno in _NO_FOLDER:
-            law = "it must be a folder; set `data.init_args.root` to one"
-        else:
+        if error.errno not in _LAWS:
             raise
+        law = _LAWS[error.errno].format("data.init_args.root")
+        full = error.errno in NO_ROOM
+        kept = "What was downloaded is kept and continued next time." if full else "Nothing was changed."
         text = f"{file} cannot be saved in `data.init_args.root={folder}` ({error.strerror}): {law}. {kept}"
         raise OSError(error.errno, text) from error
 

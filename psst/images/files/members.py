@@ -2,10 +2,7 @@
 
 import posixpath
 import re
-import stat
-import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 
 RATIO = 200
@@ -14,10 +11,6 @@ RATIO = 200
 Archives of photographs reach 1.1, of arrays of pixels about 5 (MNIST), of file lists 20, of black-and-white
 masks 100. Deflate ends at 1032, and bombs are made of such bytes or worse.
 """
-ARCHIVE_ALLOWANCE = 1 << 30
-"""Bytes that any archive may unpack to: 1 GiB does no harm on a machine that trains."""
-MEMBER_ALLOWANCE = 1 << 26
-"""Bytes that any member may unpack to: 64 MiB, since a member is read into memory as a whole."""
 
 
 class ArchiveError(ValueError):
@@ -53,34 +46,30 @@ def safe_name(name: str, archive: Path) -> str:
     return path
 
 
-def require_unique(names: Iterable[str], archive: Path, cases: bool = True) -> None:
-    """Check that no two members are one file.
+def folders_of(names: Iterable[str], archive: Path) -> set[str]:
+    """Return the folders that members lie in.
 
     Args:
         names: paths of the members that are files or links, as `safe_name` gives them.
         archive: for the message.
-        cases: upper and lower case are two names.
 
     Raises:
         ArchiveError: a name comes twice, or is also a folder of another member.
     """
-    seen: dict[str, str] = {}
-    for name in names:
-        key = name if cases else name.casefold()
-        if key in seen:
-            other = "" if seen[key] == name else f", the other time as `{seen[key]}`"
-            raise ArchiveError(
-                f"`{archive}` holds `{name}` twice{other}; which of them counts is unclear: pack it again "
-                "with one of them."
-            )
-        seen[key] = name
+    seen: set[str] = set()
     folders: set[str] = set()
-    for key in seen:
-        while (key := posixpath.dirname(key)) and key not in folders:
-            folders.add(key)
-    clash = next((seen[key] for key in folders if key in seen), None)
-    if clash is not None:
-        raise ArchiveError(f"`{archive}` holds `{clash}` as a file and as a folder; pack it again.")
+    for name in names:
+        if name in seen:
+            raise ArchiveError(
+                f"`{archive}` holds `{name}` twice; which of them counts is unclear: pack it again with one "
+                "of them."
+            )
+        seen.add(name)
+        while (name := posixpath.dirname(name)) and name not in folders:
+            folders.add(name)
+    if clash := folders & seen:
+        raise ArchiveError(f"`{archive}` holds `{min(clash)}` as a file and as a folder; pack it again.")
+    return folders
 
 
 def require_growth(unpacked: int, packed: int, allowance: int, what: str) -> None:
@@ -95,44 +84,3 @@ def require_growth(unpacked: int, packed: int, allowance: int, what: str) -> Non
             "decompression bombs do and images do not; get it from its source again, or unpack it by hand if "
             "you trust it."
         )
-
-
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """Open a zip archive.
-
-    Raises:
-        ArchiveError: it is damaged, cut off, or no zip archive.
-    """
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ArchiveError(
-            f"`{path}` cannot be read as a zip archive ({error}); download it again."
-        ) from error
-
-
-def zip_members(archive: zipfile.ZipFile, path: Path) -> Iterator[tuple[str, zipfile.ZipInfo]]:
-    """Yield the files of a zip archive and their paths.
-
-    Raises:
-        ArchiveError: a member leads out, is encrypted, a link, or comes twice.
-    """
-    members = [(_zip_name(info), info) for info in archive.infolist()]
-    files = [(safe_name(name, path), info) for name, info in members if not name.endswith("/")]
-    require_unique((name for name, _ in files), path)
-    for name, info in files:
-        if info.flag_bits & 0x1:
-            raise ArchiveError(f"`{name}` in `{path}` is encrypted; unpack it with its password first.")
-        if stat.S_ISLNK(info.external_attr >> 16):
-            raise ArchiveError(f"`{name}` in `{path}` is a link; pack the file itself.")
-        if not is_hidden(name):
-            yield name, info
-
-
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return the path: UTF-8 is often not announced, and what is not UTF-8 is code page 437."""
-    name = info.filename.replace("\\", "/")  # written by old tools for Windows
-    if not info.flag_bits & 0x800:
-        with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return name

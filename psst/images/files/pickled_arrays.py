@@ -1,130 +1,152 @@
-"""The standard library's unpickler with its ways to code closed, and large data left in place."""
+"""What a pickle of arrays may call: builders of arrays, and of containers that pickle has no code for."""
 
-import mmap
+import io
+import math
 import pickle
-import struct
-from collections.abc import Callable
-from typing import Any, ClassVar
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from psst.images.files.array_builders import BUILDERS, RefusedError, Unfinished
+import numpy as np
+import numpy.typing as npt
 
-LARGE = 1024  # bytes
-_LONG_TEXT = 2**20
-_ENDS = "it ends after {:,} bytes, before its data do"
-
-
-class ByteStream:
-    """Bytes in memory, as the file that an unpickler reads and as views of themselves."""
-
-    def __init__(self, source: bytes | mmap.mmap) -> None:
-        self.source = source
-        self.view = memoryview(source)
-        self.position = 0
-
-    def take(self, size: int) -> memoryview:
-        """Return the next ``size`` bytes; EOFError if they are not there."""
-        left = len(self.view) - self.position
-        if not 0 <= size <= left:
-            raise EOFError(_ENDS.format(len(self.view)))
-        self.position += size
-        return self.view[self.position - size : self.position]
-
-    def read(self, size: int) -> bytes:
-        """Return a copy of the next ``size`` bytes."""
-        start = self.position
-        data = self.source[start : start + size]  # quicker than by way of the view
-        if len(data) != size:
-            raise EOFError(_ENDS.format(len(self.source)))
-        self.position += size
-        return data
-
-    def readline(self) -> bytes:
-        """Return a copy of the next line with its newline."""
-        end = self.source.find(b"\n", self.position)
-        if end < 0:
-            raise EOFError(_ENDS.format(len(self.source)))
-        return self.read(end + 1 - self.position)
+_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 
 
-class _Memo(dict[int, Any]):
-    """Gives the finished object where the unfinished one was stored."""
-
-    def __getitem__(self, key: int) -> Any:
-        value = super().__getitem__(key)
-        return value.result if type(value) is Unfinished and value.result is not None else value
+class RefusedError(Exception):
+    """A pickle asks for what is not data; the message says for what."""
 
 
-class DataUnpickler(pickle._Unpickler):
+class _Unfinished:
+    """Stands for an array from the call that begins it to the state that completes it."""
+
+    __slots__ = ("result",)
+
+    def __init__(self) -> None:
+        self.result: object = self
+
+    def finish(self, state: tuple[int, tuple[int, ...], Any, bool, Any]) -> object:
+        """Return what it stands for."""
+        _, shape, dtype, fortran, data = state
+        return _array(data, dtype, shape, "F" if fortran else "C")
+
+
+class _UnfinishedType(_Unfinished):
+    """Stands for the type of an array; the type's order of bytes is its state."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
+        super().__init__()
+        self.code = code
+
+    def finish(self, state: tuple[Any, ...]) -> object:
+        if state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
+            raise RefusedError(f"the array type {self.code!a} with a structure")
+        if not isinstance(self.code, str) or not _DTYPE.fullmatch(self.code):
+            raise RefusedError(f"an array of the type {ascii(self.code)[:40]}, which may hold objects")
+        return np.dtype(self.code).newbyteorder(state[1])
+
+
+class ArrayUnpickler(pickle.Unpickler):
     """Builds NumPy arrays and scalars, plain values and plain containers, and nothing else.
 
-    The readable unpickler of the standard library is the base, since the compiled one copies what it reads.
-
     Args:
-        stream: the pickle; arrays are views of it.
+        skeleton: a pickle without its large strings.
+        large: those strings.
     """
 
-    stack: list[Any]
-    append: Callable[[Any], None]
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
-
-    def __init__(self, stream: ByteStream) -> None:
-        super().__init__(stream, encoding="latin1")
-        self.stream = stream
-        self.memo = _Memo()
+    def __init__(self, skeleton: bytes, large: Sequence[memoryview]) -> None:
+        super().__init__(io.BytesIO(skeleton), encoding="latin1")
+        self._large = large
 
     def find_class(self, module: str, name: str) -> Any:
         """Return a builder of data; RefusedError for any other name."""
         try:
-            return BUILDERS[module, name]
+            # a partial of its own: a pickle cannot change what the next one is given
+            return partial(_BUILDERS[module.replace("numpy.core", "numpy._core"), name])
         except KeyError:
             raise RefusedError(f"`{ascii(f'{module}.{name}')[1:-1][:100]}`") from None
 
-    def load_build(self) -> None:
-        """Complete an array or its type; nothing else has a state."""
-        state, target = self.stack.pop(), self.stack[-1]
-        if not isinstance(target, Unfinished):
-            raise RefusedError("attributes of a plain object")
-        target.result = self.stack[-1] = target.finish(state)
-
-    def load_frame(self) -> None:
-        """Skip the length of a frame: its content comes next in any case."""
-        self.stream.take(8)
-
-    def load_extension(self) -> None:
-        """Refuse the process-wide registry of classes."""
-        raise RefusedError("a class from the registry of copyreg")
-
-    dispatch[pickle.BUILD[0]] = load_build
-    dispatch[pickle.FRAME[0]] = load_frame
-    dispatch.update(dict.fromkeys((pickle.EXT1[0], pickle.EXT2[0], pickle.EXT4[0]), load_extension))
+    def persistent_load(self, pid: Any) -> Any:
+        """Return a large string by its number, an object completed by its state, or a finished object."""
+        if type(pid) is int:
+            return self._large[pid]
+        if type(pid) is tuple and len(pid) == 2:
+            target, state = pid
+            if not isinstance(target, _Unfinished):
+                raise RefusedError("attributes of a plain object")
+            target.result = target.finish(state)
+            return target.result
+        return pid.result if isinstance(pid, _Unfinished) else pid
 
 
-def _in_place(opcode: bytes, layout: str, least: int) -> Callable[[DataUnpickler], None]:
-    """Return a handler of ``opcode`` that gives a view of its argument from ``least`` bytes on."""
-    small, prefix = pickle._Unpickler.dispatch[opcode[0]], struct.Struct(layout)
-
-    def load_argument(unpickler: Any) -> None:
-        stream: ByteStream = unpickler.stream
-        (size,) = prefix.unpack(stream.take(prefix.size))
-        if size >= least:
-            unpickler.append(stream.take(size))
-        else:
-            stream.position -= prefix.size
-            small(unpickler)
-
-    return load_argument
+def _ndarray() -> None:
+    """Name the type; nothing calls it."""
+    raise RefusedError("a call of numpy.ndarray")
 
 
-DataUnpickler.dispatch.update(
-    {
-        opcode[0]: _in_place(opcode, layout, least)
-        for opcode, layout, least in (
-            (pickle.BINSTRING, "<i", LARGE),
-            (pickle.BINBYTES, "<I", LARGE),
-            (pickle.BINBYTES8, "<Q", LARGE),
-            (pickle.BYTEARRAY8, "<Q", LARGE),
-            (pickle.BINUNICODE, "<I", _LONG_TEXT),
-            (pickle.BINUNICODE8, "<Q", _LONG_TEXT),
-        )
-    }
-)
+def _begin_array(cls: object, shape: object, kind: object) -> _Unfinished:
+    if getattr(cls, "func", None) is not _ndarray:
+        raise RefusedError("a subclass of numpy.ndarray")
+    return _Unfinished()
+
+
+def _array(
+    data: Any, dtype: np.dtype[Any], shape: Sequence[int], order: str = "C", axes: Sequence[int] | None = None
+) -> npt.NDArray[Any]:
+    """Return a view of ``data``; ValueError if its length is not that of the shape."""
+    if not isinstance(dtype, np.dtype):
+        raise ValueError(f"an array has the type {type(dtype).__name__}")
+    raw = data.encode("latin1") if isinstance(data, str) else memoryview(data)
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or len(raw) != size:
+        raise ValueError(f"an array of shape {shape} and type {dtype} has {len(raw):,} bytes, not {size:,}")
+    array = np.ndarray(shape, dtype, raw if size else None, order="F" if order == "F" else "C")
+    return array if axes is None else array.transpose(axes)
+
+
+def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
+    return _array(data, dtype, ())[()]
+
+
+def _encode(text: str | memoryview, encoding: str = "utf-8") -> bytes | memoryview:
+    """Undo how Python 3 writes bytes in protocols that Python 2 reads; long ones were encoded before."""
+    if encoding not in ("latin1", "latin-1"):
+        raise RefusedError(f"the codec {ascii(encoding)[:40]}")
+    return text.encode("latin1") if isinstance(text, str) else text
+
+
+def _bytes(data: str | bytes | memoryview = b"", encoding: str | None = None) -> bytes | memoryview:
+    if encoding is not None and isinstance(data, str | memoryview):
+        return _encode(data, encoding)
+    if not isinstance(data, bytes | memoryview):
+        raise RefusedError(f"bytes made of {type(data).__name__}")
+    return data
+
+
+def _container(make: Callable[[Any], Any], items: Any = ()) -> Any:
+    if not isinstance(items, list | tuple):
+        raise RefusedError(f"a container made of {type(items).__name__}")
+    return make(items)
+
+
+_PLAIN: dict[str, Callable[..., Any]] = {
+    "set": partial(_container, set),
+    "frozenset": partial(_container, frozenset),
+    "bytes": _bytes,
+    "bytearray": _bytes,
+    "complex": complex,
+}
+_BUILDERS: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _ndarray,
+    ("numpy", "dtype"): _UnfinishedType,
+    ("numpy._core.multiarray", "_reconstruct"): _begin_array,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy._core.numeric", "_frombuffer"): _array,
+    ("_codecs", "encode"): _encode,
+    ("collections", "OrderedDict"): partial(_container, OrderedDict),
+    **{(home, name): make for home in ("builtins", "__builtin__") for name, make in _PLAIN.items()},
+}

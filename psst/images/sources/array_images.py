@@ -1,32 +1,17 @@
 """Sources whose images lie in arrays: what such files share."""
 
-import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from psst.images.decode import decode_image, fit_image
-from psst.images.files.archives import require_folder
+from psst.images.files.archives import fingerprint_of, require_folder
 from psst.images.source import SPLITS, ImageRecord
-
-
-class Images(Protocol):
-    """The images of one file, by number."""
-
-    @property
-    def name(self) -> str:
-        """The file, for messages."""
-
-    def __len__(self) -> int: ...
-
-    def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
-        """Return an image as ``[size, size, 3]``; ValueError if it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +74,9 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class ArrayImage:
-    """One of the images of a file."""
+    """One of the images of a file, what a record refers to."""
 
-    images: Images
+    images: Pixels | Encoded
     index: int
 
     def __str__(self) -> str:
@@ -108,7 +93,7 @@ class Part:
         split_of: of each class; images of other classes are left out.
     """
 
-    images: Images
+    images: Pixels | Encoded
     classes: Sequence[str]
     split_of: Mapping[str, str]
 
@@ -120,37 +105,41 @@ class Part:
             )
 
 
-class ArraySource(ABC):
+class ArraySource:
     """Images that lie in arrays.
 
     Args:
         root: the folder.
         name: of the data set.
+        files: returns the files below a folder that are read; FileNotFoundError if some are missing.
+        parts: opens these files.
+
+    Example:
+        ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
     """
 
     channels = 3
 
-    def __init__(self, root: str | Path, name: str) -> None:
-        self.root = root
-        self.name = name
-
-    @abstractmethod
-    def files(self) -> Sequence[Path]:
-        """Return the files that are read; FileNotFoundError if some are missing."""
-
-    @abstractmethod
-    def parts(self) -> Iterable[Part]:
-        """Open the files."""
+    def __init__(
+        self,
+        root: str | Path,
+        name: str,
+        files: Callable[[Path], Sequence[Path]],
+        parts: Callable[[Path], Iterable[Part]],
+    ) -> None:
+        self.root, self.name = root, name
+        self._files, self._parts = files, parts
 
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the files."""
-        return {"files": fingerprint_of(self.files(), require_folder(self.root))}
+        root = require_folder(self.root)
+        return {"files": fingerprint_of(self._files(root), root)}
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and place in the files; see `Source.scan`."""
         found = [
             (SPLITS.index(part.split_of[label]), label, number, index, part)
-            for number, part in enumerate(self.parts())
+            for number, part in enumerate(self._parts(require_folder(self.root)))
             for index, label in enumerate(part.classes)
             if label in part.split_of
         ]
@@ -164,16 +153,6 @@ class ArraySource(ABC):
         """Return one image as ``[size, size, 3]``."""
         image: ArrayImage = record.reference
         return image.images.decode(image.index, size)
-
-
-def fingerprint_of(files: Iterable[Path], root: Path) -> str:
-    """Return a hash of the names below ``root``, sizes and dates of ``files``."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(files):
-        stat = path.stat()
-        name = path.relative_to(root).as_posix()
-        digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
 
 
 def label_array(labels: Any, file: str) -> npt.NDArray[np.int64]:

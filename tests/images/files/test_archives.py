@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from psst.images.files import members, tars
+from psst.images.files import archives, members, tars
 from psst.images.files.archives import (
     archive_entries,
-    archive_kind,
     fingerprint,
     folder_entries,
     require_folder,
@@ -81,24 +80,24 @@ def test_entries_say_where_they_lie(three_forms):
 
 def test_kind_is_seen_in_the_bytes_not_the_name(three_forms, tmp_path):
     _, zipped, tarred = three_forms
-    assert archive_kind(zipped.rename(tmp_path / "x.tar")) == "zip"
-    assert archive_kind(tarred.rename(tmp_path / "x.zip")) == "tar"
+    assert contents(archive_entries(zipped.rename(tmp_path / "x.tar"))) == FILES
+    assert contents(archive_entries(tarred.rename(tmp_path / "x.zip"))) == FILES
     with tarfile.open(tmp_path / "old.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
-        archive.add(tmp_path / "x.tar", "a.zip")
+        archive.add(tmp_path / "x.tar", "a.png")
     old = bytearray((tmp_path / "old.tar").read_bytes())
     checksum = int(old[148:154], 8) - sum(old[257:265])
     old[257:265], old[148:156] = bytes(8), b"%06o\0 " % checksum  # as before POSIX
     (tmp_path / "old.tar").write_bytes(old)
-    assert archive_kind(tmp_path / "old.tar") == "tar"
+    assert contents(archive_entries(tmp_path / "old.tar")) == {"a.png": (tmp_path / "x.tar").read_bytes()}
 
 
 @pytest.mark.parametrize(
     ("data", "what"),
     [
-        (b" <!DOCTYPE html><html>", "but a web page"),
-        (b"Rar!\x1a\x07", "but in rar format"),
-        (b"7z\xbc\xaf'\x1c", "but in 7z format"),
-        (b"\x28\xb5\x2f\xfd", "but compressed by zstd"),
+        (b" <!DOCTYPE html><html>", r"but a web page \(a download that went wrong leaves one\)"),
+        (b"Rar!\x1a\x07", "but an archive in rar format"),
+        (b"7z\xbc\xaf'\x1c", "but an archive in 7z format"),
+        (b"\x28\xb5\x2f\xfd", "but a file compressed by zstd"),
         (b"", ""),
         (b"x" * 600, ""),
     ],
@@ -107,6 +106,38 @@ def test_what_is_no_archive_is_named(tmp_path, data, what):
     (tmp_path / "a.zip").write_bytes(data)
     with pytest.raises(ValueError, match=rf"a.zip` is no zip and no tar archive .*{what}; download it again"):
         archive_entries(tmp_path / "a.zip")
+
+
+LINKS = {
+    "folder slip": [hostile.tar_link("../evil", "", tarfile.DIRTYPE)],
+    "links in a row": [("d/e/x", b""), hostile.tar_link("a", "d/e"), hostile.tar_link("b", "a/../../..")],
+    "hard link out": [hostile.tar_link("a", "../evil", tarfile.LNKTYPE)],
+    "absolute hard link": [hostile.tar_link("a", "/etc/passwd", tarfile.LNKTYPE)],
+}
+
+
+@pytest.mark.parametrize("kind", LINKS)
+def test_tars_that_would_write_elsewhere_are_refused(tmp_path, kind):
+    path = hostile.make_tar(tmp_path / "a.tar", LINKS[kind])
+    with pytest.raises(ValueError, match=r"/a.tar` .*leads out"):
+        list(archive_entries(path))
+
+
+def test_flipped_bits_in_a_compressed_tar_are_named(tmp_path):
+    path = hostile.make_tar(tmp_path / "a.tgz", [("a.png", os.urandom(20_000))], "w:gz")
+    data = bytearray(path.read_bytes())
+    data[15_000] ^= 0xFF
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"a.tgz` cannot be read as a tar archive"):
+        list(archive_entries(path))
+
+
+def test_what_real_data_sets_reach_passes():
+    """Packed and unpacked bytes: MNIST's images, CIFAR-100, Omniglot's background, a list of file names."""
+    for packed, unpacked in [(9_912_422, 47_040_016), (169_001_437, 186_000_000), (9_464_212, 15_000_000)]:
+        members.require_growth(unpacked, packed, 0, "`a`")
+    with pytest.raises(ValueError, match="unpacks to more than 200 times its 1000 bytes"):
+        members.require_growth(201_000, 1000, 200_000, "`a`")
 
 
 def test_unreadable_zip_is_named(three_forms):
@@ -133,7 +164,7 @@ def test_damaged_member_of_a_zip_is_named(three_forms):
 def test_truncated_tar_is_named(three_forms, tmp_path, keep, form):
     cut = three_forms[2].read_bytes()[:keep]
     path = tmp_path / "cut.tar"
-    opener = tars._OPENERS[{"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}[form]] if form else open
+    opener = tars.OPENERS[{"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}[form]] if form else open
     with opener(path, "wb") as file:
         file.write(cut)
     with pytest.raises(ValueError, match=r"cut.tar` cannot be read as a tar archive"):
@@ -246,7 +277,7 @@ def test_link_in_a_zip_is_refused(tmp_path):
 
 
 def test_bomb_in_a_zip_is_refused_before_it_is_read(tmp_path):
-    size = members.MEMBER_ALLOWANCE + 1
+    size = archives._ALLOWANCE + 1
     path = hostile.make_zip(tmp_path / "a.zip", [("fine.png", bytes(1000)), ("bomb.png", bytes(size))])
     with pytest.raises(ValueError, match=rf"`bomb.png` in `.*` unpacks to more than 200 times .*\({size} or"):
         list(zip_entries(path))
@@ -258,7 +289,7 @@ def test_zeros_below_the_allowance_are_no_bomb(tmp_path):
 
 
 def test_bomb_in_a_tar_is_stopped_while_it_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(tars, "ARCHIVE_ALLOWANCE", 1 << 22)  # 4 MiB in place of 1 GiB: the test is quicker
+    monkeypatch.setattr(tars, "_ALLOWANCE", 1 << 22)  # 4 MiB in place of 1 GiB: the test is quicker
     path = hostile.gzip_bomb(tmp_path / "a.tgz", 1 << 26)
     with pytest.raises(
         ValueError, match=r"a.tgz` unpacks to more than 200 times its \d+ bytes \((\d+) or"
@@ -272,7 +303,7 @@ def test_full_disk_for_the_decompressed_tar_is_explained(tmp_path, monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115 - closed by whom it is given to
-    with pytest.raises(OSError, match=r"a.tgz` cannot be decompressed into .*No space left.*set TMPDIR"):
+    with pytest.raises(OSError, match=r"a.tgz` cannot be unpacked into .*No space left.*TMPDIR"):
         list(tar_entries(path))
 
 

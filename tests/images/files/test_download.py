@@ -34,7 +34,7 @@ def server():
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
-    monkeypatch.setattr("psst.images.files.transfer._PAUSE", 0.01)
+    monkeypatch.setattr("psst.images.files.download._PAUSE", 0.01)
 
 
 def remote(server, *ways, size=None, data=DATA, name=NAME):
@@ -137,7 +137,7 @@ def test_nobody_listening_is_said_in_few_words(tmp_path):
 
 
 def test_silent_server_is_given_up(tmp_path, monkeypatch):
-    monkeypatch.setattr("psst.images.files.transfer._TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr("psst.images.files.download._TIMEOUT", (0.2, 0.2))
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as deaf:
@@ -185,7 +185,7 @@ def test_whatever_an_earlier_try_left_the_result_is_right(server, tmp_path, kept
     work = tmp_path / f".{NAME}.download"
     work.mkdir()
     (work / f"{NAME}.part").write_bytes(kept)
-    (work / "tmpabcd").touch()  # pooch's, of a killed process
+    (work / "tmpabcd").touch()  # a file of another program
     fetch([remote(server, way, size=size)], tmp_path)
     assert (tmp_path / NAME).read_bytes() == DATA
     assert left(tmp_path) == [NAME]
@@ -339,7 +339,7 @@ def test_folder_of_another_user_is_named(server):
     with tempfile.TemporaryDirectory() as name:  # pytest's folders can be entered by their user only
         folder = Path(name)
         folder.chmod(0o755)
-        text = output(start(server, "good", folder, "import pooch, requests, os; os.setuid(65534)"))
+        text = output(start(server, "good", folder, "import requests, os; os.setuid(65534)"))
         assert left(folder) == []
     assert text.startswith(f"PermissionError {errno.EACCES} ")
     assert "the folder cannot be written; set `data.init_args.root` to one that can" in text

@@ -165,6 +165,30 @@ def test_every_opcode_that_makes_objects_is_closed(program):
         load(program)
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02]r\xff\xff\xff\x0f.",  # LONG_BINPUT: a memo of 268 million entries
+        b"]p268435455\n.",  # PUT
+        b"\x80\x04\x8e" + (2**40).to_bytes(8, "little") + b"x.",  # BINBYTES8
+        b"\x80\x05\x96" + (2**40).to_bytes(8, "little") + b"x.",  # BYTEARRAY8
+        b"\x80\x04\x95" + (2**62).to_bytes(8, "little") + b"N.",  # FRAME
+        b"\x80\x02\x8b\xff\xff\xff\x7f\x00.",  # LONG4
+    ],
+)
+def test_sizes_are_checked_before_memory_is_taken(program):
+    tracemalloc.start()
+    try:
+        try:
+            load(program)
+        except ValueError as error:
+            assert "damaged" in str(error) or "truncated" in str(error)  # noqa: PT017 - frames may have any length
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**20
+
+
 @pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_truncated_files_are_named(tmp_path, protocol, keep):

@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from psst.images.sources.cifar import cifar100_superclasses, cifar_fs_splits
+from psst.datamodules.cifar_100 import cifar100_superclasses, cifar_fs_splits
 from tests.images.python2_pickles import python2
 
 NAMES = sorted(cifar100_superclasses())

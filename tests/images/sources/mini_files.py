@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 
-from psst.images.sources.mini_imagenet import mini_imagenet_splits
+from psst.datamodules.mini_imagenet import mini_imagenet_splits
 from tests.images.python2_pickles import python2
 
 PUBLISHED = mini_imagenet_splits()

@@ -6,11 +6,9 @@ import pickle
 import numpy as np
 import pytest
 
-from psst.images.sources.cifar import CIFAR_FS_LAYOUTS, FC100_LAYOUTS
-from psst.images.sources.mini_imagenet import LAYOUTS as MINI_LAYOUTS
-from psst.images.sources.tiered import LAYOUTS as TIERED_LAYOUTS
+from psst.datamodules import FC100, CifarFS, MiniImageNet, TieredImageNet
 
-ALL = (*MINI_LAYOUTS, *TIERED_LAYOUTS, *CIFAR_FS_LAYOUTS, *FC100_LAYOUTS)
+ALL = (*MiniImageNet.layouts, *TieredImageNet.layouts, *CifarFS.layouts, *FC100.layouts)
 NAMES = (
     "a_train.pkl",
     "train.csv",

@@ -6,14 +6,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from psst.images.build import build_store
-from psst.images.sources.cifar import (
-    CIFAR_FS_LAYOUTS,
-    FC100_LAYOUTS,
+from psst.datamodules.cifar_100 import (
+    FC100,
+    CifarFS,
     cifar100_superclasses,
     cifar_fs_splits,
     fc100_splits,
 )
+from psst.images.build import build_store
 from psst.images.sources.layout import choose
 from tests.images.python2_pickles import python2
 from tests.images.sources.cifar_files import (
@@ -26,7 +26,7 @@ from tests.images.sources.cifar_files import (
     write_zip,
 )
 
-DATA_SETS = {"cifar_fs": (CIFAR_FS_LAYOUTS, cifar_fs_splits()), "fc100": (FC100_LAYOUTS, fc100_splits())}
+DATA_SETS = {"cifar_fs": (CifarFS.layouts, cifar_fs_splits()), "fc100": (FC100.layouts, fc100_splits())}
 
 
 def source(root, name="cifar_fs"):
@@ -134,7 +134,7 @@ def test_pickles_numbered_in_another_way_get_numbers(tmp_path):
 def test_fc100_is_not_taken_for_cifar_fs(tmp_path):
     root = write_pickles(tmp_path / "data", "FC100", fc100_splits(), NAMES.index, python2)
     with pytest.raises(FileNotFoundError, match=r"CIFAR-FS needs one of: .*CIFAR_FS_train.pickle"):
-        choose(root, CIFAR_FS_LAYOUTS, "CIFAR-FS")
+        choose(root, CifarFS.layouts, "CIFAR-FS")
 
 
 @pytest.mark.parametrize("unpacked", [False, True])

@@ -7,9 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from psst.datamodules.learn2learn_data import Learn2Learn
 from psst.images import build_store
-from psst.images.sources.learn2learn_data import Learn2LearnSource
-from psst.images.sources.made_data_sets import MadeDataSets
 
 PLACE = __name__
 PER_CLASS = 3
@@ -116,6 +115,11 @@ class Single(Items):
         self.pairs = [(label, item) for label in range(classes) for item in range(PER_CLASS)]
 
 
+def source(data_set, *arguments, **options):
+    """The source that the data module makes; `arguments` are those of a class path and its modes."""
+    return Learn2Learn(data_set, *arguments, size=8, **options).source()
+
+
 def data_sets(kind, **options):
     return {split: kind(split, **options) for split in CLASSES}
 
@@ -134,25 +138,25 @@ def check(store):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_images_in_every_form(tmp_path, form):
-    check(build_store(Learn2LearnSource(data_sets(Items, form=form)), 8, tmp_path))
+    check(build_store(source(data_sets(Items, form=form)), 8, tmp_path))
 
 
 @pytest.mark.parametrize("kind", [Items, WithTargets, WithOtherLabels, WithPaths])
 @pytest.mark.parametrize("wrap", [lambda data: data, Meta, Tasks, lambda data: Tasks(Meta(data))])
 def test_labels_of_every_kind_of_data_set(tmp_path, kind, wrap):
     wrapped = {split: wrap(data) for split, data in data_sets(kind).items()}
-    check(build_store(Learn2LearnSource(wrapped), 8, tmp_path))
+    check(build_store(source(wrapped), 8, tmp_path))
 
 
 @pytest.mark.parametrize("label", [float, np.int64, torch.tensor, lambda label: torch.tensor([label])])
 def test_labels_in_every_form(tmp_path, label):
-    check(build_store(Learn2LearnSource(data_sets(Items, label=label)), 8, tmp_path))
+    check(build_store(source(data_sets(Items, label=label)), 8, tmp_path))
 
 
 @pytest.mark.parametrize("kind", [WithTargets, WithPaths])
 def test_labels_that_the_data_set_lists_cost_no_images(kind):
     given = data_sets(kind)
-    Learn2LearnSource(given).scan()
+    source(given).scan()
     assert all(data.read <= 3 for data in given.values())
 
 
@@ -160,9 +164,9 @@ def test_classes_go_by_their_names():
     given = data_sets(WithTargets)
     for split, data in given.items():
         data.classes = [f"{split} bird {i}" for i in range(9)]
-    names = {record.class_name for record in Learn2LearnSource(given).scan()}
+    names = {record.class_name for record in source(given).scan()}
     assert {"train bird 3", "val bird 0", "test bird 2"} <= names
-    names = {r.class_name for r in Learn2LearnSource({s: Meta(d) for s, d in given.items()}).scan()}
+    names = {r.class_name for r in source({s: Meta(d) for s, d in given.items()}).scan()}
     assert "train bird 3" in names
 
 
@@ -171,44 +175,44 @@ def test_a_name_in_two_splits_is_refused(tmp_path):
     for data in given.values():
         data.classes = [f"bird {i}" for i in range(9)]
     with pytest.raises(ValueError, match=r"class `bird 0` .* 'train' and in split 'val'"):
-        build_store(Learn2LearnSource(given), 8, tmp_path)
+        build_store(source(given), 8, tmp_path)
 
 
 def test_one_data_set_is_divided_by_a_seed_or_by_lists(tmp_path):
-    source = Learn2LearnSource(Single(10))
-    records = source.scan()
+    single = source(Single(10))
+    records = single.scan()
     counts = {split: len({r.class_name for r in records if r.split == split}) for split in CLASSES}
     assert counts == {"train": 6, "val": 2, "test": 2}
     assert len(records) == 30
-    other = Learn2LearnSource(Single(10), split_seed=1)
-    assert other.key(8) != source.key(8)
+    other = source(Single(10), split_seed=1)
+    assert other.key(8) != single.key(8)
     (tmp_path / "lists.csv").write_text(
         "class,split\n"
         + "".join(f"{i},{'train' if i < 2 else 'val' if i < 4 else 'test'}\n" for i in range(6))
     )
-    listed = Learn2LearnSource(Single(10), splits=str(tmp_path / "lists.csv")).scan()
+    listed = source(Single(10), splits=str(tmp_path / "lists.csv")).scan()
     assert [r.class_name for r in listed[::PER_CLASS]] == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_made_data_sets_are_made_when_needed_and_only_then(tmp_path):
     Moded.made.clear()
-    source = Learn2LearnSource(MadeDataSets(f"{PLACE}.Moded", {"root": "data"}), "moded")
-    assert source.key(8) == Learn2LearnSource(MadeDataSets(f"{PLACE}.Moded", {"root": "data"})).key(8)
-    assert source.key(8) != Learn2LearnSource(MadeDataSets(f"{PLACE}.Moded", {"root": "other"})).key(8)
+    moded = source(f"{PLACE}.Moded", {"root": "data"})
+    assert moded.key(8) == source(f"{PLACE}.Moded", {"root": "data"}).key(8)
+    assert moded.key(8) != source(f"{PLACE}.Moded", {"root": "other"}).key(8)
     assert not Moded.made
-    check(build_store(source, 8, tmp_path))
+    check(build_store(moded, 8, tmp_path))
     assert Moded.made == ["train", "validation", "test"]
-    build_store(Learn2LearnSource(MadeDataSets(f"{PLACE}.Moded", {"root": "data"}), "moded"), 8, tmp_path)
+    build_store(source(f"{PLACE}.Moded", {"root": "data"}), 8, tmp_path)
     assert Moded.made == ["train", "validation", "test"]
-    single = Learn2LearnSource(MadeDataSets(f"{PLACE}.Single", {"classes": 7}))
+    single = source(f"{PLACE}.Single", {"classes": 7})
     assert len({record.class_name for record in single.scan()}) == 7
 
 
 def test_finished_data_sets_are_told_apart_by_what_is_in_them():
-    key = Learn2LearnSource(data_sets(Items)).key(8)
-    assert Learn2LearnSource(data_sets(Items)).key(8) == key
-    assert Learn2LearnSource(data_sets(Items, reverse=True)).key(8) != key
-    assert Learn2LearnSource(data_sets(Items, form="floats to 1")).key(8) != key
+    key = source(data_sets(Items)).key(8)
+    assert source(data_sets(Items)).key(8) == key
+    assert source(data_sets(Items, reverse=True)).key(8) != key
+    assert source(data_sets(Items, form="floats to 1")).key(8) != key
 
 
 class Damaged(WithTargets):
@@ -241,16 +245,16 @@ class WithSets(WithTargets):
     [
         (
             Damaged,
-            "1 of 27 images are damaged.*image 4 of the val data set of learn2learn .*: image file is trun",
+            "1 of 27 images are damaged.*image 4 of .*Damaged of split 'val' cannot be read: image file",
         ),
-        (Normalized, r"27 of 27 images are damaged.*values from -2.5.* normalization out of the `transform`"),
-        (Random, "`data.init_args.data_set` is another image each time; take what is random out"),
+        (Normalized, r"values from -2.5.* normalization out of the `transform`"),
+        (Random, "gives another image each time it is asked; take what is random out"),
         (WithSets, r"a label \[1, 2\] of type list; one class an image is needed"),
     ],
 )
 def test_what_cannot_be_stored_is_named_and_leaves_nothing(tmp_path, kind, message):
     with pytest.raises(ValueError, match=message):
-        build_store(Learn2LearnSource(data_sets(kind)), 8, tmp_path)
+        build_store(source(data_sets(kind)), 8, tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
@@ -260,20 +264,20 @@ def test_what_cannot_be_stored_is_named_and_leaves_nothing(tmp_path, kind, messa
         (
             {"train": [], "test": []},
             ValueError,
-            "has the splits train, test; give one data set each for train, val",
+            "has the splits train, test; it needs one entry each for train, val",
         ),
         ({"train": [], "val": [], "validation": [], "test": []}, ValueError, "train, val, validation, test"),
         (
             {"train": [], "val": [], "test": []},
             ValueError,
-            "split 'train' of learn2learn is an empty data set",
+            "list of split 'train' is empty",
         ),
         (iter([]), TypeError, "which lacks `__len__` or `__getitem__`"),
     ],
 )
 def test_what_is_no_data_set_is_refused(given, error, message):
     with pytest.raises(error, match=message):
-        Learn2LearnSource(given).scan()
+        source(given).scan()
 
 
 @pytest.mark.parametrize(
@@ -288,9 +292,9 @@ def test_what_is_no_data_set_is_refused(given, error, message):
         ((f"{PLACE}.PLACE",), "is a str, not a class"),
         (
             (f"{PLACE}.Moded",),
-            r"`data.init_args.init_args` do not fit .*Moded: missing a required argument: 'root'",
+            r"Moded` does not take mode='train': missing a required argument: 'root'",
         ),
-        ((f"{PLACE}.Single", {"class": 3}), "do not fit"),
+        ((f"{PLACE}.Single", {"class": 3}), "does not take class=3: got an unexpected keyword"),
         (
             (f"{PLACE}.Single", {}, {"train": "train"}),
             "`data.init_args.modes` has the splits train; it needs",
@@ -299,19 +303,16 @@ def test_what_is_no_data_set_is_refused(given, error, message):
 )
 def test_wrong_class_paths_and_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        MadeDataSets(*arguments)
+        source(*arguments)
 
 
 def test_what_the_other_library_raises_is_told_with_the_arguments():
     modes = {"train": "train", "val": "val", "test": "test"}
-    made = MadeDataSets(f"{PLACE}.Moded", {"root": "data"}, modes)
-    with pytest.raises(
-        ValueError, match=r"could not be made with \{'root': 'data', 'mode': 'val'\}: ValueError: mode"
-    ):
-        Learn2LearnSource(made).scan()
+    moded = source(f"{PLACE}.Moded", {"root": "data"}, modes)
+    with pytest.raises(ValueError, match=r"does not take root='data', mode='val': ValueError: mode"):
+        moded.scan()
 
 
 def test_arguments_without_a_lasting_name_are_refused():
-    made = MadeDataSets(f"{PLACE}.Moded", {"root": "data", "transform": object()})
     with pytest.raises(ValueError, match="text is another in the next run; make the data sets"):
-        Learn2LearnSource(made).key(8)
+        source(f"{PLACE}.Moded", {"root": "data", "transform": object()})

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from psst.datamodules import MiniImageNet
 from psst.images.build import build_store
 from psst.images.sources.layout import choose
-from psst.images.sources.mini_imagenet import LAYOUTS
 from tests.images.sources.mini_files import (
     CLASSES,
     PUBLISHED,
@@ -21,6 +21,8 @@ from tests.images.sources.mini_files import (
     write_caches,
     write_categories,
 )
+
+LAYOUTS = MiniImageNet.layouts
 
 
 def source(root):

@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from psst.datamodules.tiered_imagenet import (
+    TieredImageNet,
+    tiered_imagenet_splits,
+    tiered_imagenet_superclasses,
+)
 from psst.images.build import build_store
 from psst.images.sources.layout import choose
-from psst.images.sources.tiered import LAYOUTS, tiered_imagenet_splits, tiered_imagenet_superclasses
 from tests.images.python2_pickles import python2
 from tests.images.sources.tiered_files import LABELS, SPLITS, images, labels_v1, png, write_v1, write_v2
 
 
 def source(root):
-    return choose(root, LAYOUTS, "tieredImageNet").source(root)
+    return choose(root, TieredImageNet.layouts, "tieredImageNet").source(root)
 
 
 def check(root, tmp_path, names):
@@ -73,7 +77,7 @@ def test_mixtures_are_refused(tmp_path, side):
 def test_missing_labels_are_named(tmp_path):
     root = write_v1(tmp_path / "tiered")
     (root / "test_labels.pkl").unlink()
-    with pytest.raises(FileNotFoundError, match=r"root=.*tiered` lacks the images or the labels for test"):
+    with pytest.raises(FileNotFoundError, match=r"root=.*tiered` lacks the file for test"):
         source(root).scan()
 
 
@@ -134,7 +138,7 @@ def test_archives_are_not_loaded(tmp_path):
     first = source(root).scan()[0].reference.images.images
     while isinstance(first, np.ndarray):
         first = first.base
-    assert isinstance(first.obj, mmap.mmap)
+    assert isinstance(first, mmap.mmap)
 
 
 def test_published_split():

@@ -6,7 +6,6 @@ import pickle
 import struct
 import sys
 from collections import Counter
-from functools import partial
 
 import numpy as np
 import pytest
@@ -15,10 +14,11 @@ from folders import put_classes, splits_of
 from PIL import Image
 from torchvision import datasets, transforms
 
+from psst.datamodules.torchvision_data import TorchvisionData
 from psst.images import ImageRecord, build_store
-from psst.images.sources.items import as_image, list_labels
-from psst.images.sources.torchvision_classes import make_data_sets
-from psst.images.sources.torchvision_data import TorchvisionSource
+from psst.images.pixels import to_pillow
+from psst.images.sources.labeled_items import LabeledItems
+from psst.images.sources.map_style import MapStyleSource
 
 TEN = [f"c{i}" for i in range(10)]
 
@@ -39,6 +39,19 @@ def put_mnist(root, name="MNIST", per_class=3, prefix=""):
         put_idx(root / name / "raw" / f"{kind}-images-idx3-ubyte", images)
         put_idx(root / name / "raw" / f"{kind}-labels-idx1-ubyte", labels)
     return root
+
+
+def pooled(data_sets, **options):
+    return MapStyleSource({"": data_sets}, "torchvision", **options)
+
+
+def made(data_set, **options):
+    """The source that the data module makes of a class and its arguments."""
+    return TorchvisionData(data_set, size=8, **options).source()
+
+
+def list_labels(data_set):
+    return LabeledItems(data_set).labels
 
 
 class Pairs:
@@ -62,8 +75,8 @@ def gray(value, size=6):
 
 
 def test_both_halves_of_mnist_are_pooled_and_its_classes_divided(tmp_path):
-    halves = make_data_sets("MNIST", {"root": str(put_mnist(tmp_path))}, None, download=False)
-    source = TorchvisionSource(halves, "mnist", channels=1)
+    source = made("MNIST", root=str(put_mnist(tmp_path)), channels=1)
+    halves = [part.data for part in source.parts]
     records = source.scan()
     assert Counter(record.class_name for record in records) == dict.fromkeys(halves[0].classes, 6)
     assert {split: len(names) for split, names in splits_of(records).items()} == {
@@ -79,10 +92,8 @@ def test_both_halves_of_mnist_are_pooled_and_its_classes_divided(tmp_path):
 
 def test_emnist_takes_its_split_and_both_halves(tmp_path):
     put_mnist(tmp_path, "EMNIST", prefix="emnist-digits-")
-    arguments = {"root": str(tmp_path), "split": "digits"}
-    source = TorchvisionSource(
-        make_data_sets("torchvision.datasets.EMNIST", arguments, None, False), channels=1
-    )
+    path = "torchvision.datasets.EMNIST"
+    source = made(path, root=str(tmp_path), arguments={"split": "digits"}, channels=1)
     assert Counter(record.class_name for record in source.scan()) == dict.fromkeys(map(str, range(10)), 6)
 
 
@@ -113,7 +124,7 @@ def test_cifar_100_format(tmp_path, monkeypatch):
         monkeypatch.setattr(datasets.CIFAR100, f"{half}_list", [[half, sums[half]]])
     checked = {**datasets.CIFAR100.meta, "md5": hashlib.md5(meta).hexdigest()}
     monkeypatch.setattr(datasets.CIFAR100, "meta", checked)
-    source = TorchvisionSource(make_data_sets("CIFAR100", {"root": str(tmp_path)}, None, download=False))
+    source = made("CIFAR100", root=str(tmp_path))
     records = source.scan()
     assert Counter(record.class_name for record in records) == dict.fromkeys(names, 6)
     assert all(source.decode(r, 8)[4, 4].tolist() == [int(r.class_name[4:]), 0, 0] for r in records[::7])
@@ -131,8 +142,7 @@ def test_aircraft_parts_are_pooled(tmp_path):
         for i in range(len(names)):
             Image.new("RGB", (12, 9), (i, p, 0)).save(data / "images" / f"{p}{i:03}.jpg", quality=100)
     parts = [{"split": "trainval"}, {"split": "test"}]
-    data_sets = make_data_sets("FGVCAircraft", {"root": str(tmp_path)}, parts, download=False)
-    records = TorchvisionSource(data_sets).scan()
+    records = made("FGVCAircraft", root=str(tmp_path), parts=parts).scan()
     assert Counter(record.class_name for record in records) == dict.fromkeys(names, 2)
 
 
@@ -141,12 +151,12 @@ def test_parts_with_other_classes_are_told_apart_by_their_names():
     parts = [
         Pairs([(gray(i), i) for i in range(3)], _characters=[f"{p}/{i}" for i in range(3)]) for p in "ab"
     ]
-    assert len({record.class_name for record in TorchvisionSource(parts, channels=1).scan()}) == 6
+    assert len({record.class_name for record in pooled(parts, channels=1).scan()}) == 6
 
 
 def test_image_folder_is_read_as_it_is(tmp_path):
     root = put_classes(tmp_path / "root", TEN)
-    source = TorchvisionSource([datasets.ImageFolder(root)])
+    source = pooled([datasets.ImageFolder(root)])
     records = source.scan()
     assert sorted({record.class_name for record in records}) == TEN
     expected = np.asarray(Image.open(root / records[0].class_name / f"{records[0].class_name}_0.png"))
@@ -157,19 +167,19 @@ def test_image_folder_is_read_as_it_is(tmp_path):
 def test_image_folder_with_names_that_are_not_utf8(tmp_path):
     root = put_classes(tmp_path / "root", TEN)
     (root / "c0").rename(root / os.fsdecode(b"caf\xe9"))
-    source = TorchvisionSource([datasets.ImageFolder(root)])
+    source = pooled([datasets.ImageFolder(root)])
     assert "caf\\xe9" in build_store(source, 4, tmp_path / "cache").class_names
     (root / os.fsdecode(b"caf\xe9") / "c0_1.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"caf\\xe9/c0_1.png` cannot be read"):
-        build_store(TorchvisionSource([datasets.ImageFolder(root)]), 4, tmp_path / "cache")
+        build_store(pooled([datasets.ImageFolder(root)]), 4, tmp_path / "cache")
 
 
 def test_fake_data_have_labels_in_their_items_only():
     """And set the seed of the whole process when asked for an image: threads take turns."""
-    source = TorchvisionSource([datasets.FakeData(40, (3, 8, 8), 10)])
+    source = pooled([datasets.FakeData(40, (3, 8, 8), 10)])
     records = source.scan()
     assert len(records) == 40
-    assert {record.class_name for record in records} <= {f"class{i}" for i in range(10)}
+    assert {record.class_name for record in records} <= {str(i) for i in range(10)}
     expected = [np.asarray(datasets.FakeData(40, (3, 8, 8), 10)[r.reference[1]][0]) for r in records]
     stores = [np.stack([source.decode(record, 8) for record in records]) for _ in range(2)]
     np.testing.assert_array_equal(stores[0], expected)
@@ -178,9 +188,9 @@ def test_fake_data_have_labels_in_their_items_only():
 
 def test_fake_data_are_stored_alike_by_any_number_of_threads(tmp_path):
     sums = {
-        build_store(
-            TorchvisionSource([datasets.FakeData(100, (3, 16, 16), 10)]), 8, tmp_path / str(n), workers=n
-        ).meta["sha256"]["images.npy"]
+        build_store(pooled([datasets.FakeData(100, (3, 16, 16), 10)]), 8, tmp_path / str(n), workers=n).meta[
+            "sha256"
+        ]["images.npy"]
         for n in (1, 8)
     }
     assert len(sums) == 1
@@ -218,14 +228,14 @@ def test_target_transform_counts(tmp_path):
 def test_labels_below_zero_are_unlabeled():
     """As in STL10."""
     labels = [*range(6), -1, -1]
-    source = TorchvisionSource([Pairs([(gray(i), i) for i in labels], labels=np.array(labels))], channels=1)
+    source = pooled([Pairs([(gray(i), i) for i in labels], labels=np.array(labels))], channels=1)
     assert [(r.class_name, r.split) for r in source.scan()[6:]] == [("", "unlabeled")] * 2
 
 
 def test_equal_class_names_are_told_apart():
     """ImageNet has two cranes, and names classes by tuples of synonyms."""
     names = [("crane",), ("crane",), ("tench", "Tinca tinca"), "d", "e", "f"]
-    source = TorchvisionSource([Pairs([(gray(i), i) for i in range(6)], classes=names)], channels=1)
+    source = pooled([Pairs([(gray(i), i) for i in range(6)], classes=names)], channels=1)
     assert sorted({record.class_name for record in source.scan()}) == [
         *("crane (0)", "crane (1)", "d", "e", "f"),
         "tench, Tinca tinca",
@@ -237,7 +247,7 @@ def test_lists_of_class_names(tmp_path):
     lists.write_text(
         "class,split\n" + "".join(f"c{i},{s}\n" for i, s in enumerate(["train", "val", "test", "test"]))
     )
-    source = TorchvisionSource([datasets.ImageFolder(put_classes(tmp_path / "root", TEN))], splits=str(lists))
+    source = pooled([datasets.ImageFolder(put_classes(tmp_path / "root", TEN))], splits=str(lists))
     assert splits_of(source.scan()) == {"train": ["c0"], "val": ["c1"], "test": ["c2", "c3"]}
 
 
@@ -256,52 +266,50 @@ PIXELS = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
     ],
 )
 def test_images_of_any_kind(image):
-    np.testing.assert_array_equal(np.asarray(as_image(image)), PIXELS)
+    np.testing.assert_array_equal(np.asarray(to_pillow(image)), PIXELS)
 
 
 def test_gray_images_of_any_kind():
     for image in (PIXELS[:, :, 0], PIXELS[:, :, :1], torch.from_numpy(PIXELS)[None, :, :, 0]):
-        np.testing.assert_array_equal(np.asarray(as_image(image)), PIXELS[:, :, 0])
+        np.testing.assert_array_equal(np.asarray(to_pillow(image)), PIXELS[:, :, 0])
 
 
 @pytest.mark.parametrize(
     ("items", "message"),
     [
         ([], r"Pairs is empty"),
-        ([("text", 0)], r"not an image and a class \(an image of type str"),
+        ([("text", 0)], r"not an image and a class \(a str is no image"),
         ([gray(0)], r"items of .*Pairs are not an image and a class"),
         ([(gray(0), {"boxes": []})], r"not an image and a class"),
-        ([(gray(0), 0.5)], r"labels like 0.5; a class is a whole number"),
-        ([(np.full((4, 4), -1.0), 0)], r"values from -1 to -1 instead of 0 to 1: leave out Normalize"),
-        ([(np.zeros((4, 4, 7), np.uint8), 0)], r"shape \[4, 4, 7\]"),
-        ([(np.zeros((4, 4), np.int64), 0)], r"values of type int64"),
+        ([(gray(0), 0.5)], r"a label 0.5 of type float; one class an image is needed"),
+        ([(np.full((4, 4), -1.0), 0)], r"values from -1 to -1 are not within .*; take any normalization out"),
+        ([(np.zeros((5, 5, 7), np.uint8), 0)], r"shape \[5, 5, 7\]"),
+        ([(np.full((4, 4), 300), 0)], r"values from 300 to 300 are not within 0 and 255"),
     ],
 )
 def test_data_sets_of_something_else_are_refused(items, message):
     with pytest.raises(ValueError, match=message):
-        TorchvisionSource([Pairs(items)]).scan()
+        pooled([Pairs(items)]).scan()
 
 
 def test_random_transforms_are_refused(tmp_path):
     data_set = datasets.ImageFolder(
         put_classes(tmp_path, TEN), transform=lambda image: transforms.ToTensor()(image) * torch.rand(())
     )
-    with pytest.raises(ValueError, match=r"gives another image each time .* take the random transforms out"):
-        TorchvisionSource([data_set]).scan()
+    with pytest.raises(ValueError, match=r"gives another image each time .* take what is random out"):
+        pooled([data_set]).scan()
 
 
 def test_damaged_file_is_named(tmp_path):
     root = put_classes(tmp_path / "root", TEN)
     (root / "c4" / "c4_1.png").write_bytes((root / "c4" / "c4_1.png").read_bytes()[:30])
     with pytest.raises(ValueError, match=r"1 of 30 images are damaged.*c4/c4_1.png` cannot be read"):
-        build_store(TorchvisionSource([datasets.ImageFolder(root)]), 4, tmp_path / "cache")
+        build_store(pooled([datasets.ImageFolder(root)]), 4, tmp_path / "cache")
 
 
 def test_key_follows_the_content(tmp_path):
     def key(root, **options):
-        return TorchvisionSource(
-            partial(make_data_sets, "MNIST", {"root": str(root)}, None, False), **options
-        ).key(8)
+        return made("MNIST", root=str(root), **options).key(8) | {"arguments": None}
 
     first = key(put_mnist(tmp_path / "a"))
     assert key(put_mnist(tmp_path / "b")) == first
@@ -316,11 +324,11 @@ def test_key_follows_the_content(tmp_path):
 
 def test_key_follows_files(tmp_path):
     root = put_classes(tmp_path, TEN)
-    first = TorchvisionSource([datasets.ImageFolder(root)]).key(8)
-    assert TorchvisionSource([datasets.ImageFolder(root)]).key(8) == first
-    assert TorchvisionSource([datasets.ImageFolder(root, transform=transforms.Resize(4))]).key(8) != first
+    first = pooled([datasets.ImageFolder(root)]).key(8)
+    assert pooled([datasets.ImageFolder(root)]).key(8) == first
+    assert pooled([datasets.ImageFolder(root, transform=transforms.Resize(4))]).key(8) != first
     put_classes(root, ["c0"], images=4)
-    assert TorchvisionSource([datasets.ImageFolder(root)]).key(8) != first
+    assert pooled([datasets.ImageFolder(root)]).key(8) != first
 
 
 def test_exif_rotation_is_applied(tmp_path):
@@ -330,7 +338,7 @@ def test_exif_rotation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(pixels).save(root / "c0" / "c0_0.png", exif=exif)
-    source = TorchvisionSource([datasets.ImageFolder(root)])
+    source = pooled([datasets.ImageFolder(root)])
     np.testing.assert_array_equal(source.decode(ImageRecord("c0", "train", (0, 0)), 4), pixels[::-1])
 
 
@@ -344,24 +352,24 @@ def test_exif_rotation_is_applied(tmp_path):
             r"`data.init_args.data_set=CIFAR1000` cannot be imported .* for example torchvision",
         ),
         ("nowhere.Data", {}, None, r"cannot be imported \(No module named 'nowhere'\)"),
-        ("math.pi", {}, None, r"is not a class"),
-        ("CIFAR100", {"rot": "data"}, None, r"does not take rot; it takes download, root"),
-        ("CIFAR100", {"root": "x"}, [{"halves": 2}], r"does not take halves"),
+        ("math.pi", {}, None, r"is a float, not a class"),
+        ("CIFAR100", {"rot": "data"}, None, r"does not take rot='data', train=True: .*it takes \(root"),
+        ("CIFAR100", {"root": "x"}, [{"halves": 2}], r"does not take root='x', halves=2"),
         ("Flowers102", {"root": "x"}, None, r"comes in parts; .*`data.init_args.parts=\[\{split: train\}, "),
         (
             "Flowers102",
             {"root": "x"},
             [{"split": "dev"}],
-            r"does not take root='x', split='dev': Unknown value 'dev'",
+            r"does not take root='x', split='dev': .*Unknown value 'dev'",
         ),
         ("CIFAR100", {}, None, r"does not take train=True: .*'root'"),
     ],
 )
 def test_wrong_arguments_are_named(data_set, arguments, parts, message):
     with pytest.raises(ValueError, match=message):
-        make_data_sets(data_set, arguments, parts, download=False)
+        made(data_set, arguments=arguments, parts=parts).scan()
 
 
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"CIFAR100` with root='.*download=true` if it can"):
-        make_data_sets("CIFAR100", {"root": str(tmp_path)}, None, download=False)
+        made("CIFAR100", root=str(tmp_path)).scan()

@@ -1,0 +1,194 @@
+"""A data set of ``(image, label)`` pairs: its labels, without reading the images where it lists them."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from psst.images.files.members import printable
+from psst.images.pixels import pixel_bytes, to_pillow
+
+# where torchvision, learn2learn and others keep labels, pairs of a file and a label, files, names of classes
+_LABELS = ("targets", "_labels", "labels", "y", "samples", "_samples", "data", "_flat_character_images")
+_FILES = ("_image_files", "_images", "samples", "_samples", "_flat_character_images")
+_CLASSES = ("classes", "categories", "_characters", "all_categories")
+_LOOKED_AT = 16  # images, spread over all: to learn what they are like, and to know the data set again
+
+
+class LabeledItems:
+    """One data set.
+
+    Args:
+        data: with ``len``, and ``(image, label)`` by index; or learn2learn's Taskset of such a one.
+        split: the only split of its images; "" if its classes are to be divided.
+
+    Raises:
+        TypeError: it has no length, or no items.
+
+    Example:
+        ``LabeledItems(torchvision.datasets.CIFAR100("data")).labels``
+    """
+
+    def __init__(self, data: Any, split: str = "") -> None:
+        inner = getattr(data, "dataset", None)
+        self.data = data if inner is None or not hasattr(data, "task_transforms") else inner
+        self.split = split
+        if not (hasattr(self.data, "__len__") and hasattr(self.data, "__getitem__")):
+            raise TypeError(
+                f"`data.init_args.data_set` gives a {type(data).__name__}, which lacks `__len__` or "
+                "`__getitem__`; it must give `(image, label)` by index."
+            )
+
+    def __str__(self) -> str:
+        kind = f"{type(self.data).__module__}.{type(self.data).__qualname__}"
+        return kind + (f" of split '{self.split}'" if self.split else "")
+
+    def title(self, index: int) -> str:
+        """Return the file of an item if it is known, or else its number, for messages."""
+        return f"`{printable(str(self._files[index]))}`" if self._files else f"image {index} of {self}"
+
+    @cached_property
+    def labels(self) -> list[int | str]:
+        """The label of each item, from a list that agrees with the first and the last, or from the items.
+
+        Raises:
+            ValueError: a label is no single number or text.
+        """
+        last = len(self.data) - 1
+        for listed in self._listed() if getattr(self.data, "target_transform", None) is None else ():
+            if [_plain(item[1]) for item in (self._first, self._last)] == [listed[0], listed[last]]:
+                return listed
+        return [_plain(self.read(i)[1]) for i in range(last + 1)]
+
+    def class_names(self) -> dict[int | str, str]:
+        """Return the name of each label in order, by the data set's list of names or the label itself.
+
+        Labels below 0 mean no class. Equal names get their label behind them.
+        """
+        known = set(self.labels)
+        labels = sorted(known, key=lambda label: (isinstance(label, str), label))
+        labels = [label for label in labels if isinstance(label, str) or label >= 0]
+        for holder in (self.data, getattr(self.data, "dataset", None)):
+            given = next((names for name in _CLASSES if (names := getattr(holder, name, None))), None)
+            numbers = [label for label in labels if isinstance(label, int) and label < len(given or ())]
+            if isinstance(given, list | tuple) and len(numbers) == len(labels):
+                texts = [name if isinstance(name, str) else ", ".join(map(str, name)) for name in given]
+                named = {label: printable(texts[label]) for label in numbers}
+                return {
+                    label: f"{name} ({label})" if texts.count(texts[label]) > 1 else name
+                    for label, name in named.items()
+                }
+        return {label: f"{self.split}/{label}" if self.split else str(label) for label in labels}
+
+    def check(self) -> None:
+        """Raise ValueError unless items are an image and a class, and the first is twice the same."""
+        if len(self.data) == 0:
+            raise ValueError(f"{self} is empty; check its folder and arguments.")
+        try:
+            image, label = self._first
+            _plain(label)
+            to_pillow(image, 255)
+        except (TypeError, ValueError, LookupError, OSError) as error:
+            raise ValueError(f"the items of {self} are not an image and a class ({error}).") from error
+        if pixel_bytes(image) != pixel_bytes(self.read(0)[0]):
+            raise ValueError(
+                f"{self} gives another image each time it is asked; take what is random out of its "
+                "`transform`: the store keeps images as they are, and episodes augment them."
+            )
+
+    @cached_property
+    def _first(self) -> Any:
+        return self.read(0)
+
+    @cached_property
+    def _last(self) -> Any:
+        return self.read(len(self.data) - 1)
+
+    def read(self, index: int) -> Any:
+        """Return an item; ValueError if it cannot be read."""
+        try:
+            return self.data[index]
+        except Exception as error:  # whatever the data set meets in a damaged file
+            raise ValueError(
+                f"{self.title(index)} cannot be read: {error or type(error).__name__}."
+            ) from error
+
+    def samples(self) -> Iterator[Any]:
+        """Yield some images spread over all; one that cannot be read is left out."""
+        count = len(self.data)
+        for index in sorted({int(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))}):
+            try:
+                yield self.read(index)[0]
+            except ValueError:  # met again, and told, when it is stored
+                continue
+
+    def digest(self) -> str:
+        """Hash what tells this data set from others without reading it all: labels, files, some pixels."""
+        digest = hashlib.blake2b(
+            f"{type(self.data).__qualname__}\n{len(self.data)}\n".encode(), digest_size=16
+        )
+        for name in ("transforms", "transform", *_CLASSES):
+            text = repr(getattr(self.data, name, None))
+            digest.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())  # functions print where they are
+        for labels in self._listed():
+            digest.update(repr(labels).encode())
+        pixels = getattr(self.data, "data", None)
+        if hasattr(pixels, "__array__"):
+            digest.update(np.ascontiguousarray(np.asarray(pixels)).data)
+        for path in self._files:
+            status, place = path.stat(), os.fsencode(f"{path.parent.name}/{path.name}")
+            digest.update(place + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        for image in self.samples():
+            digest.update(pixel_bytes(image))
+        return digest.hexdigest()
+
+    def _listed(self) -> Iterator[list[int | str]]:
+        """Yield what may be the labels of all items."""
+        count, known = len(self.data), getattr(self.data, "labels_to_indices", None)
+        if isinstance(known, Mapping):  # learn2learn's MetaDataset
+            label_of = {int(i): label for label, items in known.items() for i in items}
+            if label_of.keys() == set(range(count)):
+                yield [_plain(label_of[i]) for i in range(count)]
+        for name in _LABELS:
+            found: Any = getattr(self.data, name, None)
+            try:
+                if getattr(found, "ndim", 1) == 1 and len(found) == count > 0:
+                    entries = found.tolist() if hasattr(found, "tolist") else found
+                    yield [_plain(entry[1] if _is_pair(entry) else entry) for entry in entries]
+            except (TypeError, ValueError):  # a list of something else
+                continue
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        """The file of each item, or nothing."""
+        for name in _FILES:
+            files = getattr(self.data, name, None)
+            if isinstance(files, list) and len(files) == len(self.data):
+                paths = [file[0] if isinstance(file, tuple) else file for file in files]
+                if all(isinstance(path, str | Path) for path in paths) and Path(paths[0]).is_file():
+                    return [Path(path) for path in paths]
+        return []
+
+
+def _is_pair(entry: object) -> bool:
+    return isinstance(entry, tuple | list) and len(entry) == 2
+
+
+def _plain(label: Any) -> int | str:
+    """Return a label as an integer or text, out of a tensor, a NumPy scalar or a whole float."""
+    try:
+        value = label.item() if hasattr(label, "item") else label
+    except (RuntimeError, ValueError):
+        value = label
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, int | str):
+        return value
+    raise ValueError(
+        f"a label {value!r} of type {type(value).__name__}; one class an image is needed, as a number or text"
+    )

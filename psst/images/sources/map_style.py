@@ -1,0 +1,176 @@
+"""Map-style data sets: torchvision's, learn2learn's, and any other whose items are an image and a class."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from psst.images.decode import fit_image
+from psst.images.pixels import has_floats, largest, to_pillow
+from psst.images.source import SPLITS, UNLABELED, ImageRecord
+from psst.images.sources.labeled_items import LabeledItems
+from psst.images.sources.lists import SEEDED, assign_splits, read_lists
+
+
+class MapStyleSource:
+    """The images of data sets with ``len(data_set)`` and ``data_set[i] == (image, label)``.
+
+    Labels below 0 mean no class. Images may be Pillow's, or arrays or tensors of uint8, or of floats up to 1
+    or up to 255. Data sets are read by one thread at a time, but for torchvision's own.
+
+    Args:
+        data_sets: split -> data sets that are pooled; under "" those whose classes are to be divided. Or a
+            function that returns such a mapping, called when it is needed.
+        name: of the data set.
+        channels: 1 for grayscale, 3 for color.
+        splits: how to divide classes: "seeded", or the path of lists of class names, see `read_lists`.
+        split_seed: of a seeded division.
+        options: plain values that tell these data sets from others of their name.
+        by_content: the content tells them, too; else they are made only to be stored.
+
+    Example:
+        ``MapStyleSource({"": [torchvision.datasets.CIFAR100("data")]}, "cifar100").scan()``
+    """
+
+    def __init__(
+        self,
+        data_sets: Mapping[str, Sequence[Any]] | Callable[[], Mapping[str, Sequence[Any]]],
+        name: str,
+        channels: int = 3,
+        splits: str = SEEDED,
+        split_seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+        by_content: bool = True,
+    ) -> None:
+        self.name = name
+        self.channels = channels
+        self.splits = splits
+        self.split_seed = split_seed
+        self.options = dict(options or {})
+        self.by_content = by_content
+        self._given = data_sets
+        self._lock = Lock()
+
+    @cached_property
+    def parts(self) -> list[LabeledItems]:
+        """The data sets, made when first asked for."""
+        given = self._given() if callable(self._given) else self._given
+        return [LabeledItems(data, split) for split, data_sets in given.items() for data in data_sets]
+
+    def key(self, size: int) -> dict[str, Any]:
+        """The options and the division, and what can be known of the content without reading all of it."""
+        contents = [(part.split, part.digest()) for part in self.parts] if self.by_content else []
+        listed = self.split_seed if self.splits == SEEDED else read_lists(self.splits)
+        return {**self.options, "channels": self.channels, "contents": contents, "splits": listed}
+
+    def scan(self) -> list[ImageRecord]:
+        """List the images by split, class and position; see `Source.scan`.
+
+        Raises:
+            ValueError: items are not an image and a class, or change from one look to the next.
+        """
+        classes: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        unlabeled: list[tuple[int, int]] = []
+        for number, part in enumerate(self.parts):
+            part.check()
+            names = part.class_names()
+            for name in names.values():
+                classes.setdefault((part.split, name), [])
+            for index, label in enumerate(part.labels):
+                found = classes[part.split, names[label]] if label in names else unlabeled
+                found.append((number, index))
+        divided = [name for split, name in classes if not split]
+        split_of = assign_splits(divided, self.splits, self.split_seed, self.name) if divided else {}
+        return [
+            ImageRecord(name, split, place)
+            for split in SPLITS
+            for (own, name), places in classes.items()
+            if (own or split_of.get(name)) == split
+            for place in places
+        ] + [ImageRecord("", UNLABELED, place) for place in unlabeled]
+
+    def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
+        """Return one image as ``[size, size, channels]``."""
+        number, index = record.reference
+        part = self.parts[number]
+        with self._alone(part.data):
+            image = part.read(index)[0]
+        try:
+            with self._alone(part.data):
+                white = self._white
+            return fit_image(to_pillow(image, white), size, self.channels)
+        except (TypeError, ValueError, OSError) as error:  # Pillow's images are read as late as here
+            raise ValueError(f"{part.title(index)} cannot be read: {error}.") from error
+
+    @cached_property
+    def _white(self) -> float:
+        """The float that is white, 1 or 255, as some images have it."""
+        samples = (image for part in self.parts for image in part.samples())
+        return 255.0 if any(has_floats(image) and largest(image) > 1 for image in samples) else 1.0
+
+    def _alone(self, data_set: Any) -> AbstractContextManager[Any]:
+        """Return what keeps other threads out of a data set that may not be made for several."""
+        ours = type(data_set).__module__.startswith("torchvision.datasets.")
+        plain = getattr(data_set, "transforms", None) is None
+        seeding = type(data_set).__name__ == "FakeData"  # sets the seed of the whole process
+        return nullcontext() if ours and plain and not seeding else self._lock
+
+
+def find_class(path: str, home: str = "") -> Callable[..., Any]:
+    """Return the class at a class path, or of a plain name in the module ``home``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module or home), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"`data.init_args.data_set={path}` cannot be imported ({error}); check its spelling, install its "
+            "library, and give the path of a class, for example torchvision.datasets.CIFAR100."
+        ) from error
+    if not callable(found):
+        raise ValueError(f"`data.init_args.data_set={path}` is a {type(found).__name__}, not a class.")
+    return found  # type: ignore[no-any-return]  # the user's class
+
+
+def check_arguments(make: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError if a class does not take these arguments."""
+    try:
+        inspect.signature(make).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"`data.init_args.data_set={path}` does not take {_shown(arguments)}: {error}; it takes "
+            f"{inspect.signature(make)}."
+        ) from None
+
+
+def make_data_set(make: Callable[..., Any], path: str, arguments: Mapping[str, Any], advice: str) -> Any:
+    """Return the data set that a class makes of these arguments.
+
+    Raises:
+        FileNotFoundError: its files are not there, or damaged; ``advice`` says how to get them.
+        ValueError: it does not take the arguments.
+    """
+    try:
+        return make(**arguments)
+    except (RuntimeError, OSError) as error:
+        raise FileNotFoundError(
+            f"`data.init_args.data_set={path}` with {_shown(arguments)} cannot be opened: {error} {advice}"
+        ) from error
+    except Exception as error:  # whatever the other library raises
+        raise ValueError(
+            f"`data.init_args.data_set={path}` does not take {_shown(arguments)}: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+
+
+def _shown(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
