@@ -12,30 +12,14 @@ from psst.images.files.archives import tar_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import category_layout, published_layouts
 from psst.images.sources.layout import Layout, published_rows
-from psst.images.sources.published import published_layouts
-from psst.images.sources.split_files import category_layout
 
 _FOLDER = "cifar-100-python"
 _ARCHIVE = "cifar-100-python.tar.gz"
 _PARTS = ("meta", "train", "test")
 _SIDE = 32
 _ZIPS = ("cifar100.zip", "cifarfs.zip", "cifar-fs.zip", "CIFAR-FS.zip")
-
-
-def cifar100_superclasses() -> dict[str, str]:
-    """Return the superclass of each of the 100 classes."""
-    return {name: parent for name, parent, _, _ in published_rows("cifar100.txt")}
-
-
-def cifar_fs_splits() -> dict[str, str]:
-    """Return the split of each of the 100 classes in CIFAR-FS: 64/16/20."""
-    return {name: split for name, _, split, _ in published_rows("cifar100.txt")}
-
-
-def fc100_splits() -> dict[str, str]:
-    """Return the split of each of the 100 classes in FC100: 60/20/20, by superclass."""
-    return {name: split for name, _, _, split in published_rows("cifar100.txt")}
 
 
 def _place(root: Path) -> Path | None:
@@ -145,7 +129,8 @@ class CifarFS(_DividedCifar100):
     """
 
     title = "CIFAR-FS"
-    layouts = _layouts("cifar_fs", cifar_fs_splits())
+    published: Mapping[str, str] = {name: split for name, _, split, _ in published_rows("cifar100.txt")}
+    layouts = _layouts("cifar_fs", published)
 
 
 class FC100(_DividedCifar100):
@@ -164,4 +149,5 @@ class FC100(_DividedCifar100):
     """
 
     title = "FC100"
-    layouts = _layouts("fc100", fc100_splits())
+    published: Mapping[str, str] = {name: split for name, _, _, split in published_rows("cifar100.txt")}
+    layouts = _layouts("fc100", published)

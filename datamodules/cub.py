@@ -21,7 +21,7 @@ _Split = Literal["closer_look", "feat", "meta_dataset"]
 _Crop = Literal["none", "box"]
 _Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
-ARCHIVE = RemoteFile(
+_ARCHIVE = RemoteFile(
     "CUB_200_2011.tgz",
     (
         "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",
@@ -149,7 +149,7 @@ def _entries(root: Path) -> dict[str, Entry]:
     if path is None:
         raise FileNotFoundError(
             f"`data.init_args.root={root}` holds neither {_FOLDER} with {_IMAGES}, {_CLASSES} and {_LABELS} "
-            f"nor {ARCHIVE.name}. {_MANUAL}"
+            f"nor {_ARCHIVE.name}. {_MANUAL}"
         )
     entries = {entry.name: entry for entry in tar_entries(path)}
     if f"{_FOLDER}/{_IMAGES}" not in entries:
@@ -280,7 +280,7 @@ class CUB(EpisodicDataModule):
     layouts = (
         Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, CUBSource),
     )
-    remote: tuple[RemoteFile, ...] = (ARCHIVE,)
+    remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
     manual = _MANUAL
 
     def __init__(

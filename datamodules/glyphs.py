@@ -16,11 +16,10 @@ The list is frozen, so that a class means the same on every machine; a test hold
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +69,7 @@ _OVERSAMPLING = 4
 _INK = 20 / 28  # longer side of a letter as part of the image, before the affine change
 
 
-@dataclass(frozen=True)
-class _Drawing:
+class _Drawing(NamedTuple):
     """A letter in a typeface; ``number`` seeds the affine change, 0 to ``GlyphSource.drawings - 1``."""
 
     letter: str

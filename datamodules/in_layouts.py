@@ -1,5 +1,6 @@
 """A data set that is handed around in several layouts below one folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ class InLayouts(EpisodicDataModule):
     """
 
     title: str  # of the data set, for messages
+    published: Mapping[str, str] = {}  # class -> split, where that is known
     layouts: tuple[Layout, ...]  # in order of preference
 
     def __init__(self, root: str, size: int = 84, **shared: Any) -> None:

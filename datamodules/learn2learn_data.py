@@ -9,7 +9,7 @@ from psst.episodes.checks import check_channels
 from psst.images import Source
 from psst.images.source import SPLITS
 from psst.images.sources.lists import SEEDED, SPLIT_NAMES
-from psst.images.sources.map_style import MapStyleSource, check_arguments, find_class, make_data_set
+from psst.images.sources.map_style import MapStyleSource, calls, find_class
 
 _MODES = {"train": "train", "val": "validation", "test": "test"}  # what learn2learn calls the splits
 _ADVICE = "Check `data.init_args.init_args`, and that its files are where it looks for them."
@@ -96,11 +96,9 @@ class Learn2Learn(EpisodicDataModule):
         make, given = find_class(path), dict(self.init_args or {})
         own = "mode" in inspect.signature(make).parameters and "mode" not in given
         modes = _by_split((_MODES if own else {}) if self.modes is None else self.modes, "modes")
-        calls = {split: {**given, "mode": mode} for split, mode in modes.items()} or {"": given}
-        for arguments in calls.values():
-            check_arguments(make, path, arguments)
+        arguments = {split: [{**given, "mode": mode}] for split, mode in modes.items()} or {"": [given]}
         return MapStyleSource(
-            lambda: {split: [make_data_set(make, path, call, _ADVICE)] for split, call in calls.items()},
+            calls(make, path, arguments, _ADVICE),
             name,
             **division,
             options={"class_path": path, "init_args": _plain(given), "modes": modes},

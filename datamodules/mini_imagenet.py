@@ -1,6 +1,7 @@
 """mini-ImageNet (Vinyals et al. 2016, in the class split of Ravi and Larochelle 2017)."""
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,18 @@ from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import (
+    begins_with_key,
+    category_layout,
+    published_layouts,
+    split_file_layout,
+)
 from psst.images.sources.folder import FolderSource, sees_lists
 from psst.images.sources.layout import Layout, published_rows
-from psst.images.sources.published import published_layouts
-from psst.images.sources.split_files import begins_with_key, category_layout, split_file_layout
 
 _NAME = "mini_imagenet"
 _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
 _ZENODO = "https://zenodo.org/records/7978538/files/"
-
-
-def mini_imagenet_splits() -> dict[str, str]:
-    """Return the split of each of the 100 classes, by WordNet id."""
-    return {name: split for name, split in published_rows("mini_imagenet.txt")}  # noqa: C416 - rows are of any length to mypy
 
 
 def _is_cache(path: Path) -> bool:
@@ -38,7 +38,7 @@ def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
     images, members = require_keys(load(path), ("image_data", "class_dict"), file)
     pixels = Pixels(file, images)
     classes = _classes(members, len(pixels), file)
-    names, published = set(classes), mini_imagenet_splits()
+    names, published = set(classes), MiniImageNet.published
     others = sorted(name for name in names if published.get(name, split) != split)
     if others:
         warnings.warn(
@@ -95,10 +95,11 @@ class MiniImageNet(InLayouts):
         **shared: see `EpisodicDataModule`; `download` gets learn2learn's pickles, 1.8 GB.
 
     Example:
-        ``MiniImageNet("data/mini_imagenet", episodes=Episodes(way=5), download=True)``
+        ``MiniImageNet("data/mini_imagenet", episodes=Episodes(way=5, shot=1), download=True)``
     """
 
     title = "mini-ImageNet"
+    published: Mapping[str, str] = {name: split for name, split, *_ in published_rows("mini_imagenet.txt")}
     layouts = (
         Layout(
             "train.csv, val.csv, test.csv (filename,label) and their images, in images/ or in tar files",
@@ -111,7 +112,7 @@ class MiniImageNet(InLayouts):
         ),
         *published_layouts(
             _NAME,
-            mini_imagenet_splits(),
+            published,
             "folders named by WordNet ids with their images (the published classes are taken from them)",
         ),
     )

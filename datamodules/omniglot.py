@@ -41,7 +41,7 @@ def _remote(name: str, known_hash: str, size: int | None = None) -> RemoteFile:
     return RemoteFile(name, (address,), known_hash, size)
 
 
-SMALL = (
+_SMALL = (
     _remote(
         "images_background_small1.zip",
         "sha256:f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
@@ -53,9 +53,8 @@ SMALL = (
         1_580_917,
     ),
 )
-"""The archives of the protocol "minimal"."""
-BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
-EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")
+_BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
+_EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")
 
 
 @dataclass(frozen=True)
@@ -229,7 +228,7 @@ class Omniglot(EpisodicDataModule):
 
     channels = 1
     layouts = (Layout(_EXPECTS, _sees, OmniglotSource),)
-    remote: tuple[RemoteFile, ...] = (BACKGROUND, EVALUATION)
+    remote: tuple[RemoteFile, ...] = (_BACKGROUND, _EVALUATION)
     manual = (
         "https://github.com/brendenlake/omniglot, folder python, has the archives; they are read as they are."
     )
@@ -249,7 +248,7 @@ class Omniglot(EpisodicDataModule):
         self.root = root
         self._source = OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
         if protocol in ("minimal", "background"):  # what this protocol needs, not all of it
-            self.remote = SMALL if protocol == "minimal" else (BACKGROUND,)
+            self.remote = _SMALL if protocol == "minimal" else (_BACKGROUND,)
 
     def source(self) -> Source:
         """Return the drawings below `root`."""

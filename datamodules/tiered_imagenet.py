@@ -1,6 +1,6 @@
 """tieredImageNet (Ren et al., ICLR 2018): classes whose splits differ in what they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,14 @@ from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.npz import open_npz
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Encoded, Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import published_layouts, split_file_layout
 from psst.images.sources.layout import published_rows
-from psst.images.sources.published import published_layouts
-from psst.images.sources.split_files import split_file_layout
 
 _NAME = "tiered_imagenet"
 _PNGS, _ARRAYS = "_images_png.pkl", "_images.npz"
 _V1 = f"<split>{_PNGS} with <split>_labels.pkl that has label_specific"
 _V2 = f"<split>{_ARRAYS} with <split>_labels.pkl that has labels"
 _ONE_PLACE = f"The two are numbered differently: keep the files of one distribution, either {_V1}, or {_V2}."
-
-
-def tiered_imagenet_splits() -> dict[str, str]:
-    """Return the split of each of the 608 classes, by WordNet id."""
-    return {name: split for _, split, *names in published_rows("tiered_imagenet.txt") for name in names}
-
-
-def tiered_imagenet_superclasses() -> dict[str, str]:
-    """Return the superclass of each of the 608 classes, both by WordNet id; a superclass is in one split."""
-    return {name: parent for parent, _, *names in published_rows("tiered_imagenet.txt") for name in names}
 
 
 def _labels_of(images: Path) -> Path:
@@ -129,12 +118,15 @@ class TieredImageNet(InLayouts):
     """
 
     title = "tieredImageNet"
+    published: Mapping[str, str] = {
+        name: split for _, split, *names in published_rows("tiered_imagenet.txt") for name in names
+    }
     layouts = (
         split_file_layout(_NAME, _V1, partial(_is_pair, ending=_PNGS), _read_pngs, _beside),
         split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _beside),
         *published_layouts(
             _NAME,
-            tiered_imagenet_splits(),
+            published,
             "folders named by WordNet ids with their images (the published classes are taken from them)",
         ),
     )

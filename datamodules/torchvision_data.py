@@ -7,7 +7,7 @@ from typing import Any
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.episodes.checks import check_channels
 from psst.images import Source
-from psst.images.sources.map_style import MapStyleSource, check_arguments, find_class, make_data_set
+from psst.images.sources.map_style import MapStyleSource, calls, find_class
 
 _ADVICE = "Put its files there, or set `data.init_args.download=true` if it can fetch them."
 
@@ -69,11 +69,9 @@ class TorchvisionData(EpisodicDataModule):
         given = self.arguments if self.root is None else {"root": self.root, **self.arguments}
         known = _parameters(make)
         fetch = {"download": True} if self.downloads and "download" in known else {}
-        calls = [{**given, **part, **fetch} for part in self._chosen_parts(given, known)]
-        for arguments in calls:
-            check_arguments(make, self.data_set, arguments)
+        arguments = [{**given, **part, **fetch} for part in self._chosen_parts(given, known)]
         return MapStyleSource(
-            lambda: {"": [make_data_set(make, self.data_set, call, _ADVICE) for call in calls]},
+            calls(make, self.data_set, {"": arguments}, _ADVICE),
             self.data_set.rpartition(".")[2].lower(),
             self.channels,
             self.splits,

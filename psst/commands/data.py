@@ -39,7 +39,10 @@ def main(words: list[str]) -> int:
     if options.action == "prepare":
         text = info(prepare(_datamodule(rest)))
     elif options.action == "verify":
-        store = verify(options.store)
+        from psst.images import ImageStore
+
+        store = ImageStore.open(options.store)
+        store.verify()
         text = f"{store.folder}: {len(store):,} images, as their checksums say"
     else:
         text = _look(options)
@@ -54,20 +57,6 @@ def prepare(datamodule: "EpisodicDataModule") -> "ImageStore":
     """
     datamodule.prepare_data()
     return datamodule.open_store()
-
-
-def verify(folder: str | Path) -> "ImageStore":
-    """Compare a store with its checksums and return it.
-
-    Raises:
-        FileNotFoundError: there is no store in ``folder``.
-        ValueError: an array was damaged after it was built.
-    """
-    from psst.images import ImageStore
-
-    store = ImageStore.open(folder)
-    store.verify()
-    return store
 
 
 def info(store: "ImageStore | str | Path") -> str:

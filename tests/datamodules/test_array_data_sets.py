@@ -1,5 +1,6 @@
 """The data modules of mini-ImageNet, tieredImageNet, CIFAR-FS and FC100: layouts, downloads, episodes."""
 
+from psst.episodes import Episodes, Evaluation
 import hashlib
 import pickle
 import threading
@@ -9,20 +10,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from psst.commands.data import prepare
-from psst.datamodules.cifar_100 import FC100, CifarFS, fc100_splits
+from psst.datamodules.cifar_100 import FC100, CifarFS
 from psst.datamodules.mini_imagenet import MiniImageNet
 from psst.datamodules.tiered_imagenet import TieredImageNet
-from psst.episodes import Episodes, Evaluation
 from psst.images.files.download import RemoteFile
 from tests.images.sources.cifar_files import NAMES, to_archive, write_cifar100, write_pickles
 from tests.images.sources.mini_files import CLASSES, write_caches
 from tests.images.sources.tiered_files import write_v1, write_v2
 
 ALL = (MiniImageNet, TieredImageNet, CifarFS, FC100)
-SMALL = {
-    "episodes": Episodes(way=2, query=1),
-    "evaluation": Evaluation(way=2, query=1, val_episodes=3, test_episodes=3),
-}
+SMALL = {"episodes": Episodes(way=2, query=1), "evaluation": Evaluation(way=2, query=1, val_episodes=3, test_episodes=3)}
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -100,7 +97,7 @@ def test_tiered_imagenet(tmp_path, write):
 
 
 def test_fc100_pickles(tmp_path):
-    root = write_pickles(tmp_path / "fc", "FC100", fc100_splits(), NAMES.index, pickle.dumps)
+    root = write_pickles(tmp_path / "fc", "FC100", FC100.published, NAMES.index, pickle.dumps)
     assert len(prepare(datamodule(FC100, root)).class_names) == 100
 
 

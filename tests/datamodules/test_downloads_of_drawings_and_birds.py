@@ -1,5 +1,6 @@
 """Omniglot and CUB fetched from a server of our own: small archives in the real format, with real names."""
 
+from psst.episodes import Episodes, Evaluation
 import hashlib
 import re
 import threading
@@ -9,14 +10,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from psst.datamodules import Omniglot
-from psst.datamodules.cub import ARCHIVE, CUB
-from psst.datamodules.omniglot import BACKGROUND, EVALUATION, SMALL
-from psst.episodes import Episodes, Evaluation
+from psst.datamodules.cub import CUB
 from psst.images.files.download import RemoteFile
 from tests.datamodules.birds import write_archive, write_folder
 from tests.datamodules.drawings import archive
 
-EVERYTHING = (*SMALL, BACKGROUND, EVALUATION, ARCHIVE)
+SMALL = Omniglot(".", protocol="minimal").remote
+(ARCHIVE,) = CUB.remote
+EVERYTHING = (*SMALL, *Omniglot.remote, ARCHIVE)
 SMALL1 = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
 SMALL2 = ("Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog")
 
@@ -49,11 +50,7 @@ def drawings(folder):
 
 
 def omniglot(root, mirror):
-    settings = {
-        "episodes": Episodes(way=2, query=3),
-        "evaluation": Evaluation(way=2, query=3),
-        "cache_dir": str(root / "cache"),
-    }
+    settings = {"episodes": Episodes(way=2, query=3), "evaluation": Evaluation(way=2, query=3), "cache_dir": str(root / "cache")}
     return Omniglot(str(root / "data"), download=True, mirror=mirror, **settings)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from psst.commands.data import info, prepare, verify
+from psst.commands.data import info, main, prepare
 from psst.datamodules import Glyphs
 
 
@@ -18,19 +18,22 @@ def test_info_states_counts_of_every_split(store):
     assert f"{len(store):,} of 1 x 8 x 8" in text
 
 
-def test_info_and_verify_need_a_store(tmp_path):
-    for command in (info, verify):
-        with pytest.raises(FileNotFoundError, match=r"holds no finished store"):
-            command(tmp_path)
+def test_info_needs_a_store(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no finished store"):
+        info(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"holds no finished store"):
+        main(["data", "verify", str(tmp_path)])
 
 
-def test_verify_returns_the_store_or_names_the_damaged_file(store):
-    assert len(verify(store.folder)) == len(store)
+def test_verify_counts_the_images_or_names_the_damaged_file(store, capsys):
+    words = ["data", "verify", str(store.folder)]
+    assert main(words) == 0
+    assert f"{len(store):,} images, as their checksums say" in capsys.readouterr().out
     labels = store.folder / "labels.npy"
     data = labels.read_bytes()
     try:
         labels.write_bytes(data[:-8] + b"\1" + data[-7:])
         with pytest.raises(ValueError, match=r"labels.npy` has sha256"):
-            verify(store.folder)
+            main(words)
     finally:
         labels.write_bytes(data)

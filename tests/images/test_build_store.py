@@ -51,7 +51,7 @@ sys.path[:0] = [{here!r}, {root!r}]
 from test_build_store import Squares
 from psst.images import build_store
 from psst.images.files import alone
-alone.PATIENCE = 0.2
+alone._PATIENCE = 0.2
 print("go", flush=True)
 source = Squares(n_images={n_images}, delay={delay}, gate={gate} and Path({gate}))
 build_store(source, {size}, Path(sys.argv[1]), workers=2)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-PATIENCE = 3.0
-"""Seconds of silent waiting."""
+_PATIENCE = 3.0  # seconds of silent waiting
 
 
 @contextmanager
@@ -23,7 +22,7 @@ def alone(lock_file: Path, what: str) -> Iterator[None]:
     """
     lock = FileLock(lock_file)
     try:
-        lock.acquire(timeout=PATIENCE)
+        lock.acquire(timeout=_PATIENCE)
     except Timeout:
         print(f"{what} by another process; waiting until it has finished.", file=sys.stderr, flush=True)
         lock.acquire()

@@ -5,12 +5,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-RATIO = 200
-"""Unpacked bytes a packed byte may stand for, above an allowance.
-
-Archives of photographs reach 1.1, of arrays of pixels about 5 (MNIST), of file lists 20, of black-and-white
-masks 100. Deflate ends at 1032, and bombs are made of such bytes or worse.
-"""
+# Unpacked bytes a packed byte may stand for, above an allowance. Archives of photographs reach 1.1, of arrays
+# of pixels about 5 (MNIST), of file lists 20, of black-and-white masks 100. Deflate ends at 1032, and bombs
+# are made of such bytes or worse.
+_RATIO = 200
 
 
 class ArchiveError(ValueError):
@@ -76,11 +74,11 @@ def require_growth(unpacked: int, packed: int, allowance: int, what: str) -> Non
     """Check that ``packed`` bytes do not stand for more than a data set would need.
 
     Raises:
-        ArchiveError: ``unpacked`` is above the allowance and above ``RATIO * packed``.
+        ArchiveError: ``unpacked`` is above the allowance and above 200 times ``packed``.
     """
-    if unpacked > max(allowance, RATIO * packed):
+    if unpacked > max(allowance, _RATIO * packed):
         raise ArchiveError(
-            f"{what} unpacks to more than {RATIO} times its {packed} bytes ({unpacked} or more), as "
+            f"{what} unpacks to more than {_RATIO} times its {packed} bytes ({unpacked} or more), as "
             "decompression bombs do and images do not; get it from its source again, or unpack it by hand if "
             "you trust it."
         )

@@ -1,26 +1,30 @@
 """Pickles of arrays: read without running what is in them, and without copying what is large."""
 
 import codecs
+import io
+import math
 import mmap
 import pickle
 import pickletools
 import re
 import struct
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from psst.images.files.content import is_web_page, kind_of
-from psst.images.files.pickled_arrays import ArrayUnpickler, RefusedError
 from psst.images.files.temporary import unpacked
 
-LARGE = 1024
-"""Bytes from which on strings and arrays are left where they lie."""
+_LARGE = 1024  # bytes from which on strings and arrays are left where they lie
 _LONG_TEXT = _CHUNK = 2**20  # bytes
-_DAMAGES = (
-    *(pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
-    *(struct.error, MemoryError),
-)
-# opcode -> length of its argument, or below zero how the length is told
+_DAMAGES = (pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
+# opcode -> length of its argument, or below zero how the length is told; bytes that tell it
 _ARGUMENTS = {ord(op.code): op.arg.n if op.arg else 0 for op in pickletools.opcodes}
 _PREFIXES = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
@@ -29,18 +33,21 @@ _PREFIXES = {
     pickletools.TAKEN_FROM_ARGUMENT8U: 8,
 }
 _TEXT = pickle.BINUNICODE + pickle.BINUNICODE8
-_PUTS = {pickle.PUT[0]: None, pickle.BINPUT[0]: 1, pickle.LONG_BINPUT[0]: 4}
 _GETS = pickle.GET + pickle.BINGET + pickle.LONG_BINGET
+_CLOSED = {
+    **dict.fromkeys(pickle.PERSID + pickle.BINPERSID, "objects outside the file"),
+    **dict.fromkeys(pickle.EXT1 + pickle.EXT2 + pickle.EXT4, "a class from the registry of copyreg"),
+}
 # a run of opcodes that need no look: without an argument, or with one of a fixed length
 _PLAIN = re.compile(
     rb"(?:[()\]}N012aelstuR\x85\x86\x87\x88\x89\x8f\x90\x91\x93\x94]"
     rb"|[Kq].|M..|J....|[UC\x8c]\x01.)++",
     re.DOTALL,
 )
-_CLOSED = {
-    **dict.fromkeys(pickle.PERSID + pickle.BINPERSID, "objects outside the file"),
-    **dict.fromkeys(pickle.EXT1 + pickle.EXT2 + pickle.EXT4, "a class from the registry of copyreg"),
-}
+
+
+class _RefusedError(Exception):
+    """A pickle asks for what is not data; the message says for what."""
 
 
 def load(source: Path | bytes, what: str = "") -> Any:
@@ -51,8 +58,8 @@ def load(source: Path | bytes, what: str = "") -> Any:
     the system may drop them again. Only arrays that Python 3 wrote in protocol 2 or below need a copy: they
     are stored as text, and from 1 MiB on they are decoded into an unnamed temporary file.
 
-    Text of Python 2 is taken for Latin-1. Its strings, and bytes, of `LARGE` bytes or more come as a
-    memoryview; so does text of 1 MiB or more, in Latin-1.
+    Text of Python 2 is taken for Latin-1. Its strings, and bytes, of 1 KiB or more come as a memoryview; so
+    does text of 1 MiB or more, in Latin-1.
 
     Args:
         source: the file, or its bytes.
@@ -65,24 +72,22 @@ def load(source: Path | bytes, what: str = "") -> Any:
     """
     name = what or (str(source) if isinstance(source, Path) else "a pickle")
     data = _map(source) if isinstance(source, Path) else source
-    head = data[:512]
-    _require_pickle(head, name)
+    _require_pickle(data[:512], name)
     try:
-        skeleton, views = _without_large(data, name)
-        return ArrayUnpickler(skeleton, views).load()
-    except RefusedError as error:
+        return _Unpickler(*_without_large(data, name)).load()
+    except _RefusedError as error:
         raise ValueError(
             f"`{name}` asks for {error}: psst takes NumPy arrays and plain containers from a pickle and runs "
             "nothing that is in it. Get the file from the authors of the data set, or save its arrays with "
             "numpy.savez."
         ) from None
     except EOFError as error:
-        raise ValueError(f"`{name}` is truncated: {error}{_quoted(head)}; download it again.") from None
-    except _DAMAGES as error:
-        raise ValueError(
-            f"`{name}` of {len(data):,} bytes is damaged or not a pickle ({type(error).__name__}: {error})"
-            f"{_quoted(head)}; download it again."
-        ) from error
+        law = f"truncated: {error}"
+    except (*_DAMAGES, struct.error, MemoryError) as error:
+        law = f"damaged or not a pickle, in {len(data):,} bytes ({type(error).__name__}: {error})"
+    text = data[:60].decode("ascii", errors="replace").split("\n")[0]
+    begins = f"; it is text that begins with {text!r}" if text.isprintable() and " " in text else ""
+    raise ValueError(f"`{name}` is {law}{begins}; download it again.")
 
 
 def _map(path: Path) -> bytes | mmap.mmap:
@@ -90,94 +95,6 @@ def _map(path: Path) -> bytes | mmap.mmap:
         if path.stat().st_size == 0:  # cannot be mapped
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _without_large(data: bytes | mmap.mmap, name: str) -> tuple[bytes, list[memoryview]]:
-    """Take the large strings out of a pickle.
-
-    In their place, and behind whatever may touch an unfinished array, stands the opcode for objects outside
-    the file: `ArrayUnpickler.persistent_load` then gives the string, or finishes the array. That opcode and
-    the others that find objects by number are refused where the file itself has them.
-
-    Returns:
-        The pickle that is left, and what was taken out.
-
-    Raises:
-        RefusedError: an opcode is not for data.
-        EOFError: the file ends before its data do.
-        ValueError: an opcode is unknown, or an entry of the memo has a number that only costs memory.
-    """
-    view, views = memoryview(data), list[memoryview]()
-    rest, kept, place, opcode = bytearray(), 0, 0, 0
-    while opcode != pickle.STOP[0]:
-        run = _PLAIN.match(data, place)
-        start = place if run is None else run.end()
-        opcode = _byte(data, start)
-        place, begin = _argument(data, start)
-        if opcode in _CLOSED:
-            raise RefusedError(_CLOSED[opcode])
-        if opcode in _PUTS:
-            _require_small(data[start + 1 : place], _PUTS[opcode], place)
-        if opcode == pickle.FRAME[0]:  # its length would be wrong; its content comes next in any case
-            rest += view[kept:start]
-        elif opcode == pickle.BUILD[0]:  # of the object and its state: a pair, handed over
-            rest += view[kept:start]
-            rest += pickle.TUPLE2 + pickle.BINPERSID
-        elif opcode in _GETS:
-            rest += view[kept:place]
-            rest += pickle.BINPERSID
-        elif begin and place - begin >= (_LONG_TEXT if opcode in _TEXT else LARGE):
-            rest += view[kept:start]
-            rest += pickle.BININT + len(views).to_bytes(4, "little") + pickle.BINPERSID
-            large = view[begin:place]
-            views.append(_decoded(large, name) if opcode in _TEXT else large)
-        else:
-            continue
-        kept = place
-    return bytes(rest + view[kept:place]), views
-
-
-def _decoded(text: memoryview, name: str) -> memoryview:
-    """Turn UTF-8 into Latin-1, in which an array's bytes are themselves."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    places = range(0, len(text), _CHUNK)
-    pieces = (decoder.decode(text[i : i + _CHUNK], i == places[-1]).encode("latin1") for i in places)
-    with unpacked(pieces, f"an array of `{name}`") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _byte(data: bytes | mmap.mmap, place: int) -> int:
-    if place >= len(data):
-        raise EOFError(f"it ends after {len(data):,} bytes, before its data do")
-    return data[place]
-
-
-def _argument(data: bytes | mmap.mmap, start: int) -> tuple[int, int]:
-    """Return where the opcode at ``start`` ends with its argument, and where the latter's bytes begin.
-
-    The second is 0 for arguments without a length of their own.
-    """
-    length = _ARGUMENTS.get(data[start])
-    if length is None:
-        raise ValueError(f"unknown opcode {data[start]} at byte {start:,}")
-    begin, end = 0, start + 1
-    if length >= 0:
-        end += length
-    elif length == pickletools.UP_TO_NEWLINE:
-        for _ in range(2 if data[start] in pickle.GLOBAL + pickle.INST else 1):
-            end = data.find(b"\n", end) + 1 or len(data) + 1
-    else:
-        begin = end + _PREFIXES[length]
-        end = begin + int.from_bytes(data[end:begin], "little")
-    _byte(data, end - 1)
-    return end, begin
-
-
-def _require_small(number: bytes, width: int | None, place: int) -> None:
-    """Check that the memo, which has as many entries as its largest number, is no larger than the pickle."""
-    index = int.from_bytes(number, "little") if width else int(number)
-    if index > place:
-        raise ValueError(f"entry {index:,} of a memo after {place:,} bytes")
 
 
 def _require_pickle(head: bytes, name: str) -> None:
@@ -191,14 +108,201 @@ def _require_pickle(head: bytes, name: str) -> None:
             "place of a file when it is gone, over its quota or needs a confirmation; download it in a "
             "browser or from another mirror."
         )
-    kind = kind_of(start)
-    if kind not in (None, "a pickle"):
+    if (kind := kind_of(start)) not in (None, "a pickle"):
         raise ValueError(
             f"`{name}` is {kind}, not a pickle; unpack it, give it the name it had, or download it again."
         )
 
 
-def _quoted(head: bytes) -> str:
-    """Quote the beginning of a file that turned out to be text."""
-    text = head[:60].decode("ascii", errors="replace").split("\n")[0]
-    return f"; it is text that begins with {text!r}" if text.isprintable() and " " in text else ""
+def _without_large(data: bytes | mmap.mmap, name: str) -> tuple[bytes, list[memoryview]]:
+    """Return a pickle without its large strings, and these.
+
+    In their place, and behind whatever may touch an unfinished array, stands the opcode for objects outside
+    the file: `_Unpickler.persistent_load` then gives the string, or finishes the array. Where the file itself
+    has that opcode, it is refused. No size in the file is believed before its bytes are seen.
+
+    Raises:
+        _RefusedError: an opcode is not for data.
+        EOFError: the file ends before its data do.
+        ValueError: an opcode is unknown, or an entry of the memo has a number that only costs memory.
+    """
+    view, views = memoryview(data), list[memoryview]()
+    rest, kept, place, opcode = bytearray(), 0, 0, 0
+    while opcode != pickle.STOP[0]:
+        run = _PLAIN.match(data, place)
+        start = place if run is None else run.end()
+        if start >= len(data):
+            raise EOFError(f"it ends after {len(data):,} bytes, before its data do")
+        opcode = data[start]
+        place, begin = _argument(data, start)
+        if opcode in _CLOSED:
+            raise _RefusedError(_CLOSED[opcode])
+        if opcode == pickle.FRAME[0]:  # its length would be wrong; its content comes next in any case
+            rest += view[kept:start]
+        elif opcode == pickle.BUILD[0]:  # of the object and its state: a pair, handed over
+            rest += bytes(view[kept:start]) + pickle.TUPLE2 + pickle.BINPERSID
+        elif opcode in _GETS:
+            rest += bytes(view[kept:place]) + pickle.BINPERSID
+        elif begin and place - begin >= (_LONG_TEXT if opcode in _TEXT else _LARGE):
+            number = len(views).to_bytes(4, "little")
+            rest += bytes(view[kept:start]) + pickle.BININT + number + pickle.BINPERSID
+            views.append(_decoded(view[begin:place], name) if opcode in _TEXT else view[begin:place])
+        else:
+            continue
+        kept = place
+    return bytes(rest + view[kept:place]), views
+
+
+def _argument(data: bytes | mmap.mmap, start: int) -> tuple[int, int]:
+    """Return where the opcode at ``start`` ends with its argument, and where the latter's bytes begin.
+
+    The second is 0 for arguments without a length of their own.
+    """
+    opcode, begin, end = data[start], 0, start + 1
+    length = _ARGUMENTS.get(opcode)
+    if length is None:
+        raise ValueError(f"unknown opcode {opcode} at byte {start:,}")
+    if length >= 0:
+        end += length
+    elif length == pickletools.UP_TO_NEWLINE:
+        for _ in range(2 if opcode in pickle.GLOBAL + pickle.INST else 1):
+            end = data.find(b"\n", end) + 1 or len(data) + 1
+    else:
+        begin = end + _PREFIXES[length]
+        end = begin + int.from_bytes(data[end:begin], "little")
+    if end > len(data):
+        raise EOFError(f"it ends after {len(data):,} bytes, before its data do")
+    if opcode in pickle.PUT + pickle.LONG_BINPUT:  # the memo has as many entries as its largest number
+        number = data[start + 1 : end]
+        entry = int(number) if opcode == pickle.PUT[0] else int.from_bytes(number, "little")
+        if entry > end:
+            raise ValueError(f"entry {entry:,} of a memo after {end:,} bytes")
+    return end, begin
+
+
+def _decoded(text: memoryview, name: str) -> memoryview:
+    """Turn UTF-8 into Latin-1, in which an array's bytes are themselves."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    places = range(0, len(text), _CHUNK)
+    pieces = (decoder.decode(text[i : i + _CHUNK], i == places[-1]).encode("latin1") for i in places)
+    with unpacked(pieces, f"an array of `{name}`") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+class _Unfinished:
+    """Stands for an array from the call that begins it to the state that completes it."""
+
+    __slots__ = ("result",)
+
+    def __init__(self) -> None:
+        self.result: object = self
+
+    def finish(self, state: tuple[int, tuple[int, ...], Any, bool, Any]) -> object:
+        _, shape, dtype, fortran, data = state
+        return _array(data, dtype, shape, "F" if fortran else "C")
+
+
+class _UnfinishedType(_Unfinished):
+    """Stands for the type of an array; the type's order of bytes is its state."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
+        super().__init__()
+        self.code = code
+
+    def finish(self, state: tuple[Any, ...]) -> object:
+        if state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
+            raise _RefusedError(f"the array type {self.code!a} with a structure")
+        if not isinstance(self.code, str) or not _DTYPE.fullmatch(self.code):
+            raise _RefusedError(f"an array of the type {ascii(self.code)[:40]}, which may hold objects")
+        return np.dtype(self.code).newbyteorder(state[1])
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds NumPy arrays and scalars, plain values and plain containers, and nothing else."""
+
+    def __init__(self, rest: bytes, large: Sequence[memoryview]) -> None:
+        super().__init__(io.BytesIO(rest), encoding="latin1")
+        self._large = large
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            # a partial of its own: a pickle cannot change what the next one is given
+            return partial(_BUILDERS[module.replace("numpy.core", "numpy._core"), name])
+        except KeyError:
+            raise _RefusedError(f"`{ascii(f'{module}.{name}')[1:-1][:100]}`") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return a large string by its number, an object completed by its state, or a finished object."""
+        if type(pid) is int:
+            return self._large[pid]
+        if type(pid) is tuple and len(pid) == 2:
+            target, state = pid
+            if not isinstance(target, _Unfinished):
+                raise _RefusedError("attributes of a plain object")
+            target.result = target.finish(state)
+            return target.result
+        return pid.result if isinstance(pid, _Unfinished) else pid
+
+
+def _ndarray() -> None:
+    """Name the type; nothing calls it."""
+    raise _RefusedError("a call of numpy.ndarray")
+
+
+def _begin_array(cls: object, shape: object, kind: object) -> _Unfinished:
+    if getattr(cls, "func", None) is not _ndarray:
+        raise _RefusedError("a subclass of numpy.ndarray")
+    return _Unfinished()
+
+
+def _array(
+    data: Any, dtype: np.dtype[Any], shape: Sequence[int], order: str = "C", axes: Sequence[int] | None = None
+) -> npt.NDArray[Any]:
+    """Return a view of ``data``; ValueError if its length is not that of the shape."""
+    if not isinstance(dtype, np.dtype):
+        raise ValueError(f"an array has the type {type(dtype).__name__}")
+    raw = data.encode("latin1") if isinstance(data, str) else memoryview(data)
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or len(raw) != size:
+        raise ValueError(f"an array of shape {shape} and type {dtype} has {len(raw):,} bytes, not {size:,}")
+    array = np.ndarray(shape, dtype, raw if size else None, order="F" if order == "F" else "C")
+    return array if axes is None else array.transpose(axes)
+
+
+def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
+    return _array(data, dtype, ())[()]
+
+
+def _bytes(data: str | bytes | memoryview = b"", encoding: str = "latin1") -> bytes | memoryview:
+    """Undo how Python 3 writes bytes in protocols that Python 2 reads; long ones were encoded before."""
+    if encoding not in ("latin1", "latin-1"):
+        raise _RefusedError(f"the codec {ascii(encoding)[:40]}")
+    if not isinstance(data, str | bytes | memoryview):
+        raise _RefusedError(f"bytes made of {type(data).__name__}")
+    return data.encode("latin1") if isinstance(data, str) else data
+
+
+def _container(make: Callable[[Any], Any], items: Any = ()) -> Any:
+    if not isinstance(items, list | tuple):
+        raise _RefusedError(f"a container made of {type(items).__name__}")
+    return make(items)
+
+
+_CONTAINERS = {kind.__name__: partial(_container, kind) for kind in (set, frozenset)}
+_PLAINS: dict[str, Callable[..., Any]] = {"bytes": _bytes, "bytearray": _bytes, "complex": complex}
+_BUILDERS: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _ndarray,
+    ("numpy", "dtype"): _UnfinishedType,
+    ("numpy._core.multiarray", "_reconstruct"): _begin_array,
+    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy._core.numeric", "_frombuffer"): _array,
+    ("_codecs", "encode"): _bytes,
+    ("collections", "OrderedDict"): partial(_container, OrderedDict),
+    **{
+        (home, name): make
+        for home in ("builtins", "__builtin__")
+        for name, make in (_CONTAINERS | _PLAINS).items()
+    },
+}

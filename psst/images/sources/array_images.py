@@ -73,7 +73,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class ArrayImage:
+class _ArrayImage:
     """One of the images of a file, what a record refers to."""
 
     images: Pixels | Encoded
@@ -105,6 +105,7 @@ class Part:
             )
 
 
+@dataclass(frozen=True)
 class ArraySource:
     """Images that lie in arrays.
 
@@ -118,40 +119,34 @@ class ArraySource:
         ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
     """
 
-    channels = 3
-
-    def __init__(
-        self,
-        root: str | Path,
-        name: str,
-        files: Callable[[Path], Sequence[Path]],
-        parts: Callable[[Path], Iterable[Part]],
-    ) -> None:
-        self.root, self.name = root, name
-        self._files, self._parts = files, parts
+    root: str | Path
+    name: str
+    files: Callable[[Path], Sequence[Path]]
+    parts: Callable[[Path], Iterable[Part]]
+    channels: int = 3
 
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the files."""
         root = require_folder(self.root)
-        return {"files": fingerprint_of(self._files(root), root)}
+        return {"files": fingerprint_of(self.files(root), root)}
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and place in the files; see `Source.scan`."""
         found = [
             (SPLITS.index(part.split_of[label]), label, number, index, part)
-            for number, part in enumerate(self._parts(require_folder(self.root)))
+            for number, part in enumerate(self.parts(require_folder(self.root)))
             for index, label in enumerate(part.classes)
             if label in part.split_of
         ]
         found.sort(key=lambda item: item[:4])
         return [
-            ImageRecord(label, SPLITS[split], ArrayImage(part.images, index))
+            ImageRecord(label, SPLITS[split], _ArrayImage(part.images, index))
             for split, label, _, index, part in found
         ]
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""
-        image: ArrayImage = record.reference
+        image: _ArrayImage = record.reference
         return image.images.decode(image.index, size)
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +19,7 @@ from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.class_folders import ClassFolders, oddities, published_folders, sort_folders
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.image_tree import ImageTree, Parts, grow, grow_whole
-from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_rows
+from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_rows, split_classes
 
 _Place = tuple[Parts, str]  # folder and name of an image
 
@@ -87,13 +87,13 @@ class FolderSource:
             folders, split_of = self._published(tree, self.splits)
         else:
             folders, split_of = self._of_folders(tree)
-        places = sorted((SPLITS.index(split), name) for name, split in split_of.items())
-        labeled = [
-            self._record(tree, folders, place, name, SPLITS[split])
-            for split, name in places
+        order = sorted(split_of, key=lambda name: (SPLITS.index(split_of[name]), name))
+        placed = [
+            (place, ListedRow(name, split_of[name]))
+            for name in order
             for place in _images(tree, folders.folders(name))
         ]
-        return self._grouped(labeled + self._unlabeled(tree, folders))
+        return self._records(tree, folders, placed)
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, channels]``."""
@@ -147,15 +147,9 @@ class FolderSource:
                     "file; an image belongs to one class of one split: remove one of the lines."
                 )
         kept = self._large(Counter(row.class_name for row in rows))
-        folders = sort_folders(tree, self.groups)
-        records = [
-            self._record(tree, folders, place, row.class_name, row.split, row.group)
-            for place, row in sorted(
-                by_place.items(), key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0])
-            )
-            if row.class_name in kept
-        ]
-        return self._grouped(records + self._unlabeled(tree, folders))
+        placed = [(place, row) for place, row in by_place.items() if row.class_name in kept]
+        placed.sort(key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0]))
+        return self._records(tree, sort_folders(tree, self.groups), placed)
 
     def _published(
         self, tree: ImageTree, split_of: Mapping[str, str]
@@ -184,20 +178,19 @@ class FolderSource:
         sizes = {name: len(list(_images(tree, folders.folders(name)))) for name in folders.classes}
         kept = self._large(sizes)
         split_of = self._split_of(folders, kept)
-        unused = [name for name in folders.classes if name not in split_of]
+        unused = [name for name in folders.classes if name in kept and name not in split_of]
         self._warn(
             unused, f"classes are not listed in `data.init_args.splits={self.splits}` and were left out"
         )
         return folders, {name: split for name, split in split_of.items() if name in kept}
 
-    def _split_of(self, folders: ClassFolders, kept: Sequence[str]) -> dict[str, str]:
+    def _split_of(self, folders: ClassFolders, kept: Collection[str]) -> dict[str, str]:
         """Return the split of each class; a seeded division knows only those that are kept."""
         if self._lists is not None:
             title = f"`data.init_args.root={self.root}`"
             return assign_splits(folders.classes, str(self._lists), self.split_seed, title)
         if self.splits == SEEDED or not folders.has_splits:
-            small = dict.fromkeys(folders.classes.keys() - set(kept), "")
-            return small | assign_splits(kept, SEEDED, self.split_seed, "")
+            return split_classes(kept, self.split_seed)
         way_out = f"or set `data.init_args.splits={SEEDED}` to pool the folders and divide the classes."
         twice = [name for name, places in folders.classes.items() if len(places) > 1]
         if twice:
@@ -214,7 +207,7 @@ class FolderSource:
             )
         return {name: next(iter(places)) for name, places in folders.classes.items()}
 
-    def _large(self, sizes: Mapping[str, int]) -> list[str]:
+    def _large(self, sizes: Mapping[str, int]) -> set[str]:
         """Return the classes with enough images, by name -> images; warn of the others."""
         small = [f"{name} ({size})" for name, size in sorted(sizes.items()) if size < self.min_images]
         if small:
@@ -223,42 +216,34 @@ class FolderSource:
                 f"`data.init_args.min_images={self.min_images}` images and are out: {', '.join(small)}.",
                 stacklevel=5,
             )
-        return sorted(name for name, size in sizes.items() if size >= self.min_images)
+        return {name for name, size in sizes.items() if size >= self.min_images}
 
-    def _unlabeled(self, tree: ImageTree, folders: ClassFolders) -> list[ImageRecord]:
-        places = _images(tree, folders.unlabeled)
-        return [self._record(tree, folders, place, "", UNLABELED) for place in places]
+    def _records(
+        self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[_Place, ListedRow]]
+    ) -> list[ImageRecord]:
+        """Describe the images of classes, then those without a label."""
+        unlabeled = [(place, ListedRow("", UNLABELED)) for place in _images(tree, folders.unlabeled)]
+        records = []
+        for place, (name, split, _, group) in (*placed, *unlabeled):
+            entry = tree.entry(*place)
+            if self.groups is not None:
+                group = group or folders.group_of.get(place[0]) or self.groups.of_path(entry.name)
+            records.append(ImageRecord(name, split, entry, image_group=group))
+        if self.groups is not None:
+            self._check_groups(records, self.groups)
+        return records
 
-    def _record(
-        self,
-        tree: ImageTree,
-        folders: ClassFolders,
-        place: _Place,
-        class_name: str,
-        split: str,
-        group: str | None = None,
-    ) -> ImageRecord:
-        """Describe one image; ``group`` is that of the lists."""
-        entry = tree.entry(*place)
-        if self.groups is not None and group is None:
-            group = folders.group_of.get(place[0]) or self.groups.of_path(entry.name)
-        return ImageRecord(class_name, split, entry, image_group=group)
-
-    def _grouped(self, records: list[ImageRecord]) -> list[ImageRecord]:
-        """Return the records; say how many have no group where `groups` names them."""
+    def _check_groups(self, records: Sequence[ImageRecord], groups: ImageGroups) -> None:
+        """Warn of images without a group; raise ValueError if none has one."""
         alone = [record.reference.name for record in records if record.image_group is None]
-        if self.groups is not None and len(alone) == len(records):
-            (way, value), *_ = (
-                (name, value) for name, value in vars(self.groups).items() if value is not None
-            )
+        if len(alone) == len(records):
+            way, value = next((name, value) for name, value in vars(groups).items() if value is not None)
             raise ValueError(
-                f"`data.init_args.groups.{way}={value}` names the group of none of {len(records)} images, "
+                f"`data.init_args.groups.{way}={value}` names the group of none of {len(records):,} images, "
                 f"such as `{alone[0]}`; a pattern is searched in this path, and level 1 is the folder of the "
                 "image, if that of its class is another."
             )
-        if self.groups is not None:
-            self._warn(alone, "images have no group and stand for themselves")
-        return records
+        self._warn(alone, "images have no group and stand for themselves")
 
     def _warn(self, found: Sequence[str], law: str) -> None:
         if found:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -74,15 +75,11 @@ class LabeledItems:
         labels = sorted(known, key=lambda label: (isinstance(label, str), label))
         labels = [label for label in labels if isinstance(label, str) or label >= 0]
         for holder in (self.data, getattr(self.data, "dataset", None)):
-            given = next((names for name in _CLASSES if (names := getattr(holder, name, None))), None)
-            numbers = [label for label in labels if isinstance(label, int) and label < len(given or ())]
-            if isinstance(given, list | tuple) and len(numbers) == len(labels):
-                texts = [name if isinstance(name, str) else ", ".join(map(str, name)) for name in given]
-                named = {label: printable(texts[label]) for label in numbers}
-                return {
-                    label: f"{name} ({label})" if texts.count(texts[label]) > 1 else name
-                    for label, name in named.items()
-                }
+            texts = _names(next((names for name in _CLASSES if (names := getattr(holder, name, None))), None))
+            numbers = [label for label in labels if isinstance(label, int) and label < len(texts)]
+            if texts and len(numbers) == len(labels):
+                counts = Counter(texts)
+                return {i: f"{texts[i]} ({i})" if counts[texts[i]] > 1 else texts[i] for i in numbers}
         return {label: f"{self.split}/{label}" if self.split else str(label) for label in labels}
 
     def check(self) -> None:
@@ -173,6 +170,13 @@ class LabeledItems:
                 if all(isinstance(path, str | Path) for path in paths) and Path(paths[0]).is_file():
                     return [Path(path) for path in paths]
         return []
+
+
+def _names(given: Any) -> list[str]:
+    """Return names of classes, of which each may be several synonyms; none where it is something else."""
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str | list | tuple) for name in given):
+        return []
+    return [printable(name if isinstance(name, str) else ", ".join(map(str, name))) for name in given]
 
 
 def _is_pair(entry: object) -> bool:

@@ -53,7 +53,7 @@ def read_lists(path: str | Path) -> dict[str, str]:
         FileNotFoundError: ``path`` does not exist, or a split has no file.
         ValueError: a file cannot be read, names no classes, or a class is in two splits.
     """
-    return join_rows(((row.class_name, row.split) for row in read_rows(path)), path)
+    return _join(((row.class_name, row.split) for row in read_rows(path)), path)
 
 
 def read_rows(path: str | Path, group_column: str | None = None, key: str = "splits") -> list[ListedRow]:
@@ -96,24 +96,6 @@ def read_rows(path: str | Path, group_column: str | None = None, key: str = "spl
     return _read(place, None, group_column)
 
 
-def join_rows(pairs: Iterable[tuple[str, str]], path: str | Path) -> dict[str, str]:
-    """Return the split of each class; raise ValueError for one in two splits, or a split without any."""
-    split_of: dict[str, str] = {}
-    for name, split in pairs:
-        if split_of.setdefault(name, split) != split:
-            raise ValueError(
-                f"class `{name}` is in split '{split_of[name]}' and in split '{split}' of "
-                f"`data.init_args.splits={path}`; a class belongs to one split: take it out of the other."
-            )
-    missing = [split for split in SPLITS if split not in split_of.values()]
-    if missing:
-        raise ValueError(
-            f"`data.init_args.splits={path}` has no classes for {' and '.join(missing)}; every split needs "
-            f"at least {_LEAST}."
-        )
-    return split_of
-
-
 def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str) -> dict[str, str]:
     """Return the split of each class of a data set that brings none of its own.
 
@@ -143,7 +125,7 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
             + (f", similar: `{close[0]}`" if close else "")
             + "; write the names as the data set has them, or take them out of the lists."
         )
-    return join_rows(((found[name] or name, split) for name, split in listed.items()), splits)
+    return _join(((found[name] or name, split) for name, split in listed.items()), splits)
 
 
 def split_classes(names: Iterable[str], seed: int) -> dict[str, str]:
@@ -187,6 +169,24 @@ def _sizes(count: int) -> dict[str, int]:
         sizes[max(SPLITS, key=lambda split: sizes[split])] -= 1
         sizes[min(SPLITS, key=lambda split: sizes[split])] += 1
     return sizes
+
+
+def _join(pairs: Iterable[tuple[str, str]], path: str | Path) -> dict[str, str]:
+    """Return the split of each class; raise ValueError for one in two splits, or a split without any."""
+    split_of: dict[str, str] = {}
+    for name, split in pairs:
+        if split_of.setdefault(name, split) != split:
+            raise ValueError(
+                f"class `{name}` is in split '{split_of[name]}' and in split '{split}' of "
+                f"`data.init_args.splits={path}`; a class belongs to one split: take it out of the other."
+            )
+    missing = [split for split in SPLITS if split not in split_of.values()]
+    if missing:
+        raise ValueError(
+            f"`data.init_args.splits={path}` has no classes for {' and '.join(missing)}; every split needs "
+            f"at least {_LEAST}."
+        )
+    return split_of
 
 
 def _match(name: str, names: Collection[str]) -> str | None:

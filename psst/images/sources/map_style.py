@@ -141,35 +141,44 @@ def find_class(path: str, home: str = "") -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # the user's class
 
 
-def check_arguments(make: Callable[..., Any], path: str, arguments: Mapping[str, Any]) -> None:
-    """Raise ValueError if a class does not take these arguments."""
-    try:
-        inspect.signature(make).bind(**arguments)
-    except TypeError as error:
-        raise ValueError(
-            f"`data.init_args.data_set={path}` does not take {_shown(arguments)}: {error}; it takes "
-            f"{inspect.signature(make)}."
-        ) from None
+def calls(
+    make: Callable[..., Any], path: str, arguments: Mapping[str, Sequence[Mapping[str, Any]]], advice: str
+) -> Callable[[], dict[str, list[Any]]]:
+    """Return a function that makes the data sets of each split, for `MapStyleSource`.
 
-
-def make_data_set(make: Callable[..., Any], path: str, arguments: Mapping[str, Any], advice: str) -> Any:
-    """Return the data set that a class makes of these arguments.
+    Args:
+        make: the class at ``path``.
+        path: as the user gave it.
+        arguments: of each data set, by split.
+        advice: how to get files that are not there.
 
     Raises:
-        FileNotFoundError: its files are not there, or damaged; ``advice`` says how to get them.
-        ValueError: it does not take the arguments.
+        ValueError: the class does not take the arguments, now or when it is called.
+        FileNotFoundError: when it is called, files are not there, or damaged.
     """
-    try:
-        return make(**arguments)
-    except (RuntimeError, OSError) as error:
-        raise FileNotFoundError(
-            f"`data.init_args.data_set={path}` with {_shown(arguments)} cannot be opened: {error} {advice}"
-        ) from error
-    except Exception as error:  # whatever the other library raises
-        raise ValueError(
-            f"`data.init_args.data_set={path}` does not take {_shown(arguments)}: {type(error).__name__}: "
-            f"{error}"
-        ) from error
+
+    def make_one(given: Mapping[str, Any]) -> Any:
+        shown = _shown(given)
+        try:
+            return make(**given)
+        except (RuntimeError, OSError) as error:
+            raise FileNotFoundError(
+                f"`data.init_args.data_set={path}` with {shown} cannot be opened: {error} {advice}"
+            ) from error
+        except Exception as error:  # whatever the other library raises
+            raise ValueError(
+                f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: {error}"
+            ) from error
+
+    for given in (given for of_split in arguments.values() for given in of_split):
+        try:
+            inspect.signature(make).bind(**given)
+        except TypeError as error:
+            raise ValueError(
+                f"`data.init_args.data_set={path}` does not take {_shown(given)}: {error}; it takes "
+                f"{inspect.signature(make)}."
+            ) from None
+    return lambda: {split: [make_one(given) for given in of_split] for split, of_split in arguments.items()}
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:

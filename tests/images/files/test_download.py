@@ -375,7 +375,7 @@ def test_progress_shows_only_on_a_terminal(server, tmp_path, capfd):
 
 
 def test_who_waits_for_another_process_says_so(server, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("psst.images.files.alone.PATIENCE", 0.1)
+    monkeypatch.setattr("psst.images.files.alone._PATIENCE", 0.1)
     process = start(server, "slow", tmp_path)
     deadline = time.monotonic() + 60
     while not server.asked and time.monotonic() < deadline:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from psst.images.files.unpickle import LARGE, load
+from psst.images.files.unpickle import load
 from tests.images.python2_pickles import python2
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 9, 10, 3), np.uint8)
@@ -67,7 +67,7 @@ def test_one_array_in_two_places_is_one_array():
 def test_arrays_stay_in_the_file(tmp_path, protocol):
     """Not even small arrays of a long list are copied."""
     path = tmp_path / "list.pkl"
-    arrays = [np.full(8 * LARGE, i % 256, np.uint8) for i in range(500)]
+    arrays = [np.full(2**13, i % 256, np.uint8) for i in range(500)]
     path.write_bytes(pickle.dumps(arrays, protocol))
     tracemalloc.start()
     try:

@@ -7,10 +7,10 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from psst.datamodules.cifar_100 import cifar100_superclasses, cifar_fs_splits
+from psst.datamodules.cifar_100 import CifarFS
 from tests.images.python2_pickles import python2
 
-NAMES = sorted(cifar100_superclasses())
+NAMES = sorted(CifarFS.published)
 
 
 def images(seed, count=200):
@@ -60,6 +60,6 @@ def write_zip(root):
                 Image.fromarray(np.full((32, 32, 3), (number, i, 0), np.uint8)).save(buffer, "PNG")
                 archive.writestr(f"cifar100/data/{name}/{name}_s_{i:06}.png", buffer.getvalue())
         for split in ("train", "val", "test"):
-            lines = [name for name in NAMES if cifar_fs_splits()[name] == split]
+            lines = [name for name in NAMES if CifarFS.published[name] == split]
             archive.writestr(f"cifar100/splits/bertinetto/{split}.txt", "\n".join(lines))
     return root

@@ -4,10 +4,10 @@ import pickle
 
 import numpy as np
 
-from psst.datamodules.mini_imagenet import mini_imagenet_splits
+from psst.datamodules.mini_imagenet import MiniImageNet
 from tests.images.python2_pickles import python2
 
-PUBLISHED = mini_imagenet_splits()
+PUBLISHED = MiniImageNet.published
 CLASSES = {
     split: [name for name, s in PUBLISHED.items() if s == split][:3] for split in ("train", "val", "test")
 }

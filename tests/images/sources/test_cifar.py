@@ -6,15 +6,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from psst.datamodules.cifar_100 import (
-    FC100,
-    CifarFS,
-    cifar100_superclasses,
-    cifar_fs_splits,
-    fc100_splits,
-)
+from psst.datamodules.cifar_100 import FC100, CifarFS
 from psst.images.build import build_store
-from psst.images.sources.layout import choose
+from psst.images.sources.layout import choose, published_rows
 from tests.images.python2_pickles import python2
 from tests.images.sources.cifar_files import (
     NAMES,
@@ -26,7 +20,7 @@ from tests.images.sources.cifar_files import (
     write_zip,
 )
 
-DATA_SETS = {"cifar_fs": (CifarFS.layouts, cifar_fs_splits()), "fc100": (FC100.layouts, fc100_splits())}
+DATA_SETS = {"cifar_fs": (CifarFS.layouts, CifarFS.published), "fc100": (FC100.layouts, FC100.published)}
 
 
 def source(root, name="cifar_fs"):
@@ -66,12 +60,12 @@ def test_published_splits():
     for name, sizes in (("cifar_fs", [64, 16, 20]), ("fc100", [60, 20, 20])):
         values = list(DATA_SETS[name][1].values())
         assert [values.count(split) for split in ("train", "val", "test")] == sizes
-    parents = cifar100_superclasses()
+    parents = {name: parent for name, parent, *_ in published_rows("cifar100.txt")}
     assert len(set(parents.values())) == 20
     for parent in set(parents.values()):
         children = [name for name in parents if parents[name] == parent]
         assert len(children) == 5
-        assert len({fc100_splits()[name] for name in children}) == 1
+        assert len({FC100.published[name] for name in children}) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,7 +117,7 @@ def test_pickles_numbered_as_cifar_100_get_its_names(tmp_path, name, stem, dump)
 
 
 def test_pickles_numbered_in_another_way_get_numbers(tmp_path):
-    splits = cifar_fs_splits()
+    splits = CifarFS.published
     place = {n: i for s in set(splits.values()) for i, n in enumerate(n for n in NAMES if splits[n] == s)}
     root = write_pickles(tmp_path / "data", "CIFAR_FS", splits, place.get, python2)
     store = build_store(source(root), 32, tmp_path / "cache", progress=False)
@@ -132,7 +126,7 @@ def test_pickles_numbered_in_another_way_get_numbers(tmp_path):
 
 
 def test_fc100_is_not_taken_for_cifar_fs(tmp_path):
-    root = write_pickles(tmp_path / "data", "FC100", fc100_splits(), NAMES.index, python2)
+    root = write_pickles(tmp_path / "data", "FC100", FC100.published, NAMES.index, python2)
     with pytest.raises(FileNotFoundError, match=r"CIFAR-FS needs one of: .*CIFAR_FS_train.pickle"):
         choose(root, CifarFS.layouts, "CIFAR-FS")
 
@@ -145,7 +139,7 @@ def test_archive_of_the_authors(tmp_path, unpacked):
             archive.extractall(root)
         (root / "cifar100.zip").unlink()
     store = build_store(source(root), 32, tmp_path / "cache", progress=False)
-    assert splits_of(store) == cifar_fs_splits()
+    assert splits_of(store) == CifarFS.published
     for class_id, name in enumerate(store.class_names):
         expected = [[NAMES.index(name), 0, 0], [NAMES.index(name), 1, 0]]
         assert store.images[store.image_ids(class_id)][:, 5, 5].tolist() == expected

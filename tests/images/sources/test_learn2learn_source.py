@@ -170,6 +170,13 @@ def test_classes_go_by_their_names():
     assert "train bird 3" in names
 
 
+def test_numbers_are_no_names_of_classes(tmp_path):
+    given = data_sets(WithTargets)
+    for data in given.values():
+        data.classes = list(range(9))
+    check(build_store(source(given), 8, tmp_path))
+
+
 def test_a_name_in_two_splits_is_refused(tmp_path):
     given = data_sets(WithTargets)
     for data in given.values():

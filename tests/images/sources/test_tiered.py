@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from psst.datamodules.tiered_imagenet import (
-    TieredImageNet,
-    tiered_imagenet_splits,
-    tiered_imagenet_superclasses,
-)
+from psst.datamodules.tiered_imagenet import TieredImageNet
 from psst.images.build import build_store
-from psst.images.sources.layout import choose
+from psst.images.sources.layout import choose, published_rows
 from tests.images.python2_pickles import python2
 from tests.images.sources.tiered_files import LABELS, SPLITS, images, labels_v1, png, write_v1, write_v2
 
@@ -142,7 +138,8 @@ def test_archives_are_not_loaded(tmp_path):
 
 
 def test_published_split():
-    splits, parents = tiered_imagenet_splits(), tiered_imagenet_superclasses()
+    splits = TieredImageNet.published
+    parents = {name: parent for parent, _, *names in published_rows("tiered_imagenet.txt") for name in names}
     assert [list(splits.values()).count(split) for split in SPLITS] == [351, 97, 160]
     of = {split: {parents[name] for name, s in splits.items() if s == split} for split in SPLITS}
     assert [len(of[split]) for split in SPLITS] == [20, 6, 8]
@@ -153,8 +150,8 @@ def test_published_split():
 def test_folders_of_imagenet(tmp_path):
     buffer = BytesIO()
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(buffer, "JPEG")
-    for name in tiered_imagenet_splits():
+    for name in TieredImageNet.published:
         (tmp_path / "imagenet" / name).mkdir(parents=True)
         (tmp_path / "imagenet" / name / "0.JPEG").write_bytes(buffer.getvalue())
     records = source(tmp_path / "imagenet").scan()
-    assert {record.class_name: record.split for record in records} == tiered_imagenet_splits()
+    assert {record.class_name: record.split for record in records} == TieredImageNet.published
