@@ -14,8 +14,9 @@ from psst.images.sources.benchmark_layouts import (
     published_layouts,
     split_file_layout,
 )
-from psst.images.sources.folder import FolderSource, sees_lists
+from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout, published_rows
+from psst.images.sources.listed_images import sees_lists
 
 _NAME = "mini_imagenet"
 _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
