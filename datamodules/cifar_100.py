@@ -6,14 +6,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from psst.images.sources.split_files import category_layout
 
 from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.archives import tar_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import category_layout, published_layouts
 from psst.images.sources.layout import Layout, published_rows
+from psst.images.sources.published import published_layouts
 
 _FOLDER = "cifar-100-python"
 _ARCHIVE = "cifar-100-python.tar.gz"
@@ -140,7 +141,7 @@ class CifarFS(_DividedCifar100):
         **shared: see `EpisodicDataModule`; `download` gets cifar-100-python.tar.gz, 169 MB.
 
     Example:
-        ``CifarFS("data/cifar", n_way=5, n_shot=1, download=True)``
+        ``CifarFS("data/cifar", episodes=Episodes(way=5, shot=1), download=True)``
     """
 
     title = "CIFAR-FS"
@@ -159,7 +160,7 @@ class FC100(_DividedCifar100):
         **shared: see `EpisodicDataModule`; `download` gets cifar-100-python.tar.gz, 169 MB.
 
     Example:
-        ``FC100("data/cifar", n_way=5, n_shot=5, download=True)``
+        ``FC100("data/cifar", episodes=Episodes(shot=5), download=True)``
     """
 
     title = "FC100"

@@ -267,7 +267,7 @@ class CUB(EpisodicDataModule):
         ValueError: ``split`` is not set, or an option has no such value.
 
     Example:
-        >>> data = CUB("data/cub", split="feat", n_way=5, n_shot=1)
+        >>> data = CUB("data/cub", split="feat", episodes=Episodes(way=5, shot=1))
     """
 
     channels = 3

@@ -4,19 +4,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from psst.images.sources.split_files import begins_with_key, category_layout, split_file_layout
+
 from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import (
-    begins_with_key,
-    category_layout,
-    published_layouts,
-    split_file_layout,
-)
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout, published_rows
 from psst.images.sources.listed_images import sees_lists
+from psst.images.sources.published import published_layouts
 
 _NAME = "mini_imagenet"
 _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
@@ -100,7 +97,7 @@ class MiniImageNet(InLayouts):
         **shared: see `EpisodicDataModule`; `download` gets learn2learn's pickles, 1.8 GB.
 
     Example:
-        ``MiniImageNet("data/mini_imagenet", n_way=5, n_shot=1, download=True)``
+        ``MiniImageNet("data/mini_imagenet", episodes=Episodes(way=5), download=True)``
     """
 
     title = "mini-ImageNet"

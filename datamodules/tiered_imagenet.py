@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from psst.images.sources.split_files import split_file_layout
 
 from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.npz import open_npz
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Encoded, Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import published_layouts, split_file_layout
 from psst.images.sources.layout import published_rows
+from psst.images.sources.published import published_layouts
 
 _NAME = "tiered_imagenet"
 _PNGS, _ARRAYS = "_images_png.pkl", "_images.npz"
@@ -124,7 +125,7 @@ class TieredImageNet(InLayouts):
         **shared: see `EpisodicDataModule`.
 
     Example:
-        ``TieredImageNet("data/tiered_imagenet", n_way=5, n_shot=1)``
+        ``TieredImageNet("data/tiered_imagenet", episodes=Episodes(way=5, shot=1))``
     """
 
     title = "tieredImageNet"

@@ -56,7 +56,8 @@ class FrozenEpisodes(EpisodeSampler):
         if start < 0 or count < 0 or start + count > len(self):
             raise ValueError(
                 f"episodes {start} to {start + count - 1} were asked for, the list `{self.path}` "
-                f"has {len(self)}; lower `data.init_args.val_episodes` or `data.init_args.test_episodes`."
+                f"has {len(self)}; lower `data.init_args.evaluation.val_episodes` or "
+                "`data.init_args.evaluation.test_episodes`."
             )
         rows = slice(start, start + count)
         found = self.episodes
@@ -120,7 +121,7 @@ def load_episodes(path: str | Path, store: ImageStore) -> dict[str, dict[str, Fr
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"`data.init_args.episodes_file={path}` is not there; `save_episodes` of a datamodule writes one."
+            f"`data.init_args.evaluation.file={path}` is not there; a datamodule's `save_episodes` writes one."
         )
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -128,12 +129,12 @@ def _read(path: Path) -> dict[str, Any]:
             found = {name: file[name] for name in file.files} if version <= _FORMAT else {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"`data.init_args.episodes_file={path}` is no list of episodes, or damaged ({error}); "
+            f"`data.init_args.evaluation.file={path}` is no list of episodes, or damaged ({error}); "
             "get it again from where it came from."
         ) from error
     if version > _FORMAT:
         raise ValueError(
-            f"`data.init_args.episodes_file={path}` is a list of format {version}, this psst reads up to "
+            f"`data.init_args.evaluation.file={path}` is a list of format {version}, this psst reads up to "
             f"format {_FORMAT}; upgrade psst-fewshot."
         )
     return found
@@ -157,9 +158,9 @@ def _check_data(found: dict[str, Any], store: ImageStore, path: str | Path) -> N
             other = f"classes of its split '{split}' are in another split, such as the one trained on"
     if other:
         raise ValueError(
-            f"`data.init_args.episodes_file={path}` lists episodes of other data than {store.folder}: "
+            f"`data.init_args.evaluation.file={path}` lists episodes of other data than {store.folder}: "
             f"{other}; use the data set, in the layout, that the list was made from, or leave "
-            "`episodes_file` out."
+            "`evaluation.file` out."
         )
 
 

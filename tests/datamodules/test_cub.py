@@ -8,6 +8,7 @@ import pytest
 
 from psst.commands.data import prepare
 from psst.datamodules.cub import CUB, CUBSource, class_splits
+from psst.episodes import Episodes, Evaluation
 from tests.datamodules.birds import CLASSES, PER_CLASS, color, write_archive, write_folder
 
 SPLITS = ("closer_look", "feat", "meta_dataset")
@@ -38,7 +39,12 @@ def tables(data, tmp_path):
 
 
 def datamodule(root, cache, split="closer_look", **options):
-    settings = {"n_way": 2, "n_query": 1, "eval_way": 2, "eval_query": 1, "size": 16, "cache_dir": str(cache)}
+    settings = {
+        "episodes": Episodes(way=2, query=1),
+        "evaluation": Evaluation(way=2, query=1),
+        "size": 16,
+        "cache_dir": str(cache),
+    }
     return CUB(str(root), split, **{**settings, **options})
 
 

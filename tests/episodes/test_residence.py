@@ -2,8 +2,8 @@ import pickle
 
 import pytest
 import torch
-
 from psst.episodes.reading import read_ids, read_images
+
 from psst.episodes.residence import Residence
 from tests.episodes.tiny_source import KINDS, digest, kind_of
 

@@ -1,10 +1,9 @@
-"""Layouts that several benchmarks come in: a file a split, and folders of classes with published splits."""
+"""Data sets in one file a split: which file is which, by name, and what it is, by its first bytes."""
 
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from psst.images.sources.array_images import (
     label_array,
     require_keys,
 )
-from psst.images.sources.class_folders import sees_classes, sees_splits
-from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout
 from psst.images.sources.lists import SPLIT_NAMES
 
@@ -181,29 +178,3 @@ def _named(content: Mapping[str, Any], labels: set[int]) -> Mapping[int, str] | 
     pairs = [(k, v) for k, v in given.items() if isinstance(k, str) and k and isinstance(v, int | np.integer)]
     name_of = {int(label): name for name, label in pairs}
     return name_of if labels <= name_of.keys() else None
-
-
-def published_layouts(
-    name: str, split_of: Mapping[str, str], expects: str, archives: Sequence[str] = ()
-) -> tuple[Layout, Layout]:
-    """Return two layouts of folders of classes whose splits are published: with the splits, and without.
-
-    Args:
-        name: of the data set.
-        split_of: the published split of each class.
-        expects: what the second layout looks like, in words.
-        archives: names of zip archives that may hold the folders of the second.
-    """
-
-    def sees(root: Path) -> str | None:
-        archive = next((name for name in archives if (root / name).is_file()), None)
-        return archive or sees_classes(root, split_of)
-
-    return (
-        Layout(
-            "train/, val/ and test/ with a folder a class, as published",
-            partial(sees_splits, split_of=split_of),
-            partial(FolderSource, name=name),
-        ),
-        Layout(expects, sees, partial(FolderSource, name=name, splits=split_of)),
-    )
