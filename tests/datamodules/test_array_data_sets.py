@@ -19,7 +19,10 @@ from tests.images.sources.mini_files import CLASSES, write_caches
 from tests.images.sources.tiered_files import write_v1, write_v2
 
 ALL = (MiniImageNet, TieredImageNet, CifarFS, FC100)
-SMALL = {"episodes": Episodes(way=2, query=1), "evaluation": Evaluation(way=2, query=1, val_episodes=3, test_episodes=3)}
+SMALL = {
+    "episodes": Episodes(way=2, query=1),
+    "evaluation": Evaluation(way=2, query=1, val_episodes=3, test_episodes=3),
+}
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -1,6 +1,5 @@
 """Omniglot and CUB fetched from a server of our own: small archives in the real format, with real names."""
 
-from psst.episodes import Episodes, Evaluation
 import hashlib
 import re
 import threading
@@ -11,6 +10,7 @@ import pytest
 
 from psst.datamodules import Omniglot
 from psst.datamodules.cub import CUB
+from psst.episodes import Episodes, Evaluation
 from psst.images.files.download import RemoteFile
 from tests.datamodules.birds import write_archive, write_folder
 from tests.datamodules.drawings import archive
@@ -50,7 +50,11 @@ def drawings(folder):
 
 
 def omniglot(root, mirror):
-    settings = {"episodes": Episodes(way=2, query=3), "evaluation": Evaluation(way=2, query=3), "cache_dir": str(root / "cache")}
+    settings = {
+        "episodes": Episodes(way=2, query=3),
+        "evaluation": Evaluation(way=2, query=3),
+        "cache_dir": str(root / "cache"),
+    }
     return Omniglot(str(root / "data"), download=True, mirror=mirror, **settings)
 
 
