@@ -6,13 +6,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from psst.images.sources.benchmark_layouts import category_layout, published_layouts
 
 from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.archives import tar_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import category_layout, published_layouts
 from psst.images.sources.layout import Layout, published_rows
 
 _FOLDER = "cifar-100-python"

@@ -5,17 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from psst.datamodules.in_layouts import InLayouts
+from psst.images.files.download import RemoteFile
+from psst.images.files.unpickle import load
+from psst.images.sources.array_images import Pixels, label_array, require_keys
 from psst.images.sources.benchmark_layouts import (
     begins_with_key,
     category_layout,
     published_layouts,
     split_file_layout,
 )
-
-from psst.datamodules.in_layouts import InLayouts
-from psst.images.files.download import RemoteFile
-from psst.images.files.unpickle import load
-from psst.images.sources.array_images import Pixels, label_array, require_keys
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout, published_rows
 from psst.images.sources.listed_images import sees_lists

@@ -1,6 +1,5 @@
 """The data modules of mini-ImageNet, tieredImageNet, CIFAR-FS and FC100: layouts, downloads, episodes."""
 
-from psst.episodes import Episodes, Evaluation
 import hashlib
 import pickle
 import threading
@@ -13,6 +12,7 @@ from psst.commands.data import prepare
 from psst.datamodules.cifar_100 import FC100, CifarFS
 from psst.datamodules.mini_imagenet import MiniImageNet
 from psst.datamodules.tiered_imagenet import TieredImageNet
+from psst.episodes import Episodes, Evaluation
 from psst.images.files.download import RemoteFile
 from tests.images.sources.cifar_files import NAMES, to_archive, write_cifar100, write_pickles
 from tests.images.sources.mini_files import CLASSES, write_caches
