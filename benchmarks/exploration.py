@@ -40,7 +40,7 @@ import psst.search.tangents.search
 from psst.files import write_atomic
 from psst.pareto import RaySet, Trajectory
 from psst.pareto.gates import critical
-from psst.search.budgets.refine import refined_units
+from psst.search.budgets.stages import refined_units
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.explore import Mix, plan_mixes
 from psst.search.front_search import centered_losses
@@ -50,7 +50,7 @@ from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.tangents.exploration import TangentExploration
 from psst.search.tangents.search import FORWARD
-from psst.search.tangents.unit import KeepAt, kept_checkpoint
+from psst.search.unit_callbacks import KeepAt, kept_checkpoint
 from psst.search.units import Unit, fixed_weights
 from psst.search.work import Mixing, Workshop
 from psst.training.experiment import Experiment

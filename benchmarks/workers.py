@@ -8,14 +8,14 @@ import json
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from psst.commands.search import silence
-from psst.search.engines.engine import Engine
 from psst.search.engines.process_pool import ProcessPool
 from psst.search.engines.worker import packed
-from psst.search.graph import Graph, Node
-from psst.search.run import CONFIG, ConfiguredWorkshop
+from psst.search.graph import Engine, Graph, Node
+from psst.search.run import open_configured
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule
 from psst.search.work import Training
@@ -44,8 +44,8 @@ def main() -> None:
         changes = {"trainer.max_steps": options.steps, "data.init_args.cache_dir": str(folder / "cache")}
         experiment = Experiment.from_config("quickstart", changes, SearchSettings)
         experiment.datamodule().prepare_data()
-        experiment.save(folder / CONFIG)
-        payload = packed(ConfiguredWorkshop(folder, silence))
+        experiment.save(folder / "config.yaml")
+        payload = packed(partial(open_configured, folder, silence))
         pools = {slots: ProcessPool(payload, slots, 1, lambda: None) for slots in (1, 2)}
         times: dict[int, list[float]] = {1: [], 2: []}
         try:

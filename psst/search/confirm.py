@@ -5,8 +5,6 @@ from typing import Any
 from psst.evaluation import ClassDifference, class_difference
 from psst.search.result import Candidate, SearchResult
 
-__all__ = ["described", "differences", "rivals"]
-
 
 def rivals(result: SearchResult) -> list[Candidate]:
     """What the chosen model is held against: `plain` and the best fixed weights, or the first anchor."""

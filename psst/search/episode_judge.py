@@ -1,7 +1,6 @@
 """Few-shot models are judged by scores on common episodes; those of training are drawn by index."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,19 +10,23 @@ from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
 from psst.datamodules import EpisodicDataModule
-from psst.episodes import EpisodeSampler
+from psst.episodes import Episode, EpisodeSampler, FrozenEpisodes
+from psst.episodes.recipes import class_sampler
 from psst.evaluation import EpisodeScores, load_scores, save_scores
+from psst.images.store import ImageStore
+from psst.randomness import stream_key
 from psst.search.explore import State
-from psst.search.halves import halved, reason_against, split_scores
+from psst.search.protocols import T, Work, training_losses
 from psst.search.region import pooled, region
 from psst.search.result import Candidate, Metric, Selection
-from psst.search.tangents.batches import T, Work, on_episodes
+from psst.search.training_pass import work_on
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 
-__all__ = ["EpisodeJudge"]
-
-TEST_FILE = "test_scores.npz"  # written by the module
+_TEST_FILE = "test_scores.npz"  # written by the module
+_CHOOSES, _CONFIRMS = "-chooses", "-confirms"
+_LEAST = 2
+"""Classes of each half, in units of the classes of an episode: with fewer, all episodes are alike."""
 
 
 class EpisodeJudge:
@@ -66,25 +69,29 @@ class EpisodeJudge:
 
     def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
         """Make the layers for the data's images, and draw validation episodes within halves if need be."""
-        few_shot(module).build(episodic(data).image_shape)
+        _few_shot(module).build(_episodic(data).image_shape)
         if self.selection.kind == "confirm":
-            images = episodic(data)
-            draw = partial(plan_in_halves, images, images.episode_plan)
-            images.episode_plan = draw  # type: ignore[method-assign]  # on the instance
+            images = _episodic(data)
+            images.divide_validation(lambda plan: halved(plan, images.store))
 
     def validate(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
     ) -> dict[str, Any]:
         """Validate on common episodes, and keep the score of each."""
-        module = few_shot(module)
+        module = _few_shot(module)
         trainer.validate(module, datamodule=data, verbose=False)
         save_scores(folder / "val_scores.npz", module.scores)
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        losses = {task: metrics[f"val/{task}_loss"] for task in module.task_names}
         chooses, confirms = split_scores(module.scores)
-        if confirms:  # what was logged is the mean over both halves
-            losses[module.task_names[0]] = float(np.mean([one.loss for one in chooses.values()]))
-        return {"losses": losses, "accuracy": float(np.mean([one.mean for one in chooses.values()]))}
+        result: dict[str, Any] = {"accuracy": float(np.mean([one.mean for one in chooses.values()]))}
+        names, logged = module.task_names, trainer.callback_metrics
+        losses = {task: float(logged[f"val/{task}_loss"]) for task in names if f"val/{task}_loss" in logged}
+        if len(losses) == len(names):
+            if confirms:  # what was logged is the mean over both halves
+                losses[names[0]] = float(np.mean([one.loss for one in chooses.values()]))
+            result["losses"] = losses
+        elif trained := training_losses(folder, names):
+            result |= {"losses": trained, "losses_from": "training"}
+        return result
 
     def candidate(self, name: str, folder: Path, result: dict[str, Any]) -> Candidate:
         """Read a unit and its score on each episode; its metric is the mean over those that choose."""
@@ -101,7 +108,7 @@ class EpisodeJudge:
     ) -> dict[str, NDArray[np.float64]]:
         """Losses ``[count, m]`` of models on the same training episodes, from `start` on, in eval mode."""
         module, data = self._model_and_data()
-        episodes = [data.train_episode(start + offset) for offset in range(count)]
+        episodes = _episodes(data, start, count)
         losses = {}
         for name, state in states.items():
             module.load_state_dict(state)
@@ -117,14 +124,20 @@ class EpisodeJudge:
         """Renew the BatchNorm statistics of `state` on `count` training episodes."""
         module, data = self._model_and_data()
         module.load_state_dict(state)
-        module.renew_batch_statistics([data.train_episode(start + offset) for offset in range(count)])
+        module.renew_batch_statistics(_episodes(data, start, count))
         return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
     def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
         """Do `work` with losses of training episodes."""
         module, data = self._model_and_data()
-        sets = [[data.train_episode(start + offset) for offset in range(count)] for start in starts]
-        return on_episodes(module, state, sets, work)
+        module.load_state_dict(state)
+        module.eval()
+
+        def losses(episode: Episode) -> Callable[[], list[torch.Tensor]]:
+            return lambda: list(module.task_losses(episode).values())
+
+        sets = [[losses(episode) for episode in _episodes(data, start, count)] for start in starts]
+        return work_on(module, sets, work)
 
     def test(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
@@ -134,11 +147,11 @@ class EpisodeJudge:
 
     def read_test(self, folder: Path) -> dict[str, EpisodeScores] | None:
         """Scores of the test by group of classes."""
-        path = folder / TEST_FILE
+        path = folder / _TEST_FILE
         return load_scores(path) if path.is_file() else None
 
     def _data(self) -> EpisodicDataModule:
-        return episodic(self.experiment.datamodule())
+        return _episodic(self.experiment.datamodule())
 
     def _model_and_data(self) -> tuple[FewShotModule, EpisodicDataModule]:
         """A module built for the data, with the data ready for use, outside a trainer."""
@@ -150,20 +163,64 @@ class EpisodeJudge:
         return module, data
 
 
-def plan_in_halves(
-    data: EpisodicDataModule, plan: Callable[[str], dict[str, EpisodeSampler]], split: str
-) -> dict[str, EpisodeSampler]:
-    """Return what `plan` says of `split`, the validation classes in two halves."""
-    return halved(plan(split), data.store) if split == "val" else plan(split)
+def reason_against(plan: Mapping[str, EpisodeSampler]) -> str:
+    """Say why the classes of a plan, by group, cannot be halved; empty if they can."""
+    for group, sampler in plan.items():
+        if isinstance(sampler, FrozenEpisodes):
+            return f"the episodes of '{group}' come from a list, so that none can be drawn within a half"
+        classes, needed = len(sampler.class_ids) // 2, _LEAST * sampler.n_way
+        if classes < needed:
+            return (
+                f"half of the {len(sampler.class_ids)} validation classes of '{group}' are {classes}, "
+                f"{needed} are needed for episodes of {sampler.n_way}"
+            )
+    return ""
 
 
-def few_shot(module: LightningModule) -> FewShotModule:
+def halved(plan: Mapping[str, EpisodeSampler], store: ImageStore) -> dict[str, EpisodeSampler]:
+    """Return two samplers for each group of classes, each drawing episodes within its own half.
+
+    Which class is in which half depends on the group's random stream alone.
+    """
+    halves: dict[str, EpisodeSampler] = {}
+    for group, whole in plan.items():
+        key = stream_key(whole.key, "halves")
+        shuffled = np.random.Generator(np.random.Philox(key=key)).permutation(whole.class_ids)
+        middle = len(shuffled) // 2
+        for suffix, part in ((_CHOOSES, shuffled[:middle]), (_CONFIRMS, shuffled[middle:])):
+            halves[group + suffix] = class_sampler(
+                store,
+                np.sort(part),
+                whole.n_way,
+                whole.n_shot,
+                whole.n_query,
+                stream_key(whole.key, suffix),
+                whole.seed,
+            )
+    return halves
+
+
+def split_scores(
+    scores: Mapping[str, EpisodeScores],
+) -> tuple[dict[str, EpisodeScores], dict[str, EpisodeScores]]:
+    """Return the scores that choose and those that confirm, by group; all choose if there are no halves."""
+    chooses = {name.removesuffix(_CHOOSES): one for name, one in scores.items() if name.endswith(_CHOOSES)}
+    confirms = {name.removesuffix(_CONFIRMS): one for name, one in scores.items() if name.endswith(_CONFIRMS)}
+    return (chooses, confirms) if confirms else (dict(scores), {})
+
+
+def _episodes(data: EpisodicDataModule, start: int, count: int) -> list[Episode]:
+    """Training batches that depend on their place in the stream alone."""
+    return [data.train_episode(index) for index in range(start, start + count)]
+
+
+def _few_shot(module: LightningModule) -> FewShotModule:
     """Return the module, typed."""
     assert isinstance(module, FewShotModule)
     return module
 
 
-def episodic(data: LightningDataModule) -> EpisodicDataModule:
+def _episodic(data: LightningDataModule) -> EpisodicDataModule:
     """Return the datamodule, typed; TypeError if it has no episodes."""
     if not isinstance(data, EpisodicDataModule):
         raise TypeError(

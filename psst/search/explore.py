@@ -16,8 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["ChordCheck", "Mix", "average", "chord_check", "plan_mixes", "scaled_chord"]
-
 State = dict[str, Tensor]
 
 

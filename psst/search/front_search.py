@@ -6,34 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from psst.files import atomic_path
-from psst.pareto import RaySet, Trajectory, rays_between
+from psst.pareto import Trajectory, rays_between
 from psst.search.budgets.pacer import Pacer
-from psst.search.engines.engine import Engine, InProcess
-from psst.search.engines.progress_file import forget_progress, read_progress
+from psst.search.budgets.stages import Stages
 from psst.search.explore import Mix, plan_mixes
-from psst.search.graph import Graph, Node
-from psst.search.manifest import Manifest
-from psst.search.occupied import occupied
-from psst.search.progress import SearchProgress
+from psst.search.graph import Engine, Graph, InProcess, Node
+from psst.search.progress import SearchProgress, forget_progress, read_progress
 from psst.search.protocols import Judge, Run
-from psst.search.ranks import agree, is_first
-from psst.search.region import neighbors
+from psst.search.ranks import agree, first_only
+from psst.search.record import Manifest, TestRecord, occupied
+from psst.search.region import centered_losses, neighbors
 from psst.search.reports.live import LiveFront
 from psst.search.result import Candidate, SearchResult
 from psst.search.settings import SearchSettings
-from psst.search.stages import Stages
-from psst.search.tangents.exploration import plan_tangents
-from psst.search.tangents.unit import kept_checkpoint
-from psst.search.tangents.work import NeighboringRay, TangentStep, open_exploration
-from psst.search.test_record import TestRecord
+from psst.search.tangents.exploration import NeighboringRay, TangentStep, open_exploration, tangent_steps
 from psst.search.units import Schedule, Unit, check_method
 from psst.search.work import Mixing, Testing, Training, Work, Workshop
-
-__all__ = ["Search"]
 
 
 class Search:
@@ -173,10 +162,9 @@ class Search:
         trajectories = [
             Trajectory.load(self.runner.unit_folder(unit.name) / "trajectory.npz") for unit in anchors
         ]
-        rays: RaySet = rays_between(trajectories, pairs=self.schedule.anchor_pairs)
+        rays = rays_between(trajectories, pairs=self.schedule.anchor_pairs)
         rays_file = self.folder / "rays.npz"
-        if is_first():
-            rays.save(rays_file)
+        first_only(rays.save)(rays_file)
         agree(None)
         self._subproblems = self.schedule.subproblems(str(rays_file), len(rays.priors))
         if self.pacer is not None:
@@ -191,9 +179,6 @@ class Search:
     def _halve(self, pacer: Pacer) -> None:
         """Train the rays by halves, and more of them inside the region, as the budget allows."""
 
-        def skipped(unit: Unit) -> None:
-            self.progress.skip(unit.name, unit.steps, "finished earlier")
-
         def ended(units: list[Unit]) -> None:
             self.progress.total_steps += pacer.steps - planned
             self._subproblems = units
@@ -201,14 +186,7 @@ class Search:
 
         planned = pacer.steps
         stages = Stages(
-            self.graph,
-            self.manifest,
-            self.judge,
-            pacer,
-            self.folder,
-            self._candidate,
-            centered_losses,
-            skipped,
+            self.graph, self.manifest, self.judge, pacer, self.folder, self._candidate, self.progress
         )
         stages.subproblems(self.schedule.anchors, self._subproblems, ended)
 
@@ -222,9 +200,7 @@ class Search:
         self._members = self.judge.region(trained, points)
         names, settings = [candidate.name for candidate in trained], self.settings
         links = neighbors(points)
-        at_most = settings.max_explored
-        if self.pacer is not None:
-            at_most = min(at_most, self.pacer.plan.explored)
+        at_most = settings.max_explored if self.pacer is None else self.pacer.plan.explored
         self._mixes = plan_mixes(names, links, self._members, settings.mixes, at_most)
         self.graph.add(*(Node(mix.name, (), partial(self._mix, mix)) for mix in self._mixes))
         self._tangents = self._plan_tangents(trained, links)
@@ -239,22 +215,11 @@ class Search:
         """Plan tangents from members of the region, the best first, and their rivals."""
         if not self._keep:
             return []
-        settings, quality, end = self.settings, self.judge.metric.quality, self.schedule.max_steps
-        at_most = settings.max_tangents
-        if self.pacer is not None:
-            at_most = min(at_most, self.pacer.plan.tangents)
-        begun = [  # what was trained by halves lacks the checkpoints to go on from
-            i
-            for i in self._members
-            if all(kept_checkpoint(self.runner.unit_folder(trained[i].name), s).is_file() for s in self._keep)
-        ]
-        begun.sort(key=lambda i: -quality(trained[i].metric))
-        steps: list[TangentStep | NeighboringRay] = []
-        for pair in plan_tangents([one.name for one in trained], links, begun, at_most):
-            steps.append(TangentStep(*pair, settings.tangent, (self._keep[1], end)))
-            if settings.rivals:
-                steps.append(NeighboringRay(*pair, settings.tangent, (self._keep[0], end)))
-        return steps
+        at_most = self.settings.max_tangents if self.pacer is None else self.pacer.plan.tangents
+        best_first = sorted(self._members, key=lambda i: -self.judge.metric.quality(trained[i].metric))
+        folders = [self.runner.unit_folder(one.name) for one in trained]
+        steps = (*self._keep, self.schedule.max_steps)
+        return tangent_steps(folders, links, best_first, steps, self.settings, at_most)
 
     def _step(self, step: TangentStep | NeighboringRay) -> Work | None:
         return None if self.manifest.finished(step.name) else step
@@ -289,12 +254,10 @@ class Search:
             max_steps=self.schedule.max_steps,
             selection=self.judge.selection,
         )
-        if is_first():
-            with atomic_path(best) as temporary:
-                shutil.copyfile(self.runner.checkpoint(chosen), temporary)
+        _copy_file(self.runner.checkpoint(chosen), best)
         if self.judge.can_test:
             compared = [name for name in ("plain", self._result.best_fixed) if name in finished]
-            if when := agree(TestRecord(self.folder).touch([chosen, *compared]) if is_first() else ""):
+            if when := agree(TestRecord(self.folder).touch([chosen, *compared])):
                 self.progress.skip("test", 0, f"touched on {when}, its results are used again")
             for name in [chosen, *compared]:
                 self.graph.add(Node(f"test of {name}", (), partial(self._test, name)))
@@ -321,8 +284,7 @@ class Search:
 
     def _started(self, work: Work) -> None:
         first, last = work.steps
-        if is_first():
-            forget_progress(self.runner.unit_folder(work.name))
+        forget_progress(self.runner.unit_folder(work.name))
         self.progress.begin(work.name, first, last - first)
 
     def _failed(self, work: Work, reason: str) -> None:
@@ -346,8 +308,7 @@ class Search:
         self.progress.end(work.name, said + took)
 
 
-def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Return ``[n, m]``: logarithms of the losses, centered over the tasks; 0 counts as the least float."""
-    losses = np.array([list(candidate.losses.values()) for candidate in candidates])
-    logarithms = np.log(np.maximum(losses, np.finfo(np.float32).tiny))
-    return np.asarray(logarithms - logarithms.mean(axis=1, keepdims=True))
+@first_only
+def _copy_file(source: Path, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)

@@ -12,8 +12,6 @@ from pytorch_lightning.utilities import CombinedLoader
 
 from psst.randomness import stream_key
 
-__all__ = ["KeyedLoader", "PassPlace", "Randomness", "seed_global", "one_loader"]
-
 
 class KeyedLoader:
     """Goes through a loader with random numbers of its own, and keys those of the step that gets a batch.

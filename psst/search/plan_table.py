@@ -8,12 +8,10 @@ from typing import Any
 
 from psst.pareto import RaySet
 from psst.search.episode_judge import EpisodeJudge
-from psst.search.manifest import Manifest
+from psst.search.record import Manifest
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule, Unit
 from psst.training.experiment import Experiment
-
-__all__ = ["Planned", "plan", "print_plan"]
 
 
 @dataclass(frozen=True)

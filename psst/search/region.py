@@ -6,8 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psst.evaluation import EpisodeScores, class_difference
+from psst.search.result import Candidate
 
-__all__ = ["neighbors", "pooled", "region"]
+
+def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+    """Return ``[n, m]``: logarithms of the losses, centered over the tasks; 0 counts as the least float."""
+    losses = np.array([list(candidate.losses.values()) for candidate in candidates])
+    logarithms = np.log(np.maximum(losses, np.finfo(np.float32).tiny))
+    return np.asarray(logarithms - logarithms.mean(axis=1, keepdims=True))
 
 
 def neighbors(points: NDArray[np.float64]) -> list[tuple[int, int]]:

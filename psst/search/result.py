@@ -10,8 +10,6 @@ import numpy as np
 from psst.evaluation import EpisodeScores
 from psst.search.reports import front
 
-__all__ = ["Candidate", "Metric", "SearchResult", "Selection", "non_dominated"]
-
 
 @dataclass(frozen=True)
 class Metric:

@@ -9,8 +9,6 @@ from psst.components import instantiate
 from psst.pareto import Method
 from psst.search.settings import SearchSettings
 
-__all__ = ["Schedule", "Unit"]
-
 
 @dataclass(frozen=True)
 class Unit:

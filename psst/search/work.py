@@ -6,14 +6,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from psst.search.engines.progress_file import Report
 from psst.search.explore import Mix, average, chord_check, scaled_chord
+from psst.search.progress import Report
 from psst.search.protocols import Judge, Run
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.units import Unit
-
-__all__ = ["Mixing", "Opening", "Testing", "Training", "Work", "Workshop"]
 
 
 class Workshop:
@@ -34,13 +32,6 @@ class Workshop:
         self.settings = settings
         self.max_steps = run.max_steps
         self.runner = UnitRunner(run, folder, judge, report, settings.checkpoint_every)
-
-
-class Opening(Protocol):
-    """A description of a workshop that can be sent to another process."""
-
-    def open(self, report: Report) -> Workshop:
-        """Make it there."""
 
 
 class Work(Protocol):

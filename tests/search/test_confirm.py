@@ -8,9 +8,9 @@ import pytest
 from psst.datamodules import Glyphs
 from psst.evaluation import EpisodeScores
 from psst.search import confirm
-from psst.search.halves import halved, reason_against, split_scores
+from psst.search.episode_judge import halved, reason_against, split_scores
+from psst.search.record import TestRecord
 from psst.search.result import Candidate, Metric, SearchResult, Selection
-from psst.search.test_record import TestRecord
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,8 @@ from psst.callbacks import PSSTCallback
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import PythonRun
 from psst.search.result import Metric
-from psst.search.runner import PAIRED_EMA, UnitRunner
+from psst.search.runner import PAIRED_EMA, UnitFolder, UnitRunner
 from psst.search.settings import SearchSettings
-from psst.search.unit_folder import UnitFolder
 from psst.search.units import Schedule, Unit, fixed_weights
 from tests.search.tasks import Columns, Heads, samples
 

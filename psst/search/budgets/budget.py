@@ -3,14 +3,8 @@
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from psst.search.settings import SearchSettings
-
-if TYPE_CHECKING:
-    from psst.search.tangents.batches import GraphJudge
-
-__all__ = ["Budget", "CostModel", "parse_budget", "passes", "read_budget"]
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 OPTIONS = ("--budget", "--budget-steps")
@@ -118,9 +112,9 @@ def tangent_steps(settings: SearchSettings, n_tasks: int) -> float:
     """The most that a tangent costs, its corrector included, in steps; 0 where none is asked for."""
     if not settings.max_tangents:
         return 0.0
-    from psst.search.tangents.explorer import TangentExplorer
+    from psst.search.tangents.explorer import planned_cost
 
-    return math.ceil(TangentExplorer(cast("GraphJudge", None), settings.tangent, 0).planned_cost(n_tasks))
+    return math.ceil(planned_cost(settings.tangent, n_tasks))
 
 
 def passes(settings: SearchSettings) -> float:

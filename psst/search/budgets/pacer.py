@@ -1,13 +1,12 @@
 """Keeps a search within its budget: what is planned at first, and what still fits after each decision."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from psst.files import write_atomic
+from psst.files import read_json, write_json
 from psst.search.budgets.budget import Budget, CostModel, passes
 from psst.search.budgets.plan import (
     Done,
@@ -18,18 +17,15 @@ from psst.search.budgets.plan import (
     refit,
     rung_counts,
 )
-from psst.search.ranks import agree, is_first
+from psst.search.ranks import agree, first_only
 from psst.search.settings import SearchSettings
 from psst.search.units import Unit
 
-__all__ = ["Pacer", "done", "open_pacer"]
-
-NAME = "budget.json"
-FORMAT = 1
-SURE = 0.85
+_FORMAT = 1
+_SURE = 0.85
 """Share of a time that is planned at first, for a pace measured in seconds may not last; the rest goes into
 rays inside the region if it is there."""
-Units = Mapping[str, Mapping[str, Any]]
+_Units = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass
@@ -77,7 +73,7 @@ class Pacer:
         """Spent so far."""
         return self.spent_before + time.monotonic() - self._began
 
-    def left(self, units: Units) -> float:
+    def left(self, units: _Units) -> float:
         """What is left of the budget, by the units that the manifest holds.
 
         Of a number of steps, the baselines' are set aside from the beginning: when they are trained depends
@@ -91,7 +87,7 @@ class Pacer:
         spent = trained + tried * passes(self.settings) + self.first.baselines * self.first.max_steps
         return self.budget.amount - spent
 
-    def again(self, when: str, units: Units, n_rays: int | None = None) -> SearchPlan:
+    def again(self, when: str, units: _Units, n_rays: int | None = None) -> SearchPlan:
         """Plan for what is left, say what has changed, and keep it: a later run decides the same.
 
         Args:
@@ -109,7 +105,7 @@ class Pacer:
         self.frame = replace(self.frame, n_rays=decided["n_rays"])
         changes = [
             f"{name} {getattr(before, part)} -> {getattr(self.plan, part)}"
-            for part, name in PARTS.items()
+            for part, name in _PARTS.items()
             if getattr(before, part) != getattr(self.plan, part)
         ]
         if changes:
@@ -143,7 +139,7 @@ class Pacer:
         kept = {unit.name for unit in costly[: self.first.baselines]}
         return [unit for unit in units if unit.name in kept or twin(unit) is not None]
 
-    def affords(self, units: Units, unit: Unit) -> bool:
+    def affords(self, units: _Units, unit: Unit) -> bool:
         """Whether a baseline that is about to start still fits; in steps, all that are planned do."""
         if self.budget.in_steps:
             return True
@@ -167,7 +163,7 @@ class Pacer:
             f"  {plan.baselines} baselines from scratch (of {frame.baselines}).",
         ]
 
-    def spent_line(self, units: Units) -> str:
+    def spent_line(self, units: _Units) -> str:
         """What the search has taken of its budget."""
         budget = self.budget
         baselines = sum(float(unit.get("steps", 0)) for unit in units.values() if unit["kind"] == "baseline")
@@ -179,21 +175,21 @@ class Pacer:
             f"Budget {budget.text(budget.amount)}, taken {taken}, averages counted by their forward passes."
         )
 
+    @first_only
     def save(self) -> None:
         """Keep plan and time for a later run of the same search."""
-        if self.path is None or not is_first():
+        if self.path is None:
             return
         content = {
-            "format": FORMAT,
             "budget": asdict(self.budget),
             "first": asdict(self.first),
             "decisions": self.decisions,
             "model": asdict(self.model),
             "seconds": self.seconds,
         }
-        write_atomic(self.path, json.dumps(content, indent=1))
+        write_json(self.path, content, _FORMAT)
 
-    def _decide(self, units: Units, n_rays: int | None) -> None:
+    def _decide(self, units: _Units, n_rays: int | None) -> None:
         settings = replace(self.settings, baselines=False) if self.budget.in_steps else self.settings
         self.frame = replace(self.frame, settings=settings, n_rays=n_rays or self.frame.n_rays)
         self._follow_pace(units)
@@ -203,11 +199,11 @@ class Pacer:
             self.frame = replace(self.frame, n_rays=n_rays)
             self.plan = self._refitted(units)
 
-    def _refitted(self, units: Units) -> SearchPlan:
+    def _refitted(self, units: _Units) -> SearchPlan:
         plan = refit(self.plan, self.frame, self.left(units), self.model, done(units))
         return replace(plan, baselines=self.first.baselines) if self.budget.in_steps else plan
 
-    def _follow_pace(self, units: Units) -> None:
+    def _follow_pace(self, units: _Units) -> None:
         if self.budget.in_steps:
             return
         trained = [unit for unit in units.values() if unit.get("steps") and unit.get("seconds")]
@@ -219,7 +215,7 @@ class Pacer:
             self.model = CostModel.in_seconds(self.frame.settings, pace, self.model.unit, n_tasks)
 
 
-PARTS = {
+_PARTS = {
     "n_weights": "auxiliary weights",
     "explored": "averages",
     "baselines": "baselines",
@@ -229,7 +225,7 @@ PARTS = {
 }
 
 
-def done(units: Units) -> Done:
+def done(units: _Units) -> Done:
     """Count what the manifest holds."""
     kinds = [str(unit["kind"]) for unit in units.values()]
     legs = [unit.get("rungs", (0, 1, 2)) for unit in units.values() if unit["kind"] in ("rung", "subproblem")]
@@ -269,9 +265,9 @@ def open_pacer(
     Raises:
         ValueError: The budget pays for nothing, or the folder holds a search with another one.
     """
-    path = None if folder is None else folder / NAME
+    path = None if folder is None else _budget_file(folder)
     if started and path is not None and path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = _read_plan(path)
         if kept["budget"]["amount"] != budget.amount or kept["budget"]["in_steps"] != budget.in_steps:
             raise ValueError(
                 f"`{budget.typed}`: the search in {folder} was planned for `{kept['budget']['typed']}`; go "
@@ -285,6 +281,23 @@ def open_pacer(
             "another folder."
         )
     model, seconds = measure()
-    left = budget if budget.in_steps else replace(budget, amount=SURE * (budget.amount - seconds))
+    left = budget if budget.in_steps else replace(budget, amount=_SURE * (budget.amount - seconds))
     plan = fit_schedule(frame, left, model)
     return Pacer(budget, frame, plan, plan, model, path, say, seconds)
+
+
+def read_budget_report(folder: Path) -> dict[str, Any] | None:
+    """The budget of a search and what was planned for it, at first and later; None without a budget."""
+    path = _budget_file(folder)
+    if not path.is_file():
+        return None
+    kept = _read_plan(path)
+    return {"asked": kept["budget"]["typed"], "first": kept["first"], "later": kept["decisions"]}
+
+
+def _budget_file(folder: Path) -> Path:
+    return folder / "budget.json"
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    return read_json(path, _FORMAT, "the plan of a budget")

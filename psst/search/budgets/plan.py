@@ -18,17 +18,6 @@ from dataclasses import dataclass, replace
 from psst.search.budgets.budget import Budget, CostModel
 from psst.search.settings import SearchSettings
 
-__all__ = [
-    "Done",
-    "Frame",
-    "SearchPlan",
-    "fit_schedule",
-    "planned_cost",
-    "refit",
-    "rung_counts",
-    "rung_steps",
-]
-
 SHORTEST = 10
 SHARES = (1 / 3, 2 / 3, 1.0)
 """Of a subproblem's steps, after which the better half goes on."""

@@ -21,8 +21,6 @@ from psst.search.budgets.plan import rung_counts, rung_steps
 from psst.search.units import Unit
 from psst.search.work import Workshop
 
-__all__ = ["Leg", "Tournament", "joined"]
-
 
 @dataclass(frozen=True)
 class Leg:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-__all__ = ["Cost", "account", "total"]
-
 BASELINES = "baselines"
 KINDS = {
     "warm": "warm start",

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MARGIN", "FrontScale", "epsilon", "hypervolume", "knee", "matrix", "non_dominated", "spread"]
-
 Losses = NDArray[np.float64]
 
 MARGIN = 1.1

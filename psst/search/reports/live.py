@@ -2,22 +2,20 @@
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psst.search.ranks import is_first
+from psst.search.ranks import first_only
 from psst.search.reports.measures import measured
 from psst.search.result import Candidate, Metric, SearchResult
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-__all__ = ["LiveFront"]
-
-FOLDER = "tensorboard"
-SHARE = 0.02
+_SHARE = 0.02
 """Of the time that pictures may take."""
-CANDIDATES = ("anchor", "subproblem", "refined", "explored")
+_CANDIDATES = ("anchor", "subproblem", "refined", "explored")
 
 
 class LiveFront:
@@ -39,13 +37,12 @@ class LiveFront:
         self.n_anchors = n_anchors
         self.max_steps = max_steps
         self.models: dict[str, Candidate] = {}
-        self._writer: SummaryWriter | None = None
         self._next_picture = 0.0
 
     @property
     def best(self) -> Candidate | None:
         """The best candidate so far."""
-        found = [model for model in self.models.values() if model.kind in CANDIDATES]
+        found = [model for model in self.models.values() if model.kind in _CANDIDATES]
         return max(found, key=lambda model: self.metric.quality(model.metric), default=None)
 
     def add(self, model: Candidate, units: Mapping[str, Mapping[str, Any]], told: bool = True) -> None:
@@ -56,20 +53,23 @@ class LiveFront:
             units: All finished ones, as the manifest holds them.
             told: Whether to write; False for one that an earlier run has written.
         """
-        if model.kind not in (*CANDIDATES, "baseline"):
+        if model.kind not in (*_CANDIDATES, "baseline"):
             return
         self.models[model.name] = model
         best = self.best
-        if not told or best is None or not is_first():
-            return
-        steps = spent(units)
-        candidates = [one for one in self.models.values() if one.kind in CANDIDATES]
+        if told and best is not None:
+            self._write(best, units)
+
+    @first_only
+    def _write(self, best: Candidate, units: Mapping[str, Mapping[str, Any]]) -> None:
+        steps = _spent(units)
+        candidates = [one for one in self.models.values() if one.kind in _CANDIDATES]
         scalars = {f"best/{self.metric.label}": best.metric, "front/n_candidates": float(len(candidates))}
         if sum(one.kind == "anchor" for one in candidates) == self.n_anchors:
             front = measured(candidates, [])
             scalars |= {} if front is None else {"front/hypervolume": front.hypervolume}
         for name, value in scalars.items():
-            self.writer.add_scalar(name, value, steps)
+            self._writer.add_scalar(name, value, steps)
         if time.monotonic() >= self._next_picture:
             baselines = [one for one in self.models.values() if one.kind == "baseline"]
             files = self.folder / "best.ckpt"
@@ -78,23 +78,19 @@ class LiveFront:
                     self.metric, candidates, baselines, [], best.name, files, {}, units, self.max_steps
                 )
             )
-        self.writer.flush()
+        self._writer.flush()
 
+    @first_only
     def close(self, result: SearchResult) -> None:
         """Write the last picture, region and choice in it, and close the file."""
-        if is_first():
-            self._draw(result)
-            self.writer.close()
-            self._writer = None
+        self._draw(result)
+        self._writer.close()
 
-    @property
-    def writer(self) -> "SummaryWriter":
-        """Opened when it is needed first."""
-        if self._writer is None:
-            from torch.utils.tensorboard.writer import SummaryWriter
+    @cached_property
+    def _writer(self) -> "SummaryWriter":
+        from torch.utils.tensorboard.writer import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder / FOLDER))
-        return self._writer
+        return SummaryWriter(str(self.folder / "tensorboard"))
 
     def _draw(self, result: SearchResult) -> None:
         import numpy as np
@@ -106,11 +102,11 @@ class LiveFront:
         canvas = FigureCanvasAgg(front_figure(result))
         canvas.draw()  # type: ignore[no-untyped-call]  # untyped in matplotlib
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]  # as above
-        self.writer.add_image("front", pixels, spent(result.units), dataformats="HWC")
+        self._writer.add_image("front", pixels, _spent(result.units), dataformats="HWC")
         ended = time.monotonic()
-        self._next_picture = ended + (ended - began) / SHARE
+        self._next_picture = ended + (ended - began) / _SHARE
 
 
-def spent(units: Mapping[str, Mapping[str, Any]]) -> int:
+def _spent(units: Mapping[str, Mapping[str, Any]]) -> int:
     """Optimizer steps of all finished units."""
     return round(sum(float(unit.get("steps", 0)) for unit in units.values()))

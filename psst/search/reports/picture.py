@@ -1,22 +1,21 @@
 """The picture of a front: losses of every model, the chosen one marked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from psst.files import atomic_path
-from psst.search.reports.labels import place_labels
 from psst.search.reports.measures import measure
 from psst.search.result import Candidate, Metric, SearchResult
 
-__all__ = ["draw_front", "front_figure"]
+_Place = Callable[[Candidate], tuple[float, float]]
 
-Place = Callable[[Candidate], tuple[float, float]]
-
-MARKS = {
+_MARKS = {
     "anchor": ("s", "tab:blue"),
     "subproblem": ("o", "tab:orange"),
     "refined": ("h", "tab:olive"),
@@ -25,7 +24,7 @@ MARKS = {
     "neighboring ray": ("X", "tab:brown"),
     "baseline": ("^", "tab:gray"),
 }
-LEGENDS = {
+_LEGENDS = {
     "anchor": "anchor (fixed weights from the warm start)",
     "subproblem": "subproblem (kept on its ray)",
     "refined": "subproblem inside the region",
@@ -34,6 +33,10 @@ LEGENDS = {
     "neighboring ray": "from a neighbor, on its ray",
     "baseline": "from scratch",
 }
+
+_RADII = (11.0, 20.0, 32.0, 46.0, 62.0, 80.0)  # of labels round their places, in points
+_ANGLES = tuple(range(0, 360, 30))
+_MARKER = 5.0  # half the width of a marker, in points
 
 
 def draw_front(result: SearchResult, path: Path) -> None:
@@ -50,7 +53,7 @@ def front_figure(result: SearchResult) -> Figure:
     size = (6.2 * len(tasks), 5.4)
     figure = Figure(figsize=size, dpi=120, layout="constrained")  # no pyplot: no display, no global state
     axes = figure.subplots(1, len(tasks), squeeze=False)
-    places: list[Place] = [partial(_losses, task, tasks[0]) for task in tasks[1:]]
+    places: list[_Place] = [partial(_losses, task, tasks[0]) for task in tasks[1:]]
     places.append(partial(_metric, tasks[1], result.metric))
     for axis, task in zip(axes[0], tasks[1:], strict=False):
         axis.set(
@@ -68,8 +71,8 @@ def front_figure(result: SearchResult) -> Figure:
         _scatter(axis, models, result, place)
     figure.legend(*last.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     for axis, place in zip(axes[0], places, strict=True):
-        texts = {text: place(model) for text, model in labeled(result).items()}
-        place_labels(axis, texts, [place(model) for model in models])
+        texts = {text: place(model) for text, model in _labeled(result).items()}
+        _place_labels(axis, texts, [place(model) for model in models])
     return figure
 
 
@@ -85,13 +88,13 @@ def _scatter(
     axis: Axes,
     models: list[Candidate],
     result: SearchResult,
-    place: Place,
+    place: _Place,
 ) -> None:
-    for kind, (marker, color) in MARKS.items():
+    for kind, (marker, color) in _MARKS.items():
         points = [place(model) for model in models if model.result.get("way", model.kind) == kind]
         if points:
             x, y = zip(*points, strict=True)
-            axis.scatter(x, y, marker=marker, color=color, label=LEGENDS[kind], s=36, zorder=2)
+            axis.scatter(x, y, marker=marker, color=color, label=_LEGENDS[kind], s=36, zorder=2)
     members = [place(model) for model in models if model.name in result.region]
     if members:
         x, y = zip(*members, strict=True)
@@ -104,7 +107,7 @@ def _scatter(
     axis.grid(alpha=0.3)
 
 
-def labeled(result: SearchResult) -> dict[str, Candidate]:
+def _labeled(result: SearchResult) -> dict[str, Candidate]:
     """What a dense picture can name: the chosen model, its rivals, the knee, and the ends of the region."""
     front, models = measure(result), {model.name: model for model in result.models}
     along = list(result.best.losses)[1]
@@ -117,3 +120,78 @@ def labeled(result: SearchResult) -> dict[str, Candidate]:
         words.setdefault(end.name, []).append("end of the region" if len(inside) > 1 else "")
     texts = {name: ", ".join(filter(None, said)) for name, said in words.items()}
     return {f"{name} ({text})" if text else name: models[name] for name, text in texts.items()}
+
+
+def _place_labels(
+    axis: Axes, labels: Mapping[str, tuple[float, float]], points: Sequence[tuple[float, float]]
+) -> None:
+    """Write each label beside its place, the nearest free spot first, with a line where it is far.
+
+    Args:
+        axis: With everything drawn that the labels must not cover; its limits are kept.
+        labels: Text to its place, in data coordinates; earlier ones are placed first.
+        points: All markers, in data coordinates.
+    """
+    figure = axis.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()  # the layout is known only then
+    pixels = figure.dpi / 72.0
+    centers = axis.transData.transform(np.asarray(points, dtype=np.float64))
+    taken = [_box(center, _MARKER * pixels, _MARKER * pixels) for center in centers]
+    inside = axis.get_window_extent()
+    for text, place in labels.items():
+        note = axis.annotate(
+            text,
+            place,
+            xytext=(0.0, 0.0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize="x-small",
+            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3},
+            zorder=4,
+        )
+        note.set_in_layout(False)
+        size = note.get_window_extent()
+        center = axis.transData.transform(place)
+        offset, box = _spot(center, (size.width / 2, size.height / 2), pixels, taken, inside)
+        note.set_position(offset)
+        taken.append(box)
+
+
+def _spot(
+    center: np.ndarray,
+    half: tuple[float, float],
+    pixels: float,
+    taken: Sequence[Bbox],
+    inside: Bbox,
+) -> tuple[tuple[float, float], Bbox]:
+    """The nearest offset, in points, whose box covers least: nothing, if there is such a one."""
+    best: tuple[float, tuple[float, float], Bbox] | None = None
+    for radius in _RADII:
+        for angle in _ANGLES:
+            across, up = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+            shift = np.array([(radius * pixels + half[0]) * across, (radius * pixels + half[1]) * up])
+            box = _box(center + shift, *half)
+            outside = not (
+                inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+            )
+            covered = sum(_overlap(box, other) for other in taken) + 1e6 * outside
+            offset = (float(shift[0] / pixels), float(shift[1] / pixels))
+            if best is None or covered < best[0]:
+                best = (covered, offset, box)
+            if not covered:
+                return offset, box
+    assert best is not None
+    return best[1], best[2]
+
+
+def _box(center: np.ndarray, half_width: float, half_height: float) -> Bbox:
+    x, y = float(center[0]), float(center[1])
+    return Bbox([[x - half_width, y - half_height], [x + half_width, y + half_height]])
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    """Area that two boxes share."""
+    shared = Bbox.intersection(one, other)
+    return 0.0 if shared is None else float(shared.width * shared.height)

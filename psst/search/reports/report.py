@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from psst.evaluation import ClassDifference, EpisodeScores, class_difference
-from psst.files import write_atomic
+from psst.files import write_atomic, write_json
 from psst.search import confirm
+from psst.search.budgets.pacer import read_budget_report
+from psst.search.record import TestRecord
 from psst.search.reports import cost
-from psst.search.reports.coverage import read_coverage
-from psst.search.reports.measures import measure
+from psst.search.reports.measures import measure, read_coverage
 from psst.search.result import SearchResult, non_dominated
-from psst.search.test_record import TestRecord
 
-__all__ = ["comparisons", "episode_tests", "front_rows", "write_report"]
-
+_FORMAT = 1
 CLASSES = "95 %, over the draw of classes and of episodes; claims between methods need several seeds"
 EPISODES = "95 %, over the draw of episodes only; claims between methods need several seeds"
 NO_INTERVAL = "none: one number a model; the region is the best candidate and its neighbors"
@@ -78,8 +77,8 @@ def metrics(result: SearchResult, folder: Path, steps: int, seconds: float) -> d
         "n_candidates": len(result.candidates),
         "selection": confirm.described(result),
         "front": front.described() if front else None,
-        "coverage": rays.described() if rays else None,
-        "budget": read_budget(folder),
+        "coverage": rays,
+        "budget": read_budget_report(folder),
         "cost": {"steps": steps, "seconds": seconds, **cost.described(result.units, result.max_steps)},
         "test": {
             name: {key: describe_test(value) for key, value in values.items()}
@@ -92,15 +91,6 @@ def metrics(result: SearchResult, folder: Path, steps: int, seconds: float) -> d
         },
         "interval": interval(result),
     }
-
-
-def read_budget(folder: Path) -> dict[str, Any] | None:
-    """The budget of a search and what was planned for it, at first and later; None without a budget."""
-    path = folder / "budget.json"
-    if not path.is_file():
-        return None
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return {"asked": kept["budget"]["typed"], "first": kept["first"], "later": kept["decisions"]}
 
 
 def interval(result: SearchResult) -> str:
@@ -131,8 +121,7 @@ def write_report(result: SearchResult, folder: Path, steps: int, seconds: float)
     from psst.search.reports.picture import draw_front
 
     write_front(front_rows(result), folder)
-    text = json.dumps(metrics(result, folder, steps, seconds), indent=1)
-    write_atomic(folder / "metrics.json", text)
+    write_json(folder / "metrics.json", metrics(result, folder, steps, seconds), _FORMAT)
     draw_front(result, folder / "front.png")
 
 

@@ -10,8 +10,6 @@ from psst.search.reports.measures import measure
 from psst.search.reports.report import comparisons, episode_tests, front_rows, interval
 from psst.search.result import SearchResult
 
-__all__ = ["print_tables"]
-
 MARKS = {
     "on_front": "front",
     "in_region": "region",

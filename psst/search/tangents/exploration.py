@@ -3,33 +3,19 @@
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from psst.pareto import Trajectory
-from psst.search.explore import State
-from psst.search.settings import SearchSettings
-from psst.search.tangents.batches import GraphJudge
-from psst.search.tangents.explorer import TangentExplorer
-from psst.search.tangents.proposal import Solution
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import Continuation, correction, kept_checkpoint, rival
-from psst.search.units import Unit
-
-__all__ = ["TangentExploration", "UnitTrainer", "plan_tangents"]
-
-
-class UnitTrainer(Protocol):
-    """What trains units: the search's runner."""
-
-    def unit_folder(self, name: str) -> Path:
-        """Where a unit keeps its checkpoints and its trajectory."""
-
-    def state(self, name: str) -> State:
-        """The parameters and buffers of a finished unit."""
-
-    def train(self, unit: Unit, start: Path | None = None) -> dict[str, Any]:
-        """Train a unit from `start`, save it, and return its validation result."""
+from psst.search.protocols import Judge
+from psst.search.runner import UnitRunner
+from psst.search.settings import SearchSettings, TangentSettings
+from psst.search.tangents.explorer import TangentExplorer, planned_cost
+from psst.search.tangents.search import Solution
+from psst.search.tangents.unit import Continuation, correction, rival
+from psst.search.unit_callbacks import kept_checkpoint
+from psst.search.work import Workshop
 
 
 def plan_tangents(
@@ -53,6 +39,34 @@ def plan_tangents(
     return [(names[parent], names[neighbor]) for parent, neighbor in gaps[:at_most]]
 
 
+def tangent_steps(
+    folders: Sequence[Path],
+    links: Sequence[tuple[int, int]],
+    members: Sequence[int],
+    steps: tuple[int, int, int],
+    settings: SearchSettings,
+    at_most: int,
+) -> list["TangentStep | NeighboringRay"]:
+    """Plan tangents as work, each with its rival if it has one; see `plan_tangents`.
+
+    Args:
+        folders: Of the n candidates; what was trained by halves lacks the checkpoints to go on from.
+        links: Neighboring pairs of candidates.
+        members: Indices of the region's candidates, the best first.
+        steps: Where the rival and the corrector begin, and where both end.
+        settings: Of the search.
+        at_most: Largest number of tangents.
+    """
+    *keep, end = steps
+    begun = [i for i in members if all(kept_checkpoint(folders[i], step).is_file() for step in keep)]
+    planned: list[TangentStep | NeighboringRay] = []
+    for pair in plan_tangents([folder.name for folder in folders], links, begun, at_most):
+        planned.append(TangentStep(*pair, settings.tangent, (steps[1], end)))
+        if settings.rivals:
+            planned.append(NeighboringRay(*pair, settings.tangent, (steps[0], end)))
+    return planned
+
+
 class TangentExploration:
     """Runs tangents and their rivals as units of a search.
 
@@ -72,8 +86,8 @@ class TangentExploration:
 
     def __init__(
         self,
-        runner: UnitTrainer,
-        judge: GraphJudge,
+        runner: UnitRunner,
+        judge: Judge,
         settings: SearchSettings,
         tangent: TangentSettings,
         folder: Path,
@@ -92,7 +106,7 @@ class TangentExploration:
                 f"`search.tangent.correct_steps={tangent.correct_steps}` must lie in [1, {longest}]: "
                 "the corrector repeats the end of a unit that starts from the warm start."
             )
-        planned = math.ceil(self.explorer.planned_cost(n_tasks))
+        planned = math.ceil(planned_cost(tangent, n_tasks))
         self.tangent_steps = planned
         self.rival_steps = min(planned, longest)
 
@@ -144,3 +158,60 @@ class TangentExploration:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
+
+
+@dataclass(frozen=True)
+class _Gap:
+    """Between two finished units.
+
+    Args:
+        parent: Name of the unit that the work comes from.
+        neighbor: Name of the unit towards which it goes.
+        settings: Of the tangent.
+        steps: First and last step of what is trained.
+    """
+
+    parent: str
+    neighbor: str
+    settings: TangentSettings
+    steps: tuple[int, int]
+
+
+class TangentStep(_Gap):
+    """Predict, correct and confirm a model between two finished units; or say why not."""
+
+    @property
+    def name(self) -> str:
+        """Of the unit."""
+        return f"tangent-{self.parent}-{self.neighbor}"
+
+    def do(self, workshop: Workshop) -> dict[str, Any]:
+        """Return what validation says, and ``accepted``; or ``skipped``."""
+        return open_exploration(workshop, self.settings).tangent(self.parent, self.neighbor)
+
+
+class NeighboringRay(_Gap):
+    """Train on the same ray without a tangent, for as many steps as one may cost."""
+
+    @property
+    def name(self) -> str:
+        """Of the unit."""
+        return f"neighbor-{self.parent}-{self.neighbor}"
+
+    def do(self, workshop: Workshop) -> dict[str, Any]:
+        """Return what validation says."""
+        return open_exploration(workshop, self.settings).rival(self.parent, self.neighbor)
+
+
+def open_exploration(workshop: Workshop, settings: TangentSettings) -> TangentExploration:
+    """Return what runs tangents in a process; ValueError where units are too short for a corrector."""
+    return TangentExploration(
+        workshop.runner,
+        workshop.judge,
+        workshop.settings,
+        settings,
+        workshop.runner.folder,
+        round(workshop.settings.warm_fraction * workshop.max_steps),
+        workshop.max_steps,
+        len(workshop.judge.task_names()),
+    )

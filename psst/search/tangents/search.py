@@ -1,33 +1,120 @@
-"""Gradients, gates and MINRES on a module's fixed batches: from a trained model to a predicted one."""
+"""Gradients, gates and MINRES on a module's fixed batches: from a trained model to a predicted one.
+
+A proposal is that model, or the gate that stopped it.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
 
-from psst.pareto import min_norm
+from psst.pareto import Trajectory, min_norm
 from psst.pareto.coordinates import centered_log, first_without_log
 from psst.pareto.curvature import BatchLosses, WeightedHessian, split
 from psst.pareto.front_gradients import FrontGradients, front_gradients
 from psst.pareto.gates import Verdict, critical, curved, fall_weights, reliable, solved
 from psst.pareto.tangent import Tangent, tangent
 from psst.search.explore import State
-from psst.search.tangents.proposal import Proposal
-from psst.search.tangents.settings import TangentSettings
-
-__all__ = ["FORWARD", "LENGTHS", "TangentSearch"]
+from psst.search.settings import TangentSettings
 
 FORWARD = 0.4
 """Cost of a forward pass without gradients, in steps of a forward and a backward pass."""
 LENGTHS = (1.0, 0.5, 0.25)
 """Parts of the predicted step that are tried, longest first."""
-KEPT_PROMISE = 0.5
+_KEPT_PROMISE = 0.5
 """Share of the fall promised by the model that a step must bring on the batches it was made from."""
-NO_SECOND_DERIVATIVE = ("derivative", "differentiate twice", "not implemented")
+_NO_SECOND_DERIVATIVE = ("derivative", "differentiate twice", "not implemented")
 """What the errors of such operations say."""
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A finished unit: where a tangent begins, or where it leads to.
+
+    Args:
+        name: The unit's.
+        state: Parameters and buffers.
+        trajectory: Of its training, with its mean weights.
+    """
+
+    name: str
+    state: State
+    trajectory: Trajectory
+
+
+@dataclass(eq=False)
+class Proposal:
+    """A predicted model, or the reason why there is none.
+
+    Attributes:
+        parent: Name of the unit it comes from.
+        neighbor: Name of the unit towards which it goes.
+        verdicts: Of the gates, in the order they were asked; the first that fails ends the proposal.
+        state: Of the predicted model, BatchNorm recalibrated; None if a gate has failed.
+        place: How far towards the neighbor, shortened steps taken into account.
+        log_change: ``[m]`` measured change of the logs of the losses on fresh batches.
+        predicted: ``[m]`` change of the losses by the first-order model.
+        details: Plain values of the tangent, for the manifest.
+        cost: In steps: forward and backward passes over one batch, all tasks.
+        seconds: It took.
+    """
+
+    parent: str
+    neighbor: str
+    verdicts: list[Verdict] = field(default_factory=list)
+    state: State | None = None
+    place: float = 0.0
+    log_change: NDArray[np.float64] | None = None
+    predicted: NDArray[np.float64] | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    cost: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the unit that corrects it."""
+        return f"tangent-{self.parent}-{self.neighbor}"
+
+    @property
+    def accepted(self) -> bool:
+        """Whether all gates have passed so far."""
+        return self.state is not None and all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def reason(self) -> str:
+        """Why it was skipped; empty if it was not."""
+        failed = [verdict for verdict in self.verdicts if not verdict.passed]
+        return f"{failed[0].gate}: {failed[0].reason}" if failed else ""
+
+    def add(self, verdict: Verdict) -> bool:
+        """Note a verdict; return whether it passed."""
+        self.verdicts.append(verdict)
+        return verdict.passed
+
+    def result(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        gates = {
+            verdict.gate: {"passed": verdict.passed, "value": verdict.value, "reason": verdict.reason}
+            for verdict in self.verdicts
+        }
+        return {
+            "kind": "explored",
+            "way": "tangent",
+            "parents": {self.parent: 1.0},
+            "neighbor": self.neighbor,
+            "place": self.place,
+            "accepted": self.accepted,
+            "skipped": self.reason,
+            "gates": gates,
+            "tangent_steps": self.cost,
+            "tangent_seconds": self.seconds,
+            **self.details,
+        }
 
 
 class TangentSearch:
@@ -70,7 +157,7 @@ class TangentSearch:
         try:
             step = self._solve(gradients, hessian, losses)
         except RuntimeError as error:
-            if not any(words in str(error) for words in NO_SECOND_DERIVATIVE):
+            if not any(words in str(error) for words in _NO_SECOND_DERIVATIVE):
                 raise
             self._add(Verdict("second derivatives", False, math.nan, str(error).splitlines()[0]))
             return None
@@ -139,7 +226,7 @@ class TangentSearch:
                 moved = np.mean([[float(loss) for loss in batch()] for batch in batches], axis=0)
             taken = length
             self.proposal.cost += FORWARD * len(batches)
-            if float((moved / losses - 1.0) @ falls) <= KEPT_PROMISE * length * promised:
+            if float((moved / losses - 1.0) @ falls) <= _KEPT_PROMISE * length * promised:
                 break
         self.proposal.place = taken * self.settings.place
         self.proposal.predicted = taken * step.change

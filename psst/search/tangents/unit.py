@@ -5,52 +5,20 @@ schedule, towards a ray between parent and neighbor. The corrector begins at the
 rival at the parent's own, and has the steps that the tangent has cost on top.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning import LightningModule, Trainer
 
-from psst.files import atomic_path
 from psst.pareto import RaySet
 from psst.pareto.rays import paired_noise
-from psst.search.checkpointing import BetweenBatches
 from psst.search.explore import State
+from psst.search.runner import save_content
 from psst.search.settings import SearchSettings
-from psst.search.tangents.proposal import Proposal, Solution
+from psst.search.tangents.search import Proposal, Solution
 from psst.search.units import Unit, ray_method
-
-__all__ = ["Continuation", "KeepAt", "correction", "kept_checkpoint", "rays_through", "rival"]
-
-
-class KeepAt(BetweenBatches):
-    """Saves a whole checkpoint at some optimizer steps of a unit, from which others can go on.
-
-    Args:
-        steps: Optimizer steps, counted from the start of the warm start; below the unit's last.
-        folder: The unit's.
-    """
-
-    def __init__(self, steps: Sequence[int], folder: Path) -> None:
-        self.steps = set(steps)
-        self.folder = folder
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Save, once for each of the steps."""
-        path = kept_checkpoint(self.folder, trainer.global_step)
-        if trainer.global_step in self.steps and not path.is_file():
-            self.save(trainer, path)
-
-
-def kept_checkpoint(folder: Path, step: int) -> Path:
-    """Where `KeepAt` saves."""
-    return folder / f"step-{step}.ckpt"
 
 
 @dataclass(frozen=True)
@@ -160,8 +128,7 @@ def _continuation(
         memory["method"] = {"class_path": "", "state": {}}  # another ray: its counters begin anew
         if log_change is not None and memory["ema"]["mean"] is not None:
             memory["ema"]["mean"] = (np.array(memory["ema"]["mean"]) * np.exp(log_change)).tolist()
-    with atomic_path(start) as temporary:
-        torch.save(content, temporary)
+    save_content(content, start)
     unit = Unit(name, "explored", ray_method(settings, str(rays_file), 1), int(content["global_step"]), stop)
     return Continuation(unit, start)
 

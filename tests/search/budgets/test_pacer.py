@@ -12,7 +12,7 @@ from psst.search import SearchSettings
 from psst.search.budgets.budget import Budget, CostModel, passes
 from psst.search.budgets.pacer import Pacer, done, open_pacer
 from psst.search.budgets.plan import Frame
-from psst.search.budgets.refine import gaps_to_refine, refined_units
+from psst.search.budgets.stages import gaps_to_refine, refined_units
 from psst.search.budgets.tournament import Tournament, joined
 from psst.search.region import neighbors
 from psst.search.units import Schedule

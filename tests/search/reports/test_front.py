@@ -5,8 +5,8 @@ import pytest
 
 from psst.pareto import RaySet, Trajectory
 from psst.search.reports.cost import account, described, full_seconds, total
-from psst.search.reports.coverage import coverage, read_coverage
 from psst.search.reports.front import MARGIN, FrontScale, epsilon, hypervolume, knee, non_dominated, spread
+from psst.search.reports.measures import coverage, read_coverage
 
 
 def losses(seed, n=12, m=2):
@@ -98,8 +98,8 @@ def test_anchors_that_agree_in_a_task_leave_a_scale():
 def test_a_sector_is_covered_by_what_lies_nearest_to_its_ray():
     rays = RaySet.constant(np.array([[-1.0, 1.0], [0.0, 0.0], [1.0, -1.0]]))
     found = coverage(rays, ["a", "b", "c"], np.array([[-0.9, 0.9], [-2.0, 2.0], [0.2, -0.2]]), 0)
-    assert found.held == (("a", "b"), ("c",), ())
-    assert found.share == pytest.approx(2 / 3)
+    assert found["held"] == [["a", "b"], ["c"], []]
+    assert found["share"] == pytest.approx(2 / 3)
 
 
 def test_coverage_is_read_from_what_units_leave(tmp_path):
@@ -110,7 +110,7 @@ def test_coverage_is_read_from_what_units_leave(tmp_path):
             path = np.array([[1.0, -1.0], end]) + 5.0  # a common factor of the losses does not matter
             Trajectory(path, 3, np.ones(2)).save(tmp_path / name / "trajectory.npz")
     found = read_coverage(tmp_path / "rays.npz", [tmp_path / "one", tmp_path / "averaged"])
-    assert found.held == (("one",), ())
+    assert found["held"] == [["one"], []]
     assert read_coverage(tmp_path / "none.npz", [tmp_path / "one"]) is None
 
 

@@ -16,11 +16,10 @@ from psst.pareto import Method
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import PythonRun
 from psst.search.result import Metric
-from psst.search.runner import StopAt
-from psst.search.tangents.batches import on_training_batches
-from psst.search.tangents.proposal import Solution
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import KeepAt
+from psst.search.settings import TangentSettings
+from psst.search.tangents.search import Solution
+from psst.search.training_pass import on_training_batches
+from psst.search.unit_callbacks import KeepAt, StopAt
 from psst.search.units import Unit, fixed_weights
 
 STEPS, WARM, LAST = 560, 260, 120

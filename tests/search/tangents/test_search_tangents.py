@@ -4,7 +4,7 @@ import pytest
 
 import psst.search
 from psst.search import SearchSettings
-from psst.search.tangents.settings import TangentSettings
+from psst.search.settings import TangentSettings
 from tests.search.tasks import Columns, Heads
 
 TANGENT = TangentSettings(batches=8, check_batches=4, recalibration_batches=2, correct_steps=3)

@@ -11,7 +11,7 @@ from psst.episodes import Episode
 from psst.fewshot import PrototypicalHead
 from psst.pareto.curvature import WeightedHessian
 from psst.pareto.front_gradients import front_gradients
-from psst.search.tangents.batches import on_episodes, on_training_batches, twice_differentiable
+from psst.search.training_pass import on_training_batches, twice_differentiable, work_on
 from psst.selfsupervised import Rotation
 from psst.training import FewShotModule
 from tests.search.tangents.competing import Conflict, Rotated, make_run
@@ -54,7 +54,10 @@ def test_the_hessian_of_a_few_shot_model_is_that_of_its_gradients_change():
         assert (product - difference).norm() < 1e-4 * difference.norm()
         return {name: value.clone() for name, value in module.state_dict().items()}
 
-    after = on_episodes(module, state, [[episode(0)], [episode(1)]], work)
+    module.load_state_dict(state)
+    module.eval()
+    sets = [[lambda drawn=drawn: list(module.task_losses(drawn).values())] for drawn in map(episode, (0, 1))]
+    after = work_on(module, sets, work)
     buffers = [name for name in state if "running" in name or "tracked" in name]
     assert buffers
     assert all(torch.equal(after[name], state[name]) for name in buffers)

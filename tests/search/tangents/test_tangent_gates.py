@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from psst.search.python_run import PythonRun
-from psst.search.settings import SearchSettings
-from psst.search.tangents.batches import on_training_batches
-from psst.search.tangents.explorer import TangentExplorer
-from psst.search.tangents.proposal import Solution
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import correction, kept_checkpoint
+from psst.search.settings import SearchSettings, TangentSettings
+from psst.search.tangents.explorer import TangentExplorer, planned_cost
+from psst.search.tangents.search import Solution
+from psst.search.tangents.unit import correction
+from psst.search.training_pass import on_training_batches
+from psst.search.unit_callbacks import kept_checkpoint
 from tests.pareto.problems import weighted_optima
 from tests.pareto.smooth_problems import anisotropic, quadratics
 from tests.search.tangents.competing import (
@@ -47,7 +47,7 @@ def test_a_tangent_passes_every_gate_and_its_corrected_model_too(front, tmp_path
     )
     assert proposal.accepted
     assert proposal.reason == ""
-    assert proposal.cost + SETTINGS.correct_steps <= explorer.planned_cost(2)
+    assert proposal.cost + SETTINGS.correct_steps <= planned_cost(SETTINGS, 2)
     kept = kept_checkpoint(folder / parent.name, STEPS - SETTINGS.correct_steps)
     plan = correction(proposal, parent, neighbor, kept, STEPS, tmp_path, SearchSettings())
     assert plan.unit.steps == SETTINGS.correct_steps

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from psst.search.settings import SearchSettings
-from psst.search.tangents.exploration import TangentExploration, plan_tangents
+from psst.search.settings import SearchSettings, TangentSettings
+from psst.search.tangents.exploration import TangentExploration, TangentStep, plan_tangents
 from psst.search.tangents.explorer import TangentExplorer
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import correction, kept_checkpoint, rays_through, rival
-from psst.search.tangents.work import TangentStep
+from psst.search.tangents.unit import correction, rays_through, rival
+from psst.search.unit_callbacks import kept_checkpoint
 from psst.search.units import Unit, fixed_weights
 from psst.search.work import Workshop
 from tests.search.tangents.competing import LAST, SETTINGS, STEPS, WARM, make_judge, train, trained_front

@@ -8,20 +8,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from psst.pareto import Trajectory
 from psst.search.budgets.pacer import Pacer
-from psst.search.budgets.refine import gaps_to_refine, refined_units
 from psst.search.budgets.tournament import Leg, Tournament
 from psst.search.graph import Graph, Node
-from psst.search.manifest import Manifest
+from psst.search.progress import SearchProgress
 from psst.search.protocols import Judge
-from psst.search.region import neighbors
+from psst.search.record import Manifest
+from psst.search.region import centered_losses, neighbors
 from psst.search.result import Candidate
-from psst.search.units import Unit
+from psst.search.settings import SearchSettings
+from psst.search.tangents.search import Solution
+from psst.search.tangents.unit import rays_through
+from psst.search.units import Unit, ray_method
 from psst.search.work import Training, Work
 
-__all__ = ["Stages"]
-
-Then = Callable[[list[Unit]], None]
+_Then = Callable[[list[Unit]], None]
 
 
 @dataclass
@@ -35,8 +37,7 @@ class Stages:
         pacer: Decides how much of everything is done.
         folder: Of the search.
         candidate: Reads a finished unit.
-        place: Centered logarithms of the losses of candidates, ``[n, m]``.
-        skipped: Told of units that were finished earlier.
+        progress: Told of units that were finished earlier.
     """
 
     graph: Graph
@@ -45,10 +46,9 @@ class Stages:
     pacer: Pacer
     folder: Path
     candidate: Callable[[str], Candidate]
-    place: Callable[[Sequence[Candidate]], NDArray[np.float64]]
-    skipped: Callable[[Unit], None]
+    progress: SearchProgress
 
-    def subproblems(self, anchors: Sequence[Unit], units: Sequence[Unit], then: Then) -> None:
+    def subproblems(self, anchors: Sequence[Unit], units: Sequence[Unit], then: _Then) -> None:
         """Halve the rays step by step, refine the region, and call `then` with all that reached the end.
 
         Args:
@@ -61,7 +61,7 @@ class Stages:
         self._stage(Tournament(alive, plan.finishers), 0, alive, (anchors, then))
 
     def _stage(
-        self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], Then]
+        self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], _Then]
     ) -> None:
         legs = tournament.legs(stage, alive)
         self.graph.add(*(Node(leg.name, (), partial(self._begin, leg.unit, leg)) for leg in legs))
@@ -69,7 +69,7 @@ class Stages:
         self.graph.add(Node(f"rung {stage + 1}", tuple(leg.name for leg in legs), decide))
 
     def _decide(
-        self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], Then]
+        self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], _Then]
     ) -> None:
         if stage + 1 == len(tournament):
             self._refine([*rest[0], *alive], alive, rest[1])
@@ -77,11 +77,11 @@ class Stages:
         going_on = tournament.survivors(stage, alive, self._quality)
         self._stage(tournament, stage + 1, going_on, rest)
 
-    def _refine(self, trained: Sequence[Unit], subproblems: list[Unit], then: Then) -> None:
+    def _refine(self, trained: Sequence[Unit], subproblems: list[Unit], then: _Then) -> None:
         """Lay more rays between the candidates of the region, as many as the budget still pays for."""
         count = self.pacer.again("refinement", self.manifest.units).refined
         candidates = [self.candidate(unit.name) for unit in trained]
-        points = self.place(candidates)
+        points = centered_losses(candidates)
         members = self.judge.region(candidates, points)
         gaps = gaps_to_refine(points, neighbors(points), members, count)
         folders = [self.folder / "units" / unit.name for unit in trained]
@@ -92,15 +92,67 @@ class Stages:
         names = tuple(unit.name for unit in more)
         self.graph.add(Node("refined", names, partial(self._end, [*subproblems, *more], then)))
 
-    def _end(self, units: list[Unit], then: Then) -> None:
+    def _end(self, units: list[Unit], then: _Then) -> None:
         self.pacer.again("exploration", self.manifest.units)
         then(units)
 
     def _begin(self, unit: Unit, work: Leg | Training) -> Work | None:
         if self.manifest.finished(unit.name):
-            self.skipped(unit)
+            self.progress.skip(unit.name, unit.steps, "finished earlier")
             return None
         return work
 
     def _quality(self, name: str) -> float:
         return self.judge.metric.quality(self.candidate(name).metric)
+
+
+def gaps_to_refine(
+    points: NDArray[np.float64],
+    links: Sequence[tuple[int, int]],
+    members: Sequence[int],
+    at_most: int,
+) -> list[tuple[int, int]]:
+    """Pairs of candidates to lay a ray between: gaps inside the region, then those at its border.
+
+    Args:
+        points: ``[n, m]``, centered logarithms of the candidates' losses.
+        links: Neighbors among them.
+        members: Of the region.
+        at_most: Largest number of pairs.
+    """
+    inside = set(members)
+    touching = [link for link in links if inside & set(link)]
+    width = {link: float(np.linalg.norm(points[link[0]] - points[link[1]])) for link in touching}
+    order = sorted(touching, key=lambda link: (len(inside & set(link)) < 2, -width[link], link))
+    return order[:at_most]
+
+
+def refined_units(
+    gaps: Sequence[tuple[int, int]],
+    folders: Sequence[Path],
+    folder: Path,
+    settings: SearchSettings,
+    steps: tuple[int, int],
+) -> list[Unit]:
+    """Lay a ray half way between the two ends of each gap, and describe the unit that is kept on it.
+
+    Args:
+        gaps: Pairs of candidates.
+        folders: Of all candidates, with their trajectories.
+        folder: Of the search; rays are saved in ``refined/<unit>.npz``.
+        settings: Of the search.
+        steps: First and last of each unit.
+    """
+    units = []
+    place = folder / "refined"
+    place.mkdir(exist_ok=True)
+    for one, other in gaps:
+        ends = [
+            Solution(folders[i].name, {}, Trajectory.load(folders[i] / "trajectory.npz"))
+            for i in (one, other)
+        ]
+        name = f"refined-{ends[0].name}-{ends[1].name}"
+        rays_file = place / f"{name}.npz"
+        rays_through(ends[0], ends[1], 0.5, steps[0]).save(rays_file)
+        units.append(Unit(name, "refined", ray_method(settings, str(rays_file), 1), *steps))
+    return units
