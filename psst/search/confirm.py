@@ -6,7 +6,7 @@ from psst.evaluation import ClassDifference, class_difference
 from psst.search.result import Candidate, SearchResult
 
 
-def rivals(result: SearchResult) -> list[Candidate]:
+def _rivals(result: SearchResult) -> list[Candidate]:
     """What the chosen model is held against: `plain` and the best fixed weights, or the first anchor."""
     names = ["plain", result.best_fixed]
     found = [model for model in result.baselines if model.name in names]
@@ -24,7 +24,7 @@ def differences(result: SearchResult, held_out: bool) -> dict[str, ClassDifferen
     """
     best = result.best.held_out if held_out else result.best.scores
     found = {}
-    for rival in rivals(result):
+    for rival in _rivals(result):
         theirs = rival.held_out if held_out else rival.scores
         if best and theirs:
             found[rival.name] = class_difference(best, theirs)

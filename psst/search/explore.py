@@ -74,7 +74,7 @@ def average(states: Sequence[State], shares: Sequence[float]) -> State:
 
 
 @dataclass(frozen=True)
-class ChordCheck:
+class _ChordCheck:
     """How far an average lies above the chord of its parents, per task, on fresh paired episodes.
 
     Args:
@@ -93,7 +93,7 @@ class ChordCheck:
 
 def chord_check(
     mixed: NDArray[np.float64], parents: Sequence[NDArray[np.float64]], shares: Sequence[float]
-) -> ChordCheck:
+) -> _ChordCheck:
     """Compare losses ``[episodes, m]`` of an average with the mix of its parents' on the same episodes."""
     chord = sum(share * losses for share, losses in zip(shares, parents, strict=True))
     excess = np.asarray(mixed - chord)
@@ -102,7 +102,7 @@ def chord_check(
         if len(excess) > 1
         else np.full(excess.shape[1], np.inf)
     )
-    return ChordCheck(excess.mean(axis=0), error)
+    return _ChordCheck(excess.mean(axis=0), error)
 
 
 def scaled_chord(

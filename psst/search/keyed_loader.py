@@ -49,7 +49,7 @@ class KeyedLoader:
         self.place = place or PassPlace()
 
     def __len__(self) -> int:
-        length = loader_length(self.loader)
+        length = _loader_length(self.loader)
         if length is None:
             raise TypeError(f"{type(self.loader).__name__} has no length.")
         return length
@@ -60,13 +60,13 @@ class KeyedLoader:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
-        position, length = self.position(), loader_length(self.loader)
+        position, length = self.position(), _loader_length(self.loader)
         n_batches = None if length is None else self.pass_length(length)
         began = self.place.begin(position)
         number, skipped = divmod(position, n_batches) if n_batches else (began, position - began)
-        numbers = Randomness(stream_key(self.seed, self.stream, "pass", number))
+        numbers = _Randomness(stream_key(self.seed, self.stream, "pass", number))
         with numbers.drawing():
-            set_pass(self.loader, number, numbers.key)
+            _set_pass(self.loader, number, numbers.key)
             batches = iter(self.loader)
         for place in count(position - skipped):
             with numbers.drawing():
@@ -99,7 +99,7 @@ class PassPlace:
         return self.began
 
 
-class Randomness:
+class _Randomness:
     """The global generators of torch (CPU), NumPy and Python, a set of their states kept apart.
 
     Args:
@@ -130,10 +130,10 @@ def seed_global(key: int) -> None:
     random.seed(key)
 
 
-def loader_length(loader: Iterable[Any]) -> int | None:
+def _loader_length(loader: Iterable[Any]) -> int | None:
     """Return the number of batches in a pass, None where that is not known beforehand."""
     if isinstance(loader, CombinedLoader):
-        lengths = [loader_length(part) for part in loader.flattened]
+        lengths = [_loader_length(part) for part in loader.flattened]
         known = [length for length in lengths if length is not None]
         if len(known) < len(lengths) or not known:
             return None
@@ -151,7 +151,7 @@ def one_loader(loader: Any) -> Iterable[Any]:
     return CombinedLoader(loader, "max_size_cycle") if isinstance(loader, list | tuple | dict) else loader
 
 
-def set_pass(loader: Iterable[Any], number: int, key: int) -> None:
+def _set_pass(loader: Iterable[Any], number: int, key: int) -> None:
     """Tell samplers the pass, as Lightning does, and start the generators that loaders hold themselves."""
     parts = loader.flattened if isinstance(loader, CombinedLoader) else [loader]
     for part in parts:

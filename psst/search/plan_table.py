@@ -15,7 +15,7 @@ from psst.training.experiment import Experiment
 
 
 @dataclass(frozen=True)
-class Planned:
+class _Planned:
     """One line of a plan.
 
     Args:
@@ -35,7 +35,7 @@ class Planned:
 
 def plan(
     schedule: Schedule, settings: SearchSettings, units: Mapping[str, Any], n_rays: int | None
-) -> list[Planned]:
+) -> list[_Planned]:
     """Lay out a search.
 
     Args:
@@ -45,8 +45,8 @@ def plan(
         n_rays: Number of subproblems, once the anchors have decided it.
     """
 
-    def line(unit: Unit, after: str, note: str = "") -> Planned:
-        return Planned(unit.name, after, unit.steps, unit.name in units, note)
+    def line(unit: Unit, after: str, note: str = "") -> _Planned:
+        return _Planned(unit.name, after, unit.steps, unit.name in units, note)
 
     expected = len(schedule.anchor_pairs) if n_rays is None else n_rays
     guess = "one a pair of neighboring anchors" if n_rays is None else ""
@@ -56,17 +56,17 @@ def plan(
     lines += [line(unit, "anchors", guess) for unit in schedule.subproblems("rays.npz", expected)]
     if settings.max_explored:
         mixes = f"at most {settings.max_explored} averages"
-        lines.append(Planned(mixes, "anchors, subproblems", note="no training"))
+        lines.append(_Planned(mixes, "anchors, subproblems", note="no training"))
     for unit in schedule.baselines:
         if same and unit.method == schedule.warm.method:
-            lines.append(Planned(unit.name, same[0], 0, unit.name in units, f"the same as {same[0]}"))
+            lines.append(_Planned(unit.name, same[0], 0, unit.name in units, f"the same as {same[0]}"))
         else:
             lines.append(line(unit, "nothing", "when a worker is idle"))
     tested = "best and 2 baselines" if settings.baselines else "best"
-    return [*lines, Planned(f"test of {tested}", "all")]
+    return [*lines, _Planned(f"test of {tested}", "all")]
 
 
-def described(lines: list[Planned], max_steps: int, pace: float | None, workers: int = 1) -> str:
+def described(lines: list[_Planned], max_steps: int, pace: float | None, workers: int = 1) -> str:
     """Return the plan as a table.
 
     Args:
@@ -83,7 +83,7 @@ def described(lines: list[Planned], max_steps: int, pace: float | None, workers:
         steps = f"{line.steps:>8}  {line.steps / max_steps:>5.2f}" if line.steps else " " * 15
         note = "finished" if line.finished else line.note
         rows.append(f"{line.name:<{width}}  {line.after:<{wait}}  {steps}  {note}".rstrip())
-    total, left = (sum(line.steps for line in group) for group in (lines, unfinished(lines)))
+    total, left = (sum(line.steps for line in group) for group in (lines, _unfinished(lines)))
     rows.append(f"{total} steps, {total / max_steps:.2f} T; {left} steps, {left / max_steps:.2f} T, are left")
     if pace is None:
         rows.append("The time is known once a unit is finished.")
@@ -94,7 +94,7 @@ def described(lines: list[Planned], max_steps: int, pace: float | None, workers:
     return "\n".join(rows)
 
 
-def unfinished(lines: list[Planned]) -> list[Planned]:
+def _unfinished(lines: list[_Planned]) -> list[_Planned]:
     """What is left."""
     return [line for line in lines if not line.finished]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from psst.search.settings import SearchSettings
 
-UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-OPTIONS = ("--budget", "--budget-steps")
-FORWARD = 1 / 3
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_OPTIONS = ("--budget", "--budget-steps")
+_FORWARD = 1 / 3
 """Of a step: a forward pass without gradients."""
 
 
@@ -51,7 +51,7 @@ def parse_budget(text: str, option: str = "--budget") -> Budget:
         ValueError: It is none.
     """
     found = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
-    seconds = sum(float(number) * UNITS[unit] for number, unit in found)
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
     in_order = [unit for _, unit in found] == sorted({unit for _, unit in found}, key="hms".index)
     if "".join(number + unit for number, unit in found) != text or not in_order or not seconds:
         raise ValueError(f"`{typed(option, text)}` must be a time such as 2h, 90m, 45s or 1h30m.")
@@ -63,7 +63,7 @@ def typed(option: str, value: object) -> str:
     return f"{option}{value!r}" if option.endswith("=") else f"{option} {value}"
 
 
-def read_budget(time: str | None, steps: int | None, options: tuple[str, str] = OPTIONS) -> Budget | None:
+def read_budget(time: str | None, steps: int | None, options: tuple[str, str] = _OPTIONS) -> Budget | None:
     """Read the one that is given; None if none is.
 
     Raises:
@@ -99,16 +99,16 @@ class CostModel:
     @classmethod
     def in_steps(cls, settings: SearchSettings, n_tasks: int = 2) -> "CostModel":
         """Training steps are counted, and the forward passes of averages, three of which are a step."""
-        return cls(1.0, 0.0, passes(settings), 0.0, tangent_steps(settings, n_tasks))
+        return cls(1.0, 0.0, passes(settings), 0.0, _tangent_steps(settings, n_tasks))
 
     @classmethod
     def in_seconds(cls, settings: SearchSettings, step: float, unit: float, n_tasks: int = 2) -> "CostModel":
         """A time for each step and for each unit; a test is taken for a unit that trains nothing."""
-        tangent = tangent_steps(settings, n_tasks) * step + unit
+        tangent = _tangent_steps(settings, n_tasks) * step + unit
         return cls(step, unit, passes(settings) * step + unit, unit, tangent)
 
 
-def tangent_steps(settings: SearchSettings, n_tasks: int) -> float:
+def _tangent_steps(settings: SearchSettings, n_tasks: int) -> float:
     """The most that a tangent costs, its corrector included, in steps; 0 where none is asked for."""
     if not settings.max_tangents:
         return 0.0
@@ -119,4 +119,4 @@ def tangent_steps(settings: SearchSettings, n_tasks: int) -> float:
 
 def passes(settings: SearchSettings) -> float:
     """Cost of an average in steps: its statistics renewed, and its losses beside those of its two parents."""
-    return FORWARD * (settings.recalibration_batches + 3 * settings.check_batches)
+    return _FORWARD * (settings.recalibration_batches + 3 * settings.check_batches)

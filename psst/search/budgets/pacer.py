@@ -8,15 +8,7 @@ from typing import Any
 
 from psst.files import read_json, write_json
 from psst.search.budgets.budget import Budget, CostModel, passes
-from psst.search.budgets.plan import (
-    Done,
-    Frame,
-    SearchPlan,
-    fit_schedule,
-    planned_cost,
-    refit,
-    rung_counts,
-)
+from psst.search.budgets.plan import Done, Frame, SearchPlan, fit_schedule, planned_cost, refit, rung_counts
 from psst.search.ranks import agree, first_only
 from psst.search.settings import SearchSettings
 from psst.search.units import Unit

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from psst.search.budgets.budget import Budget, CostModel
 from psst.search.settings import SearchSettings
 
-SHORTEST = 10
-SHARES = (1 / 3, 2 / 3, 1.0)
+_SHORTEST = 10
+_SHARES = (1 / 3, 2 / 3, 1.0)
 """Of a subproblem's steps, after which the better half goes on."""
 
 
@@ -124,13 +124,13 @@ class Done:
     baselines: int = 0
 
 
-NOTHING = Done()
+_NOTHING = Done()
 
 
 def rung_steps(max_steps: int, warm_steps: int) -> tuple[int, int, int]:
     """Last optimizer step of each rung."""
     span = max_steps - warm_steps
-    one, two, three = (warm_steps + math.ceil(share * span) for share in SHARES)
+    one, two, three = (warm_steps + math.ceil(share * span) for share in _SHARES)
     return one, two, three
 
 
@@ -140,7 +140,7 @@ def rung_counts(rays: int, finishers: int) -> tuple[int, int, int]:
     return rays, max(math.ceil(rays / 2), finishers), finishers
 
 
-def planned_cost(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = NOTHING) -> float:
+def planned_cost(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = _NOTHING) -> float:
     """Cost of what a plan has beyond what is done."""
     warm = round(frame.settings.warm_fraction * plan.max_steps)
     branch = model.unit + model.step * (plan.max_steps - warm)
@@ -165,9 +165,9 @@ def fit_schedule(frame: Frame, budget: Budget, model: CostModel) -> SearchPlan:
         ValueError: It does not pay for the lowest.
     """
     amount = budget.amount
-    shortest = min(SHORTEST, frame.max_steps)
+    shortest = min(_SHORTEST, frame.max_steps)
     half = max(frame.max_steps // 2, shortest)
-    parts = list(compositions(frame))
+    parts = list(_compositions(frame))
     lowest = _costed(replace(parts[0], max_steps=shortest), frame, model)
     if lowest.cost > amount:
         raise ValueError(
@@ -183,7 +183,7 @@ def fit_schedule(frame: Frame, budget: Budget, model: CostModel) -> SearchPlan:
     best = _longest(parts[-1], half, frame.max_steps, frame, amount, model)
     if best.max_steps < frame.max_steps:
         return best
-    return _highest([best, *extras(best, frame)], frame, amount, model) or best
+    return _highest([best, *_extras(best, frame)], frame, amount, model) or best
 
 
 def refit(plan: SearchPlan, frame: Frame, left: float, model: CostModel, done: Done) -> SearchPlan:
@@ -192,13 +192,13 @@ def refit(plan: SearchPlan, frame: Frame, left: float, model: CostModel, done: D
     What is done is not taken back. If not even the rest of the lowest level can be paid, it is returned: a
     search ends with a choice.
     """
-    parts = [part for part in compositions(frame) if frame.anchors(part.n_weights) >= done.anchors]
+    parts = [part for part in _compositions(frame) if frame.anchors(part.n_weights) >= done.anchors]
     ladder = [replace(part, max_steps=plan.max_steps) for part in parts]
-    ladder += list(extras(ladder[-1], frame))
+    ladder += list(_extras(ladder[-1], frame))
     return _highest(ladder, frame, left, model, done) or _costed(ladder[0], frame, model, done)
 
 
-def compositions(frame: Frame) -> Iterator[SearchPlan]:
+def _compositions(frame: Frame) -> Iterator[SearchPlan]:
     """What is made at the second stage, from little to everything; the length is yet to be set."""
     settings = frame.settings
     plan = SearchPlan(0, 2)
@@ -214,7 +214,7 @@ def compositions(frame: Frame) -> Iterator[SearchPlan]:
         yield plan
 
 
-def extras(plan: SearchPlan, frame: Frame) -> Iterator[SearchPlan]:
+def _extras(plan: SearchPlan, frame: Frame) -> Iterator[SearchPlan]:
     """What is made beyond: rays inside the region, tangents, then more rays to their end."""
     rays = frame.rays(plan.n_weights)
     for refined in range(1, rays + 1):
@@ -228,13 +228,13 @@ def extras(plan: SearchPlan, frame: Frame) -> Iterator[SearchPlan]:
         yield plan
 
 
-def _costed(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = NOTHING) -> SearchPlan:
+def _costed(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = _NOTHING) -> SearchPlan:
     finishers = rung_counts(frame.rays(plan.n_weights), plan.finishers)[2]
     return replace(plan, finishers=finishers, cost=planned_cost(plan, frame, model, done))
 
 
 def _highest(
-    ladder: Sequence[SearchPlan], frame: Frame, amount: float, model: CostModel, done: Done = NOTHING
+    ladder: Sequence[SearchPlan], frame: Frame, amount: float, model: CostModel, done: Done = _NOTHING
 ) -> SearchPlan | None:
     """The last level before the first that cannot be paid; None if that is the lowest."""
     best = None

@@ -65,12 +65,7 @@ def _measure_pace(run: Run, judge: Judge, settings: SearchSettings) -> tuple[Cos
 
 
 def make_pacer(
-    run: Run,
-    judge: Judge,
-    settings: SearchSettings,
-    budget: Budget,
-    folder: Path,
-    say: Callable[[str], None],
+    run: Run, judge: Judge, settings: SearchSettings, budget: Budget, folder: Path, say: Callable[[str], None]
 ) -> Pacer:
     """Plan a search within a budget, or go on with the plan of the one in `folder`.
 

@@ -107,10 +107,7 @@ class Stages:
 
 
 def gaps_to_refine(
-    points: NDArray[np.float64],
-    links: Sequence[tuple[int, int]],
-    members: Sequence[int],
-    at_most: int,
+    points: NDArray[np.float64], links: Sequence[tuple[int, int]], members: Sequence[int], at_most: int
 ) -> list[tuple[int, int]]:
     """Pairs of candidates to lay a ray between: gaps inside the region, then those at its border.
 

@@ -53,7 +53,7 @@ class Leg:
         result = runner.train(self.unit, start) | {"rungs": list(self.rungs)}
         if self.source is not None:
             before, here = (runner.unit_folder(name) for name in (self.source, self.name))
-            weights = join_files(before / "trajectory.npz", here / "trajectory.npz", self.unit.start)
+            weights = _join_files(before / "trajectory.npz", here / "trajectory.npz", self.unit.start)
             result["weights"] = dict(zip(result["losses"], weights, strict=True))
         return result
 
@@ -117,7 +117,7 @@ class Tournament:
         return unit.name if stage == len(self.stages) - 1 else f"{unit.name}.{stage + 1}"
 
 
-def join_files(before: Path, here: Path, start: int) -> list[float]:
+def _join_files(before: Path, here: Path, start: int) -> list[float]:
     """Put the trajectory of the leg before in front of this one, once; return the mean weights of both."""
     trajectory = Trajectory.load(here)
     if trajectory.first_step == start:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-BASELINES = "baselines"
-KINDS = {
+_BASELINES = "baselines"
+_KINDS = {
     "warm": "warm start",
     "anchor": "anchors",
     "rung": "subproblems",  # a part of one
@@ -15,12 +15,12 @@ KINDS = {
     "explored": "averages",
     "tangent": "tangents",
     "neighboring ray": "neighboring rays",
-    "baseline": BASELINES,
+    "baseline": _BASELINES,
 }
 
 
 @dataclass(frozen=True)
-class Cost:
+class _Cost:
     """Of some units together.
 
     Attributes:
@@ -34,8 +34,8 @@ class Cost:
     steps: float = 0.0
     seconds: float = 0.0
 
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(self.units + other.units, self.steps + other.steps, self.seconds + other.seconds)
+    def __add__(self, other: "_Cost") -> "_Cost":
+        return _Cost(self.units + other.units, self.steps + other.steps, self.seconds + other.seconds)
 
     def described(self, max_steps: int, full_seconds: float | None) -> dict[str, float]:
         """Plain values, with the multiples of one full training.
@@ -52,21 +52,21 @@ class Cost:
         return numbers
 
 
-def account(units: Mapping[str, Mapping[str, Any]]) -> dict[str, Cost]:
+def account(units: Mapping[str, Mapping[str, Any]]) -> dict[str, _Cost]:
     """Sum the cost of units, as the manifest holds them, by kind; rejected explorations count too."""
-    costs: dict[str, Cost] = {}
+    costs: dict[str, _Cost] = {}
     for unit in units.values():
         kind = str(unit.get("way", unit["kind"]))
-        name = KINDS.get(kind, kind)
-        one = Cost(1, float(unit.get("steps", 0)), float(unit.get("seconds", 0.0)))
-        costs[name] = costs.get(name, Cost()) + one
-    order = list(dict.fromkeys(KINDS.values()))
+        name = _KINDS.get(kind, kind)
+        one = _Cost(1, float(unit.get("steps", 0)), float(unit.get("seconds", 0.0)))
+        costs[name] = costs.get(name, _Cost()) + one
+    order = list(dict.fromkeys(_KINDS.values()))
     return dict(sorted(costs.items(), key=lambda item: order.index(item[0]) if item[0] in order else 99))
 
 
-def total(costs: Mapping[str, Cost], baselines: bool = True) -> Cost:
+def total(costs: Mapping[str, _Cost], baselines: bool = True) -> _Cost:
     """Sum over the kinds, with or without the baselines."""
-    return sum((cost for name, cost in costs.items() if baselines or name != BASELINES), Cost())
+    return sum((cost for name, cost in costs.items() if baselines or name != _BASELINES), _Cost())
 
 
 def full_seconds(units: Mapping[str, Mapping[str, Any]], max_steps: int) -> float | None:

@@ -14,7 +14,7 @@ from psst.search.result import Candidate, SearchResult
 
 
 @dataclass(frozen=True)
-class FrontMeasures:
+class _FrontMeasures:
     """Of the candidates of a search; distances in ranges of the anchors, see `psst.search.reports.front`.
 
     Attributes:
@@ -52,12 +52,12 @@ class FrontMeasures:
         }
 
 
-def measure(result: SearchResult) -> FrontMeasures | None:
+def measure(result: SearchResult) -> _FrontMeasures | None:
     """Measure the front of a search; None where no candidate has finite losses."""
     return measured(result.candidates, result.baselines)
 
 
-def measured(candidates: list[Candidate], baselines: list[Candidate]) -> FrontMeasures | None:
+def measured(candidates: list[Candidate], baselines: list[Candidate]) -> _FrontMeasures | None:
     """Measure some candidates against the anchors among them, or against all where there are no anchors."""
     losses = _losses_of(candidates)
     anchors = _losses_of([candidate for candidate in candidates if candidate.kind == "anchor"])
@@ -72,7 +72,7 @@ def measured(candidates: list[Candidate], baselines: list[Candidate]) -> FrontMe
     tasks = list(candidates[0].losses)
     best = front.knee(losses)
     extent = losses[kept].max(axis=0) / np.maximum(losses[kept].min(axis=0), np.finfo(np.float32).tiny)
-    return FrontMeasures(
+    return _FrontMeasures(
         size=int(kept.sum()),
         hypervolume=front.hypervolume(losses, scale),
         hypervolumes={name: front.hypervolume(rows, scale) for name, rows in others.items()},

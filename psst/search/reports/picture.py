@@ -84,12 +84,7 @@ def _metric(across: str, metric: Metric, model: Candidate) -> tuple[float, float
     return model.losses[across], metric.shown(model.metric)
 
 
-def _scatter(
-    axis: Axes,
-    models: list[Candidate],
-    result: SearchResult,
-    place: _Place,
-) -> None:
+def _scatter(axis: Axes, models: list[Candidate], result: SearchResult, place: _Place) -> None:
     for kind, (marker, color) in _MARKS.items():
         points = [place(model) for model in models if model.result.get("way", model.kind) == kind]
         if points:
@@ -160,11 +155,7 @@ def _place_labels(
 
 
 def _spot(
-    center: np.ndarray,
-    half: tuple[float, float],
-    pixels: float,
-    taken: Sequence[Bbox],
-    inside: Bbox,
+    center: np.ndarray, half: tuple[float, float], pixels: float, taken: Sequence[Bbox], inside: Bbox
 ) -> tuple[tuple[float, float], Bbox]:
     """The nearest offset, in points, whose box covers least: nothing, if there is such a one."""
     best: tuple[float, tuple[float, float], Bbox] | None = None

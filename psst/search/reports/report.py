@@ -17,9 +17,9 @@ from psst.search.reports.measures import measure, read_coverage
 from psst.search.result import SearchResult, non_dominated
 
 _FORMAT = 1
-CLASSES = "95 %, over the draw of classes and of episodes; claims between methods need several seeds"
-EPISODES = "95 %, over the draw of episodes only; claims between methods need several seeds"
-NO_INTERVAL = "none: one number a model; the region is the best candidate and its neighbors"
+_CLASSES = "95 %, over the draw of classes and of episodes; claims between methods need several seeds"
+_EPISODES = "95 %, over the draw of episodes only; claims between methods need several seeds"
+_NO_INTERVAL = "none: one number a model; the region is the best candidate and its neighbors"
 
 
 def front_rows(result: SearchResult) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def comparisons(result: SearchResult) -> dict[str, dict[str, ClassDifference]]:
     }
 
 
-def metrics(result: SearchResult, folder: Path, steps: int, seconds: float) -> dict[str, Any]:
+def _metrics(result: SearchResult, folder: Path, steps: int, seconds: float) -> dict[str, Any]:
     """Everything that metrics.json holds."""
     front = measure(result)
     units = [folder / "units" / candidate.name for candidate in result.candidates]
@@ -81,7 +81,7 @@ def metrics(result: SearchResult, folder: Path, steps: int, seconds: float) -> d
         "budget": read_budget_report(folder),
         "cost": {"steps": steps, "seconds": seconds, **cost.described(result.units, result.max_steps)},
         "test": {
-            name: {key: describe_test(value) for key, value in values.items()}
+            name: {key: _describe_test(value) for key, value in values.items()}
             for name, values in result.tests.items()
         },
         "test_touched": TestRecord(folder).read(),
@@ -97,11 +97,11 @@ def interval(result: SearchResult) -> str:
     """What the intervals of the choice cover."""
     groups = [scores for model in result.models for scores in model.scores.values()]
     if not groups:
-        return NO_INTERVAL
-    return EPISODES if any(scores.class_ids is None for scores in groups) else CLASSES
+        return _NO_INTERVAL
+    return _EPISODES if any(scores.class_ids is None for scores in groups) else _CLASSES
 
 
-def describe_test(scores: EpisodeScores | float) -> dict[str, Any] | float:
+def _describe_test(scores: EpisodeScores | float) -> dict[str, Any] | float:
     """A number as it is; of scores their mean, interval and what they were measured on."""
     if not isinstance(scores, EpisodeScores):
         return scores
@@ -120,12 +120,12 @@ def write_report(result: SearchResult, folder: Path, steps: int, seconds: float)
     """Write the result files of a search, each atomically."""
     from psst.search.reports.picture import draw_front
 
-    write_front(front_rows(result), folder)
-    write_json(folder / "metrics.json", metrics(result, folder, steps, seconds), _FORMAT)
+    _write_front(front_rows(result), folder)
+    write_json(folder / "metrics.json", _metrics(result, folder, steps, seconds), _FORMAT)
     draw_front(result, folder / "front.png")
 
 
-def write_front(rows: list[Mapping[str, Any]] | list[dict[str, Any]], folder: Path) -> None:
+def _write_front(rows: list[Mapping[str, Any]] | list[dict[str, Any]], folder: Path) -> None:
     """Write front.json and front.csv."""
     write_atomic(folder / "front.json", json.dumps(rows, indent=1))
     columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -10,7 +10,7 @@ from psst.search.reports.measures import measure
 from psst.search.reports.report import comparisons, episode_tests, front_rows, interval
 from psst.search.result import SearchResult
 
-MARKS = {
+_MARKS = {
     "on_front": "front",
     "in_region": "region",
     "knee": "knee",
@@ -22,18 +22,18 @@ MARKS = {
 def print_tables(result: SearchResult, console: Console | None = None) -> None:
     """Print everything; a narrow terminal or a pipe gets the whole width all the same."""
     console = console or Console(width=max(Console().width, 100), highlight=False)
-    console.print(front_table(result))
-    for line in [*front_lines(result), *cost_lines(result), *choice_lines(result)]:
+    console.print(_front_table(result))
+    for line in [*_front_lines(result), *_cost_lines(result), *_choice_lines(result)]:
         console.print(line, soft_wrap=True)
     if episode_tests(result):
-        console.print(tests_table(result))
+        console.print(_tests_table(result))
         console.print(
             f"Intervals of accuracies: 95 %, over the draw of episodes; of differences: {interval(result)}.",
             soft_wrap=True,
         )
 
 
-def front_table(result: SearchResult) -> Table:
+def _front_table(result: SearchResult) -> Table:
     """Losses and metric of all models, from most to least of the first auxiliary loss."""
     tasks, metric = list(result.candidates[0].losses), result.metric
     table = Table(title="Validation", title_justify="left")
@@ -42,13 +42,13 @@ def front_table(result: SearchResult) -> Table:
         table.add_column(column, justify="right")
     table.add_column("")
     for row in sorted(front_rows(result), key=lambda row: float(row[f"{tasks[1]}_loss"]), reverse=True):
-        marks = ", ".join(word for key, word in MARKS.items() if row[key])
+        marks = ", ".join(word for key, word in _MARKS.items() if row[key])
         losses = [f"{row[f'{task}_loss']:.4f}" for task in tasks]
         table.add_row(row["name"], *losses, metric.text(row[metric.name]), marks)
     return table
 
 
-def front_lines(result: SearchResult) -> list[str]:
+def _front_lines(result: SearchResult) -> list[str]:
     """The front of the candidates in one line."""
     front = measure(result)
     if front is None:
@@ -62,7 +62,7 @@ def front_lines(result: SearchResult) -> list[str]:
     return [f"Front: {', '.join(words)}."]
 
 
-def cost_lines(result: SearchResult) -> list[str]:
+def _cost_lines(result: SearchResult) -> list[str]:
     """Cost by kind, in steps, seconds and trainings of full length."""
     if not result.units or not result.max_steps:
         return []
@@ -76,7 +76,7 @@ def cost_lines(result: SearchResult) -> list[str]:
     return [f"{line}{seconds}, without baselines ({parts})."]
 
 
-def choice_lines(result: SearchResult) -> list[str]:
+def _choice_lines(result: SearchResult) -> list[str]:
     """Who was chosen, among how many, and what the classes that confirm say of it."""
     selection, best = result.selection, result.best
     classes = confirm.n_classes(best, held_out=False)
@@ -90,7 +90,7 @@ def choice_lines(result: SearchResult) -> list[str]:
     return lines
 
 
-def tests_table(result: SearchResult) -> Table:
+def _tests_table(result: SearchResult) -> Table:
     """Test accuracies of the chosen model and the baselines, with paired differences."""
     tests = episode_tests(result)
     first = next(iter(tests[result.chosen].values()))
@@ -106,10 +106,10 @@ def tests_table(result: SearchResult) -> Table:
         for group, scores in groups.items():
             gap = differences.get(name, {}).get(group)
             accuracy = f"{100 * scores.mean:.2f} ± {100 * scores.half_width:.2f}"
-            table.add_row(name, group, str(scores.n_way), accuracy, gap_text(gap))
+            table.add_row(name, group, str(scores.n_way), accuracy, _gap_text(gap))
     return table
 
 
-def gap_text(gap: ClassDifference | None) -> str:
+def _gap_text(gap: ClassDifference | None) -> str:
     """A difference in points; `chosen` where there is none."""
     return f"{100 * gap.mean:+.2f} ± {100 * gap.half_width:.2f}" if gap else "chosen"
