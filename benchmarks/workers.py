@@ -8,6 +8,7 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from psst.search.graph import Engine, Graph, Node
 from psst.search.run import open_configured
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule
-from psst.search.work import Training
+from psst.search.work import training
 from psst.training.experiment import Experiment
 
 
@@ -27,7 +28,7 @@ def seconds(engine: Engine, folder: Path, steps: int, name: str) -> float:
     schedule = Schedule(SearchSettings(), steps, ["rotation"])
     graph = Graph(lambda work: None, lambda work, result: None, lambda work, reason: print(work.name, reason))
     for number, unit in enumerate(schedule.baselines[:4]):
-        work = Training(type(unit)(f"{name}-{number}", unit.kind, unit.method, unit.start, unit.stop))
+        work = training(replace(unit, name=f"{name}-{number}"))
         graph.add(Node(work.name, (), lambda work=work: work))
     began = time.monotonic()
     graph.run(engine)

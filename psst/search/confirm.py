@@ -40,21 +40,17 @@ def verdict(difference: ClassDifference) -> str:
 
 def described(result: SearchResult) -> dict[str, Any]:
     """How the choice was made, among how many, and what the classes that chose and confirmed say of it."""
-    best = result.best
-    return {
+    told: dict[str, Any] = {
         "kind": result.selection.kind,
         "reason": result.selection.reason,
         "chosen": result.chosen,
         "among": len(result.candidates),
-        "classes_that_chose": n_classes(best, held_out=False),
-        "classes_that_confirm": n_classes(best, held_out=True),
-        "on_the_classes_that_chose": {
-            name: difference_described(gap) for name, gap in differences(result, held_out=False).items()
-        },
-        "on_the_classes_that_confirm": {
-            name: difference_described(gap) for name, gap in differences(result, held_out=True).items()
-        },
     }
+    for held_out, part in ((False, "chose"), (True, "confirm")):
+        gaps = differences(result, held_out)
+        told[f"classes_that_{part}"] = n_classes(result.best, held_out)
+        told[f"on_the_classes_that_{part}"] = {name: difference_described(gap) for name, gap in gaps.items()}
+    return told
 
 
 def difference_described(gap: ClassDifference) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def search(
         course = Search(run, judge, settings, Path(output), ("max_steps", "output"), pacer)
         opening = partial(_open_sent, judge, settings, course.folder)
         result = course.run(make_engine(engine, workers, opening, settings.threads, course.look))
-        write_report(result, course.folder, *course.manifest.cost)
+        write_report(result, course.folder)
     return result
 
 

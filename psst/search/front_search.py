@@ -20,9 +20,10 @@ from psst.search.region import centered_losses, neighbors
 from psst.search.reports.live import LiveFront
 from psst.search.result import Candidate, SearchResult
 from psst.search.settings import SearchSettings
-from psst.search.tangents.exploration import NeighboringRay, TangentStep, open_exploration, tangent_steps
+from psst.search.tangents.exploration import open_exploration, plan_tangents, tangent_work
+from psst.search.unit_callbacks import kept_checkpoint
 from psst.search.units import Schedule, Unit, check_method
-from psst.search.work import Mixing, Testing, Training, Work, Workshop
+from psst.search.work import Work, Workshop, mixing, testing, training
 
 
 class Search:
@@ -71,13 +72,12 @@ class Search:
         self.workshop = Workshop(run, judge, settings, self.folder, self.progress.at)
         self.runner = self.workshop.runner
         tangents = settings.max_tangents > 0
-        self._keep = open_exploration(self.workshop, settings.tangent).keep_steps if tangents else ()
+        self._keep = (open_exploration(self.workshop).keep_step,) if tangents else ()
         anchors = len(self.schedule.anchors)
         self.live = LiveFront(self.folder, judge.metric, anchors, self.schedule.max_steps)
         self.graph = Graph(self._started, self._finished, self._failed)
         self._subproblems: list[Unit] = []
-        self._mixes: list[Mix] = []
-        self._tangents: list[TangentStep | NeighboringRay] = []
+        self._explored: list[Work] = []
         self._members: list[int] = []
         self._result: SearchResult | None = None
 
@@ -132,7 +132,7 @@ class Search:
         if self.manifest.finished(unit.name):
             self.progress.skip(unit.name, unit.steps, "finished earlier")
             return None
-        return Training(unit, self._keep if unit.kind in ("anchor", "subproblem") else ())
+        return training(unit, self._keep if unit.kind in ("anchor", "subproblem") else ())
 
     def _train_baseline(self, unit: Unit) -> Work | None:
         finished, pacer = self.manifest.finished(unit.name), self.pacer
@@ -201,39 +201,36 @@ class Search:
         names, settings = [candidate.name for candidate in trained], self.settings
         links = neighbors(points)
         at_most = settings.max_explored if self.pacer is None else self.pacer.plan.explored
-        self._mixes = plan_mixes(names, links, self._members, settings.mixes, at_most)
-        self.graph.add(*(Node(mix.name, (), partial(self._mix, mix)) for mix in self._mixes))
-        self._tangents = self._plan_tangents(trained, links)
-        self.graph.add(*(Node(step.name, (), partial(self._step, step)) for step in self._tangents))
-        explored = [*self._mixes, *self._tangents]
-        waited = [node.name for node in [*explored, *self._baselines]]
+        mixes = plan_mixes(names, links, self._members, settings.mixes, at_most)
+        self._explored = [*map(self._mix, mixes), *self._plan_tangents(trained, links)]
+        self.graph.add(*(Node(work.name, (), partial(self._left, work)) for work in self._explored))
+        waited = [*(work.name for work in self._explored), *(unit.name for unit in self._baselines)]
         self.graph.add(Node("choice", tuple(waited), self._choose))
 
-    def _plan_tangents(
-        self, trained: Sequence[Candidate], links: Sequence[tuple[int, int]]
-    ) -> list[TangentStep | NeighboringRay]:
-        """Plan tangents from members of the region, the best first, and their rivals."""
+    def _plan_tangents(self, trained: Sequence[Candidate], links: Sequence[tuple[int, int]]) -> list[Work]:
+        """Plan tangents from members of the region, the best first."""
         if not self._keep:
             return []
         at_most = self.settings.max_tangents if self.pacer is None else self.pacer.plan.tangents
-        best_first = sorted(self._members, key=lambda i: -self.judge.metric.quality(trained[i].metric))
         folders = [self.runner.unit_folder(one.name) for one in trained]
-        steps = (*self._keep, self.schedule.max_steps)
-        return tangent_steps(folders, links, best_first, steps, self.settings, at_most)
+        begun = [  # what was trained by halves lacks the checkpoint to go on from
+            i for i in self._members if kept_checkpoint(folders[i], self._keep[0]).is_file()
+        ]
+        begun.sort(key=lambda i: -self.judge.metric.quality(trained[i].metric))
+        pairs = plan_tangents([one.name for one in trained], links, begun, at_most)
+        return [tangent_work(*pair, (self._keep[0], self.schedule.max_steps)) for pair in pairs]
 
-    def _step(self, step: TangentStep | NeighboringRay) -> Work | None:
-        return None if self.manifest.finished(step.name) else step
+    def _left(self, work: Work) -> Work | None:
+        return None if self.manifest.finished(work.name) else work
 
-    def _mix(self, mix: Mix) -> Work | None:
-        if self.manifest.finished(mix.name):
-            return None
+    def _mix(self, mix: Mix) -> Work:
         known = tuple(tuple(self._candidate(parent).losses.values()) for parent in mix.parents)
-        return Mixing(mix, known)
+        return mixing(mix, known)
 
     def _choose(self) -> None:
         """Choose among all candidates, and test the choice beside two baselines."""
         trained = self._trained()
-        tried = [one.name for one in [*self._mixes, *self._tangents]]
+        tried = [work.name for work in self._explored]
         explored = [name for name in tried if self.manifest.units[name]["accepted"]]
         candidates = trained + [self._candidate(name) for name in explored]
         finished = [unit.name for unit in self._baselines if self.manifest.finished(unit.name)]
@@ -266,7 +263,7 @@ class Search:
 
     def _test(self, name: str) -> Work | None:
         tested = self.judge.read_test(self.runner.unit_folder(name)) is not None
-        return None if tested else Testing(name)
+        return None if tested else testing(name)
 
     def _read_tests(self, names: Sequence[str]) -> None:
         assert self._result is not None
@@ -291,7 +288,7 @@ class Search:
         self.progress.again(work.name, f"{reason.splitlines()[0] if reason else 'failed'} It goes on.")
 
     def _finished(self, work: Work, result: dict[str, Any]) -> None:
-        if isinstance(work, Testing):
+        if not work.noted:
             self.progress.end(work.name, "tested")
             return
         self.manifest.finish(work.name, result)

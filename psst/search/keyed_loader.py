@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from pytorch_lightning.utilities import CombinedLoader
+from pytorch_lightning.utilities.seed import isolate_rng
 
 from psst.randomness import stream_key
 
@@ -108,19 +110,17 @@ class _Randomness:
 
     def __init__(self, key: int) -> None:
         self.key = key
-        with _kept():
+        with isolate_rng(include_cuda=False):
             seed_global(key)
-            self._states = _states()
+            self._states = _collect_rng_states(include_cuda=False)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Draw from these states inside the block; the global ones are as they were afterwards."""
-        with _kept():
-            _restore(self._states)
-            try:
-                yield
-            finally:
-                self._states = _states()
+        with isolate_rng(include_cuda=False):
+            _set_rng_states(self._states)
+            yield
+            self._states = _collect_rng_states(include_cuda=False)
 
 
 def seed_global(key: int) -> None:
@@ -163,22 +163,3 @@ def _set_pass(loader: Iterable[Any], number: int, key: int) -> None:
                 holder.generator.manual_seed(key)
             if callable(getattr(holder, "set_epoch", None)):
                 holder.set_epoch(number)
-
-
-def _states() -> tuple[Any, ...]:
-    return torch.get_rng_state(), np.random.get_state(), random.getstate()
-
-
-def _restore(states: tuple[Any, ...]) -> None:
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
-
-
-@contextmanager
-def _kept() -> Iterator[None]:
-    before = _states()
-    try:
-        yield
-    finally:
-        _restore(before)

@@ -56,12 +56,6 @@ class Manifest:
         """Whether the unit called `name` has been trained and evaluated."""
         return name in self.units
 
-    @property
-    def cost(self) -> tuple[int, float]:
-        """Optimizer steps and seconds of training of all finished units."""
-        units = self.units.values()
-        return sum(unit.get("steps", 0) for unit in units), sum(unit.get("seconds", 0.0) for unit in units)
-
     def finish(self, name: str, result: Mapping[str, Any]) -> None:
         """Record a unit's result; from now on it is not run again."""
         self.units[name] = dict(result)

@@ -13,6 +13,7 @@ from psst.search.episode_judge import EpisodeJudge
 from psst.search.front_search import Search
 from psst.search.progress import Report
 from psst.search.ranks import first_only
+from psst.search.reports.cost import account, total
 from psst.search.reports.report import write_report
 from psst.search.reports.tables import print_tables
 from psst.search.result import SearchResult
@@ -87,9 +88,10 @@ def episode_judge(experiment: Experiment, settings: SearchSettings) -> EpisodeJu
 @first_only
 def _tell(search: Search, result: SearchResult, output: Path) -> None:
     """Write and print what was found."""
-    steps, seconds = search.manifest.cost
-    write_report(result, search.folder, steps, seconds)
+    write_report(result, search.folder)
     print_tables(result)
     if search.pacer is not None:
         print(search.pacer.spent_line(search.manifest.units))
-    print(f"{steps} training steps in {seconds:.0f} s; best.ckpt, front.* and metrics.json in {output}")
+    spent = total(account(result.units))
+    took = f"{spent.steps:.0f} training steps in {spent.seconds:.0f} s"
+    print(f"{took}; best.ckpt, front.* and metrics.json in {output}")

@@ -77,7 +77,6 @@ class SearchSettings:
         selection: `best` lets all validation classes choose; `confirm` half of them, and the other half says
             what the choice is worth. With fewer than twice `eval_way` classes a half, all choose.
         max_tangents: Most points that are predicted along the front's tangent; 0 for none.
-        rivals: Train beside each tangent a warm start on its ray, for as many steps as a tangent may cost.
         tangent: Settings of the tangents.
 
     Raises:
@@ -98,7 +97,6 @@ class SearchSettings:
     checkpoint_every: int = 200
     selection: Literal["best", "confirm"] = "best"
     max_tangents: int = 0
-    rivals: bool = False
     tangent: TangentSettings = field(default_factory=TangentSettings)
 
     def __post_init__(self) -> None:
@@ -129,8 +127,3 @@ class SearchSettings:
                 )
         if self.selection not in ("best", "confirm"):
             raise ValueError(f"`search.selection={self.selection}` must be `best` or `confirm`.")
-        if self.rivals and not self.max_tangents:
-            raise ValueError(
-                "`search.rivals=true` trains one rival a tangent, but `search.max_tangents=0` allows none; "
-                "set it to 1 or more."
-            )

@@ -57,7 +57,6 @@ class Pacer:
             max_explored=first.explored,
             baselines=asked.baselines and first.baselines > 0,
             max_tangents=first.tangents,
-            rivals=asked.rivals and first.tangents > 0,
         )
 
     @property

@@ -7,7 +7,7 @@ budget is the highest level that it pays for; so more budget never gives less of
 2. averages, then the other anchors with their rays, then `plain` and the other baselines;
 3. longer trainings, up to `max_steps` and never beyond;
 4. rays between the candidates of the preference region, as many as there were rays in the first place;
-5. tangents, each with its rival if it has one;
+5. tangents;
 6. more rays that are trained to their end, instead of the best quarter.
 """
 
@@ -110,7 +110,7 @@ class Done:
         anchors: How many of them.
         rungs: Rays trained up to each of the three rungs.
         refined: How many rays inside the region.
-        tangents: Tried, with their rivals.
+        tangents: Tried.
         explored: Averages that were tried.
         baselines: From scratch.
     """
@@ -152,7 +152,7 @@ def planned_cost(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = 
         cost += max(count - trained, 0) * (model.unit + model.step * (last - before))
         before = last
     cost += max(plan.refined - done.refined, 0) * branch
-    cost += max(plan.tangents - done.tangents, 0) * model.tangent * (1 + frame.settings.rivals)
+    cost += max(plan.tangents - done.tangents, 0) * model.tangent
     cost += max(plan.explored - done.explored, 0) * model.explored
     cost += max(plan.baselines - done.baselines, 0) * (model.unit + model.step * plan.max_steps)
     return cost + (1 + min(plan.baselines, 2)) * model.test

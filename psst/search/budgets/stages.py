@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from psst.pareto import Trajectory
 from psst.search.budgets.pacer import Pacer
-from psst.search.budgets.tournament import Leg, Tournament
+from psst.search.budgets.tournament import Tournament
 from psst.search.graph import Graph, Node
 from psst.search.progress import SearchProgress
 from psst.search.protocols import Judge
@@ -21,7 +21,7 @@ from psst.search.settings import SearchSettings
 from psst.search.tangents.search import Solution
 from psst.search.tangents.unit import rays_through
 from psst.search.units import Unit, ray_method
-from psst.search.work import Training, Work
+from psst.search.work import Work, training
 
 _Then = Callable[[list[Unit]], None]
 
@@ -64,9 +64,9 @@ class Stages:
         self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], _Then]
     ) -> None:
         legs = tournament.legs(stage, alive)
-        self.graph.add(*(Node(leg.name, (), partial(self._begin, leg.unit, leg)) for leg in legs))
+        self.graph.add(*(Node(leg.unit.name, (), partial(self._begin, leg.unit, leg.work())) for leg in legs))
         decide = partial(self._decide, tournament, stage, alive, rest)
-        self.graph.add(Node(f"rung {stage + 1}", tuple(leg.name for leg in legs), decide))
+        self.graph.add(Node(f"rung {stage + 1}", tuple(leg.unit.name for leg in legs), decide))
 
     def _decide(
         self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], _Then]
@@ -88,7 +88,7 @@ class Stages:
         steps = (subproblems[0].start, subproblems[0].stop)
         more = refined_units(gaps, folders, self.folder, self.pacer.settings, steps) if gaps else []
         for unit in more:
-            self.graph.add(Node(unit.name, (), partial(self._begin, unit, Training(unit))))
+            self.graph.add(Node(unit.name, (), partial(self._begin, unit, training(unit))))
         names = tuple(unit.name for unit in more)
         self.graph.add(Node("refined", names, partial(self._end, [*subproblems, *more], then)))
 
@@ -96,7 +96,7 @@ class Stages:
         self.pacer.again("exploration", self.manifest.units)
         then(units)
 
-    def _begin(self, unit: Unit, work: Leg | Training) -> Work | None:
+    def _begin(self, unit: Unit, work: Work) -> Work | None:
         if self.manifest.finished(unit.name):
             self.progress.skip(unit.name, unit.steps, "finished earlier")
             return None

@@ -11,6 +11,7 @@ References:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ import numpy as np
 from psst.pareto import Trajectory
 from psst.search.budgets.plan import rung_counts, rung_steps
 from psst.search.units import Unit
-from psst.search.work import Workshop
+from psst.search.work import Work, Workshop
 
 
 @dataclass(frozen=True)
 class Leg:
-    """A part of a subproblem, as work for an engine.
+    """A part of a subproblem.
 
     Args:
         unit: To be trained.
@@ -36,26 +37,9 @@ class Leg:
     source: str | None
     rungs: tuple[int, ...]
 
-    @property
-    def name(self) -> str:
-        """Of the unit."""
-        return self.unit.name
-
-    @property
-    def steps(self) -> tuple[int, int]:
-        """First and last optimizer step."""
-        return self.unit.start, self.unit.stop
-
-    def do(self, workshop: Workshop) -> dict[str, Any]:
+    def work(self) -> Work:
         """Train, validate, and join the trajectory to that of the leg before."""
-        runner = workshop.runner
-        start = None if self.source is None else runner.checkpoint(self.source)
-        result = runner.train(self.unit, start) | {"rungs": list(self.rungs)}
-        if self.source is not None:
-            before, here = (runner.unit_folder(name) for name in (self.source, self.name))
-            weights = _join_files(before / "trajectory.npz", here / "trajectory.npz", self.unit.start)
-            result["weights"] = dict(zip(result["losses"], weights, strict=True))
-        return result
+        return Work(self.unit.name, partial(_train_leg, leg=self), (self.unit.start, self.unit.stop))
 
 
 class Tournament:
@@ -115,6 +99,17 @@ class Tournament:
     def leg_name(self, stage: int, unit: Unit) -> str:
         """Name of a unit's leg; the last one has the unit's own."""
         return unit.name if stage == len(self.stages) - 1 else f"{unit.name}.{stage + 1}"
+
+
+def _train_leg(workshop: Workshop, leg: Leg) -> dict[str, Any]:
+    runner = workshop.runner
+    start = None if leg.source is None else runner.checkpoint(leg.source)
+    result = runner.train(leg.unit, start) | {"rungs": list(leg.rungs)}
+    if leg.source is not None:
+        before, here = (runner.unit_folder(name) / "trajectory.npz" for name in (leg.source, leg.unit.name))
+        weights = _join_files(before, here, leg.unit.start)
+        result["weights"] = dict(zip(workshop.judge.task_names(), weights, strict=True))
+    return result
 
 
 def _join_files(before: Path, here: Path, start: int) -> list[float]:

@@ -1,7 +1,7 @@
 """What a search has cost, by kind of unit: optimizer steps, seconds, and trainings of full length."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -14,7 +14,6 @@ _KINDS = {
     "refined": "refined rays",
     "explored": "averages",
     "tangent": "tangents",
-    "neighboring ray": "neighboring rays",
     "baseline": _BASELINES,
 }
 
@@ -38,13 +37,8 @@ class _Cost:
         return _Cost(self.units + other.units, self.steps + other.steps, self.seconds + other.seconds)
 
     def described(self, max_steps: int, full_seconds: float | None) -> dict[str, float]:
-        """Plain values, with the multiples of one full training.
-
-        Args:
-            max_steps: Optimizer steps of a full training, T.
-            full_seconds: Its seconds; None if unknown.
-        """
-        numbers: dict[str, float] = {"units": self.units, "steps": self.steps, "seconds": self.seconds}
+        """Plain values, with the multiples of a training of full length, as far as it is known."""
+        numbers: dict[str, float] = asdict(self)
         if max_steps:
             numbers["trainings"] = self.steps / max_steps
         if full_seconds:

@@ -5,11 +5,9 @@ each task. So no scale of any loss matters, and two searches with the same ancho
 
 References:
     Fonseca, Paquete and Lopez-Ibanez, An improved dimension-sweep algorithm for the hypervolume indicator,
-    CEC 2006 (in moocore). Zitzler et al., Performance assessment of multiobjective optimizers, IEEE TEC 7,
-    2003 (additive epsilon, in moocore). Zhou et al., Combining model-based and genetics-based offspring
-    generation for multi-objective optimization using a convergence criterion, CEC 2006 (spread). Das, On
-    characterizing the "knee" of the Pareto curve based on normal-boundary intersection, Structural
-    Optimization 18, 1999 (knee).
+    CEC 2006 (in moocore). Zhou et al., Combining model-based and genetics-based offspring generation for
+    multi-objective optimization using a convergence criterion, CEC 2006 (spread). Das, On characterizing
+    the "knee" of the Pareto curve based on normal-boundary intersection, Structural Optimization 18, 1999.
 """
 
 from collections.abc import Sequence
@@ -92,20 +90,6 @@ def hypervolume(losses: Losses, scale: FrontScale) -> float:
 
     scaled = scale(_finite(losses))
     return float(moocore.hypervolume(scaled, ref=MARGIN)) if len(scaled) else 0.0
-
-
-def epsilon(losses: Losses, reference: Losses, scale: FrontScale) -> float:
-    """Least shift of ``[n, m]`` losses, in anchors' ranges, after which they cover ``[k, m]`` ones.
-
-    At most 0 where every reference is matched in every task; infinite where there is nothing to shift, and
-    minus infinity where there is nothing to cover.
-    """
-    import moocore
-
-    ours, theirs = _finite(losses), _finite(reference)
-    if not len(ours) or not len(theirs):
-        return np.inf if len(theirs) else -np.inf
-    return float(moocore.epsilon_additive(scale(ours), ref=scale(theirs)))
 
 
 def spread(losses: Losses, ends: Losses, scale: FrontScale) -> float | None:

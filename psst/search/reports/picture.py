@@ -3,16 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from psst.files import atomic_path
 from psst.search.reports.measures import measure
 from psst.search.result import Candidate, Metric, SearchResult
 
+_Array = NDArray[np.float64]
 _Place = Callable[[Candidate], tuple[float, float]]
 
 _MARKS = {
@@ -21,7 +23,6 @@ _MARKS = {
     "refined": ("h", "tab:olive"),
     "explored": ("D", "tab:green"),
     "tangent": ("P", "tab:purple"),
-    "neighboring ray": ("X", "tab:brown"),
     "baseline": ("^", "tab:gray"),
 }
 _LEGENDS = {
@@ -30,12 +31,10 @@ _LEGENDS = {
     "refined": "subproblem inside the region",
     "explored": "average of neighbors",
     "tangent": "along the tangent",
-    "neighboring ray": "from a neighbor, on its ray",
     "baseline": "from scratch",
 }
 
 _RADII = (11.0, 20.0, 32.0, 46.0, 62.0, 80.0)  # of labels round their places, in points
-_ANGLES = tuple(range(0, 360, 30))
 _MARKER = 5.0  # half the width of a marker, in points
 
 
@@ -132,57 +131,40 @@ def _place_labels(
     figure.draw_without_rendering()  # the layout is known only then
     pixels = figure.dpi / 72.0
     centers = axis.transData.transform(np.asarray(points, dtype=np.float64))
-    taken = [_box(center, _MARKER * pixels, _MARKER * pixels) for center in centers]
-    inside = axis.get_window_extent()
+    taken = [_box(center, np.full(2, _MARKER * pixels)) for center in centers]
+    style: dict[str, Any] = {
+        "textcoords": "offset points",
+        "ha": "center",
+        "va": "center",
+        "fontsize": "x-small",
+    }
+    arrow = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3}
     for text, place in labels.items():
-        note = axis.annotate(
-            text,
-            place,
-            xytext=(0.0, 0.0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize="x-small",
-            arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3},
-            zorder=4,
-        )
+        note = axis.annotate(text, place, xytext=(0.0, 0.0), arrowprops=arrow, zorder=4, **style)
         note.set_in_layout(False)
-        size = note.get_window_extent()
-        center = axis.transData.transform(place)
-        offset, box = _spot(center, (size.width / 2, size.height / 2), pixels, taken, inside)
-        note.set_position(offset)
-        taken.append(box)
+        size, center = note.get_window_extent(), axis.transData.transform(place)
+        half = np.array([size.width, size.height]) / 2
+        shifts = [
+            (radius * pixels + half) * np.array([np.cos(angle), np.sin(angle)])
+            for radius in _RADII
+            for angle in np.radians(np.arange(0, 360, 30))
+        ]
+        covered = [
+            _covered(_box(center + shift, half), np.stack(taken), np.array(axis.get_window_extent().extents))
+            for shift in shifts
+        ]
+        shift = shifts[int(np.argmin(covered))]  # the nearest of those that cover nothing
+        note.set_position((float(shift[0] / pixels), float(shift[1] / pixels)))
+        taken.append(_box(center + shift, half))
 
 
-def _spot(
-    center: np.ndarray, half: tuple[float, float], pixels: float, taken: Sequence[Bbox], inside: Bbox
-) -> tuple[tuple[float, float], Bbox]:
-    """The nearest offset, in points, whose box covers least: nothing, if there is such a one."""
-    best: tuple[float, tuple[float, float], Bbox] | None = None
-    for radius in _RADII:
-        for angle in _ANGLES:
-            across, up = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-            shift = np.array([(radius * pixels + half[0]) * across, (radius * pixels + half[1]) * up])
-            box = _box(center + shift, *half)
-            outside = not (
-                inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
-            )
-            covered = sum(_overlap(box, other) for other in taken) + 1e6 * outside
-            offset = (float(shift[0] / pixels), float(shift[1] / pixels))
-            if best is None or covered < best[0]:
-                best = (covered, offset, box)
-            if not covered:
-                return offset, box
-    assert best is not None
-    return best[1], best[2]
+def _box(center: _Array, half: _Array) -> _Array:
+    """Left, lower, right and upper end, in pixels."""
+    return np.concatenate([center - half, center + half])
 
 
-def _box(center: np.ndarray, half_width: float, half_height: float) -> Bbox:
-    x, y = float(center[0]), float(center[1])
-    return Bbox([[x - half_width, y - half_height], [x + half_width, y + half_height]])
-
-
-def _overlap(one: Bbox, other: Bbox) -> float:
-    """Area that two boxes share."""
-    shared = Bbox.intersection(one, other)
-    return 0.0 if shared is None else float(shared.width * shared.height)
+def _covered(box: _Array, taken: _Array, inside: _Array) -> float:
+    """Area that a box shares with those `taken`, ``[n, 4]``; very much if it is not `inside`."""
+    shared = np.minimum(box[2:], taken[:, 2:]) - np.maximum(box[:2], taken[:, :2])
+    outside = (box[:2] < inside[:2]).any() or (box[2:] > inside[2:]).any()
+    return float(np.maximum(shared, 0.0).prod(axis=1).sum()) + 1e6 * bool(outside)

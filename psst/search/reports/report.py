@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from psst.search import confirm
 from psst.search.budgets.pacer import read_budget_report
 from psst.search.record import TestRecord
 from psst.search.reports import cost
-from psst.search.reports.measures import measure, read_coverage
+from psst.search.reports.measures import measure
 from psst.search.result import SearchResult, non_dominated
 
 _FORMAT = 1
@@ -66,20 +67,17 @@ def comparisons(result: SearchResult) -> dict[str, dict[str, ClassDifference]]:
     }
 
 
-def _metrics(result: SearchResult, folder: Path, steps: int, seconds: float) -> dict[str, Any]:
+def _metrics(result: SearchResult, folder: Path) -> dict[str, Any]:
     """Everything that metrics.json holds."""
     front = measure(result)
-    units = [folder / "units" / candidate.name for candidate in result.candidates]
-    rays = read_coverage(folder / "rays.npz", units)
     return {
         "chosen": result.chosen,
         "region": result.region,
         "n_candidates": len(result.candidates),
         "selection": confirm.described(result),
-        "front": front.described() if front else None,
-        "coverage": rays,
+        "front": asdict(front) if front else None,
         "budget": read_budget_report(folder),
-        "cost": {"steps": steps, "seconds": seconds, **cost.described(result.units, result.max_steps)},
+        "cost": cost.described(result.units, result.max_steps),
         "test": {
             name: {key: _describe_test(value) for key, value in values.items()}
             for name, values in result.tests.items()
@@ -105,32 +103,24 @@ def _describe_test(scores: EpisodeScores | float) -> dict[str, Any] | float:
     """A number as it is; of scores their mean, interval and what they were measured on."""
     if not isinstance(scores, EpisodeScores):
         return scores
-    return {
-        "accuracy": scores.mean,
-        "half_width": scores.half_width,
-        "episodes": scores.n,
-        "n_way": scores.n_way,
-        "n_shot": scores.n_shot,
-        "n_query": scores.n_query,
-        "seed": scores.seed,
-    }
+    kept = {name: getattr(scores, name) for name in ("n_way", "n_shot", "n_query", "seed")}
+    return {"accuracy": scores.mean, "half_width": scores.half_width, "episodes": scores.n, **kept}
 
 
-def write_report(result: SearchResult, folder: Path, steps: int, seconds: float) -> None:
+def write_report(result: SearchResult, folder: Path) -> None:
     """Write the result files of a search, each atomically."""
     from psst.search.reports.picture import draw_front
 
     _write_front(front_rows(result), folder)
-    write_json(folder / "metrics.json", _metrics(result, folder, steps, seconds), _FORMAT)
+    write_json(folder / "metrics.json", _metrics(result, folder), _FORMAT)
     draw_front(result, folder / "front.png")
 
 
-def _write_front(rows: list[Mapping[str, Any]] | list[dict[str, Any]], folder: Path) -> None:
+def _write_front(rows: list[dict[str, Any]], folder: Path) -> None:
     """Write front.json and front.csv."""
     write_atomic(folder / "front.json", json.dumps(rows, indent=1))
-    columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomic(folder / "front.csv", text.getvalue())

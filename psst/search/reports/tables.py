@@ -53,11 +53,10 @@ def _front_lines(result: SearchResult) -> list[str]:
     front = measure(result)
     if front is None:
         return []
-    point = ", ".join(f"{task} {loss:.4f}" for task, loss in front.reference.items())
+    point = ", ".join(f"{task} {loss:.4f}" for task, loss in front.reference_point.items())
     words = [f"{front.size} of {len(result.candidates)} candidates", f"hypervolume {front.hypervolume:.3f}"]
     alone = [f"{name} {value:.3f}" for name, value in front.hypervolumes.items()]
     words[-1] += f" ({', '.join(alone)}; in ranges of the anchors, up to {point})" if alone else ""
-    words += [f"epsilon to the {name} {value:+.3f}" for name, value in front.epsilon.items()]
     words += [] if front.spread is None else [f"spread {front.spread:.2f}"]
     return [f"Front: {', '.join(words)}."]
 

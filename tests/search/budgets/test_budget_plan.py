@@ -48,8 +48,7 @@ def frames(draw):
         warm_weight=draw(st.sampled_from([0.0, 0.3, 0.5])),
         baselines=draw(st.booleans()),
         max_explored=draw(st.integers(0, 10)),
-        max_tangents=(tangents := draw(st.integers(0, 3))),
-        rivals=bool(tangents) and draw(st.booleans()),
+        max_tangents=draw(st.integers(0, 3)),
     )
     rays = draw(st.none() | st.integers(1, 9))
     return Frame(chosen, draw(st.integers(20, 3000)), draw(st.integers(1, 3)), rays)

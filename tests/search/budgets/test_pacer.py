@@ -111,7 +111,7 @@ def test_the_better_halves_of_the_subproblems_go_on_and_end_at_the_end():
     assert seen[1] == [f"subproblem-{i}" for i in (2, 3, 4, 7)]  # qualities 2 3 4 2, the first of equals
     assert seen[2] == ["subproblem-3", "subproblem-4"]
     assert all(trained[name] == 40 for name in seen[2])
-    assert [leg.name for leg in legs] == seen[2]  # the last leg has the unit's own name
+    assert [leg.unit.name for leg in legs] == seen[2]  # the last leg has the unit's own name
 
 
 def test_a_plan_is_kept_for_a_later_run(tmp_path):
