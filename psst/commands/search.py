@@ -52,9 +52,8 @@ def main(words: list[str]) -> int:
     budget = read_budget(options.budget, options.budget_steps)
     if options.plan and budget is not None:
         from psst.search.budgets.search import budgeted_experiment
-        from psst.search.run import episode_judge
 
-        budgeted_experiment(experiment, episode_judge, budget, output)
+        budgeted_experiment(experiment, budget, output)
     elif options.plan:
         from psst.search.plan_table import print_plan
 

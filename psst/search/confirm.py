@@ -16,12 +16,7 @@ def _rivals(result: SearchResult) -> list[Candidate]:
 
 
 def differences(result: SearchResult, held_out: bool) -> dict[str, ClassDifference]:
-    """Validation accuracy of the chosen model minus that of each rival, on common episodes.
-
-    Args:
-        result: Of the search.
-        held_out: On the classes that confirm, instead of those that chose.
-    """
+    """Accuracy of the chosen model minus each rival's, on the classes that chose or that were held out."""
     best = result.best.held_out if held_out else result.best.scores
     found = {}
     for rival in _rivals(result):

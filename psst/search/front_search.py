@@ -29,15 +29,8 @@ from psst.search.work import Work, Workshop, mixing, testing, training
 class Search:
     """Runs the units that are not finished yet, as soon as what they depend on is, and chooses.
 
-    All decisions and the manifest are made in this process; the units are left to an engine.
-
-    Args:
-        run: Gives fresh parts for each unit.
-        judge: Measures their models.
-        settings: Of the search.
-        folder: Output folder, created if need be.
-        spelled: How the user typed `max_steps` and `output`, for errors.
-        pacer: Keeps the search within a budget; None if it has none.
+    All decisions and the manifest are made in this process; the units are left to an engine. `spelled` is how
+    the user typed `max_steps` and `output`; `pacer` keeps the search within a budget.
     """
 
     def __init__(
@@ -67,7 +60,7 @@ class Search:
         if pacer is not None:
             pacer.save()
         baselines = self.schedule.baselines
-        self._baselines = pacer.baselines(baselines, self._twin) if pacer else baselines
+        self._baselines = pacer.baselines(baselines, self.schedule.twin) if pacer else baselines
         self.progress = SearchProgress(pacer.steps if pacer else self._expected_steps())
         self.workshop = Workshop(run, judge, settings, self.folder, self.progress.at)
         self.runner = self.workshop.runner
@@ -82,18 +75,14 @@ class Search:
         self._result: SearchResult | None = None
 
     def run(self, engine: Engine | None = None) -> SearchResult:
-        """Search, choose on validation, and test the choice beside the baselines once.
-
-        Args:
-            engine: Does the work; this process if None. Closed when the search ends.
-        """
+        """Search, choose on validation, and test the choice beside the baselines once."""
         schedule = self.schedule
         anchors = [unit.name for unit in schedule.anchors]
         self._add(schedule.warm)
         self._add(*schedule.anchors, after=(schedule.warm.name,))
         self.graph.add(Node("rays", tuple(anchors), self._lay_rays))
         for unit in self._baselines:
-            twin = self._twin(unit)
+            twin = schedule.twin(unit)
             if twin is None:
                 self.graph.add(Node(unit.name, (), partial(self._train_baseline, unit), patient=True))
             else:
@@ -140,11 +129,6 @@ class Search:
             return self._train(unit)
         self.progress.skip(unit.name, unit.steps, "does not fit into the budget any more")
         return None
-
-    def _twin(self, unit: Unit) -> str | None:
-        """Name an anchor that is a baseline, step for step: one weighted like the warm start."""
-        warm, anchors = self.schedule.warm, self.schedule.anchors
-        return next((a.name for a in anchors if a.method == warm.method == unit.method), None)
 
     def _copy(self, unit: Unit, twin: str) -> None:
         """Make a baseline of its twin."""

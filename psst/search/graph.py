@@ -12,13 +12,7 @@ _ATTEMPTS = 3  # of a unit that fails in another process, or whose process is ki
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one piece of work.
-
-    Args:
-        name: Of the unit.
-        result: Plain values; empty after an error.
-        error: Why there is none.
-    """
+    """Of one piece of work."""
 
     name: str
     result: dict[str, Any] = field(default_factory=dict)
@@ -41,11 +35,7 @@ class Engine(Protocol):
 
 
 class InProcess:
-    """Does one piece after the other; an error is raised where it occurs.
-
-    Args:
-        workshop: Of this process.
-    """
+    """Does one piece after the other; an error is raised where it occurs."""
 
     slots = 1
 

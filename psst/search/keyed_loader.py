@@ -102,11 +102,7 @@ class PassPlace:
 
 
 class _Randomness:
-    """The global generators of torch (CPU), NumPy and Python, a set of their states kept apart.
-
-    Args:
-        key: Where they start.
-    """
+    """The global generators of torch (CPU), NumPy and Python, a set of their states kept apart."""
 
     def __init__(self, key: int) -> None:
         self.key = key

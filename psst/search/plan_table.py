@@ -16,15 +16,7 @@ from psst.training.experiment import Experiment
 
 @dataclass(frozen=True)
 class _Planned:
-    """One line of a plan.
-
-    Args:
-        name: Of a unit, or of several.
-        after: What it waits for.
-        steps: Optimizer steps.
-        finished: Whether an earlier run has done it.
-        note: What else is to be said.
-    """
+    """One line of a plan."""
 
     name: str
     after: str
@@ -36,21 +28,13 @@ class _Planned:
 def plan(
     schedule: Schedule, settings: SearchSettings, units: Mapping[str, Any], n_rays: int | None
 ) -> list[_Planned]:
-    """Lay out a search.
-
-    Args:
-        schedule: Of its units.
-        settings: Of the search.
-        units: Finished ones.
-        n_rays: Number of subproblems, once the anchors have decided it.
-    """
+    """Lay out a search."""
 
     def line(unit: Unit, after: str, note: str = "") -> _Planned:
         return _Planned(unit.name, after, unit.steps, unit.name in units, note)
 
     expected = len(schedule.anchor_pairs) if n_rays is None else n_rays
     guess = "one a pair of neighboring anchors" if n_rays is None else ""
-    same = [anchor.name for anchor in schedule.anchors if anchor.method == schedule.warm.method]
     lines = [line(schedule.warm, "nothing")]
     lines += [line(unit, "warm") for unit in schedule.anchors]
     lines += [line(unit, "anchors", guess) for unit in schedule.subproblems("rays.npz", expected)]
@@ -58,8 +42,8 @@ def plan(
         mixes = f"at most {settings.max_explored} averages"
         lines.append(_Planned(mixes, "anchors, subproblems", note="no training"))
     for unit in schedule.baselines:
-        if same and unit.method == schedule.warm.method:
-            lines.append(_Planned(unit.name, same[0], 0, unit.name in units, f"the same as {same[0]}"))
+        if twin := schedule.twin(unit):
+            lines.append(_Planned(unit.name, twin, 0, unit.name in units, f"the same as {twin}"))
         else:
             lines.append(line(unit, "nothing", "when a worker is idle"))
     tested = "best and 2 baselines" if settings.baselines else "best"
@@ -67,14 +51,7 @@ def plan(
 
 
 def described(lines: list[_Planned], max_steps: int, pace: float | None, workers: int = 1) -> str:
-    """Return the plan as a table.
-
-    Args:
-        lines: Of the plan.
-        max_steps: T.
-        pace: Seconds a step, where a finished unit tells.
-        workers: Units at work side by side.
-    """
+    """Return the plan as a table."""
     width = max(len(line.name) for line in lines)
     wait = max(len(line.after) for line in lines)
     head = f"{'unit':<{width}}  {'after':<{wait}}  {'steps':>8}  {'T':>5}"

@@ -66,13 +66,7 @@ class SearchProgress:
         self._running[name] = _Running(start, steps)
 
     def at(self, folder: Path, first: int, step: int) -> None:
-        """Take note of where a unit is; on a terminal, rewrite the running line.
-
-        Args:
-            folder: The unit's.
-            first: Optimizer step with which its training began, or went on.
-            step: At which it is.
-        """
+        """Take note of where a unit is; on a terminal, rewrite the running line."""
         unit = self._running.get(folder.name)
         if unit is None or step == unit.step:
             return

@@ -133,13 +133,7 @@ class PythonRun:
         without: type[Callback] | tuple[type[Callback], ...] = (),
         **overrides: Any,
     ) -> Trainer:
-        """Return a new trainer of one process; ValueError if the arguments ask for more.
-
-        Args:
-            extra_callbacks: Callbacks beside those of `trainer`.
-            without: Types of its callbacks to leave out.
-            overrides: Arguments in place of those of `trainer`.
-        """
+        """Return a new trainer of one process; ValueError if the arguments ask for more."""
         arguments = {**copy.deepcopy(self.trainer_arguments), **overrides}
         callbacks = arguments.pop("callbacks", None) or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]

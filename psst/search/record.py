@@ -69,10 +69,6 @@ class Manifest:
 class TestRecord:
     """`test_touched.json`: which models have seen the test, and when, is written before they see it.
 
-    Args:
-        folder: The search's output folder.
-        option: How the user typed the folder, for errors.
-
     Example:
         >>> TestRecord(folder).touch(["anchor-0.3", "plain"])
         ''
@@ -118,10 +114,6 @@ class TestRecord:
 @contextmanager
 def occupied(folder: Path, option: str) -> Iterator[None]:
     """Hold the folder; the system lets go of it when this process ends, however it does.
-
-    Args:
-        folder: Of a search.
-        option: How the user typed it.
 
     Raises:
         ValueError: Another search runs there.

@@ -52,9 +52,9 @@ def run_search(
     torch.set_num_threads(settings.threads)
     pacer = None
     if budget is not None:
-        experiment, pacer = budgeted_experiment(experiment, episode_judge, budget, output)
+        experiment, pacer = budgeted_experiment(experiment, budget, output)
         settings = experiment.settings()
-    search = Search(experiment, episode_judge(experiment, settings), settings, output, pacer=pacer)
+    search = Search(experiment, EpisodeJudge(experiment, settings.selection), settings, output, pacer=pacer)
     first_only(experiment.save)(search.folder / _CONFIG)
     opening = partial(open_configured, search.folder, prepare)
     result = search.run(make_engine(engine, workers, opening, settings.threads, search.look))
@@ -63,13 +63,7 @@ def run_search(
 
 
 def open_configured(folder: Path, prepare: Callable[[], None] | None, report: Report) -> Workshop:
-    """Make a workshop in another process, from the configuration in the search's folder.
-
-    Args:
-        folder: Of the search, with its config.yaml.
-        prepare: Called before.
-        report: Told how far a unit is.
-    """
+    """Make a workshop in another process, from the config.yaml in the search's folder."""
     if prepare is not None:
         prepare()
     path = folder / _CONFIG
@@ -77,12 +71,7 @@ def open_configured(folder: Path, prepare: Callable[[], None] | None, report: Re
     if experiment.yaml() != path.read_text(encoding="utf-8"):
         raise RuntimeError(f"{path} is read differently in another process; set `--workers 1`.")
     settings = experiment.settings()
-    return Workshop(experiment, episode_judge(experiment, settings), settings, folder, report)
-
-
-def episode_judge(experiment: Experiment, settings: SearchSettings) -> EpisodeJudge:
-    """Make the judge of a configured search."""
-    return EpisodeJudge(experiment, settings.selection)
+    return Workshop(experiment, EpisodeJudge(experiment, settings.selection), settings, folder, report)
 
 
 @first_only

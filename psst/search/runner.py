@@ -34,9 +34,6 @@ class UnitFolder:
     ``last.ckpt`` is there while a unit trains; ``training.json`` is written when it has been trained, after
     ``model.ckpt`` and ``trajectory.npz``.
 
-    Args:
-        path: Of the folder.
-
     Example:
         >>> UnitFolder(Path("runs/quickstart/units/plain")).model.name
         'model.ckpt'

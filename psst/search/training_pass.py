@@ -94,13 +94,7 @@ def on_training_batches(run: PythonRun, state: State, starts: Sequence[int], cou
 def work_on(
     module: LightningModule, losses: Sequence[Sequence[Callable[[], Sequence[Tensor]]]], work: Work[T]
 ) -> T:
-    """Do the work with losses that draw the same random numbers at every call.
-
-    Args:
-        module: Loaded, in evaluation mode, of no use for anything else afterwards.
-        losses: One function a batch, in sets.
-        work: Gets them.
-    """
+    """Do the work with losses that draw the same random numbers at every call."""
 
     def fixed(part: int, number: int, function: Callable[[], Sequence[Tensor]]) -> BatchLosses:
         def draw() -> Sequence[Tensor]:

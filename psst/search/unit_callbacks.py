@@ -115,12 +115,7 @@ class Checkpoints(_BetweenBatches):
 
 
 class KeepAt(_BetweenBatches):
-    """Saves a whole checkpoint at some optimizer steps of a unit, from which others can go on.
-
-    Args:
-        steps: Optimizer steps, counted from the start of the warm start; below the unit's last.
-        folder: The unit's.
-    """
+    """Saves a whole checkpoint at some optimizer steps of a unit, from which others can go on."""
 
     def __init__(self, steps: Sequence[int], folder: Path) -> None:
         self.steps = set(steps)
@@ -136,12 +131,7 @@ class KeepAt(_BetweenBatches):
 
 
 class Watch(Callback):
-    """Tells how far a unit is, a few times a second at most.
-
-    Args:
-        report: Gets the folder of the unit, its first optimizer step and the one where it is.
-        pause: Seconds between two reports.
-    """
+    """Tells how far a unit is, a few times a second at most."""
 
     def __init__(self, report: Report, pause: float = 0.3) -> None:
         self.report = report
@@ -163,11 +153,7 @@ class Watch(Callback):
 
 
 class LoadState(Callback):
-    """Gives the module its parameters once it has been set up: only then some modules have their layers.
-
-    Args:
-        state: Of a finished unit, or an average.
-    """
+    """Gives the module its parameters once it has been set up: only then some modules have their layers."""
 
     def __init__(self, state: State) -> None:
         self._weights = state
@@ -185,9 +171,6 @@ class StopAt(Callback):
     """Ends a fit after a number of optimizer steps, the trainer's `max_steps` being that of a full training.
 
     A learning rate schedule that asks the trainer for its length thus gets the same answer in every unit.
-
-    Args:
-        step: The last optimizer step, counted from the start of the warm start.
     """
 
     def __init__(self, step: int) -> None:

@@ -148,6 +148,11 @@ class Schedule:
             for name, weights in self._weightings()
         ]
 
+    def twin(self, unit: Unit) -> str | None:
+        """Name an anchor that is a baseline, step for step: one weighted like the warm start."""
+        same = (anchor.name for anchor in self.anchors if anchor.method == self.warm.method == unit.method)
+        return next(same, None)
+
     def subproblems(self, rays_file: str, n_rays: int) -> list[Unit]:
         """One unit a ray, from the warm start."""
         return [

@@ -19,13 +19,6 @@ from psst.search.units import Unit
 class Workshop:
     """What a process needs for the work of one search.
 
-    Args:
-        run: Gives fresh parts for each unit.
-        judge: Measures their models.
-        settings: Of the search.
-        folder: Of the search, the same for all processes.
-        report: Told how far the unit is that trains.
-
     Example:
         >>> training(schedule.warm).do(Workshop(run, judge, settings, folder))["kind"]
         'warm'
@@ -68,12 +61,7 @@ def testing(name: str) -> Work:
 
 
 def mixing(mix: Mix, known: tuple[tuple[float, ...], ...]) -> Work:
-    """Average finished units; validate what lies at or below the chord.
-
-    Args:
-        mix: Which, and their shares.
-        known: Losses of each parent as the search knows them, main first.
-    """
+    """Average finished units; validate what lies at or below the chord."""
     return Work(mix.name, partial(_mix, mix=mix, known=known))
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from psst.search.settings import SearchSettings
 
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
-_OPTIONS = ("--budget", "--budget-steps")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 _FORWARD = 1 / 3
 """Of a step: a forward pass without gradients."""
 
@@ -26,17 +25,6 @@ class Budget:
     in_steps: bool
     typed: str
 
-    @classmethod
-    def of_steps(cls, steps: int, option: str = "--budget-steps") -> "Budget":
-        """A number of optimizer steps.
-
-        Raises:
-            ValueError: It is no positive whole number.
-        """
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"`{typed(option, steps)}` must be a positive whole number of optimizer steps.")
-        return cls(float(steps), True, typed(option, steps))
-
     def text(self, amount: float) -> str:
         """An amount as people say it."""
         if self.in_steps:
@@ -44,38 +32,32 @@ class Budget:
         return f"{amount / 3600:.1f} h" if amount >= 5400 else f"{amount / 60:.1f} min"
 
 
-def parse_budget(text: str, option: str = "--budget") -> Budget:
-    """Read a time such as ``2h``, ``90m``, ``45s`` or ``1h30m``.
-
-    Raises:
-        ValueError: It is none.
-    """
-    found = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in found)
-    in_order = [unit for _, unit in found] == sorted({unit for _, unit in found}, key="hms".index)
-    if "".join(number + unit for number, unit in found) != text or not in_order or not seconds:
-        raise ValueError(f"`{typed(option, text)}` must be a time such as 2h, 90m, 45s or 1h30m.")
-    return Budget(seconds, False, typed(option, text))
-
-
-def typed(option: str, value: object) -> str:
-    """An option as the user typed it, on the command line or in Python."""
-    return f"{option}{value!r}" if option.endswith("=") else f"{option} {value}"
-
-
-def read_budget(time: str | None, steps: int | None, options: tuple[str, str] = _OPTIONS) -> Budget | None:
-    """Read the one that is given; None if none is.
+def read_budget(
+    time: str | None, steps: int | None, options: tuple[str, str] = ("--budget", "--budget-steps")
+) -> Budget | None:
+    """Read a time such as ``2h``, ``90m``, ``45s`` or ``1h30m``, or a number of steps; None if none is given.
 
     Raises:
         ValueError: Both are given, or one that is no budget.
     """
+    typed = [
+        f"{option}{value!r}" if option.endswith("=") else f"{option} {value}"
+        for option, value in zip(options, (time, steps), strict=True)
+    ]
     if time is not None and steps is not None:
-        raise ValueError(
-            f"`{typed(options[0], time)}` and `{typed(options[1], steps)}` contradict each other; give one."
-        )
-    if time is not None:
-        return parse_budget(time, options[0])
-    return None if steps is None else Budget.of_steps(steps, options[1])
+        raise ValueError(f"`{typed[0]}` and `{typed[1]}` contradict each other; give one.")
+    if steps is not None:
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"`{typed[1]}` must be a positive whole number of optimizer steps.")
+        return Budget(float(steps), True, typed[1])
+    if time is None:
+        return None
+    found = re.fullmatch("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in _SECONDS), time)
+    parts = zip(found.groups("0"), _SECONDS.values(), strict=True) if found else ()
+    seconds = sum(float(number) * unit for number, unit in parts)
+    if not seconds:
+        raise ValueError(f"`{typed[0]}` must be a time such as 2h, 90m, 45s or 1h30m.")
+    return Budget(seconds, False, typed[0])
 
 
 @dataclass(frozen=True)

@@ -79,13 +79,7 @@ class Pacer:
         return self.budget.amount - spent
 
     def again(self, when: str, units: _Units, n_rays: int | None = None) -> SearchPlan:
-        """Plan for what is left, say what has changed, and keep it: a later run decides the same.
-
-        Args:
-            when: Name of the decision.
-            units: Finished, as the manifest holds them.
-            n_rays: Between all anchors, once they are known.
-        """
+        """Plan for what is left, say what has changed, and keep it: a later run decides the same."""
         before = self.plan
         if when not in self.decisions:
             self._decide(units, n_rays)
@@ -115,12 +109,7 @@ class Pacer:
         return [units[place] for place in places]
 
     def baselines(self, units: Sequence[Unit], twin: Callable[[Unit], str | None]) -> list[Unit]:
-        """The baselines of the plan: `plain` and those nearest to the warm start's weights; twins are free.
-
-        Args:
-            units: All that the settings ask for.
-            twin: Names the anchor that is the same training, if there is one.
-        """
+        """`plain` and the baselines nearest to the warm start's weights, as planned; twins are free."""
         order = [0.0, *self._asked.ranked]
 
         def rank(unit: Unit) -> int:
@@ -242,16 +231,7 @@ def open_pacer(
     say: Callable[[str], None] = lambda line: None,
     started: bool = False,
 ) -> Pacer:
-    """Plan a search, or take up the plan of the one in `folder`.
-
-    Args:
-        frame: What the user asks for.
-        budget: Of the search.
-        folder: Its output folder, which need not exist; with None, nothing is kept.
-        measure: Gives the cost of a step and of a unit, and the seconds that measuring took; asked for a new
-            plan only.
-        say: Gets lines about changes.
-        started: Whether the folder holds finished units.
+    """Plan a search, or take up the plan of the one in `folder`; the cost is measured for a new plan only.
 
     Raises:
         ValueError: The budget pays for nothing, or the folder holds a search with another one.

@@ -14,6 +14,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from psst.search.budgets.budget import Budget, CostModel
 from psst.search.budgets.pacer import Pacer, open_pacer
 from psst.search.budgets.plan import Frame
+from psst.search.episode_judge import EpisodeJudge
 from psst.search.protocols import Judge, Run
 from psst.search.record import Manifest
 from psst.search.runner import UnitRunner
@@ -69,14 +70,6 @@ def make_pacer(
 ) -> Pacer:
     """Plan a search within a budget, or go on with the plan of the one in `folder`.
 
-    Args:
-        run: As asked for; its length is the longest that a plan has.
-        judge: Of the run.
-        settings: As asked for.
-        budget: Of the search.
-        folder: Its output folder.
-        say: Gets what the search will do, line by line, and later what changes.
-
     Raises:
         ValueError: The budget does not pay for the least search, or the folder holds another one.
     """
@@ -100,22 +93,15 @@ def make_pacer(
 
 def budgeted_experiment(
     experiment: Experiment,
-    judge: Callable[[Experiment, SearchSettings], Judge],
     budget: Budget,
     folder: Path,
     say: Callable[[str], None] = print,
 ) -> tuple[Experiment, Pacer]:
-    """Plan a configured search within a budget, and return the run that the plan leaves of it.
-
-    Args:
-        experiment: As the user wrote it.
-        judge: Makes the judge of an experiment.
-        budget: Of the search.
-        folder: Its output folder.
-        say: Gets what the search will do, line by line.
-    """
+    """Plan a configured search within a budget, and return the run that the plan leaves of it."""
     settings: SearchSettings = experiment.settings()
-    pacer = make_pacer(experiment, judge(experiment, settings), settings, budget, folder, say)
+    pacer = make_pacer(
+        experiment, EpisodeJudge(experiment, settings.selection), settings, budget, folder, say
+    )
     planned = {part.name: getattr(pacer.settings, part.name) for part in fields(settings)}
     changed: dict[str, object] = {
         f"search.{name}": list(value) if isinstance(value, tuple) else value

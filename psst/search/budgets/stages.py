@@ -28,17 +28,7 @@ _Then = Callable[[list[Unit]], None]
 
 @dataclass
 class Stages:
-    """Adds the nodes of these stages to the search's graph, each decision when what it needs is there.
-
-    Args:
-        graph: Of the search.
-        manifest: Of the search.
-        judge: Of the search.
-        pacer: Decides how much of everything is done.
-        folder: Of the search.
-        candidate: Reads a finished unit.
-        progress: Told of units that were finished earlier.
-    """
+    """Adds the nodes of these stages to the search's graph, each decision when what it needs is there."""
 
     graph: Graph
     manifest: Manifest
@@ -49,13 +39,7 @@ class Stages:
     progress: SearchProgress
 
     def subproblems(self, anchors: Sequence[Unit], units: Sequence[Unit], then: _Then) -> None:
-        """Halve the rays step by step, refine the region, and call `then` with all that reached the end.
-
-        Args:
-            anchors: Trained.
-            units: The subproblems.
-            then: Gets the finished subproblems and the refined ones.
-        """
+        """Halve the rays step by step, refine the region, and call `then` with all that reached the end."""
         plan = self.pacer.again("rays", self.manifest.units, len(units))
         alive = self.pacer.rays(units)
         self._stage(Tournament(alive, plan.finishers), 0, alive, (anchors, then))
@@ -131,15 +115,7 @@ def refined_units(
     settings: SearchSettings,
     steps: tuple[int, int],
 ) -> list[Unit]:
-    """Lay a ray half way between the two ends of each gap, and describe the unit that is kept on it.
-
-    Args:
-        gaps: Pairs of candidates.
-        folders: Of all candidates, with their trajectories.
-        folder: Of the search; rays are saved in ``refined/<unit>.npz``.
-        settings: Of the search.
-        steps: First and last of each unit.
-    """
+    """Lay a ray half way between the ends of each gap, in ``refined/<unit>.npz``, and describe its unit."""
     units = []
     place = folder / "refined"
     place.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ from psst.search.work import Work, Workshop
 
 
 @dataclass(frozen=True)
-class Leg:
+class _Leg:
     """A part of a subproblem.
 
     Args:
@@ -66,7 +66,7 @@ class Tournament:
     def __len__(self) -> int:
         return len(self.stages)
 
-    def legs(self, stage: int, alive: Sequence[Unit]) -> list[Leg]:
+    def legs(self, stage: int, alive: Sequence[Unit]) -> list[_Leg]:
         """The legs of those that are still in."""
         stop, _, rungs = self.stages[stage]
         legs = []
@@ -81,17 +81,11 @@ class Tournament:
                 start=start,
                 stop=stop,
             )
-            legs.append(Leg(part, source, rungs))
+            legs.append(_Leg(part, source, rungs))
         return legs
 
     def survivors(self, stage: int, alive: Sequence[Unit], quality: Callable[[str], float]) -> list[Unit]:
-        """Those that go on after a stage, in their old order: the best by the quality of their legs.
-
-        Args:
-            stage: Whose legs have all been trained.
-            alive: Who took part.
-            quality: Of the leg of this name; the higher the better, earlier ones first among equals.
-        """
+        """Those that go on after a stage, in their old order: the best by the quality of their legs."""
         count = self.stages[stage + 1][1]
         ranked = sorted(range(len(alive)), key=lambda i: (-quality(self.leg_name(stage, alive[i])), i))
         return [alive[i] for i in sorted(ranked[:count])]
@@ -101,7 +95,7 @@ class Tournament:
         return unit.name if stage == len(self.stages) - 1 else f"{unit.name}.{stage + 1}"
 
 
-def _train_leg(workshop: Workshop, leg: Leg) -> dict[str, Any]:
+def _train_leg(workshop: Workshop, leg: _Leg) -> dict[str, Any]:
     runner = workshop.runner
     start = None if leg.source is None else runner.checkpoint(leg.source)
     result = runner.train(leg.unit, start) | {"rungs": list(leg.rungs)}

@@ -27,13 +27,6 @@ def make_engine(
 ) -> Engine | None:
     """Return what does the work; None for this process.
 
-    Args:
-        engine: `processes` of this machine, or a `ray` cluster.
-        workers: Units at work side by side.
-        opening: Makes a workshop in another process.
-        threads: For torch in each.
-        look: Called a few times a second.
-
     Raises:
         TypeError: The workshop cannot be sent to other processes.
     """

@@ -17,13 +17,7 @@ _PAUSE = 0.3  # seconds between two looks at what the workers are doing
 
 
 class _Member:
-    """One worker process.
-
-    Args:
-        number: Its place in the pool.
-        payload: See `serve`.
-        threads: For torch.
-    """
+    """One worker process."""
 
     def __init__(self, number: int, payload: bytes, threads: int) -> None:
         context = get_context("spawn")  # forked processes share locks of threads that do not exist there
@@ -48,14 +42,7 @@ class _Member:
 
 
 class ProcessPool:
-    """Keeps `slots` processes, started when first needed and replaced when lost.
-
-    Args:
-        payload: See `serve`.
-        slots: How many.
-        threads: For torch, in each.
-        look: Called a few times a second while waiting.
-    """
+    """Keeps `slots` processes, started when first needed and replaced when lost."""
 
     def __init__(self, payload: bytes, slots: int, threads: int, look: Callable[[], None]) -> None:
         self.slots = slots

@@ -27,12 +27,6 @@ class RayEngine:
 
     Joins the cluster that is there (``ray start``, or the address in ``RAY_ADDRESS``), and starts one on this
     machine if there is none.
-
-    Args:
-        payload: See `psst.search.engines.worker.serve`.
-        slots: Pieces of work at a time.
-        threads: CPUs that each takes.
-        look: Called a few times a second while waiting.
     """
 
     def __init__(self, payload: bytes, slots: int, threads: int, look: Callable[[], None]) -> None:

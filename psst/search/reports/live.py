@@ -22,13 +22,8 @@ class LiveFront:
     """Writes scalars after each finished unit, over the optimizer steps spent by all of them, and pictures.
 
     A search that goes on adds to what it has written before. Pictures are drawn when one is due, for they
-    take longer than a small unit's training; the last one always is.
-
-    Args:
-        folder: Of the search; events go to its ``tensorboard`` folder.
-        metric: What chooses.
-        n_anchors: How many there will be: the hypervolume is measured by them, so it begins with the last.
-        max_steps: Of a full training.
+    take longer than a small unit's training; the last one always is. The hypervolume is measured by all
+    `n_anchors`, so it begins with the last of them.
     """
 
     def __init__(self, folder: Path, metric: Metric, n_anchors: int, max_steps: int) -> None:
@@ -48,10 +43,7 @@ class LiveFront:
     def add(self, model: Candidate, units: Mapping[str, Mapping[str, Any]], told: bool = True) -> None:
         """Take a finished unit; warm starts and parts of subproblems are no candidates and change nothing.
 
-        Args:
-            model: What it has become.
-            units: All finished ones, as the manifest holds them.
-            told: Whether to write; False for one that an earlier run has written.
+        With `told` false nothing is written: an earlier run has done it.
         """
         if model.kind not in (*_CANDIDATES, "baseline"):
             return

@@ -9,7 +9,7 @@ from psst.search.result import Candidate, SearchResult
 
 
 @dataclass(frozen=True)
-class FrontMeasures:
+class _FrontMeasures:
     """Of the candidates of a search; distances in ranges of the anchors, see `psst.search.reports.front`.
 
     Attributes:
@@ -29,12 +29,12 @@ class FrontMeasures:
     knee: str | None
 
 
-def measure(result: SearchResult) -> FrontMeasures | None:
+def measure(result: SearchResult) -> _FrontMeasures | None:
     """Measure the front of a search; None where no candidate has finite losses."""
     return measured(result.candidates, result.baselines)
 
 
-def measured(candidates: list[Candidate], baselines: list[Candidate]) -> FrontMeasures | None:
+def measured(candidates: list[Candidate], baselines: list[Candidate]) -> _FrontMeasures | None:
     """Measure some candidates against the anchors among them, or against all where there are no anchors."""
     losses = _losses_of(candidates)
     anchors = _losses_of([candidate for candidate in candidates if candidate.kind == "anchor"])
@@ -43,7 +43,7 @@ def measured(candidates: list[Candidate], baselines: list[Candidate]) -> FrontMe
     scale = front.FrontScale.of(anchors if _measurable(anchors) else losses)
     alone = {"anchors": anchors, "baselines": _losses_of(baselines)}
     best = front.knee(losses)
-    return FrontMeasures(
+    return _FrontMeasures(
         size=int(front.non_dominated(losses).sum()),
         hypervolume=front.hypervolume(losses, scale),
         hypervolumes={

@@ -119,13 +119,7 @@ def _labeled(result: SearchResult) -> dict[str, Candidate]:
 def _place_labels(
     axis: Axes, labels: Mapping[str, tuple[float, float]], points: Sequence[tuple[float, float]]
 ) -> None:
-    """Write each label beside its place, the nearest free spot first, with a line where it is far.
-
-    Args:
-        axis: With everything drawn that the labels must not cover; its limits are kept.
-        labels: Text to its place, in data coordinates; earlier ones are placed first.
-        points: All markers, in data coordinates.
-    """
+    """Write each label beside its place, the nearest free spot first, with a line where it is far."""
     figure = axis.get_figure(root=True)
     assert isinstance(figure, Figure)
     figure.draw_without_rendering()  # the layout is known only then

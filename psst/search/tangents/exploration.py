@@ -24,12 +24,6 @@ def plan_tangents(
     """Return the (parent, neighbor) pairs to try: gaps inside the region, then those around it.
 
     One tangent a gap: half way from either end is the same place. Parents are members, earlier ones first.
-
-    Args:
-        names: The n candidates.
-        links: Neighboring pairs of candidates.
-        members: Indices of the region's candidates, the best first.
-        at_most: Largest number of tangents.
     """
     rank = {index: place for place, index in enumerate(members)}
     last = len(members)
@@ -40,25 +34,12 @@ def plan_tangents(
 
 
 def tangent_work(parent: str, neighbor: str, steps: tuple[int, int]) -> Work:
-    """Predict, correct and confirm a model between two finished units; or say why not.
-
-    Args:
-        parent: Name of the unit that it comes from.
-        neighbor: Name of the unit towards which it goes.
-        steps: First and last step of the corrector.
-    """
+    """Predict, correct and confirm a model between two finished units; or say why not."""
     return Work(f"tangent-{parent}-{neighbor}", partial(_go, parent=parent, neighbor=neighbor), steps)
 
 
 class TangentExploration:
     """Runs tangents as units of a search.
-
-    Args:
-        runner: Trains units.
-        judge: Gives losses.
-        settings: Of the search and of its tangents.
-        folder: Of the search; rays and starting points are kept in ``tangents/<unit>``.
-        max_steps: Step at which every unit ends, T.
 
     Raises:
         ValueError: The corrector is as long as the units themselves.

@@ -34,13 +34,7 @@ _NO_SECOND_DERIVATIVE = ("derivative", "differentiate twice", "not implemented")
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A finished unit: where a tangent begins, or where it leads to.
-
-    Args:
-        name: The unit's.
-        state: Parameters and buffers.
-        trajectory: Of its training, with its mean weights.
-    """
+    """A finished unit: where a tangent begins, or where it leads to."""
 
     name: str
     state: State

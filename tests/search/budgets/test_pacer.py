@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from psst.pareto import Trajectory
 from psst.search import SearchSettings
-from psst.search.budgets.budget import Budget, CostModel, passes
+from psst.search.budgets.budget import Budget, CostModel, passes, read_budget
 from psst.search.budgets.pacer import Pacer, done, open_pacer
 from psst.search.budgets.plan import Frame
 from psst.search.budgets.stages import gaps_to_refine, refined_units
@@ -69,7 +69,7 @@ def test_a_search_never_spends_more_steps_than_its_budget(amount, max_steps, m, 
     """Whatever the number of rays turns out to be."""
     chosen = SearchSettings(auxiliary_weights=weights, baselines=plain)
     try:
-        pacer = pacer_for(Budget.of_steps(amount), max_steps=max_steps, chosen=chosen, n_auxiliary=m)
+        pacer = pacer_for(read_budget(None, amount), max_steps=max_steps, chosen=chosen, n_auxiliary=m)
     except ValueError:
         return
     pairs = pacer.frame.axes * (pacer.first.n_weights - 1)
@@ -81,7 +81,7 @@ def test_a_search_never_spends_more_steps_than_its_budget(amount, max_steps, m, 
 
 
 def test_a_large_budget_is_a_whole_search_and_more():
-    pacer = pacer_for(Budget.of_steps(10**6))
+    pacer = pacer_for(read_budget(None, 10**6))
     units = simulate(pacer, 1, 4)
     kinds = [unit["kind"] for unit in units.values()]
     assert [kinds.count(kind) for kind in ("anchor", "subproblem", "refined", "explored", "baseline")] == [
@@ -115,19 +115,19 @@ def test_the_better_halves_of_the_subproblems_go_on_and_end_at_the_end():
 
 
 def test_a_plan_is_kept_for_a_later_run(tmp_path):
-    budget = Budget.of_steps(3000)
+    budget = read_budget(None, 3000)
     first = pacer_for(budget, tmp_path)
     first.again("rays", {"warm": {"kind": "warm", "steps": 300}}, 4)
     again = pacer_for(budget, tmp_path, started=True)
     assert (again.first, again.settings) == (first.first, first.settings)
     assert again.again("rays", {}, 9) == first.plan  # decided already
     with pytest.raises(ValueError, match=r"planned for `--budget-steps 3000`"):
-        pacer_for(Budget.of_steps(4000), tmp_path, started=True)
+        pacer_for(read_budget(None, 4000), tmp_path, started=True)
 
 
 def test_a_search_without_a_budget_does_not_get_one_later(tmp_path):
     with pytest.raises(ValueError, match="started without a budget"):
-        pacer_for(Budget.of_steps(3000), tmp_path, started=True)
+        pacer_for(read_budget(None, 3000), tmp_path, started=True)
 
 
 def test_a_slow_machine_makes_the_rest_smaller(tmp_path):
