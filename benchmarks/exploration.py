@@ -41,15 +41,14 @@ from psst.pareto import Trajectory
 from psst.pareto.gates import critical
 from psst.search.budgets.stages import refined_units
 from psst.search.episode_judge import EpisodeJudge
-from psst.search.explore import Mix, plan_mixes
-from psst.search.region import centered_losses, neighbors
+from psst.search.explore import Mix, centered_losses, neighbors, plan_mixes
 from psst.search.result import Candidate
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.tangents.exploration import TangentExploration
 from psst.search.tangents.search import FORWARD
 from psst.search.tangents.unit import continuation, rays_through
-from psst.search.unit_callbacks import KeepAt, kept_checkpoint
+from psst.search.unit_callbacks import KeepAt
 from psst.search.units import Unit, fixed_weights
 from psst.search.work import Workshop, mixing
 from psst.training.experiment import Experiment
@@ -207,7 +206,7 @@ class Exploration:
         exploration, runner, at = self._exploration(), self.workshop.runner, self.settings.tangent.place
         first = self.stop - min(exploration.tangent_steps, exploration.longest)
         self.keep(parent, first)
-        kept = kept_checkpoint(runner.unit_folder(parent), first)
+        kept = KeepAt.path(runner.unit_folder(parent), first)
         one, other = exploration.solution(parent), exploration.solution(neighbor)
         rays = rays_through(one, other, at, first)
         name = f"{prefix}neighbor-{parent}-{neighbor}"
@@ -239,7 +238,7 @@ class Exploration:
             ValueError: The repeated training is not the same, step for step.
         """
         place = self.workshop.runner.unit_folder(name)
-        if kept_checkpoint(place, step).is_file():
+        if KeepAt.path(place, step).is_file():
             return
         began = time.monotonic()
         described = read_json(place / "unit.json")
@@ -248,7 +247,7 @@ class Exploration:
         again = Trajectory.load(self.workshop.runner.unit_folder(repeated.name) / "trajectory.npz")
         first = Trajectory.load(place / "trajectory.npz")
         if not np.array_equal(again.log_losses, first.log_losses[: len(again.log_losses)]):
-            kept_checkpoint(place, step).unlink()
+            KeepAt.path(place, step).unlink()
             raise ValueError(
                 f"`{name}` of `{self.search}` cannot be repeated step for step by this version on this "
                 "machine; search anew."

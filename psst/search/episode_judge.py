@@ -12,12 +12,11 @@ from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from psst.datamodules import EpisodicDataModule
 from psst.episodes import Episode, EpisodeSampler, FrozenEpisodes
 from psst.episodes.recipes import class_sampler
-from psst.evaluation import EpisodeScores, load_scores, save_scores
+from psst.evaluation import EpisodeScores, class_difference, load_scores, save_scores
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
-from psst.search.explore import State
-from psst.search.protocols import T, Work, training_losses
-from psst.search.region import pooled, region
+from psst.search.explore import State, neighbors
+from psst.search.protocols import BatchWork, T, training_losses
 from psst.search.result import Candidate, Metric, Selection
 from psst.search.training_pass import work_on
 from psst.training import FewShotModule
@@ -96,7 +95,7 @@ class EpisodeJudge:
     def candidate(self, name: str, folder: Path, result: dict[str, Any]) -> Candidate:
         """Read a unit and its score on each episode; its metric is the mean over those that choose."""
         chooses, confirms = split_scores(load_scores(folder / "val_scores.npz"))
-        accuracy = float(pooled(chooses).mean())
+        accuracy = float(_pooled(chooses).mean())
         return Candidate(name, result["kind"], result["losses"], accuracy, result, chooses, confirms)
 
     def region(self, candidates: Sequence[Candidate], points: NDArray[np.float64]) -> list[int]:
@@ -127,7 +126,7 @@ class EpisodeJudge:
         module.renew_batch_statistics(_episodes(data, start, count))
         return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
         """Do `work` with losses of training episodes."""
         module, data = self._model_and_data()
         module.load_state_dict(state)
@@ -161,6 +160,29 @@ class EpisodeJudge:
         module = self.experiment.module()
         module.attach(data)
         return module, data
+
+
+def region(points: NDArray[np.float64], scores: Sequence[Mapping[str, EpisodeScores]]) -> list[int]:
+    """Return the candidates joined to the best one by candidates that are not significantly worse.
+
+    Significant means that the 95% interval of the paired difference over common episodes lies below zero. It
+    covers the draw of classes and of episodes, see `psst.evaluation.class_draw`: thousands of episodes over
+    few classes are no proof that a candidate does worse on other classes.
+
+    Args:
+        points: ``[n, m]``, centered logarithms of the candidates' losses.
+        scores: Of n candidates on the same validation episodes, by group of classes.
+    """
+    best = int(np.argmax([_pooled(groups).mean() for groups in scores]))
+    kept = {i for i, groups in enumerate(scores) if not class_difference(groups, scores[best]).worse}
+    joined, frontier = {best}, [best]
+    links = [pair for pair in neighbors(points) if kept.issuperset(pair)]
+    while frontier:
+        here = frontier.pop()
+        reached = {j if i == here else i for i, j in links if here in (i, j)} - joined
+        joined |= reached
+        frontier.extend(reached)
+    return sorted(joined)
 
 
 def reason_against(plan: Mapping[str, EpisodeSampler]) -> str:
@@ -228,3 +250,9 @@ def _episodic(data: LightningDataModule) -> EpisodicDataModule:
             "name one of psst.datamodules."
         )
     return data
+
+
+def _pooled(scores: Mapping[str, EpisodeScores]) -> NDArray[np.float64]:
+    """``[n]`` accuracies of the episodes of all groups of classes, one after the other."""
+    values = [scores[group].accuracies for group in sorted(scores)]
+    return np.concatenate(values).astype(np.float64)

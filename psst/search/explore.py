@@ -16,7 +16,36 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from psst.search.result import Candidate, loss_matrix
+
 State = dict[str, Tensor]
+
+
+def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+    """Return ``[n, m]``: logarithms of the losses, centered over the tasks; 0 counts as the least float."""
+    logarithms = np.log(np.maximum(loss_matrix(candidates), np.finfo(np.float32).tiny))
+    return np.asarray(logarithms - logarithms.mean(axis=1, keepdims=True))
+
+
+def neighbors(points: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, that no third point lies between: the relative neighborhood graph.
+
+    On a line, that is with two objectives, these are the adjacent points.
+
+    Args:
+        points: ``[n, m]``, centered logarithms of the losses.
+
+    References:
+        Toussaint, The relative neighbourhood graph of a finite planar set, Pattern Recognition 12, 1980.
+    """
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    pairs = []
+    for i in range(len(points)):
+        for j in range(i + 1, len(points)):
+            others = [k for k in range(len(points)) if k not in (i, j)]
+            if all(max(distance[i, k], distance[j, k]) >= distance[i, j] for k in others):
+                pairs.append((i, j))
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -75,15 +104,10 @@ def average(states: Sequence[State], shares: Sequence[float]) -> State:
 
 @dataclass(frozen=True)
 class _ChordCheck:
-    """How far an average lies above the chord of its parents, per task, on fresh paired episodes.
+    """How far an average lies above the chord of its parents, per task, on fresh paired episodes."""
 
-    Args:
-        excess: ``[m]``, mean loss minus the chord's; negative is below the chord.
-        standard_error: ``[m]``, of that mean over episodes.
-    """
-
-    excess: NDArray[np.float64]
-    standard_error: NDArray[np.float64]
+    excess: NDArray[np.float64]  # ``[m]``, mean loss minus the chord's; negative is below the chord
+    standard_error: NDArray[np.float64]  # ``[m]``, of that mean over episodes
 
     @property
     def accepted(self) -> bool:

@@ -10,19 +10,18 @@ from psst.files import atomic_path
 from psst.pareto import Trajectory, rays_between
 from psst.search.budgets.pacer import Pacer
 from psst.search.budgets.stages import Stages
-from psst.search.explore import Mix, plan_mixes
+from psst.search.explore import Mix, centered_losses, neighbors, plan_mixes
 from psst.search.graph import Engine, Graph, InProcess, Node
 from psst.search.progress import SearchProgress, forget_progress, read_progress
 from psst.search.protocols import Judge, Run
 from psst.search.ranks import agree, first_only
 from psst.search.record import Manifest, TestRecord, occupied
-from psst.search.region import centered_losses, neighbors
 from psst.search.reports.live import LiveFront
 from psst.search.result import Candidate, SearchResult
 from psst.search.settings import SearchSettings
-from psst.search.tangents.exploration import open_exploration, plan_tangents, tangent_work
-from psst.search.unit_callbacks import kept_checkpoint
-from psst.search.units import Schedule, Unit, check_method
+from psst.search.tangents.exploration import TangentExploration, plan_tangents, tangent_work
+from psst.search.unit_callbacks import KeepAt
+from psst.search.units import Schedule, Unit
 from psst.search.work import Work, Workshop, mixing, testing, training
 
 
@@ -46,7 +45,6 @@ class Search:
         self.folder = folder.resolve()
         self.judge = judge
         self.spelled = spelled
-        check_method(settings)
         self.task_names = judge.task_names()
         self.schedule = Schedule(settings, run.max_steps, self.task_names[1:], spelled[0])
         resumed = Manifest.has_units(self.folder)
@@ -65,7 +63,7 @@ class Search:
         self.workshop = Workshop(run, judge, settings, self.folder, self.progress.at)
         self.runner = self.workshop.runner
         tangents = settings.max_tangents > 0
-        self._keep = (open_exploration(self.workshop).keep_step,) if tangents else ()
+        self._keep = (TangentExploration.of(self.workshop).keep_step,) if tangents else ()
         anchors = len(self.schedule.anchors)
         self.live = LiveFront(self.folder, judge.metric, anchors, self.schedule.max_steps)
         self.graph = Graph(self._started, self._finished, self._failed)
@@ -198,7 +196,7 @@ class Search:
         at_most = self.settings.max_tangents if self.pacer is None else self.pacer.plan.tangents
         folders = [self.runner.unit_folder(one.name) for one in trained]
         begun = [  # what was trained by halves lacks the checkpoint to go on from
-            i for i in self._members if kept_checkpoint(folders[i], self._keep[0]).is_file()
+            i for i in self._members if KeepAt.path(folders[i], self._keep[0]).is_file()
         ]
         begun.sort(key=lambda i: -self.judge.metric.quality(trained[i].metric))
         pairs = plan_tangents([one.name for one in trained], links, begun, at_most)

@@ -60,19 +60,12 @@ class InProcess:
 
 @dataclass(frozen=True)
 class Node:
-    """One unit, or one decision between units.
+    """One unit, or one decision between units."""
 
-    Args:
-        name: Unique.
-        after: Names of the nodes that it waits for.
-        begin: Called when these are done. Gives the work; None if there is none left. May add nodes.
-        patient: Whether it leaves the engine to all others.
-    """
-
-    name: str
-    after: tuple[str, ...]
-    begin: "Callable[[], Work | None]"
-    patient: bool = False
+    name: str  # unique
+    after: tuple[str, ...]  # names of the nodes that it waits for
+    begin: "Callable[[], Work | None]"  # gives the work, None if there is none left; may add nodes
+    patient: bool = False  # whether it leaves the engine to all others
 
 
 class Graph:

@@ -16,10 +16,9 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from psst.files import read_json, write_json
-from psst.search.explore import State
-from psst.search.protocols import T, Work, training_losses
+from psst.search.explore import State, neighbors
+from psst.search.protocols import BatchWork, T, training_losses
 from psst.search.python_run import PythonRun
-from psst.search.region import neighbors
 from psst.search.result import Candidate, Metric, Selection
 from psst.search.training_pass import on_training_batches, training_pass
 
@@ -127,7 +126,7 @@ class MetricJudge:
         training_pass(self.run, module, start, count, state, renew=True)
         return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
 
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
         """Do `work` with losses of training batches, by the module's own `training_step`."""
         return on_training_batches(self.run, state, starts, count, work)
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
 from psst.pareto import RaySet
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.record import Manifest
@@ -50,30 +54,16 @@ def plan(
     return [*lines, _Planned(f"test of {tested}", "all")]
 
 
-def described(lines: list[_Planned], max_steps: int, pace: float | None, workers: int = 1) -> str:
-    """Return the plan as a table."""
-    width = max(len(line.name) for line in lines)
-    wait = max(len(line.after) for line in lines)
-    head = f"{'unit':<{width}}  {'after':<{wait}}  {'steps':>8}  {'T':>5}"
-    rows = [head, "-" * len(head)]
-    for line in lines:
-        steps = f"{line.steps:>8}  {line.steps / max_steps:>5.2f}" if line.steps else " " * 15
-        note = "finished" if line.finished else line.note
-        rows.append(f"{line.name:<{width}}  {line.after:<{wait}}  {steps}  {note}".rstrip())
-    total, left = (sum(line.steps for line in group) for group in (lines, _unfinished(lines)))
-    rows.append(f"{total} steps, {total / max_steps:.2f} T; {left} steps, {left / max_steps:.2f} T, are left")
+def summary(lines: list[_Planned], max_steps: int, pace: float | None, workers: int = 1) -> str:
+    """Cost of a plan and of what is left of it; in minutes if the seconds of a step are known."""
+    total = sum(line.steps for line in lines)
+    left = sum(line.steps for line in lines if not line.finished)
+    told = f"{total} steps, {total / max_steps:.2f} T; {left} steps, {left / max_steps:.2f} T, are left\n"
     if pace is None:
-        rows.append("The time is known once a unit is finished.")
-    else:
-        minutes = math.ceil(left * pace / 60)
-        beside = f", at best {math.ceil(minutes / workers)} with {workers} workers" if workers > 1 else ""
-        rows.append(f"about {minutes} min at {pace:.3f} s a step{beside}")
-    return "\n".join(rows)
-
-
-def _unfinished(lines: list[_Planned]) -> list[_Planned]:
-    """What is left."""
-    return [line for line in lines if not line.finished]
+        return f"{told}The time is known once a unit is finished."
+    minutes = math.ceil(left * pace / 60)
+    beside = f", at best {math.ceil(minutes / workers)} with {workers} workers" if workers > 1 else ""
+    return f"{told}about {minutes} min at {pace:.3f} s a step{beside}"
 
 
 def print_plan(experiment: Experiment, settings: SearchSettings, output: Path, workers: int = 1) -> None:
@@ -92,4 +82,11 @@ def print_plan(experiment: Experiment, settings: SearchSettings, output: Path, w
     n_rays = len(RaySet.load(rays).priors) if done and rays.is_file() else None
     trained = [unit for unit in units.values() if unit.get("steps") and unit.get("seconds")]
     pace = sum(u["seconds"] for u in trained) / sum(u["steps"] for u in trained) if trained else None
-    print(described(plan(schedule, settings, units, n_rays), schedule.max_steps, pace, workers))
+    lines = plan(schedule, settings, units, n_rays)
+    counts = (Column(name, justify="right") for name in ("steps", "T"))
+    table = Table("unit", "after", *counts, "", box=SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        cost = (str(line.steps), f"{line.steps / schedule.max_steps:.2f}") if line.steps else ("", "")
+        table.add_row(line.name, line.after, *cost, "finished" if line.finished else line.note)
+    console = Console(width=max(Console().width, 110), highlight=False)
+    console.print(table, summary(lines, schedule.max_steps, pace, workers))

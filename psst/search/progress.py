@@ -19,19 +19,12 @@ _FORMAT = 1
 
 @dataclass
 class _Running:
-    """A unit in training.
+    """A unit in training."""
 
-    Attributes:
-        start: Optimizer step at which it starts.
-        steps: It takes.
-        known: Step at which this process has first met it: what came before costs no time now.
-        step: At which it is.
-    """
-
-    start: int
-    steps: int
-    known: int | None = None
-    step: int = 0
+    start: int  # optimizer step at which it starts
+    steps: int  # it takes
+    known: int | None = None  # where this process has first met it: what came before costs no time now
+    step: int = 0  # at which it is
 
     @property
     def done(self) -> int:

@@ -18,7 +18,7 @@ from psst.search.explore import State
 from psst.search.result import Candidate, Metric, Selection
 
 T = TypeVar("T")
-Work = Callable[[LightningModule, list[list[BatchLosses]]], T]
+BatchWork = Callable[[LightningModule, list[list[BatchLosses]]], T]
 """What is to be done with a module in evaluation mode and its losses on some sets of fixed batches."""
 
 
@@ -89,7 +89,7 @@ class Judge(Protocol):
     def recalibrated(self, state: State, start: int, count: int) -> State:
         """Renew the BatchNorm statistics of `state` on `count` batches from `start` on."""
 
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
         """Return what `work` makes of a model and its losses on `count` batches of each start.
 
         The batches are those of `fresh_losses`; sets of different starts are drawn independently, or share

@@ -13,9 +13,8 @@ from psst.search.episode_judge import EpisodeJudge
 from psst.search.front_search import Search
 from psst.search.progress import Report
 from psst.search.ranks import first_only
-from psst.search.reports.cost import account, total
-from psst.search.reports.report import write_report
-from psst.search.reports.tables import print_tables
+from psst.search.reports import cost
+from psst.search.reports.report import print_tables, write_report
 from psst.search.result import SearchResult
 from psst.search.settings import SearchSettings
 from psst.search.work import Workshop
@@ -81,6 +80,6 @@ def _tell(search: Search, result: SearchResult, output: Path) -> None:
     print_tables(result)
     if search.pacer is not None:
         print(search.pacer.spent_line(search.manifest.units))
-    spent = total(account(result.units))
-    took = f"{spent.steps:.0f} training steps in {spent.seconds:.0f} s"
+    spent = cost.described(result.units, result.max_steps)["all"]
+    took = f"{spent['steps']:.0f} training steps in {spent['seconds']:.0f} s"
     print(f"{took}; best.ckpt, front.* and metrics.json in {output}")

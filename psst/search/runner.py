@@ -23,7 +23,6 @@ from psst.search.ranks import agree, check_ranks, first_only, save_checkpoint
 from psst.search.unit_callbacks import Checkpoints, KeepAt, LoadState, StopAt, Watch
 from psst.search.units import Unit
 
-PAIRED_EMA = 0.95  # units see the same batches, so their averaged losses are compared with little noise
 _CHECKPOINT_EVERY = 200
 _FORMAT = 1
 
@@ -100,6 +99,8 @@ class UnitRunner:
         {'main': 1.21, 'rotation': 0.94}
     """
 
+    ema = 0.95  # units see the same batches, so their averaged losses are compared with little noise
+
     def __init__(
         self,
         run: Run,
@@ -173,7 +174,7 @@ class UnitRunner:
 
     def callback(self, method: Method) -> PSSTCallback:
         """What weighs the losses of a unit."""
-        return PSSTCallback(method=method, ema=PAIRED_EMA)
+        return PSSTCallback(method=method, ema=self.ema)
 
     def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None, more: list[Callback]) -> None:
         """Train, and leave model, trajectory and what else is known of the training."""

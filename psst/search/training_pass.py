@@ -20,7 +20,7 @@ from psst.pareto.curvature import BatchLosses
 from psst.randomness import stream_key
 from psst.search.explore import State
 from psst.search.keyed_loader import KeyedLoader, one_loader, seed_global
-from psst.search.protocols import T, Work
+from psst.search.protocols import BatchWork, T
 from psst.search.python_run import PythonRun
 
 _HOOKS = ("epoch_start", "batch_start", "batch_end", "epoch_end", "end")
@@ -70,7 +70,9 @@ def training_pass(
     return names, np.array(rows)
 
 
-def on_training_batches(run: PythonRun, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+def on_training_batches(
+    run: PythonRun, state: State, starts: Sequence[int], count: int, work: BatchWork[T]
+) -> T:
     """`Judge.on_batches` for any module: by its own `training_step`, as `training_pass` carries it.
 
     Raises:
@@ -92,7 +94,7 @@ def on_training_batches(run: PythonRun, state: State, starts: Sequence[int], cou
 
 
 def work_on(
-    module: LightningModule, losses: Sequence[Sequence[Callable[[], Sequence[Tensor]]]], work: Work[T]
+    module: LightningModule, losses: Sequence[Sequence[Callable[[], Sequence[Tensor]]]], work: BatchWork[T]
 ) -> T:
     """Do the work with losses that draw the same random numbers at every call."""
 
@@ -109,20 +111,8 @@ def work_on(
         [fixed(part, number, function) for number, function in enumerate(functions)]
         for part, functions in enumerate(losses)
     ]
-    with twice_differentiable(module):
+    with _twice_differentiable(module):
         return work(module, sets)
-
-
-@contextmanager
-def twice_differentiable(module: nn.Module) -> Iterator[None]:
-    """Keep to kernels that have second derivatives: nothing compiled, plain attention, plain recurrence."""
-    with ExitStack() as contexts:
-        contexts.enter_context(torch.enable_grad())
-        contexts.enter_context(torch.compiler.set_stance("force_eager"))
-        contexts.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if any(isinstance(layer, nn.RNNBase) for layer in module.modules()):
-            contexts.enter_context(torch.backends.cudnn.flags(enabled=False))
-        yield
 
 
 def _carry(
@@ -177,6 +167,18 @@ def _renew_norms(module: LightningModule) -> None:
             layer.reset_running_stats()
             layer.momentum = None  # the cumulative average
             layer.train()
+
+
+@contextmanager
+def _twice_differentiable(module: nn.Module) -> Iterator[None]:
+    """Keep to kernels that have second derivatives: nothing compiled, plain attention, plain recurrence."""
+    with ExitStack() as contexts:
+        contexts.enter_context(torch.enable_grad())
+        contexts.enter_context(torch.compiler.set_stance("force_eager"))
+        contexts.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(layer, nn.RNNBase) for layer in module.modules()):
+            contexts.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
 
 
 class _FreshBatches:

@@ -121,11 +121,16 @@ class KeepAt(_BetweenBatches):
         self.steps = set(steps)
         self.folder = folder
 
+    @staticmethod
+    def path(folder: Path, step: int) -> Path:
+        """Where the checkpoint of a step is kept in a unit's folder."""
+        return folder / f"step-{step}.ckpt"
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Save, once for each of the steps."""
-        path = kept_checkpoint(self.folder, trainer.global_step)
+        path = self.path(self.folder, trainer.global_step)
         if trainer.global_step in self.steps and not path.is_file():
             self.save(trainer, path)
 
@@ -188,11 +193,6 @@ class StopAt(Callback):
                 f"unit `{name}` ended at step {trainer.global_step} instead of {self.step}; remove what "
                 "stops it (`EarlyStopping`, `max_epochs`, `max_time`), for all candidates train equally long."
             )
-
-
-def kept_checkpoint(folder: Path, step: int) -> Path:
-    """Where `KeepAt` saves."""
-    return folder / f"step-{step}.ckpt"
 
 
 def _window(trainer: Trainer) -> int:

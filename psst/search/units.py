@@ -12,21 +12,13 @@ from psst.search.settings import SearchSettings
 
 @dataclass(frozen=True)
 class Unit:
-    """One training run.
+    """One training run."""
 
-    Args:
-        name: Also the name of the unit's folder.
-        kind: `warm`, `anchor`, `subproblem` or `baseline`.
-        method: Description (class path and arguments) of the method that weighs the task gradients.
-        start: Optimizer step at which the unit starts; above 0 it goes on from the warm start.
-        stop: Optimizer step at which it ends.
-    """
-
-    name: str
-    kind: str
-    method: dict[str, Any]
-    start: int
-    stop: int
+    name: str  # also the name of the unit's folder
+    kind: str  # `warm`, `anchor`, `subproblem` or `baseline`
+    method: dict[str, Any]  # class path and arguments of what weighs the task gradients
+    start: int  # optimizer step; above 0 it goes on from the warm start
+    stop: int  # optimizer step at which it ends
 
     @property
     def steps(self) -> int:
@@ -47,16 +39,6 @@ def ray_method(settings: SearchSettings, rays_file: str, index: int) -> dict[str
     return {"class_path": settings.method, "init_args": {**arguments, "index": index}}
 
 
-def check_method(settings: SearchSettings) -> None:
-    """Make the subproblems' method once, before any unit is trained.
-
-    Raises:
-        TypeError: It is no `psst.pareto.Method`, or takes neither a ray nor the bound asked for.
-        ValueError: Nothing importable is named.
-    """
-    instantiate(ray_method(settings, "rays.npz", 0), Method)  # type: ignore[type-abstract]  # it may be abstract
-
-
 class Schedule:
     """Lays out the units of a search with m - 1 auxiliary tasks.
 
@@ -67,7 +49,8 @@ class Schedule:
         spelled: How the user typed `max_steps`, for errors.
 
     Raises:
-        ValueError: There is no auxiliary task, or T is too short to be divided.
+        TypeError: The subproblems' method is no `psst.pareto.Method`, or takes neither a ray nor the bound.
+        ValueError: There is no auxiliary task, T is too short to be divided, or nothing importable is named.
     """
 
     def __init__(
@@ -82,6 +65,7 @@ class Schedule:
                 "`model.init_args.auxiliary=[]` leaves nothing to trade off; name an auxiliary task such as "
                 "psst.selfsupervised.Rotation, or train plainly with `psst fit`."
             )
+        instantiate(ray_method(settings, "rays.npz", 0), Method)  # type: ignore[type-abstract]  # it may be abstract
         self.settings = settings
         self.max_steps = max_steps
         self.auxiliary_names = list(auxiliary_names)

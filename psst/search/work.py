@@ -35,19 +35,12 @@ class Workshop:
 
 @dataclass(frozen=True)
 class Work:
-    """One piece; it can be sent to another process.
+    """One piece; it can be sent to another process."""
 
-    Args:
-        name: Of the unit.
-        do: Leaves files in the unit's folder, and returns plain values for the manifest.
-        steps: First and last optimizer step; equal where nothing is trained.
-        noted: Whether the manifest keeps the result.
-    """
-
-    name: str
-    do: Callable[[Workshop], dict[str, Any]]
-    steps: tuple[int, int] = (0, 0)
-    noted: bool = True
+    name: str  # of the unit
+    do: Callable[[Workshop], dict[str, Any]]  # leaves files, returns plain values for the manifest
+    steps: tuple[int, int] = (0, 0)  # first and last optimizer step; equal where nothing is trained
+    noted: bool = True  # whether the manifest keeps the result
 
 
 def training(unit: Unit, keep: tuple[int, ...] = ()) -> Work:

@@ -10,7 +10,7 @@ from psst.callbacks import PSSTCallback
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import PythonRun
 from psst.search.result import Metric
-from psst.search.runner import PAIRED_EMA, UnitFolder, UnitRunner
+from psst.search.runner import UnitFolder, UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule, Unit, fixed_weights
 from tests.search.tasks import Columns, Heads, samples
@@ -41,7 +41,7 @@ class Denoising(UnitRunner):
     changes: dict[str, object]
 
     def callback(self, method):
-        return PSSTCallback(method=method, ema=PAIRED_EMA, **self.changes)
+        return PSSTCallback(method=method, ema=self.ema, **self.changes)
 
 
 class Epochs(Heads):

@@ -13,17 +13,11 @@ _FORWARD = 1 / 3
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may cost.
+    """What a search may cost."""
 
-    Args:
-        amount: Seconds, or optimizer steps.
-        in_steps: Which of the two.
-        typed: As the user typed it, for messages.
-    """
-
-    amount: float
-    in_steps: bool
-    typed: str
+    amount: float  # seconds, or optimizer steps
+    in_steps: bool  # which of the two
+    typed: str  # as the user typed it, for messages
 
     def text(self, amount: float) -> str:
         """An amount as people say it."""
@@ -62,32 +56,24 @@ def read_budget(
 
 @dataclass(frozen=True)
 class CostModel:
-    """Of the parts of a search, in one currency: steps, or seconds.
+    """Of the parts of a search, in one currency: steps, or seconds."""
 
-    Args:
-        step: An optimizer step.
-        unit: What each trained unit costs beside its steps: its start and its validation.
-        explored: An average that is tried.
-        test: The test of one model.
-        tangent: A tangent with its corrector, at most.
-    """
-
-    step: float
-    unit: float
-    explored: float
-    test: float
-    tangent: float = 0.0
+    step: float  # an optimizer step
+    unit: float  # what each trained unit costs beside its steps: its start and its validation
+    explored: float  # an average that is tried
+    test: float  # the test of one model
+    tangent: float = 0.0  # a tangent with its corrector, at most
 
     @classmethod
     def in_steps(cls, settings: SearchSettings, n_tasks: int = 2) -> "CostModel":
         """Training steps are counted, and the forward passes of averages, three of which are a step."""
-        return cls(1.0, 0.0, passes(settings), 0.0, _tangent_steps(settings, n_tasks))
+        return cls(1.0, 0.0, _passes(settings), 0.0, _tangent_steps(settings, n_tasks))
 
     @classmethod
     def in_seconds(cls, settings: SearchSettings, step: float, unit: float, n_tasks: int = 2) -> "CostModel":
         """A time for each step and for each unit; a test is taken for a unit that trains nothing."""
         tangent = _tangent_steps(settings, n_tasks) * step + unit
-        return cls(step, unit, passes(settings) * step + unit, unit, tangent)
+        return cls(step, unit, _passes(settings) * step + unit, unit, tangent)
 
 
 def _tangent_steps(settings: SearchSettings, n_tasks: int) -> float:
@@ -99,6 +85,6 @@ def _tangent_steps(settings: SearchSettings, n_tasks: int) -> float:
     return math.ceil(planned_cost(settings.tangent, n_tasks))
 
 
-def passes(settings: SearchSettings) -> float:
+def _passes(settings: SearchSettings) -> float:
     """Cost of an average in steps: its statistics renewed, and its losses beside those of its two parents."""
     return _FORWARD * (settings.recalibration_batches + 3 * settings.check_batches)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from psst.files import read_json, write_json
-from psst.search.budgets.budget import Budget, CostModel, passes
+from psst.search.budgets.budget import Budget, CostModel
 from psst.search.budgets.plan import Done, Frame, SearchPlan, fit_schedule, planned_cost, refit, rung_counts
 from psst.search.ranks import agree, first_only
 from psst.search.settings import SearchSettings
@@ -22,30 +22,17 @@ _Units = Mapping[str, Mapping[str, Any]]
 
 @dataclass
 class Pacer:
-    """Plans of one search.
+    """Plans of one search."""
 
-    Attributes:
-        budget: Of the whole search, what an earlier run of it has spent included.
-        frame: What the user has asked for.
-        first: The plan that the search was started with: length of the trainings, anchors, and the most of
-            everything else that its settings allow.
-        plan: What is to be done as far as is known now.
-        model: Cost of the parts; of a time budget it follows the measured pace.
-        path: Where plan and time spent are kept; None keeps nothing.
-        say: Gets a line whenever the plan changes.
-        spent_before: Seconds of earlier runs, and of measuring the pace.
-        decisions: Plans made so far, by the name of the decision.
-    """
-
-    budget: Budget
-    frame: Frame
-    first: SearchPlan
-    plan: SearchPlan
-    model: CostModel
-    path: Path | None = None
-    say: Callable[[str], None] = lambda line: None
-    spent_before: float = 0.0
-    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    budget: Budget  # of the whole search, earlier runs of it included
+    frame: Frame  # what the user has asked for
+    first: SearchPlan  # what the search was started with, and the most that its settings allow
+    plan: SearchPlan  # what is to be done as far as is known now
+    model: CostModel  # cost of the parts; in seconds it follows the measured pace
+    path: Path | None = None  # where plan and time spent are kept; None keeps nothing
+    say: Callable[[str], None] = lambda line: None  # gets a line whenever the plan changes
+    spent_before: float = 0.0  # seconds of earlier runs, and of measuring the pace
+    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # plans so far, by name
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
@@ -58,6 +45,43 @@ class Pacer:
             baselines=asked.baselines and first.baselines > 0,
             max_tangents=first.tangents,
         )
+
+    @classmethod
+    def open(
+        cls,
+        frame: Frame,
+        budget: Budget,
+        folder: Path | None,
+        measure: Callable[[], tuple[CostModel, float]],
+        say: Callable[[str], None] = lambda line: None,
+        started: bool = False,
+    ) -> "Pacer":
+        """Plan a search, or take up the plan of the one in `folder`; a new one alone measures the cost.
+
+        Raises:
+            ValueError: The budget pays for nothing, or the folder holds a search with another one.
+        """
+        path = None if folder is None else _budget_file(folder)
+        if started and path is not None and path.is_file():
+            kept = _read_plan(path)
+            if kept["budget"]["amount"] != budget.amount or kept["budget"]["in_steps"] != budget.in_steps:
+                raise ValueError(
+                    f"`{budget.typed}`: the search in {folder} was planned for `{kept['budget']['typed']}`; "
+                    "go on with that, or name another folder."
+                )
+            first, model = SearchPlan(**kept["first"]), CostModel(**kept["model"])
+            return cls(
+                budget, frame, first, first, model, path, say, float(kept["seconds"]), kept["decisions"]
+            )
+        if started:
+            raise ValueError(
+                f"`{budget.typed}`: the search in {folder} was started without a budget; go on without, or "
+                "name another folder."
+            )
+        model, seconds = measure()
+        left = budget if budget.in_steps else replace(budget, amount=_SURE * (budget.amount - seconds))
+        plan = fit_schedule(frame, left, model)
+        return cls(budget, frame, plan, plan, model, path, say, seconds)
 
     @property
     def seconds(self) -> float:
@@ -75,7 +99,11 @@ class Pacer:
         search = [unit for unit in units.values() if unit["kind"] != "baseline"]
         trained = sum(float(unit.get("steps", 0)) for unit in search)
         tried = sum("steps" not in unit for unit in search)
-        spent = trained + tried * passes(self.settings) + self.first.baselines * self.first.max_steps
+        spent = (
+            trained
+            + tried * CostModel.in_steps(self.settings).explored
+            + self.first.baselines * self.first.max_steps
+        )
         return self.budget.amount - spent
 
     def again(self, when: str, units: _Units, n_rays: int | None = None) -> SearchPlan:
@@ -180,7 +208,7 @@ class Pacer:
             self.plan = self._refitted(units)
 
     def _refitted(self, units: _Units) -> SearchPlan:
-        plan = refit(self.plan, self.frame, self.left(units), self.model, done(units))
+        plan = refit(self.plan, self.frame, self.left(units), self.model, Done.of(units))
         return replace(plan, baselines=self.first.baselines) if self.budget.in_steps else plan
 
     def _follow_pace(self, units: _Units) -> None:
@@ -203,58 +231,6 @@ _PARTS = {
     "tangents": "tangents",
     "finishers": "rays trained to their end",
 }
-
-
-def done(units: _Units) -> Done:
-    """Count what the manifest holds."""
-    kinds = [str(unit["kind"]) for unit in units.values()]
-    legs = [unit.get("rungs", (0, 1, 2)) for unit in units.values() if unit["kind"] in ("rung", "subproblem")]
-    one, two, three = (sum(rung in leg for leg in legs) for rung in range(3))
-    ways = [str(unit["way"]) for unit in units.values() if "way" in unit]
-    costly = [unit for unit in units.values() if unit["kind"] == "baseline" and unit.get("steps")]
-    return Done(
-        warm="warm" in kinds,
-        anchors=kinds.count("anchor"),
-        rungs=(one, two, three),
-        refined=kinds.count("refined"),
-        tangents=ways.count("tangent"),
-        explored=kinds.count("explored") - len(ways),
-        baselines=len(costly),
-    )
-
-
-def open_pacer(
-    frame: Frame,
-    budget: Budget,
-    folder: Path | None,
-    measure: Callable[[], tuple[CostModel, float]],
-    say: Callable[[str], None] = lambda line: None,
-    started: bool = False,
-) -> Pacer:
-    """Plan a search, or take up the plan of the one in `folder`; the cost is measured for a new plan only.
-
-    Raises:
-        ValueError: The budget pays for nothing, or the folder holds a search with another one.
-    """
-    path = None if folder is None else _budget_file(folder)
-    if started and path is not None and path.is_file():
-        kept = _read_plan(path)
-        if kept["budget"]["amount"] != budget.amount or kept["budget"]["in_steps"] != budget.in_steps:
-            raise ValueError(
-                f"`{budget.typed}`: the search in {folder} was planned for `{kept['budget']['typed']}`; go "
-                "on with that, or name another folder."
-            )
-        first, model = SearchPlan(**kept["first"]), CostModel(**kept["model"])
-        return Pacer(budget, frame, first, first, model, path, say, float(kept["seconds"]), kept["decisions"])
-    if started:
-        raise ValueError(
-            f"`{budget.typed}`: the search in {folder} was started without a budget; go on without, or name "
-            "another folder."
-        )
-    model, seconds = measure()
-    left = budget if budget.in_steps else replace(budget, amount=_SURE * (budget.amount - seconds))
-    plan = fit_schedule(frame, left, model)
-    return Pacer(budget, frame, plan, plan, model, path, say, seconds)
 
 
 def read_budget_report(folder: Path) -> dict[str, Any] | None:

@@ -12,8 +12,9 @@ budget is the highest level that it pays for; so more budget never gives less of
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from psst.search.budgets.budget import Budget, CostModel
 from psst.search.settings import SearchSettings
@@ -25,19 +26,12 @@ _SHARES = (1 / 3, 2 / 3, 1.0)
 
 @dataclass(frozen=True)
 class Frame:
-    """What the user has asked for: the most that a plan may contain.
+    """What the user has asked for: the most that a plan may contain."""
 
-    Args:
-        settings: Of the search.
-        max_steps: T.
-        n_auxiliary: Auxiliary tasks, m - 1.
-        n_rays: Rays between all anchors, once they are known; as many as there are gaps until then.
-    """
-
-    settings: SearchSettings
-    max_steps: int
-    n_auxiliary: int
-    n_rays: int | None = None
+    settings: SearchSettings  # of the search
+    max_steps: int  # T
+    n_auxiliary: int  # auxiliary tasks, m - 1
+    n_rays: int | None = None  # between all anchors, once known; one a gap until then
 
     @property
     def axes(self) -> int:
@@ -78,50 +72,49 @@ class Frame:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A level of the ladder.
+    """A level of the ladder."""
 
-    Attributes:
-        max_steps: T, of each candidate and baseline.
-        n_weights: Auxiliary weights of the anchors, 0 included.
-        explored: Averages that are tried at most.
-        baselines: From scratch, the free one not counted.
-        refined: Rays between candidates of the region.
-        tangents: Points predicted along the front.
-        finishers: Rays trained to their end.
-        cost: Of all of it, in the budget's currency.
-    """
-
-    max_steps: int
-    n_weights: int
-    explored: int = 0
-    baselines: int = 0
-    refined: int = 0
-    tangents: int = 0
-    finishers: int = 1
-    cost: float = 0.0
+    max_steps: int  # T, of each candidate and baseline
+    n_weights: int  # auxiliary weights of the anchors, 0 included
+    explored: int = 0  # averages that are tried at most
+    baselines: int = 0  # from scratch, the free one not counted
+    refined: int = 0  # rays between candidates of the region
+    tangents: int = 0  # points predicted along the front
+    finishers: int = 1  # rays trained to their end
+    cost: float = 0.0  # of all of it, in the budget's currency
 
 
 @dataclass(frozen=True)
 class Done:
-    """What has been trained already, which costs nothing more.
+    """What has been trained already, which costs nothing more."""
 
-    Attributes:
-        warm: Whether the warm start has.
-        anchors: How many of them.
-        rungs: Rays trained up to each of the three rungs.
-        refined: How many rays inside the region.
-        tangents: Tried.
-        explored: Averages that were tried.
-        baselines: From scratch.
-    """
+    warm: bool = False  # whether the warm start has
+    anchors: int = 0  # how many of them
+    rungs: tuple[int, int, int] = (0, 0, 0)  # rays trained up to each of the three rungs
+    refined: int = 0  # how many rays inside the region
+    tangents: int = 0  # tried
+    explored: int = 0  # averages that were tried
+    baselines: int = 0  # from scratch
 
-    warm: bool = False
-    anchors: int = 0
-    rungs: tuple[int, int, int] = (0, 0, 0)
-    refined: int = 0
-    tangents: int = 0
-    explored: int = 0
-    baselines: int = 0
+    @classmethod
+    def of(cls, units: Mapping[str, Mapping[str, Any]]) -> "Done":
+        """Count what the manifest holds."""
+        kinds = [str(unit["kind"]) for unit in units.values()]
+        legs = [
+            unit.get("rungs", (0, 1, 2)) for unit in units.values() if unit["kind"] in ("rung", "subproblem")
+        ]
+        one, two, three = (sum(rung in leg for leg in legs) for rung in range(3))
+        ways = [str(unit["way"]) for unit in units.values() if "way" in unit]
+        costly = [unit for unit in units.values() if unit["kind"] == "baseline" and unit.get("steps")]
+        return cls(
+            warm="warm" in kinds,
+            anchors=kinds.count("anchor"),
+            rungs=(one, two, three),
+            refined=kinds.count("refined"),
+            tangents=ways.count("tangent"),
+            explored=kinds.count("explored") - len(ways),
+            baselines=len(costly),
+        )
 
 
 _NOTHING = Done()

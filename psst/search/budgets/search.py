@@ -12,7 +12,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from psst.search.budgets.budget import Budget, CostModel
-from psst.search.budgets.pacer import Pacer, open_pacer
+from psst.search.budgets.pacer import Pacer
 from psst.search.budgets.plan import Frame
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.protocols import Judge, Run
@@ -85,7 +85,7 @@ def make_pacer(
         return model, seconds
 
     frame = Frame(settings, run.max_steps, len(names) - 1)
-    pacer = open_pacer(frame, budget, folder, measure, say, Manifest.has_units(folder))
+    pacer = Pacer.open(frame, budget, folder, measure, say, Manifest.has_units(folder))
     for line in pacer.lines():
         say(line)
     return pacer

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from psst.pareto import Trajectory
 from psst.search.budgets.pacer import Pacer
 from psst.search.budgets.tournament import Tournament
+from psst.search.explore import centered_losses, neighbors
 from psst.search.graph import Graph, Node
 from psst.search.progress import SearchProgress
 from psst.search.protocols import Judge
 from psst.search.record import Manifest
-from psst.search.region import centered_losses, neighbors
 from psst.search.result import Candidate
 from psst.search.settings import SearchSettings
 from psst.search.tangents.search import Solution

@@ -25,17 +25,11 @@ from psst.search.work import Work, Workshop
 
 @dataclass(frozen=True)
 class _Leg:
-    """A part of a subproblem.
+    """A part of a subproblem."""
 
-    Args:
-        unit: To be trained.
-        source: Name of the leg before; None for the first, which goes on from the warm start.
-        rungs: Numbers of the rungs that it reaches, from 0.
-    """
-
-    unit: Unit
-    source: str | None
-    rungs: tuple[int, ...]
+    unit: Unit  # to be trained
+    source: str | None  # the leg before; None goes on from the warm start
+    rungs: tuple[int, ...]  # those that it reaches, from 0
 
     def work(self) -> Work:
         """Train, validate, and join the trajectory to that of the leg before."""

@@ -1,6 +1,7 @@
 """Where units run: this process, several processes, Ray."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Literal, get_args
 
 from psst.search.engines.process_pool import ProcessPool
@@ -16,10 +17,8 @@ def check_engine(workers: int, engine: str) -> None:
         raise ValueError(f"`workers={workers}` must be at least 1.")
     if engine not in get_args(EngineName):
         raise ValueError(f"`engine={engine}` must be one of {list(get_args(EngineName))}.")
-    if engine == "ray":
-        from psst.search.engines.ray_engine import import_ray
-
-        import_ray()
+    if engine == "ray" and find_spec("ray") is None:
+        raise ImportError("`engine=ray` needs Ray: pip install 'psst-fewshot[ray]'.")
 
 
 def make_engine(

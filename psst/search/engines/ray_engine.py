@@ -13,15 +13,6 @@ _PAUSE = 0.3  # seconds between two looks at what the workers are doing
 _opened: dict[bytes, Any] = {}  # in a process of Ray's, which does many pieces of work
 
 
-def import_ray() -> Any:
-    """Return the module; ImportError says how to get it."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("`engine=ray` needs Ray: pip install 'psst-fewshot[ray]'.") from error
-    return ray
-
-
 class RayEngine:
     """Runs each piece of work as a task of Ray.
 
@@ -32,7 +23,9 @@ class RayEngine:
     def __init__(self, payload: bytes, slots: int, threads: int, look: Callable[[], None]) -> None:
         self.slots = slots
         self._look = look
-        self._ray = import_ray()
+        import ray
+
+        self._ray: Any = ray
         self._started = not self._ray.is_initialized()
         if self._started:
             self._begin(slots * threads)

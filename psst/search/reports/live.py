@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from psst.search.ranks import first_only
-from psst.search.reports.measures import measured
+from psst.search.reports.measures import measure
 from psst.search.result import Candidate, Metric, SearchResult
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LiveFront:
         candidates = [one for one in self.models.values() if one.kind in _CANDIDATES]
         scalars = {f"best/{self.metric.label}": best.metric, "front/n_candidates": float(len(candidates))}
         if sum(one.kind == "anchor" for one in candidates) == self.n_anchors:
-            front = measured(candidates, [])
+            front = measure(candidates, [])
             scalars |= {} if front is None else {"front/hypervolume": front.hypervolume}
         for name, value in scalars.items():
             self._writer.add_scalar(name, value, steps)

@@ -3,45 +3,36 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psst.search.reports import front
-from psst.search.result import Candidate, SearchResult
+from psst.search.result import Candidate, loss_matrix
 
 
 @dataclass(frozen=True)
 class _FrontMeasures:
-    """Of the candidates of a search; distances in ranges of the anchors, see `psst.search.reports.front`.
+    """Of the candidates of a search; distances in ranges of the anchors, see `psst.search.reports.front`."""
 
-    Attributes:
-        size: Candidates that no other candidate dominates.
-        hypervolume: Of the candidates.
-        hypervolumes: Of the anchors and of the baselines alone.
-        reference_point: Loss of each task there.
-        spread: Unevenness along the front.
-        knee: Name of the candidate there.
+    size: int  # candidates that no other candidate dominates
+    hypervolume: float  # of the candidates
+    hypervolumes: dict[str, float]  # of the anchors and of the baselines alone
+    reference_point: dict[str, float]  # loss of each task there
+    spread: float | None  # unevenness along the front
+    knee: str | None  # name of the candidate there
+
+
+def measure(candidates: list[Candidate], baselines: list[Candidate]) -> _FrontMeasures | None:
+    """Measure candidates against the anchors among them, or against all where there are none.
+
+    Returns:
+        None where no candidate has finite losses.
     """
-
-    size: int
-    hypervolume: float
-    hypervolumes: dict[str, float]
-    reference_point: dict[str, float]
-    spread: float | None
-    knee: str | None
-
-
-def measure(result: SearchResult) -> _FrontMeasures | None:
-    """Measure the front of a search; None where no candidate has finite losses."""
-    return measured(result.candidates, result.baselines)
-
-
-def measured(candidates: list[Candidate], baselines: list[Candidate]) -> _FrontMeasures | None:
-    """Measure some candidates against the anchors among them, or against all where there are no anchors."""
-    losses = _losses_of(candidates)
-    anchors = _losses_of([candidate for candidate in candidates if candidate.kind == "anchor"])
+    losses = loss_matrix(candidates)
+    anchors = loss_matrix([candidate for candidate in candidates if candidate.kind == "anchor"])
     if not _measurable(losses):
         return None
     scale = front.FrontScale.of(anchors if _measurable(anchors) else losses)
-    alone = {"anchors": anchors, "baselines": _losses_of(baselines)}
+    alone = {"anchors": anchors, "baselines": loss_matrix(baselines)}
     best = front.knee(losses)
     return _FrontMeasures(
         size=int(front.non_dominated(losses).sum()),
@@ -55,10 +46,5 @@ def measured(candidates: list[Candidate], baselines: list[Candidate]) -> _FrontM
     )
 
 
-def _losses_of(models: list[Candidate]) -> front.Losses:
-    """``[n, m]``; ``[0, 0]`` without models."""
-    return front.matrix([model.losses for model in models]) if models else np.zeros((0, 0))
-
-
-def _measurable(losses: front.Losses) -> bool:
+def _measurable(losses: NDArray[np.float64]) -> bool:
     return bool(np.isfinite(losses).all(axis=-1).any())

@@ -103,7 +103,10 @@ def _scatter(axis: Axes, models: list[Candidate], result: SearchResult, place: _
 
 def _labeled(result: SearchResult) -> dict[str, Candidate]:
     """What a dense picture can name: the chosen model, its rivals, the knee, and the ends of the region."""
-    front, models = measure(result), {model.name: model for model in result.models}
+    front, models = (
+        measure(result.candidates, result.baselines),
+        {model.name: model for model in result.models},
+    )
     along = list(result.best.losses)[1]
     inside = sorted((models[name] for name in result.region), key=lambda model: model.losses[along])
     words: dict[str, list[str]] = {result.chosen: ["chosen"]}

@@ -14,7 +14,7 @@ from psst.search.settings import SearchSettings
 from psst.search.tangents.explorer import TangentExplorer, planned_cost
 from psst.search.tangents.search import Solution
 from psst.search.tangents.unit import continuation, rays_through
-from psst.search.unit_callbacks import kept_checkpoint
+from psst.search.unit_callbacks import KeepAt
 from psst.search.work import Work, Workshop
 
 
@@ -61,6 +61,12 @@ class TangentExploration:
             )
         self.tangent_steps = math.ceil(planned_cost(settings.tangent, len(judge.task_names())))
 
+    @classmethod
+    def of(cls, workshop: Workshop) -> "TangentExploration":
+        """Return what runs the tangents of a search in this process."""
+        runner, settings = workshop.runner, workshop.settings
+        return cls(runner, workshop.judge, settings, runner.folder, workshop.max_steps)
+
     @property
     def keep_step(self) -> int:
         """Step at which each anchor and subproblem has to keep a checkpoint (`KeepAt`)."""
@@ -75,7 +81,7 @@ class TangentExploration:
         proposal = self.explorer.propose(one, other)
         trained: dict[str, Any] = {}
         if proposal.state is not None and proposal.accepted:
-            kept = kept_checkpoint(self.runner.unit_folder(parent), self.keep_step)
+            kept = KeepAt.path(self.runner.unit_folder(parent), self.keep_step)
             folder = self.folder / proposal.name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -98,11 +104,5 @@ class TangentExploration:
         return Solution(name, self.runner.state(name), trajectory)
 
 
-def open_exploration(workshop: Workshop) -> TangentExploration:
-    """Return what runs tangents in a process; ValueError where units are too short for a corrector."""
-    runner, settings = workshop.runner, workshop.settings
-    return TangentExploration(runner, workshop.judge, settings, runner.folder, workshop.max_steps)
-
-
 def _go(workshop: Workshop, parent: str, neighbor: str) -> dict[str, Any]:
-    return open_exploration(workshop).tangent(parent, neighbor)
+    return TangentExploration.of(workshop).tangent(parent, neighbor)

@@ -17,7 +17,7 @@ from psst.pareto.gates import Verdict, confirmed
 from psst.search.explore import State
 from psst.search.protocols import Judge
 from psst.search.settings import TangentSettings
-from psst.search.tangents.search import FORWARD, LENGTHS, Proposal, Solution, TangentSearch
+from psst.search.tangents.search import FORWARD, Proposal, Solution, TangentSearch
 
 
 def planned_cost(settings: TangentSettings, n_tasks: int) -> float:
@@ -25,7 +25,7 @@ def planned_cost(settings: TangentSettings, n_tasks: int) -> float:
     products = (n_tasks - 1) * (settings.iterations + (settings.damping > 0)) + 1
     made = GRAPH_STEPS if settings.keep_graphs else 0.0
     per_batch = made + PRODUCT_STEPS[settings.keep_graphs] * products
-    forwards = (1 + len(LENGTHS)) * settings.batches + 4 * settings.check_batches
+    forwards = (1 + len(TangentSearch.lengths)) * settings.batches + 4 * settings.check_batches
     forwards += 3 * settings.recalibration_batches
     trained = settings.batches + settings.correct_steps
     return trained + per_batch * settings.curvature_batches + FORWARD * forwards

@@ -24,8 +24,6 @@ from psst.search.settings import TangentSettings
 
 FORWARD = 0.4
 """Cost of a forward pass without gradients, in steps of a forward and a backward pass."""
-LENGTHS = (1.0, 0.5, 0.25)
-"""Parts of the predicted step that are tried, longest first."""
 _KEPT_PROMISE = 0.5
 """Share of the fall promised by the model that a step must bring on the batches it was made from."""
 _NO_SECOND_DERIVATIVE = ("derivative", "differentiate twice", "not implemented")
@@ -43,31 +41,18 @@ class Solution:
 
 @dataclass(eq=False)
 class Proposal:
-    """A predicted model, or the reason why there is none.
+    """A predicted model, or the reason why there is none."""
 
-    Attributes:
-        parent: Name of the unit it comes from.
-        neighbor: Name of the unit towards which it goes.
-        verdicts: Of the gates, in the order they were asked; the first that fails ends the proposal.
-        state: Of the predicted model, BatchNorm recalibrated; None if a gate has failed.
-        place: How far towards the neighbor, shortened steps taken into account.
-        log_change: ``[m]`` measured change of the logs of the losses on fresh batches.
-        predicted: ``[m]`` change of the losses by the first-order model.
-        details: Plain values of the tangent, for the manifest.
-        cost: In steps: forward and backward passes over one batch, all tasks.
-        seconds: It took.
-    """
-
-    parent: str
-    neighbor: str
-    verdicts: list[Verdict] = field(default_factory=list)
-    state: State | None = None
-    place: float = 0.0
-    log_change: NDArray[np.float64] | None = None
-    predicted: NDArray[np.float64] | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-    cost: float = 0.0
-    seconds: float = 0.0
+    parent: str  # name of the unit it comes from
+    neighbor: str  # name of the unit towards which it goes
+    verdicts: list[Verdict] = field(default_factory=list)  # of the gates; the first that fails ends it
+    state: State | None = None  # predicted, BatchNorm recalibrated; None if a gate has failed
+    place: float = 0.0  # how far towards the neighbor, shortened steps counted
+    log_change: NDArray[np.float64] | None = None  # ``[m]`` measured on fresh batches
+    predicted: NDArray[np.float64] | None = None  # ``[m]`` change of the losses, to first order
+    details: dict[str, Any] = field(default_factory=dict)  # plain values of the tangent, for the manifest
+    cost: float = 0.0  # in forward and backward passes over one batch, all tasks
+    seconds: float = 0.0  # it took
 
     @property
     def name(self) -> str:
@@ -119,6 +104,8 @@ class TangentSearch:
         settings: Of the tangent.
         neighbor: ``[m]`` its losses on the same batches.
     """
+
+    lengths = (1.0, 0.5, 0.25)  # parts of the predicted step that are tried, longest first
 
     def __init__(self, proposal: Proposal, settings: TangentSettings, neighbor: NDArray[np.float64]) -> None:
         self.proposal = proposal
@@ -213,7 +200,7 @@ class TangentSearch:
         falls = fall_weights(losses, step.change)
         promised = float((step.change / losses) @ falls)
         taken = 0.0
-        for length in LENGTHS:
+        for length in self.lengths:
             with torch.no_grad():
                 for parameter, part in zip(parameters, split(step.direction, parameters), strict=True):
                     parameter.add_(part, alpha=length - taken)

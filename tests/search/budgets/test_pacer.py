@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from psst.pareto import Trajectory
 from psst.search import SearchSettings
-from psst.search.budgets.budget import Budget, CostModel, passes, read_budget
-from psst.search.budgets.pacer import Pacer, done, open_pacer
-from psst.search.budgets.plan import Frame
+from psst.search.budgets.budget import Budget, CostModel, read_budget
+from psst.search.budgets.pacer import Pacer
+from psst.search.budgets.plan import Done, Frame
 from psst.search.budgets.stages import gaps_to_refine, refined_units
 from psst.search.budgets.tournament import Tournament, joined
-from psst.search.region import neighbors
+from psst.search.explore import neighbors
 from psst.search.units import Schedule
 
 
 def pacer_for(budget, folder=None, max_steps=500, started=False, chosen=None, n_auxiliary=1):
     chosen = chosen or SearchSettings()
     frame = Frame(chosen, max_steps, n_auxiliary)
-    return open_pacer(frame, budget, folder, lambda: (CostModel.in_steps(chosen), 0.0), started=started)
+    return Pacer.open(frame, budget, folder, lambda: (CostModel.in_steps(chosen), 0.0), started=started)
 
 
 def simulate(pacer, n_auxiliary, n_rays, seed=0):
@@ -75,7 +75,7 @@ def test_a_search_never_spends_more_steps_than_its_budget(amount, max_steps, m, 
     pairs = pacer.frame.axes * (pacer.first.n_weights - 1)
     units = simulate(pacer, m, max(pairs + surprise, 1))
     tried = sum(unit["kind"] == "explored" for unit in units.values())
-    spent = sum(unit.get("steps", 0) for unit in units.values()) + tried * passes(chosen)
+    spent = sum(unit.get("steps", 0) for unit in units.values()) + tried * CostModel.in_steps(chosen).explored
     assert spent <= amount + 1e-6
     assert pacer.left(units) <= amount - spent + 1e-6
 
@@ -87,7 +87,7 @@ def test_a_large_budget_is_a_whole_search_and_more():
     assert [kinds.count(kind) for kind in ("anchor", "subproblem", "refined", "explored", "baseline")] == [
         5, 4, 4, 10, 5,
     ]  # fmt: skip
-    assert done(units).rungs == (4, 4, 4)
+    assert Done.of(units).rungs == (4, 4, 4)
     assert {unit["steps"] for unit in units.values() if unit["kind"] == "subproblem"} == {200}  # in one go
 
 

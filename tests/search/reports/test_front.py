@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from psst.search.reports.cost import account, described, full_seconds, total
-from psst.search.reports.front import MARGIN, FrontScale, hypervolume, knee, non_dominated, spread
+from psst.search.reports.cost import described
+from psst.search.reports.front import FrontScale, hypervolume, knee, non_dominated, spread
 
 
 def losses(seed, n=12, m=2):
@@ -45,8 +45,8 @@ def test_what_is_dominated_changes_nothing(m):
 
 def test_the_volume_of_one_point_is_its_box_up_to_the_reference():
     scale = FrontScale.of(np.array([[1.0, 4.0], [3.0, 2.0]]))
-    assert scale.reference.tolist() == pytest.approx([1 + 2 * MARGIN, 2 + 2 * MARGIN])
-    assert hypervolume(np.array([[2.0, 3.0]]), scale) == pytest.approx((MARGIN - 0.5) ** 2)
+    assert scale.reference.tolist() == pytest.approx([1 + 2 * FrontScale.margin, 2 + 2 * FrontScale.margin])
+    assert hypervolume(np.array([[2.0, 3.0]]), scale) == pytest.approx((FrontScale.margin - 0.5) ** 2)
 
 
 def test_the_knee_is_farthest_below_the_chord():
@@ -81,7 +81,7 @@ def test_losses_that_are_no_numbers_are_no_part_of_the_front():
 def test_anchors_that_agree_in_a_task_leave_a_scale():
     scale = FrontScale.of(np.array([[1.0, 2.0], [1.0, 3.0]]))
     assert np.isfinite(scale(np.array([[1.1, 2.5]]))).all()
-    assert hypervolume(np.array([[1.0, 2.0]]), scale) == pytest.approx(MARGIN**2)
+    assert hypervolume(np.array([[1.0, 2.0]]), scale) == pytest.approx(FrontScale.margin**2)
 
 
 UNITS = {
@@ -96,17 +96,16 @@ UNITS = {
 
 
 def test_the_costs_of_all_kinds_sum_to_the_whole():
-    costs = account(UNITS)
-    assert list(costs) == ["warm start", "anchors", "averages", "tangents", "baselines"]
-    assert total(costs).steps == sum(unit.get("steps", 0) for unit in UNITS.values())
-    assert total(costs).units == len(UNITS)
-    assert costs["tangents"].steps == 55  # its products with the Hessian are steps, too
-    assert total(costs, baselines=False).steps == total(costs).steps - 100
+    costs = described(UNITS, 100)
+    assert list(costs["by_kind"]) == ["warm start", "anchors", "averages", "tangents", "baselines"]
+    assert costs["all"]["steps"] == sum(unit.get("steps", 0) for unit in UNITS.values())
+    assert costs["all"]["units"] == len(UNITS)
+    assert costs["by_kind"]["tangents"]["steps"] == 55  # its products with the Hessian are steps, too
+    assert costs["search"]["steps"] == costs["all"]["steps"] - 100
 
 
 def test_a_training_of_full_length_is_the_unit_of_cost():
-    assert full_seconds(UNITS, 100) == 10.0
     numbers = described(UNITS, 100)
     assert numbers["search"]["trainings"] == pytest.approx(1.95)
-    assert numbers["search"]["trainings_in_seconds"] == pytest.approx(1.9)
+    assert numbers["search"]["trainings_in_seconds"] == pytest.approx(1.9)  # one takes 10 s
     assert "trainings_in_seconds" not in described({"warm": UNITS["warm"]}, 100)["all"]

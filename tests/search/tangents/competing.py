@@ -20,7 +20,7 @@ from psst.search.settings import SearchSettings, TangentSettings
 from psst.search.tangents.search import Solution
 from psst.search.tangents.unit import continuation, rays_through
 from psst.search.training_pass import on_training_batches
-from psst.search.unit_callbacks import KeepAt, StopAt, kept_checkpoint
+from psst.search.unit_callbacks import KeepAt, StopAt
 from psst.search.units import Unit, fixed_weights
 
 STEPS, WARM, LAST = 560, 260, 120
@@ -167,7 +167,7 @@ def correction(proposal, front, folder):
     """The parent's checkpoint that the corrector goes on from, its unit, and what that starts with."""
     _, units, parent, neighbor = front
     first = STEPS - SETTINGS.correct_steps
-    kept = kept_checkpoint(units / parent.name, first)
+    kept = KeepAt.path(units / parent.name, first)
     rays = rays_through(parent, neighbor, proposal.place, first)
     where = (kept, STEPS, folder, SearchSettings())
     return kept, *continuation(proposal.name, proposal.state, rays, *where, proposal.log_change)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import LightningModule
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,7 +12,7 @@ from psst.episodes import Episode
 from psst.fewshot import PrototypicalHead
 from psst.pareto.curvature import WeightedHessian
 from psst.pareto.front_gradients import front_gradients
-from psst.search.training_pass import on_training_batches, twice_differentiable, work_on
+from psst.search.training_pass import on_training_batches, work_on
 from psst.selfsupervised import Rotation
 from psst.training import FewShotModule
 from tests.search.tangents.competing import Conflict, Rotated, make_run
@@ -118,10 +119,17 @@ def test_nothing_but_kernels_with_second_derivatives_is_used(factory):
     assert product.any()
 
 
+class Remembering(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.LSTM(1, 1)
+
+
 def test_the_way_back_is_as_it_was():
-    with twice_differentiable(nn.LSTM(1, 1)):
-        assert not torch.backends.cudnn.enabled
-        assert torch.is_grad_enabled()
+    def work(module, batches):
+        return torch.backends.cudnn.enabled, torch.is_grad_enabled()
+
+    assert work_on(Remembering(), [], work) == (False, True)
     assert torch.backends.cudnn.enabled
 
 

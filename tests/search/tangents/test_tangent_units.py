@@ -12,7 +12,7 @@ from psst.search.settings import SearchSettings, TangentSettings
 from psst.search.tangents.exploration import TangentExploration, plan_tangents, tangent_work
 from psst.search.tangents.explorer import TangentExplorer
 from psst.search.tangents.unit import continuation, rays_through
-from psst.search.unit_callbacks import kept_checkpoint
+from psst.search.unit_callbacks import KeepAt
 from psst.search.units import Unit, fixed_weights
 from psst.search.work import Workshop
 from tests.search.tangents.competing import (
@@ -36,7 +36,7 @@ def front():
 def test_a_kept_checkpoint_goes_on_bit_for_bit(front, tmp_path, left):
     """The corrector thus begins where its parent was, optimizer, schedule and batches included."""
     run, folder, parent, _ = front
-    kept = kept_checkpoint(folder / parent.name, STEPS - left)
+    kept = KeepAt.path(folder / parent.name, STEPS - left)
     unit = Unit("again", "anchor", fixed_weights([1.0]), STEPS - left, STEPS)
     again = train(run, unit, tmp_path, kept)
     assert all(torch.equal(value, again.state[name]) for name, value in parent.state.items())
@@ -45,7 +45,7 @@ def test_a_kept_checkpoint_goes_on_bit_for_bit(front, tmp_path, left):
 
 def test_on_a_ray_of_the_gap_a_unit_ends_between_parent_and_neighbor(front, tmp_path):
     run, folder, parent, neighbor = front
-    kept = kept_checkpoint(folder / parent.name, STEPS - LAST)
+    kept = KeepAt.path(folder / parent.name, STEPS - LAST)
     rays = rays_through(parent, neighbor, 0.5, STEPS - LAST)
     unit, start = continuation("between", parent.state, rays, kept, STEPS, tmp_path, SearchSettings())
     assert unit.steps == LAST
