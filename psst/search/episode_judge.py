@@ -49,10 +49,7 @@ class EpisodeJudge:
     def selection(self) -> Selection:
         """On which classes the search chooses."""
         if self._selection is None:
-            data = self._data()
-            data.prepare_data()
-            data.setup("fit")
-            reason = reason_against(data.episode_plan("val"))
+            reason = reason_against(self._data().episode_plan("val"))
             self._selection = Selection("best", reason) if reason else Selection("confirm")
         return self._selection
 
@@ -62,9 +59,7 @@ class EpisodeJudge:
 
     def check(self, resumed: bool) -> None:
         """Build the store if need be, and hold all splits against the settings."""
-        data = self._data()
-        data.prepare_data()
-        data.setup("fit")
+        self._data()
 
     def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
         """Make the layers for the data's images, and draw validation episodes within halves if need be."""
@@ -150,14 +145,14 @@ class EpisodeJudge:
         return load_scores(path) if path.is_file() else None
 
     def _data(self) -> EpisodicDataModule:
-        return _episodic(self.experiment.datamodule())
-
-    def _model_and_data(self) -> tuple[FewShotModule, EpisodicDataModule]:
-        """A module built for the data, with the data ready for use, outside a trainer."""
-        data = self._data()
+        """Data ready for use, outside a trainer."""
+        data = _episodic(self.experiment.datamodule())
         data.prepare_data()
         data.setup("fit")
-        module = self.experiment.module()
+        return data
+
+    def _model_and_data(self) -> tuple[FewShotModule, EpisodicDataModule]:
+        module, data = self.experiment.module(), self._data()
         module.attach(data)
         return module, data
 

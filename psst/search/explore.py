@@ -67,13 +67,6 @@ def plan_mixes(
     """Return the averages to try: those between neighbors of the region first, then the region's mean.
 
     Where the region has a single member, its links to the candidates around it are used.
-
-    Args:
-        names: The n candidates.
-        links: Neighboring pairs of candidates.
-        members: Indices of the region's candidates.
-        positions: Where between two neighbors to average, each in (0, 1).
-        at_most: Largest number of averages.
     """
     inside = [link for link in links if set(link) <= set(members)]
     chosen = inside or [link for link in links if set(link) & set(members)]
@@ -83,10 +76,9 @@ def plan_mixes(
         mixes.append(Mix("mix-region", tuple(names[i] for i in members), (share,) * len(members)))
     for t in sorted(
         positions, key=lambda value: abs(value - 0.5)
-    ):  # midpoints first: a cut list keeps the spread
-        mixes += [
-            Mix(f"mix-{names[i]}-{names[j]}-{t:g}", (names[i], names[j]), (1 - t, t)) for i, j in chosen
-        ]
+    ):  # midpoints first: a cut list keeps spread
+        for one, other in ((names[i], names[j]) for i, j in chosen):
+            mixes.append(Mix(f"mix-{one}-{other}-{t:g}", (one, other), (1 - t, t)))
     return mixes[:at_most]
 
 
@@ -121,12 +113,9 @@ def chord_check(
     """Compare losses ``[episodes, m]`` of an average with the mix of its parents' on the same episodes."""
     chord = sum(share * losses for share, losses in zip(shares, parents, strict=True))
     excess = np.asarray(mixed - chord)
-    error = (
-        excess.std(axis=0, ddof=1) / np.sqrt(len(excess))
-        if len(excess) > 1
-        else np.full(excess.shape[1], np.inf)
-    )
-    return _ChordCheck(excess.mean(axis=0), error)
+    if len(excess) < 2:
+        return _ChordCheck(excess.mean(axis=0), np.full(excess.shape[1], np.inf))
+    return _ChordCheck(excess.mean(axis=0), excess.std(axis=0, ddof=1) / np.sqrt(len(excess)))
 
 
 def scaled_chord(

@@ -13,6 +13,7 @@ from psst.files import read_json, write_json
 from psst.search.ranks import first_only
 
 _FORMAT = 1
+_MANIFEST = "manifest.json"
 
 
 class Manifest:
@@ -63,7 +64,7 @@ class Manifest:
 
     @first_only
     def _write(self) -> None:
-        write_json(_manifest_file(self.folder), {"config": self.config, "units": self.units}, _FORMAT)
+        write_json(self.folder / _MANIFEST, {"config": self.config, "units": self.units}, _FORMAT)
 
 
 class TestRecord:
@@ -132,13 +133,9 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
         lock.release()
 
 
-def _manifest_file(folder: Path) -> Path:
-    return folder / "manifest.json"
-
-
 def _known(folder: Path) -> dict[str, Any]:
     """The manifest in a folder; an empty one if there is none."""
-    path = _manifest_file(folder)
+    path = folder / _MANIFEST
     return read_json(path, _FORMAT, "a search's manifest") if path.is_file() else {"units": {}}
 
 

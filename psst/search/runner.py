@@ -86,14 +86,6 @@ class UnitFolder:
 class UnitRunner:
     """Trains, evaluates and tests the models of one search.
 
-    Args:
-        run: Gives a fresh module, datamodule and trainer for each unit.
-        folder: The search's output folder; unit u lives in `units/u`.
-        judge: Measures the models.
-        report: Told how far the unit is that trains.
-        checkpoint_every: Optimizer steps after which a unit saves what it needs to go on.
-        watching: Callbacks of every trainer beside the unit's own.
-
     Example:
         >>> UnitRunner(run, folder, judge).train(schedule.warm)["losses"]
         {'main': 1.21, 'rotation': 0.94}

@@ -84,17 +84,14 @@ class Schedule:
 
     def _weightings(self) -> list[tuple[str, list[float]]]:
         """Named fixed weights: none, each auxiliary task alone, and (two or more tasks) all together."""
-        n_tasks = len(self.auxiliary_names)
+        n_tasks, positive = len(self.auxiliary_names), self.settings.auxiliary_weights[1:]
         named = [("0", [0.0] * n_tasks)]
         for position, task in enumerate(self.auxiliary_names):
-            for weight in self.settings.auxiliary_weights[1:]:
-                weights = [0.0] * n_tasks
-                weights[position] = weight
-                named.append((f"{weight:g}" if n_tasks == 1 else f"{task}-{weight:g}", weights))
+            for weight in positive:
+                alone = [weight if place == position else 0.0 for place in range(n_tasks)]
+                named.append((f"{weight:g}" if n_tasks == 1 else f"{task}-{weight:g}", alone))
         if n_tasks > 1:
-            named += [
-                (f"all-{weight:g}", [weight] * n_tasks) for weight in self.settings.auxiliary_weights[1:]
-            ]
+            named += [(f"all-{weight:g}", [weight] * n_tasks) for weight in positive]
         return named
 
     @property
@@ -109,28 +106,16 @@ class Schedule:
     def anchor_pairs(self) -> list[tuple[int, int]]:
         """Neighboring anchors: along each auxiliary task, and along all together."""
         per_axis = len(self.settings.auxiliary_weights) - 1
-        n_axes = (len(self.anchors) - 1) // per_axis
-        pairs = []
-        for axis in range(n_axes):
-            chain = [0, *range(1 + axis * per_axis, 1 + (axis + 1) * per_axis)]
-            pairs += list(pairwise(chain))
-        return pairs
+        chains = ([0, *range(first, first + per_axis)] for first in range(1, len(self.anchors), per_axis))
+        return [pair for chain in chains for pair in pairwise(chain)]
 
     @property
     def baselines(self) -> list[Unit]:
         """`plain` and `fixed(w)` from scratch, T steps each; none when the settings say so."""
         if not self.settings.baselines:
             return []
-        return [
-            Unit(
-                "plain" if not any(weights) else f"fixed-{name}",
-                "baseline",
-                fixed_weights(weights),
-                0,
-                self.max_steps,
-            )
-            for name, weights in self._weightings()
-        ]
+        named = (("plain" if not any(w) else f"fixed-{name}", w) for name, w in self._weightings())
+        return [Unit(name, "baseline", fixed_weights(w), 0, self.max_steps) for name, w in named]
 
     def twin(self, unit: Unit) -> str | None:
         """Name an anchor that is a baseline, step for step: one weighted like the warm start."""
@@ -139,13 +124,6 @@ class Schedule:
 
     def subproblems(self, rays_file: str, n_rays: int) -> list[Unit]:
         """One unit a ray, from the warm start."""
-        return [
-            Unit(
-                f"subproblem-{index}",
-                "subproblem",
-                ray_method(self.settings, rays_file, index),
-                self.warm_steps,
-                self.max_steps,
-            )
-            for index in range(n_rays)
-        ]
+        methods = [ray_method(self.settings, rays_file, index) for index in range(n_rays)]
+        ends = (self.warm_steps, self.max_steps)
+        return [Unit(f"subproblem-{i}", "subproblem", method, *ends) for i, method in enumerate(methods)]

@@ -53,15 +53,8 @@ def continuation(
 ) -> tuple[Unit, Path]:
     """Write what a unit starts from that goes on with other parameters; return the unit and its checkpoint.
 
-    Args:
-        name: Of the unit.
-        state: Its parameters and buffers.
-        rays: It is kept on the middle one.
-        kept: A checkpoint of the training that it goes on with.
-        stop: Last step of every unit, T.
-        folder: For rays and checkpoint; it exists.
-        settings: Of the search.
-        log_change: ``[m]``, by which the logs of the losses have changed with the parameters.
+    It is kept on the middle one of `rays`. `kept` is a checkpoint of the training that it goes on with;
+    `log_change` ``[m]`` says by how much the logs of the losses have changed with the parameters.
     """
     rays_file, start = folder / "rays.npz", folder / "start.ckpt"
     rays.save(rays_file)
