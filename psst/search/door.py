@@ -105,17 +105,20 @@ def search(
     check_engine(workers, engine)
     allowed = read_budget(budget, budget_steps, ("budget=", "budget_steps="))
     settings = settings or SearchSettings()
-    choice = {"monitor": monitor, "mode": mode}
-    run = PythonRun(module_factory, datamodule, max_steps, seed, trainer, settings, choice)
-    judge = MetricJudge(run, Metric(monitor, mode, monitor))
+
+    def parts(steps: int, settings: SearchSettings) -> tuple[PythonRun, MetricJudge]:
+        choice = {"monitor": monitor, "mode": mode}
+        run = PythonRun(module_factory, datamodule, steps, seed, trainer, settings, choice)
+        return run, MetricJudge(run, Metric(monitor, mode, monitor))
+
+    run, judge = parts(max_steps, settings)
     with isolate_rng(), _process_settings(settings.threads):
         pacer = None
         if allowed is not None:
             say = partial(print, file=sys.stderr)  # where the search's progress goes
             pacer = make_pacer(run, judge, settings, allowed, Path(output), say)
-            settings, steps = pacer.settings, pacer.first.max_steps
-            run = PythonRun(module_factory, datamodule, steps, seed, trainer, settings, choice)
-            judge = MetricJudge(run, Metric(monitor, mode, monitor))
+            settings = pacer.settings
+            run, judge = parts(pacer.first.max_steps, settings)
         if workers > 1 or engine == "ray":
             packed(partial(_open_sent, judge, settings, Path(output)))  # refused before anything is written
         course = Search(run, judge, settings, Path(output), ("max_steps", "output"), pacer)

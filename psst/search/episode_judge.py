@@ -1,6 +1,7 @@
 """Few-shot models are judged by scores on common episodes; those of training are drawn by index."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +43,6 @@ class EpisodeJudge:
 
     def __init__(self, experiment: Experiment, selection: Literal["best", "confirm"] = "best") -> None:
         self.experiment = experiment
-        self._asked = selection
         self._selection: Selection | None = None if selection == "confirm" else Selection()
 
     @property
@@ -55,6 +55,10 @@ class EpisodeJudge:
 
     def task_names(self) -> list[str]:
         """``main`` and the auxiliary tasks of the module."""
+        return self._task_names
+
+    @cached_property
+    def _task_names(self) -> list[str]:
         return self.experiment.module().task_names
 
     def check(self, resumed: bool) -> None:
@@ -205,15 +209,8 @@ def halved(plan: Mapping[str, EpisodeSampler], store: ImageStore) -> dict[str, E
         shuffled = np.random.Generator(np.random.Philox(key=key)).permutation(whole.class_ids)
         middle = len(shuffled) // 2
         for suffix, part in ((_CHOOSES, shuffled[:middle]), (_CONFIRMS, shuffled[middle:])):
-            halves[group + suffix] = class_sampler(
-                store,
-                np.sort(part),
-                whole.n_way,
-                whole.n_shot,
-                whole.n_query,
-                stream_key(whole.key, suffix),
-                whole.seed,
-            )
+            drawn = (whole.n_way, whole.n_shot, whole.n_query, stream_key(whole.key, suffix), whole.seed)
+            halves[group + suffix] = class_sampler(store, np.sort(part), *drawn)
     return halves
 
 

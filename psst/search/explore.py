@@ -28,12 +28,9 @@ def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
 
 
 def neighbors(points: NDArray[np.float64]) -> list[tuple[int, int]]:
-    """Return the pairs (i, j), i < j, that no third point lies between: the relative neighborhood graph.
+    """Return the pairs (i, j), i < j, of points ``[n, m]`` that no third one lies between.
 
-    On a line, that is with two objectives, these are the adjacent points.
-
-    Args:
-        points: ``[n, m]``, centered logarithms of the losses.
+    They make the relative neighborhood graph; on a line, with two objectives, these are the adjacent points.
 
     References:
         Toussaint, The relative neighbourhood graph of a finite planar set, Pattern Recognition 12, 1980.

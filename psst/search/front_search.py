@@ -167,10 +167,8 @@ class Search:
             self.graph.add(Node("region", (), self._explore))
 
         planned = pacer.steps
-        stages = Stages(
-            self.graph, self.manifest, self.judge, pacer, self.folder, self._candidate, self.progress
-        )
-        stages.subproblems(self.schedule.anchors, self._subproblems, ended)
+        parts = (self.graph, self.manifest, self.judge, pacer, self.folder, self._candidate, self.progress)
+        Stages(*parts, self.schedule.anchors, ended).begin(self._subproblems)
 
     def _trained(self) -> list[Candidate]:
         return [self._candidate(unit.name) for unit in [*self.schedule.anchors, *self._subproblems]]

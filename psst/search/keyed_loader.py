@@ -83,16 +83,11 @@ class KeyedLoader:
 
 
 class PassPlace:
-    """Where the current pass over a loader began.
-
-    Attributes:
-        began: Batches of the stream that were used before.
-        resumed: Where the pass began that the next one goes on with; None if it begins.
-    """
+    """Where the current pass over a loader began."""
 
     def __init__(self) -> None:
-        self.began = 0
-        self.resumed: int | None = None
+        self.began = 0  # batches of the stream that were used before
+        self.resumed: int | None = None  # where the pass began that the next one goes on with
 
     def begin(self, position: int) -> int:
         """Begin a pass, or go on with one, at `position`; return where it began."""

@@ -30,10 +30,6 @@ class MetricJudge:
 
     Losses are ``val/<task>_loss`` where the module logs all of them; otherwise the running means (decay 0.95)
     of the training losses at a unit's last step, comparable because all units see the same batches.
-
-    Args:
-        run: Gives the parts.
-        metric: What chooses.
     """
 
     def __init__(self, run: PythonRun, metric: Metric) -> None:

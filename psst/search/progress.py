@@ -38,15 +38,10 @@ class _Running:
 
 
 class SearchProgress:
-    """Counts optimizer steps over all units; one line a unit, and a running line on a terminal.
-
-    Args:
-        total_steps: Expected cost of the whole search in optimizer steps; may be revised.
-        stream: Where to write; standard error by default.
-    """
+    """Counts optimizer steps over all units; one line a unit, and a running line on a terminal."""
 
     def __init__(self, total_steps: int, stream: TextIO | None = None) -> None:
-        self.total_steps = total_steps
+        self.total_steps = total_steps  # expected of the whole search; may be revised
         self.best = ""
         self._stream = stream or sys.stderr
         self._started = time.monotonic()

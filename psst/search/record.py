@@ -19,10 +19,7 @@ _MANIFEST = "manifest.json"
 class Manifest:
     """`manifest.json` of a search: written whole after each finished unit.
 
-    Args:
-        folder: The search's output folder.
-        config: The whole configuration as YAML; a search in this folder must have been started with the same.
-        option: How the user typed the folder, for errors.
+    A search must go on with the whole configuration, as YAML, with which it was started in the folder.
 
     Raises:
         ValueError: The folder holds a search with another configuration, or one of a newer format.

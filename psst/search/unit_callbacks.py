@@ -167,9 +167,7 @@ class LoadState(Callback):
         """Load."""
         pl_module.load_state_dict(self._weights)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load."""
-        pl_module.load_state_dict(self._weights)
+    on_test_start = on_validation_start
 
 
 class StopAt(Callback):

@@ -40,13 +40,7 @@ def ray_method(settings: SearchSettings, rays_file: str, index: int) -> dict[str
 
 
 class Schedule:
-    """Lays out the units of a search with m - 1 auxiliary tasks.
-
-    Args:
-        settings: The user's `search:` group.
-        max_steps: T, the steps of one full training.
-        auxiliary_names: The m - 1 auxiliary tasks, in order.
-        spelled: How the user typed `max_steps`, for errors.
+    """Lays out the units of a search with m - 1 auxiliary tasks; the user has `spelled` T as `max_steps`.
 
     Raises:
         TypeError: The subproblems' method is no `psst.pareto.Method`, or takes neither a ray nor the bound.

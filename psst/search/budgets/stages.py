@@ -23,12 +23,13 @@ from psst.search.tangents.unit import rays_through
 from psst.search.units import Unit, ray_method
 from psst.search.work import Work, training
 
-_Then = Callable[[list[Unit]], None]
-
 
 @dataclass
 class Stages:
-    """Adds the nodes of these stages to the search's graph, each decision when what it needs is there."""
+    """Adds the nodes of these stages to the search's graph, each decision when what it needs is there.
+
+    In the end `then` gets all units that have reached the end of their training, anchors aside.
+    """
 
     graph: Graph
     manifest: Manifest
@@ -37,48 +38,46 @@ class Stages:
     folder: Path
     candidate: Callable[[str], Candidate]
     progress: SearchProgress
+    anchors: Sequence[Unit]
+    then: Callable[[list[Unit]], None]
 
-    def subproblems(self, anchors: Sequence[Unit], units: Sequence[Unit], then: _Then) -> None:
-        """Halve the rays step by step, refine the region, and call `then` with all that reached the end."""
+    def begin(self, units: Sequence[Unit]) -> None:
+        """Halve the rays step by step, refine the region, and go on."""
         plan = self.pacer.again("rays", self.manifest.units, len(units))
         alive = self.pacer.rays(units)
-        self._stage(Tournament(alive, plan.finishers), 0, alive, (anchors, then))
+        self._stage(Tournament(alive, plan.finishers), 0, alive)
 
-    def _stage(
-        self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], _Then]
-    ) -> None:
+    def _stage(self, tournament: Tournament, stage: int, alive: list[Unit]) -> None:
         legs = tournament.legs(stage, alive)
         self.graph.add(*(Node(leg.unit.name, (), partial(self._begin, leg.unit, leg.work())) for leg in legs))
-        decide = partial(self._decide, tournament, stage, alive, rest)
+        decide = partial(self._decide, tournament, stage, alive)
         self.graph.add(Node(f"rung {stage + 1}", tuple(leg.unit.name for leg in legs), decide))
 
-    def _decide(
-        self, tournament: Tournament, stage: int, alive: list[Unit], rest: tuple[Sequence[Unit], _Then]
-    ) -> None:
+    def _decide(self, tournament: Tournament, stage: int, alive: list[Unit]) -> None:
         if stage + 1 == len(tournament):
-            self._refine([*rest[0], *alive], alive, rest[1])
-            return
-        going_on = tournament.survivors(stage, alive, self._quality)
-        self._stage(tournament, stage + 1, going_on, rest)
+            self._refine(alive)
+        else:
+            self._stage(tournament, stage + 1, tournament.survivors(stage, alive, self._quality))
 
-    def _refine(self, trained: Sequence[Unit], subproblems: list[Unit], then: _Then) -> None:
+    def _refine(self, alive: list[Unit]) -> None:
         """Lay more rays between the candidates of the region, as many as the budget still pays for."""
         count = self.pacer.again("refinement", self.manifest.units).refined
+        trained = [*self.anchors, *alive]
         candidates = [self.candidate(unit.name) for unit in trained]
         points = centered_losses(candidates)
         members = self.judge.region(candidates, points)
         gaps = gaps_to_refine(points, neighbors(points), members, count)
         folders = [self.folder / "units" / unit.name for unit in trained]
-        steps = (subproblems[0].start, subproblems[0].stop)
+        steps = (alive[0].start, alive[0].stop)
         more = refined_units(gaps, folders, self.folder, self.pacer.settings, steps) if gaps else []
         for unit in more:
             self.graph.add(Node(unit.name, (), partial(self._begin, unit, training(unit))))
         names = tuple(unit.name for unit in more)
-        self.graph.add(Node("refined", names, partial(self._end, [*subproblems, *more], then)))
+        self.graph.add(Node("refined", names, partial(self._end, [*alive, *more])))
 
-    def _end(self, units: list[Unit], then: _Then) -> None:
+    def _end(self, units: list[Unit]) -> None:
         self.pacer.again("exploration", self.manifest.units)
-        then(units)
+        self.then(units)
 
     def _begin(self, unit: Unit, work: Work) -> Work | None:
         if self.manifest.finished(unit.name):

@@ -37,12 +37,7 @@ class _Leg:
 
 
 class Tournament:
-    """Which legs are trained, and who goes on.
-
-    Args:
-        units: The subproblems, as trained in one go.
-        finishers: How many reach their end, if that is more than a quarter.
-    """
+    """Which legs are trained, and who goes on; `finishers` end, if that is more than a quarter."""
 
     def __init__(self, units: Sequence[Unit], finishers: int) -> None:
         self.units = list(units)
@@ -63,19 +58,13 @@ class Tournament:
     def legs(self, stage: int, alive: Sequence[Unit]) -> list[_Leg]:
         """The legs of those that are still in."""
         stop, _, rungs = self.stages[stage]
+        last = stage == len(self.stages) - 1
         legs = []
         for unit in alive:
             source = self.leg_name(stage - 1, unit) if stage else None
             start = self.stages[stage - 1][0] if stage else unit.start
-            last = stage == len(self.stages) - 1
-            part = replace(
-                unit,
-                name=self.leg_name(stage, unit),
-                kind=unit.kind if last else "rung",
-                start=start,
-                stop=stop,
-            )
-            legs.append(_Leg(part, source, rungs))
+            name, kind = self.leg_name(stage, unit), unit.kind if last else "rung"
+            legs.append(_Leg(replace(unit, name=name, kind=kind, start=start, stop=stop), source, rungs))
         return legs
 
     def survivors(self, stage: int, alive: Sequence[Unit], quality: Callable[[str], float]) -> list[Unit]:

@@ -64,12 +64,8 @@ class LiveFront:
             self._writer.add_scalar(name, value, steps)
         if time.monotonic() >= self._next_picture:
             baselines = [one for one in self.models.values() if one.kind == "baseline"]
-            files = self.folder / "best.ckpt"
-            self._draw(
-                SearchResult(
-                    self.metric, candidates, baselines, [], best.name, files, {}, units, self.max_steps
-                )
-            )
+            best_file, run = self.folder / "best.ckpt", (units, self.max_steps)
+            self._draw(SearchResult(self.metric, candidates, baselines, [], best.name, best_file, {}, *run))
         self._writer.flush()
 
     @first_only

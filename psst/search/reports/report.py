@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from psst.evaluation import ClassDifference, EpisodeScores, class_difference
 from psst.files import write_atomic, write_json
@@ -24,13 +24,7 @@ _FORMAT = 1
 _CLASSES = "95 %, over the draw of classes and of episodes; claims between methods need several seeds"
 _EPISODES = "95 %, over the draw of episodes only; claims between methods need several seeds"
 _NO_INTERVAL = "none: one number a model; the region is the best candidate and its neighbors"
-_MARKS = {
-    "on_front": "front",
-    "in_region": "region",
-    "knee": "knee",
-    "chosen": "chosen",
-    "unreachable": "unreachable",
-}
+_MARKS = {"on_front": "front", "in_region": "region"} | {w: w for w in ("knee", "chosen", "unreachable")}
 
 
 def write_report(result: SearchResult, folder: Path) -> None:
@@ -153,11 +147,9 @@ def _write_front(rows: list[dict[str, Any]], folder: Path) -> None:
 def _front_table(result: SearchResult) -> Table:
     """Losses and metric of all models, from most to least of the first auxiliary loss."""
     tasks, metric = list(result.candidates[0].losses), result.metric
-    table = Table(title="Validation", title_justify="left")
-    table.add_column("model")
-    for column in (*(f"{task} loss" for task in tasks), f"{metric.label} {metric.unit}".rstrip()):
-        table.add_column(column, justify="right")
-    table.add_column("")
+    names = (*(f"{task} loss" for task in tasks), f"{metric.label} {metric.unit}".rstrip())
+    numbers = (Column(name, justify="right") for name in names)
+    table = Table("model", *numbers, "", title="Validation", title_justify="left")
     for row in sorted(_front_rows(result), key=lambda row: float(row[f"{tasks[1]}_loss"]), reverse=True):
         marks = ", ".join(word for key, word in _MARKS.items() if row[key])
         losses = [f"{row[f'{task}_loss']:.4f}" for task in tasks]
@@ -209,13 +201,9 @@ def _tests_table(result: SearchResult) -> Table:
     """Test accuracies of the chosen model and the baselines, with paired differences."""
     tests = _episode_tests(result)
     first = next(iter(tests[result.chosen].values()))
-    table = Table(
-        title=f"Test on unseen classes, {first.n_shot}-shot, {first.n} episodes", title_justify="left"
-    )
-    for column in ("model", "classes", "way"):
-        table.add_column(column)
-    for column in ("accuracy %", "chosen minus this, points"):
-        table.add_column(column, justify="right")
+    title = f"Test on unseen classes, {first.n_shot}-shot, {first.n} episodes"
+    numbers = (Column(name, justify="right") for name in ("accuracy %", "chosen minus this, points"))
+    table = Table("model", "classes", "way", *numbers, title=title, title_justify="left")
     differences = _comparisons(result)
     for name, groups in tests.items():
         for group, scores in groups.items():

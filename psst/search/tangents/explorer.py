@@ -34,10 +34,7 @@ def planned_cost(settings: TangentSettings, n_tasks: int) -> float:
 class TangentExplorer:
     """Predicts models between neighbors, gate by gate, the cheap gates first.
 
-    Args:
-        judge: Gives losses.
-        settings: Of the tangent.
-        first_batch: Number of the first batch that no training has used.
+    `first_batch` is the number of the first batch that no training has used.
     """
 
     def __init__(self, judge: Judge, settings: TangentSettings, first_batch: int) -> None:

@@ -97,12 +97,9 @@ class Proposal:
 
 
 class TangentSearch:
-    """What is done with the parent's graphs; called by the judge.
+    """What is done with the parent's graphs; called by the judge. The proposal gets verdicts and costs.
 
-    Args:
-        proposal: Gets verdicts and costs.
-        settings: Of the tangent.
-        neighbor: ``[m]`` its losses on the same batches.
+    `neighbor` ``[m]`` are the neighbor's losses on the same batches.
     """
 
     lengths = (1.0, 0.5, 0.25)  # parts of the predicted step that are tried, longest first
@@ -167,15 +164,8 @@ class TangentSearch:
     ) -> Tangent:
         settings = self.settings
         towards = settings.place * (centered_log(np.log(self.neighbor)) - centered_log(np.log(losses)))
-        return tangent(
-            gradients.jacobian,
-            hessian,
-            losses,
-            towards,
-            settings.damping,
-            settings.tolerance,
-            settings.iterations,
-        )
+        limits = (settings.damping, settings.tolerance, settings.iterations)
+        return tangent(gradients.jacobian, hessian, losses, towards, *limits)
 
     def _describe(self, step: Tangent, losses: NDArray[np.float64]) -> None:
         self.proposal.predicted = step.change
