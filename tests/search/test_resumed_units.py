@@ -10,9 +10,8 @@ from psst.callbacks import PSSTCallback
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import PythonRun
 from psst.search.result import Metric
-from psst.search.runner import PAIRED_EMA, UnitRunner
+from psst.search.runner import UnitFolder, UnitRunner
 from psst.search.settings import SearchSettings
-from psst.search.unit_folder import UnitFolder
 from psst.search.units import Schedule, Unit, fixed_weights
 from tests.search.tasks import Columns, Heads, samples
 
@@ -42,7 +41,7 @@ class Denoising(UnitRunner):
     changes: dict[str, object]
 
     def callback(self, method):
-        return PSSTCallback(method=method, ema=PAIRED_EMA, **self.changes)
+        return PSSTCallback(method=method, ema=self.ema, **self.changes)
 
 
 class Epochs(Heads):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import LightningModule
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,7 +12,7 @@ from psst.episodes import Episode
 from psst.fewshot import PrototypicalHead
 from psst.pareto.curvature import WeightedHessian
 from psst.pareto.front_gradients import front_gradients
-from psst.search.tangents.batches import on_episodes, on_training_batches, twice_differentiable
+from psst.search.training_pass import on_training_batches, work_on
 from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 from tests.search.tangents.competing import Conflict, Rotated, make_run
@@ -56,7 +57,10 @@ def test_the_hessian_of_a_few_shot_model_is_that_of_its_gradients_change():
         assert (product - difference).norm() < 1e-4 * difference.norm()
         return {name: value.clone() for name, value in module.state_dict().items()}
 
-    after = on_episodes(module, state, [[episode(0)], [episode(1)]], work)
+    module.load_state_dict(state)
+    module.eval()
+    sets = [[lambda drawn=drawn: list(module.task_losses(drawn).values())] for drawn in map(episode, (0, 1))]
+    after = work_on(module, sets, work)
     buffers = [name for name in state if "running" in name or "tracked" in name]
     assert buffers
     assert all(torch.equal(after[name], state[name]) for name in buffers)
@@ -117,10 +121,17 @@ def test_nothing_but_kernels_with_second_derivatives_is_used(factory):
     assert product.any()
 
 
+class Remembering(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.LSTM(1, 1)
+
+
 def test_the_way_back_is_as_it_was():
-    with twice_differentiable(nn.LSTM(1, 1)):
-        assert not torch.backends.cudnn.enabled
-        assert torch.is_grad_enabled()
+    def work(module, batches):
+        return torch.backends.cudnn.enabled, torch.is_grad_enabled()
+
+    assert work_on(Remembering(), [], work) == (False, True)
     assert torch.backends.cudnn.enabled
 
 
