@@ -39,7 +39,6 @@ from pytorch_lightning import Callback, Trainer
 import psst.search.tangents.search
 from psst.files import write_atomic
 from psst.pareto import RaySet, Trajectory
-from psst.pareto.gates import critical
 from psst.search.budgets.refine import refined_units
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.explore import Mix, plan_mixes
@@ -53,6 +52,7 @@ from psst.search.tangents.search import FORWARD
 from psst.search.tangents.unit import KeepAt, kept_checkpoint
 from psst.search.units import Unit, fixed_weights
 from psst.search.work import Mixing, Workshop
+from psst.tangents.gates import critical
 from psst.training.experiment import Experiment
 
 Result = dict[str, Any]

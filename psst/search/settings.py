@@ -20,7 +20,7 @@ class SearchSettings:
         warm_fraction: Share of T spent in the warm start, in (0, 1).
         warm_weight: Auxiliary weight during the warm start.
         method: Class path of the method that keeps a subproblem in its sector: `psst.pareto.Preference`,
-            `MinNorm`, `Project`, `Priority`, `Ray`, or any `Method` of one's own with `rays` and `index`.
+            `MinNorm`, `Ray`, or any `Method` of one's own with `rays` and `index`.
         min_main_share: Least weight of the main task in a subproblem, in [0, 1].
         baselines: Train `plain` and `fixed(w)` from scratch for T steps each beside the search.
         mixes: Positions between two neighboring solutions at which weights are interpolated, each in (0, 1).

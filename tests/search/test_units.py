@@ -38,7 +38,7 @@ def test_two_auxiliary_tasks_are_weighed_each_alone_and_both_together():
     assert len({unit.name for unit in schedule.anchors + schedule.baselines}) == 14
 
 
-@pytest.mark.parametrize("name", ["Preference", "MinNorm", "Project", "Priority", "Ray"])
+@pytest.mark.parametrize("name", ["Preference", "MinNorm", "Ray"])
 def test_each_method_is_made_from_its_units_description(name, tmp_path):
     rays = RaySet.constant(np.array([[-0.1, 0.1], [0.1, -0.1]]))
     rays.save(tmp_path / "rays.npz")

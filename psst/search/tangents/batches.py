@@ -15,12 +15,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from psst.episodes import Episode
-from psst.pareto.curvature import BatchLosses
 from psst.randomness import stream_key
 from psst.search.explore import State
 from psst.search.keyed_loader import seed_global
 from psst.search.python_run import PythonRun
 from psst.search.training_pass import HOOKS, FreshBatches, named_losses
+from psst.tangents.curvature import BatchLosses
 from psst.training import FewShotModule
 
 __all__ = ["GraphJudge", "Work", "on_episodes", "on_training_batches", "twice_differentiable", "work_on"]

@@ -12,13 +12,13 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.pareto.curvature import GRAPH_STEPS, PRODUCT_STEPS
-from psst.pareto.gates import Verdict, confirmed
 from psst.search.explore import State
 from psst.search.tangents.batches import GraphJudge
 from psst.search.tangents.proposal import Proposal, Solution
 from psst.search.tangents.search import FORWARD, LENGTHS, TangentSearch
 from psst.search.tangents.settings import TangentSettings
+from psst.tangents.curvature import GRAPH_STEPS, PRODUCT_STEPS
+from psst.tangents.gates import Verdict, confirmed
 
 __all__ = ["TangentExplorer"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psst.pareto import Trajectory
-from psst.pareto.gates import Verdict
 from psst.search.explore import State
+from psst.tangents.gates import Verdict
 
 __all__ = ["Proposal", "Solution"]
 

@@ -10,13 +10,13 @@ from pytorch_lightning import LightningModule
 
 from psst.pareto import min_norm
 from psst.pareto.coordinates import centered_log, first_without_log
-from psst.pareto.curvature import BatchLosses, WeightedHessian, split
-from psst.pareto.front_gradients import FrontGradients, front_gradients
-from psst.pareto.gates import Verdict, critical, curved, fall_weights, reliable, solved
-from psst.pareto.tangent import Tangent, tangent
 from psst.search.explore import State
 from psst.search.tangents.proposal import Proposal
 from psst.search.tangents.settings import TangentSettings
+from psst.tangents.curvature import BatchLosses, WeightedHessian, split
+from psst.tangents.front_gradients import FrontGradients, front_gradients
+from psst.tangents.gates import Verdict, critical, curved, fall_weights, reliable, solved
+from psst.tangents.tangent import Tangent, tangent
 
 __all__ = ["FORWARD", "LENGTHS", "TangentSearch"]
 

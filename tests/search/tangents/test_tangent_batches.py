@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from psst.backbones import Conv4
 from psst.episodes import Episode
 from psst.fewshot import PrototypicalHead
-from psst.pareto.curvature import WeightedHessian
-from psst.pareto.front_gradients import front_gradients
 from psst.search.tangents.batches import on_episodes, on_training_batches, twice_differentiable
 from psst.selfsupervised import Rotation
+from psst.tangents.curvature import WeightedHessian
+from psst.tangents.front_gradients import front_gradients
 from psst.training import FewShotModule
 from tests.search.tangents.competing import Conflict, Rotated, make_run
 

@@ -15,7 +15,6 @@ from psst.search.tangents.proposal import Solution
 from psst.search.tangents.settings import TangentSettings
 from psst.search.tangents.unit import correction, kept_checkpoint
 from tests.pareto.problems import weighted_optima
-from tests.pareto.smooth_problems import anisotropic, quadratics
 from tests.search.tangents.competing import (
     SETTINGS,
     STEPS,
@@ -26,6 +25,7 @@ from tests.search.tangents.competing import (
     train,
     trained_front,
 )
+from tests.tangents.smooth_problems import anisotropic, quadratics
 
 
 @pytest.fixture(scope="module")

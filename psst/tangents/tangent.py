@@ -9,9 +9,9 @@ from scipy.linalg import helmert
 from torch import Tensor
 
 from psst.pareto.coordinates import centered_log
-from psst.pareto.front_gradients import matrix_product
 from psst.pareto.least_squares import Array
-from psst.pareto.minres import Operator, dot, minres, norm
+from psst.tangents.front_gradients import matrix_product
+from psst.tangents.minres import Operator, dot, minres, norm
 
 
 @dataclass(frozen=True, eq=False)
