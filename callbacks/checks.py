@@ -15,12 +15,6 @@ def refuse_unsupported(trainer: pl.Trainer, module: pl.LightningModule) -> None:
         TypeError: Manual optimization, a strategy that shards parameters, or a compiled LightningModule.
     """
     name = type(module).__name__
-    ours = [callback for callback in trainer.callbacks if callback.state_key == "PSSTCallback"]  # type: ignore[attr-defined]  # set by a connector
-    if len(ours) > 1:
-        raise TypeError(
-            f"`trainer.callbacks` holds {len(ours)} PSSTCallbacks, but a module's losses can be weighted "
-            "only once; keep one of them."
-        )
     if not module.automatic_optimization:
         raise TypeError(
             f"PSSTCallback gives automatic optimization the gradient to use, but {name} sets "

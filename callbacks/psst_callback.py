@@ -314,7 +314,7 @@ def _chosen(method: object, tradeoff: float | None, levels: dict[str, float] | N
         return method_named(method)
     if not isinstance(method, Method):
         raise TypeError(
-            f"`method` must be a `psst.pareto.Method` or a name such as 'upgrad', got {method!r:.80}; make an "
-            "object of a class, or leave it out for a `tradeoff`."
+            f"`method` must be a `psst.pareto.Method` or a name such as 'upgrad', got {method!r:.80}; make "
+            "an object of a class, or leave it out for a `tradeoff`."
         )
     return method

@@ -90,8 +90,8 @@ def tensors(losses: Mapping[str, Loss], scope: str) -> dict[str, Tensor]:
     for name in losses:
         if name not in found:
             raise TypeError(
-                f"`scope='{scope}'` goes through the graphs of all losses together, but `losses['{name}']` is "
-                "a function, whose graph is freed before the next; use `scope='parameters'`, or give the "
+                f"`scope='{scope}'` goes through the graphs of all losses together, but `losses['{name}']` "
+                "is a function, whose graph is freed before the next; use `scope='parameters'`, or give the "
                 "losses as tensors."
             )
     return found

@@ -78,7 +78,7 @@ def test_ema_goes_on_where_another_stopped():
 def test_ema_checks_its_decay_and_the_number_of_losses():
     with pytest.raises(ValueError, match=r"`ema` must be a number in \[0, 1\), got 1.0"):
         LossEMA(1.0)
-    with pytest.raises(ValueError, match="got '0.9'"):
+    with pytest.raises(ValueError, match=r"got '0\.9'"):
         LossEMA("0.9")
     ema = LossEMA()
     ema.update(np.ones(2))
