@@ -38,7 +38,6 @@ from exploration_tables import Explored, report, report_cost
 import psst.search.tangents.search
 from psst.files import write_atomic
 from psst.pareto import Trajectory
-from psst.pareto.gates import critical
 from psst.search.budgets.stages import refined_units
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.explore import Mix, centered_losses, neighbors, plan_mixes
@@ -51,6 +50,7 @@ from psst.search.tangents.unit import continuation, rays_through
 from psst.search.unit_callbacks import KeepAt
 from psst.search.units import Unit, fixed_weights
 from psst.search.work import Workshop, mixing
+from psst.tangents.gates import critical
 from psst.training.experiment import Experiment
 
 Result = dict[str, Any]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
 from psst.pareto import Trajectory
-from psst.pareto.curvature import BatchLosses
 from psst.search.explore import State
 from psst.search.result import Candidate, Metric, Selection
+from psst.tangents.curvature import BatchLosses
 
 T = TypeVar("T")
 BatchWork = Callable[[LightningModule, list[list[BatchLosses]]], T]

@@ -16,12 +16,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from psst.callbacks.wrapping import read_losses
-from psst.pareto.curvature import BatchLosses
 from psst.randomness import stream_key
 from psst.search.explore import State
 from psst.search.keyed_loader import KeyedLoader, one_loader, seed_global
 from psst.search.protocols import BatchWork, T
 from psst.search.python_run import PythonRun
+from psst.tangents.curvature import BatchLosses
 
 _HOOKS = ("epoch_start", "batch_start", "batch_end", "epoch_end", "end")
 

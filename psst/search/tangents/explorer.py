@@ -12,12 +12,12 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.pareto.curvature import GRAPH_STEPS, PRODUCT_STEPS
-from psst.pareto.gates import Verdict, confirmed
 from psst.search.explore import State
 from psst.search.protocols import Judge
 from psst.search.settings import TangentSettings
 from psst.search.tangents.search import FORWARD, Proposal, Solution, TangentSearch
+from psst.tangents.curvature import GRAPH_STEPS, PRODUCT_STEPS
+from psst.tangents.gates import Verdict, confirmed
 
 
 def planned_cost(settings: TangentSettings, n_tasks: int) -> float:

@@ -15,12 +15,12 @@ from pytorch_lightning import LightningModule
 
 from psst.pareto import Trajectory, min_norm
 from psst.pareto.coordinates import centered_log, first_without_log
-from psst.pareto.curvature import BatchLosses, WeightedHessian, split
-from psst.pareto.front_gradients import FrontGradients, front_gradients
-from psst.pareto.gates import Verdict, critical, curved, fall_weights, reliable, solved
-from psst.pareto.tangent import Tangent, tangent
 from psst.search.explore import State
 from psst.search.settings import TangentSettings
+from psst.tangents.curvature import BatchLosses, WeightedHessian, split
+from psst.tangents.front_gradients import FrontGradients, front_gradients
+from psst.tangents.gates import Verdict, critical, curved, fall_weights, reliable, solved
+from psst.tangents.tangent import Tangent, tangent
 
 FORWARD = 0.4
 """Cost of a forward pass without gradients, in steps of a forward and a backward pass."""

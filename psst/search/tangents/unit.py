@@ -62,7 +62,7 @@ def continuation(
     content["state_dict"] = state
     memory = content["callbacks"].get("PSSTCallback")
     if memory is not None:
-        memory["method"] = {"class_path": "", "state": {}}  # another ray: its counters begin anew
+        memory["method"] = {"description": "", "state": {}}  # another ray: its counters begin anew
         if log_change is not None and memory["ema"]["mean"] is not None:
             memory["ema"]["mean"] = (np.array(memory["ema"]["mean"]) * np.exp(log_change)).tolist()
     save_content(content, start)

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from psst.backbones import Conv4
-from psst.episodes import Episode
+from psst.episodes import Batch, EpisodeShape
 from psst.fewshot import PrototypicalHead
-from psst.pareto.curvature import WeightedHessian
-from psst.pareto.front_gradients import front_gradients
 from psst.search.training_pass import on_training_batches, work_on
+from psst.tangents.curvature import WeightedHessian
+from psst.tangents.front_gradients import front_gradients
 from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 from tests.search.tangents.competing import Conflict, Rotated, make_run
@@ -20,17 +20,10 @@ from tests.search.tangents.competing import Conflict, Rotated, make_run
 
 def episode(index, way=3, shot=1, query=2, size=16):
     rng = torch.Generator().manual_seed(index)
-
-    def images(count):
-        return torch.randint(0, 256, (1, way * count, 3, size, size), dtype=torch.uint8, generator=rng)
-
-    def labels(count):
-        return torch.arange(way).repeat_interleave(count)[None]
-
-    names = [[str(name) for name in range(way)]]
-    ids = torch.arange(way)[None]
-    return Episode(
-        images(shot), labels(shot), images(query), labels(query), ids, torch.tensor([index]), names
+    pixels = torch.randint(0, 256, (way * (shot + query), 3, size, size), dtype=torch.uint8, generator=rng)
+    targets = torch.cat([torch.arange(way).repeat_interleave(count) for count in (shot, query)])
+    return Batch(
+        torch.arange(len(pixels)), targets, index, EpisodeShape(1, way, shot, query), targets, pixels=pixels
     )
 
 

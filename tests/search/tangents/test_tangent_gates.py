@@ -13,7 +13,6 @@ from psst.search.tangents.explorer import TangentExplorer, planned_cost
 from psst.search.tangents.search import Solution
 from psst.search.training_pass import on_training_batches
 from tests.pareto.problems import weighted_optima
-from tests.pareto.smooth_problems import anisotropic, quadratics
 from tests.search.tangents.competing import (
     SETTINGS,
     STEPS,
@@ -25,6 +24,7 @@ from tests.search.tangents.competing import (
     train,
     trained_front,
 )
+from tests.tangents.smooth_problems import anisotropic, quadratics
 
 
 @pytest.fixture(scope="module")
