@@ -2,18 +2,18 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from psst.episodes.episode import Episode
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, folder_entries, zip_entries
 
-N_RUNS = 20
-N_WAY = 20
+_N_RUNS = 20
+_N_WAY = 20
 
 _FILE = re.compile(
     r"(?:^|/)(?P<name>run\d\d/(?:class_labels\.txt|training/class\d\d\.png|test/item\d\d\.png))$"
@@ -22,7 +22,30 @@ _ARCHIVE = "all_runs.zip"
 _AGAIN = "get all_runs.zip from the repository brendenlake/omniglot, folder python/one-shot-classification."
 
 
-def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[Episode]:
+@dataclass(frozen=True, eq=False)
+class OneShotRun:
+    """One run: an episode within an alphabet, with an example of each class.
+
+    Attributes:
+        images: ``[40, C, H, W]`` uint8, the 20 support drawings first.
+        support_labels: ``[20]`` int64, k for support drawing k.
+        query_labels: ``[20]`` int64.
+        class_names: Of the labels.
+        number: Of the run, counted from 0.
+
+    Example:
+        >>> run = read_one_shot_runs("all_runs.zip")[0]
+        >>> support, query = run.images.split(20)
+    """
+
+    images: Tensor
+    support_labels: Tensor
+    query_labels: Tensor
+    class_names: tuple[str, ...]
+    number: int
+
+
+def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[OneShotRun]:
     """Return the runs in order: 20-way 1-shot within an alphabet, 20 test drawings, one of each class.
 
     Label k is ``training/class{k+1}.png`` and query k ``test/item{k+1}.png``. Images are made as those of
@@ -36,15 +59,14 @@ def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> l
         channels: 1, or 3 for a model of color images, with the same values in each.
 
     Returns:
-        Twenty episodes of ``support`` and ``query`` ``[1, 20, channels, size, size]`` uint8; ``index`` is the
-        number of the run, counted from 0.
+        Twenty of them, with images ``[40, channels, size, size]``.
 
     Raises:
         FileNotFoundError: there are no runs at ``path``, or a run or one of its files is missing.
         ValueError: the archive or a drawing is damaged, or a list of answers is not as expected.
     """
     entries = _entries(Path(path).expanduser())
-    return [_run(entries, number, size, channels) for number in range(N_RUNS)]
+    return [_run(entries, number, size, channels) for number in range(_N_RUNS)]
 
 
 def _entries(path: Path) -> dict[str, Entry]:
@@ -64,20 +86,17 @@ def _extracted(folder: Path) -> Iterator[Entry]:
             yield Entry(f"{run.name}/{entry.name}", folder, entry.read)
 
 
-def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> Episode:
+def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> OneShotRun:
     run = f"run{number + 1:02}"
-    classes = [f"{run}/training/class{k:02}.png" for k in range(1, N_WAY + 1)]
-    items = [f"{run}/test/item{k:02}.png" for k in range(1, N_WAY + 1)]
+    classes = [f"{run}/training/class{k:02}.png" for k in range(1, _N_WAY + 1)]
+    items = [f"{run}/test/item{k:02}.png" for k in range(1, _N_WAY + 1)]
     answers = _answers(entries, run, items, classes)
-    labels = torch.arange(N_WAY)[None]
-    return Episode(
-        support=_images(entries, classes, size, channels),
-        support_labels=labels,
-        query=_images(entries, items, size, channels),
-        query_labels=torch.tensor([[classes.index(answers[item]) for item in items]]),
-        class_ids=labels + N_WAY * number,
-        index=torch.tensor([number]),
-        class_names=[[f"{run}/class{k:02}" for k in range(1, N_WAY + 1)]],
+    return OneShotRun(
+        images=_images(entries, classes + items, size, channels),
+        support_labels=torch.arange(_N_WAY),
+        query_labels=torch.tensor([classes.index(answers[item]) for item in items]),
+        class_names=tuple(f"{run}/class{k:02}" for k in range(1, _N_WAY + 1)),
+        number=number,
     )
 
 
@@ -86,25 +105,25 @@ def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: 
     entry = _entry(entries, f"{run}/class_labels.txt")
     pairs = [line.split() for line in entry.read().decode("utf-8", "replace").splitlines() if line.strip()]
     answers = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
-    if set(answers) != set(items) or set(answers.values()) != set(classes) or len(pairs) != N_WAY:
+    if set(answers) != set(items) or set(answers.values()) != set(classes) or len(pairs) != _N_WAY:
         raise ValueError(
-            f"`{entry}` must give each of {items[0]} to item{N_WAY}.png one of {classes[0]} to "
-            f"class{N_WAY}.png, two names a line, found {len(pairs)} lines; {_AGAIN}"
+            f"`{entry}` must give each of {items[0]} to item{_N_WAY}.png one of {classes[0]} to "
+            f"class{_N_WAY}.png, two names a line, found {len(pairs)} lines; {_AGAIN}"
         )
     return answers
 
 
 def _images(entries: Mapping[str, Entry], names: list[str], size: int, channels: int) -> Tensor:
-    """Return the drawings ``[1, n, C, H, W]``."""
+    """Return the drawings ``[n, C, H, W]``."""
     found = [_entry(entries, name) for name in names]
     drawings = [255 - decode_image(entry.read(), str(entry), size, channels) for entry in found]  # ink is 255
-    return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()[None]
+    return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()
 
 
 def _entry(entries: Mapping[str, Entry], name: str) -> Entry:
     if name not in entries:
         raise FileNotFoundError(
-            f"the one-shot runs lack {name}; {len(entries)} of their files were found, {N_RUNS} runs of "
-            f"{2 * N_WAY} drawings and class_labels.txt make {N_RUNS * (2 * N_WAY + 1)}; {_AGAIN}"
+            f"the one-shot runs lack {name}; {len(entries)} of their files were found, {_N_RUNS} runs of "
+            f"{2 * _N_WAY} drawings and class_labels.txt make {_N_RUNS * (2 * _N_WAY + 1)}; {_AGAIN}"
         )
     return entries[name]

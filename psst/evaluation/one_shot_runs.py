@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.episodes import Episode
+from psst.episodes.one_shot_runs import OneShotRun
 from psst.evaluation.comparison import t_interval
 from psst.evaluation.episodes import Head
 from psst.evaluation.scores import EpisodeScores
@@ -59,7 +59,7 @@ class OneShotRunScores:
 
 def evaluate_one_shot_runs(
     embed: Embedder,
-    runs: Sequence[Episode],
+    runs: Sequence[OneShotRun],
     head: Head | None = None,
     device: torch.device | str | None = None,
 ) -> OneShotRunScores:
@@ -79,10 +79,9 @@ def evaluate_one_shot_runs(
         raise ValueError("`runs` is empty; read them with `read_one_shot_runs(path)`.")
     head = PrototypicalHead() if head is None else head
     with torch.no_grad():
-        scored = [_score(embed, run if device is None else run.to(device), head) for run in runs]
+        scored = [_score(embed, run, head, device) for run in runs]
     accuracies, losses = (np.array(values, dtype=np.float32) for values in zip(*scored, strict=True))
-    support, query = runs[0].support.shape[1], runs[0].query.shape[1]
-    way = runs[0].n_way
+    way, n_support, n_query = len(runs[0].class_names), len(runs[0].support_labels), len(runs[0].query_labels)
     return OneShotRunScores(
         EpisodeScores(
             accuracies,
@@ -90,15 +89,17 @@ def evaluate_one_shot_runs(
             stream=_fingerprint(runs),
             seed=0,
             n_way=way,
-            n_shot=support // way,
-            n_query=query // way,
+            n_shot=n_support // way,
+            n_query=n_query // way,
         )
     )
 
 
-def _score(embed: Embedder, run: Episode, head: Head) -> tuple[float, float]:
+def _score(
+    embed: Embedder, run: OneShotRun, head: Head, device: torch.device | str | None
+) -> tuple[float, float]:
     """Return accuracy and loss of one run."""
-    images = torch.cat([run.support, run.query], dim=1)[0]
+    images = run.images if device is None else run.images.to(device)
     features = embed(images)
     if features.ndim != 2 or len(features) != len(images):
         raise ValueError(
@@ -109,17 +110,16 @@ def _score(embed: Embedder, run: Episode, head: Head) -> tuple[float, float]:
         features = features.float()
     if not bool(features.isfinite().all()):
         raise ValueError("`embed` returned a NaN or an infinity; the model has diverged.")
-    n_support = run.support.shape[1]
-    support, query = features[None, :n_support], features[None, n_support:]
-    labels = run.query_labels[0].to(features.device)
-    logits = head(support, run.support_labels.to(features.device), query, run.n_way)[0].float()
+    support, query = features[None].split([len(run.support_labels), len(run.query_labels)], dim=1)
+    support_labels, labels = (each.to(features.device) for each in (run.support_labels, run.query_labels))
+    logits = head(support, support_labels[None], query, len(run.class_names))[0].float()
     accuracy = (logits.argmax(dim=1) == labels).float().mean()
     return float(accuracy), float(F.cross_entropy(logits, labels))
 
 
-def _fingerprint(runs: Sequence[Episode]) -> str:
+def _fingerprint(runs: Sequence[OneShotRun]) -> str:
     """Return a hash of which runs these are; the same at every image size."""
     digest = hashlib.blake2b(digest_size=16)
     for run in runs:
-        digest.update(repr((run.class_names, run.query_labels.tolist(), run.index.tolist())).encode())
+        digest.update(repr((run.class_names, run.query_labels.tolist(), run.number)).encode())
     return digest.hexdigest()
