@@ -125,7 +125,7 @@ class CifarFS(_DividedCifar100):
         **shared: see `EpisodicDataModule`; `download` gets cifar-100-python.tar.gz, 169 MB.
 
     Example:
-        ``CifarFS("data/cifar", n_way=5, n_shot=1, download=True)``
+        ``CifarFS("data/cifar", episodes=Episodes(way=5, shot=1), download=True)``
     """
 
     title = "CIFAR-FS"
@@ -145,7 +145,7 @@ class FC100(_DividedCifar100):
         **shared: see `EpisodicDataModule`; `download` gets cifar-100-python.tar.gz, 169 MB.
 
     Example:
-        ``FC100("data/cifar", n_way=5, n_shot=5, download=True)``
+        ``FC100("data/cifar", episodes=Episodes(shot=5), download=True)``
     """
 
     title = "FC100"

@@ -1,6 +1,6 @@
 """CUB-200-2011 (Wah et al. 2011): birds of 200 kinds, in three splits that were published."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -34,8 +34,7 @@ _MANUAL = "https://data.caltech.edu/records/65de6-vp158 offers CUB_200_2011.tgz;
 _AGAIN = "extract CUB_200_2011.tgz again, or leave it as it is: archives are read in place."
 
 _FOLDER = "CUB_200_2011"
-_IMAGES, _CLASSES, _LABELS = "images.txt", "classes.txt", "image_class_labels.txt"
-_BOXES = "bounding_boxes.txt"
+_IMAGES, _BOXES = "images.txt", "bounding_boxes.txt"
 _PUBLISHED_CROP: Mapping[str, _Crop] = {"closer_look": "none", "feat": "box", "meta_dataset": "none"}
 _CLOSER_LOOK = ("train", "val", "train", "test")  # by the place among the sorted classes, from 0, mod 4
 _CHOICES = (
@@ -105,26 +104,28 @@ class CUBSource:
         """List the images by split, class and file; see `Source.scan`."""
         entries = _entries(require_folder(self.root))
         split_of = class_splits(str(self.split))
-        class_of = _class_of(entries, split_of)
-        box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(class_of)
-        records, missing = [], []
-        for image, path in _table(entries, _IMAGES, 2):
-            if image not in class_of or image not in box_of:
-                lacking = _BOXES if image in class_of else _LABELS
-                raise ValueError(f"image {image} of `{entries[_IMAGES]}` is not in {lacking}; {_AGAIN}")
-            if (entry := entries.get(f"images/{path}")) is None:
-                missing.append(path)
-                continue
-            name = class_of[image]
-            records.append(ImageRecord(name, split_of[name], _Bird(entry, box_of[image])))
+        paths = dict(_table(entries, _IMAGES, 2))
+        class_of = {image: path.partition("/")[0] for image, path in paths.items()}
+        _check_classes(set(class_of.values()), split_of, entries[_IMAGES])
+        box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(paths)
+        unboxed = [image for image in paths if image not in box_of]
+        if unboxed:
+            raise ValueError(f"image {unboxed[0]} of `{entries[_IMAGES]}` is not in {_BOXES}; {_AGAIN}")
+        missing = [path for path in paths.values() if f"images/{path}" not in entries]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(missing) + len(records)} images that `{entries[_IMAGES]}` names are "
+                f"{len(missing)} of {len(paths)} images that `{entries[_IMAGES]}` names are "
                 f"missing, first: images/{missing[0]}; {_AGAIN}"
             )
-        return sorted(
-            records, key=lambda each: (SPLITS.index(each.split), each.class_name, each.reference.entry.name)
-        )
+        order = sorted(paths, key=lambda image: (SPLITS.index(split_of[class_of[image]]), paths[image]))
+        return [
+            ImageRecord(
+                class_of[image],
+                split_of[class_of[image]],
+                _Bird(entries[f"images/{paths[image]}"], box_of[image]),
+            )
+            for image in order
+        ]
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""
@@ -148,8 +149,8 @@ def _entries(root: Path) -> dict[str, Entry]:
     path = _archive(root)
     if path is None:
         raise FileNotFoundError(
-            f"`data.init_args.root={root}` holds neither {_FOLDER} with {_IMAGES}, {_CLASSES} and {_LABELS} "
-            f"nor {_ARCHIVE.name}. {_MANUAL}"
+            f"`data.init_args.root={root}` holds neither {_FOLDER} with {_IMAGES} and images/ nor"
+            f" {_ARCHIVE.name}. {_MANUAL}"
         )
     entries = {entry.name: entry for entry in tar_entries(path)}
     if f"{_FOLDER}/{_IMAGES}" not in entries:
@@ -160,7 +161,7 @@ def _entries(root: Path) -> dict[str, Entry]:
 def _extracted(root: Path) -> Path | None:
     """Return the folder CUB_200_2011, which is ``root`` or lies in it; None if it is not there."""
     for folder in (root, root / _FOLDER):
-        if all((folder / name).is_file() for name in (_IMAGES, _CLASSES, _LABELS)):
+        if (folder / _IMAGES).is_file() and (folder / "images").is_dir():
             return folder
     return None
 
@@ -199,23 +200,16 @@ def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[li
         yield words
 
 
-def _class_of(entries: Mapping[str, Entry], split_of: Mapping[str, str]) -> dict[str, str]:
-    """Return the class of each image by the image's number.
-
-    Raises:
-        ValueError: the data set has not the very classes that the splits were made of.
-    """
-    name_of = {number: name for number, name in _table(entries, _CLASSES, 2)}  # noqa: C416 - rows of any length to mypy
-    found = set(name_of.values())
+def _check_classes(found: Set[str], split_of: Mapping[str, str], table: Entry) -> None:
+    """Raise ValueError unless these are the very classes that the splits were made of."""
     odd = sorted(found ^ split_of.keys())
     if odd:
         problem = "is unknown" if odd[0] in found else "is missing"
         raise ValueError(
-            f"`{entries[_CLASSES]}` lists {len(found)} classes, CUB-200-2011 has {len(split_of)}: {odd[0]} "
+            f"`{table}` has images of {len(found)} classes, CUB-200-2011 has {len(split_of)}: {odd[0]} "
             f"{problem}, and {len(odd) - 1} more differ. The published splits need all of them; for other "
             "birds use `psst.datamodules.ImageFolder`."
         )
-    return {image: name_of[number] for image, number in _table(entries, _LABELS, 2) if number in name_of}
 
 
 def _boxes(entries: Mapping[str, Entry]) -> dict[str, _Box | None]:
@@ -273,7 +267,7 @@ class CUB(EpisodicDataModule):
         ValueError: ``split`` is not set, or an option has no such value.
 
     Example:
-        >>> data = CUB("data/cub", split="feat", n_way=5, n_shot=1)
+        >>> data = CUB("data/cub", split="feat", episodes=Episodes(way=5, shot=1))
     """
 
     channels = 3

@@ -1,35 +1,36 @@
 """What all data sets of few-shot classes share: the store, training batches, evaluation episodes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
 from torch.utils.data import DataLoader
 
+from psst.components import as_component
 from psst.episodes import (
-    ClassBatch,
-    Episode,
+    Batch,
     EpisodeLoader,
     EpisodeOrder,
+    Episodes,
     EpisodeSampler,
+    Evaluation,
     ImageSplit,
+    Policies,
     SplitOrder,
 )
 from psst.episodes.checks import (
-    as_range,
     check_choices,
     check_download,
     check_numbers,
 )
 from psst.episodes.evaluation_plan import EvaluationEpisodes, EvaluationPlan
 from psst.episodes.order import StreamPosition
-from psst.episodes.reading import Reader
-from psst.episodes.recipes import EpisodeRecipe
 from psst.episodes.residence import Residence
 from psst.episodes.training_plan import TrainingPlan
+from psst.images.augment import Augmentation
 from psst.images.build import build_store
 from psst.images.source import Source
 from psst.images.store import ImageStore
@@ -49,26 +50,17 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     Args:
         size: side length of the images, in pixels.
-        n_way: classes of a training episode; ``[low, high]`` draws the number anew for each batch.
-        n_shot: support images a class; ``[low, high]`` as for `n_way`.
-        n_query: query images a class.
-        eval_way: classes of a validation or test episode; a group with fewer classes uses all it has.
-        eval_shot: support images a class in evaluation.
-        eval_query: query images a class in evaluation.
-        val_episodes: validation episodes, of each group.
-        test_episodes: test episodes, of each group.
-        episodes_per_epoch: training episodes after which Lightning counts an epoch.
+        episodes: to train on.
+        evaluation: episodes to validate and test on.
+        batches: ``episodes``; ``classes``: shuffled images of all training classes, for a classifier; or
+            ``mixed``: both in every batch.
+        batch_size: images of ``classes`` a batch; an epoch of them alone is one pass over the images.
+        n_unlabeled: images without a class, a batch, that the auxiliary tasks see besides.
+        augmentations: random changes to training images by name: ``main`` is what the main task sees; an
+            auxiliary task may ask for another, such as stronger crops for contrastive learning.
         cache_dir: folder of the image stores.
         num_workers: loader processes; they change the speed only.
         seed: of all episodes.
-        episodes_per_batch: episodes of one shape that a training step takes together.
-        query_balance: concentration of the Dirichlet distribution that spreads the ``n_way * n_query``
-            training queries over the classes; 1 for any proportions alike; None for `n_query` of each.
-        n_unlabeled: images without a class, an episode, that the auxiliary tasks see besides.
-        batches: ``episodes``, or ``classes``: shuffled images of all training classes, for a classifier.
-        batch_size: images a batch of ``classes``; an epoch is then one pass over the images.
-        episodes_file: list of evaluation episodes written by `save_episodes`, in place of drawn ones in the
-            splits that it lists.
         download: fetch the files of the data set into `root` if they are not there.
         mirror: address of a folder with copies of these files, tried first.
         device: where images are kept: ``auto`` on a training GPU if they fit, else on disk behind a memory
@@ -85,51 +77,37 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def __init__(
         self,
         size: int,
-        n_way: int | tuple[int, int] = 5,
-        n_shot: int | tuple[int, int] = 1,
-        n_query: int = 15,
-        eval_way: int = 5,
-        eval_shot: int = 1,
-        eval_query: int = 15,
-        val_episodes: int = 2000,
-        test_episodes: int = 10000,
-        episodes_per_epoch: int = 100,
+        episodes: Episodes = Episodes(),
+        evaluation: Evaluation = Evaluation(),
+        batches: Literal["episodes", "classes", "mixed"] = "episodes",
+        batch_size: int = 128,
+        n_unlabeled: int = 0,
+        augmentations: dict[str, Augmentation] | None = None,
         cache_dir: str = ".psst",
         num_workers: int = 0,
         seed: int = 0,
-        episodes_per_batch: int = 1,
-        query_balance: float | None = None,
-        n_unlabeled: int = 0,
-        batches: Literal["episodes", "classes"] = "episodes",
-        batch_size: int = 128,
-        episodes_file: str | None = None,
         download: bool = False,
         mirror: str | None = None,
         device: str = "auto",
     ) -> None:
         super().__init__()
         self.size = size
-        self.n_way, self.n_shot, self.n_query = as_range("n_way", n_way), as_range("n_shot", n_shot), n_query
-        self.eval_way, self.eval_shot, self.eval_query = eval_way, eval_shot, eval_query
-        self.val_episodes, self.test_episodes = val_episodes, test_episodes
-        self.episodes_per_epoch, self.episodes_per_batch = episodes_per_epoch, episodes_per_batch
+        self.episodes, self.evaluation = episodes.checked(), evaluation.checked()
+        self.batches, self.batch_size, self.n_unlabeled = batches, batch_size, n_unlabeled
+        self.augmentations: Mapping[str, Augmentation] = {
+            name: as_component(f"augmentations.{name}", value, Augmentation)
+            for name, value in (augmentations or {}).items()
+        }
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
-        self.query_balance, self.n_unlabeled = query_balance, n_unlabeled
-        self.batches, self.batch_size = batches, batch_size
-        self.episodes_file = episodes_file
         self.download, self.mirror, self.device = download, mirror, device
         self._check_settings()
-        recipe = EpisodeRecipe(self.n_way, self.n_shot, n_query, query_balance)
-        self._training = TrainingPlan(
-            batches, recipe, episodes_per_batch, episodes_per_epoch, n_unlabeled, batch_size, seed
-        )
-        counts = {"val": val_episodes, "test": test_episodes}
-        self._evaluation = EvaluationPlan(eval_way, eval_shot, eval_query, counts, seed, episodes_file)
+        self._training = TrainingPlan(batches, self.episodes, batch_size, n_unlabeled, seed)
+        self._evaluation = EvaluationPlan(self.evaluation, seed)
         self._residence = Residence(device)
         self._position = StreamPosition()
         self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
-        self._episodes: EvaluationEpisodes | None = None
+        self._listed: EvaluationEpisodes | None = None
 
     @abstractmethod
     def source(self) -> Source:
@@ -157,14 +135,14 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """Open the store and check every split against the settings, so that no run fails at its test.
 
         Raises:
-            ValueError: too few classes in a split, or too few images in a class; or `episodes_file` lists
-                episodes of other data.
+            ValueError: too few classes in a split, or too few images in a class; or `evaluation.file`
+                lists episodes of other data.
         """
         if self._store is None:
             store = self.open_store()
             self._training.check(store, type(self).__name__)
             self._evaluation.check(store, type(self).__name__)
-            self._episodes = EvaluationEpisodes(self._evaluation, store)
+            self._listed = EvaluationEpisodes(self._evaluation, store)
             self._store = store
         if stage == "fit":  # a checkpoint, if there is one, is loaded after this
             self._position.restart(self._batches_processed())
@@ -206,7 +184,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         rank, ranks = self._rank_and_ranks()
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            self._training.stream(self.store, self._reader()),
+            self._training.stream(self.store, self.policies("train"), self._needs_pixels()),
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
             num_workers=self.num_workers,
@@ -214,20 +192,18 @@ class EpisodicDataModule(LightningDataModule, ABC):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def train_batch(self, index: int) -> Episode | ClassBatch:
+    def train_batch(self, index: int) -> Batch:
         """Return one batch of the training stream."""
-        return self._training.stream(self.store)[index]
+        return self._training.stream(self.store, self.policies("train"))[index]
 
-    def train_episode(self, index: int) -> Episode:
-        """Return one batch of the training stream, whose batches are episodes.
+    def policies(self, split: str) -> Policies:
+        """Return what makes the views of ``split``; the main task sees changed training images only."""
+        return Policies(self.augmentations, self.seed, split)
 
-        Raises:
-            TypeError: they are not.
-        """
-        batch = self.train_batch(index)
-        if not isinstance(batch, Episode):
-            raise TypeError("training takes `data.init_args.batches=classes`; episodes need `episodes`.")
-        return batch
+    @property
+    def train_classes(self) -> tuple[str, ...]:
+        """Names of the training classes, in the order of the labels of training batches."""
+        return tuple(self.store.class_names[class_id] for class_id in self.store.splits["train"])
 
     @property
     def consumed(self) -> int:
@@ -244,20 +220,22 @@ class EpisodicDataModule(LightningDataModule, ABC):
         seen = int(state_dict["consumed"]) * int(state_dict.get("per_batch", here))
         self._position.restart(-(-seen // here))
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def val_dataloader(self) -> DataLoader[Batch]:
         """Return every validation image once."""
         return self._images("val")
 
-    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def test_dataloader(self) -> DataLoader[Batch]:
         """Return every test image once."""
         return self._images("test")
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def predict_dataloader(self) -> DataLoader[Batch]:
         """Return every test image once."""
         return self._images("test")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Look up the images of a batch that holds their ids."""
+        if not isinstance(batch, Batch):
+            return batch
         return self._residence.fill(batch, self._training_device() or torch.device("cpu"))
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
@@ -269,7 +247,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         return self._evaluated().count(split)
 
     def save_episodes(self, path: str | Path) -> None:
-        """Write the validation and test episodes to a file ending in .npz, for `episodes_file` elsewhere."""
+        """Write the validation and test episodes to an .npz file, for `evaluation.file` elsewhere."""
         self._evaluated().save(path)
 
     def _begin_pass(self) -> int:
@@ -292,22 +270,21 @@ class EpisodicDataModule(LightningDataModule, ABC):
         trainer = self.trainer
         return None if trainer is None or trainer.state.stopped else trainer.strategy.root_device
 
-    def _reader(self) -> Reader:
-        return self._residence.reader(self.store, self._training_device())
+    def _needs_pixels(self) -> bool:
+        return self._residence.needs_pixels(self.store, self._training_device())
 
-    def _images(self, split: str) -> DataLoader[dict[str, Tensor]]:
-        images = ImageSplit(self.store, split, self._reader())
+    def _images(self, split: str) -> DataLoader[Batch]:
         rank, ranks = self._rank_and_ranks()
+        images = ImageSplit(self.store, split, self.policies(split), _EVAL_BATCH, ranks, self._needs_pixels())
         order = SplitOrder(len(images), rank, ranks) if ranks > 1 else None
-        return DataLoader(images, batch_size=_EVAL_BATCH, sampler=order, num_workers=self.num_workers)
+        return DataLoader(images, batch_size=None, sampler=order, num_workers=self.num_workers)
 
     def _check_settings(self) -> None:
-        names = ("size", "n_way", "n_shot", "n_query", "eval_way", "eval_shot", "eval_query", "val_episodes")
-        others = ("test_episodes", "episodes_per_epoch", "episodes_per_batch", "batch_size", "n_unlabeled")
-        values = {name: getattr(self, name) for name in (*names, *others, "num_workers", "seed")}
-        check_numbers(values, {"n_way": 2, "eval_way": 2, "n_unlabeled": 0, "num_workers": 0, "seed": 0})
-        check_choices(self.batches, self.query_balance, self.n_unlabeled)
+        names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
+        values = {name: getattr(self, name) for name in names}
+        check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
+        check_choices(self.batches, self.episodes.balance)
         check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
 
     def _evaluated(self) -> EvaluationEpisodes:
-        return self._episodes or EvaluationEpisodes(self._evaluation, self.store)
+        return self._listed or EvaluationEpisodes(self._evaluation, self.store)

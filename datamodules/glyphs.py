@@ -190,7 +190,7 @@ class Glyphs(EpisodicDataModule):
         **shared: see `EpisodicDataModule`.
 
     Example:
-        >>> data = Glyphs(n_way=5, n_shot=1)
+        >>> data = Glyphs(episodes=Episodes(way=5, shot=1))
     """
 
     channels = 1

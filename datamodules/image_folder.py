@@ -34,7 +34,7 @@ class ImageFolder(EpisodicDataModule):
         **shared: see `EpisodicDataModule`.
 
     Example:
-        >>> data = ImageFolder("birds", n_way=5, n_shot=1, groups=ImageGroups(pattern="(.*)_"), min_images=16)
+        >>> data = ImageFolder("birds", groups=ImageGroups(pattern="(.*)_"), min_images=16)
     """
 
     layouts = (Layout("a folder a class, below train/, val/ and test/ or not", describe, FolderSource),)

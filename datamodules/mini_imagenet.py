@@ -15,8 +15,9 @@ from psst.images.sources.benchmark_layouts import (
     published_layouts,
     split_file_layout,
 )
-from psst.images.sources.folder import FolderSource, sees_lists
+from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout, published_rows
+from psst.images.sources.listed_images import sees_lists
 
 _NAME = "mini_imagenet"
 _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
@@ -95,7 +96,7 @@ class MiniImageNet(InLayouts):
         **shared: see `EpisodicDataModule`; `download` gets learn2learn's pickles, 1.8 GB.
 
     Example:
-        ``MiniImageNet("data/mini_imagenet", n_way=5, n_shot=1, download=True)``
+        ``MiniImageNet("data/mini_imagenet", episodes=Episodes(way=5, shot=1), download=True)``
     """
 
     title = "mini-ImageNet"

@@ -214,7 +214,7 @@ class Omniglot(EpisodicDataModule):
             classes, named ``Alphabet/characterNN/rot090``: "none" of them, "train", or "all", as Snell et al.
             did.
         train_within: "split" draws training episodes from all alphabets, "alphabet" each from one of them,
-            every alphabet as often as the others; one with fewer than `n_way` classes gives all it has.
+            every alphabet as often as the others; one with fewer than `episodes.way` gives all it has.
         eval_within: the same for validation and test; "alphabet", which is harder, reports every alphabet.
         size: side length in pixels; the drawings are 105 x 105.
         **shared: see `EpisodicDataModule`.
@@ -223,7 +223,7 @@ class Omniglot(EpisodicDataModule):
         ValueError: an option has no such value, or an alphabet is to validate and to test.
 
     Example:
-        >>> data = Omniglot("data/omniglot", n_way=20, n_query=5)
+        >>> data = Omniglot("data/omniglot", episodes=Episodes(way=20, query=5))
     """
 
     channels = 1

@@ -114,7 +114,7 @@ class TieredImageNet(InLayouts):
         **shared: see `EpisodicDataModule`.
 
     Example:
-        ``TieredImageNet("data/tiered_imagenet", n_way=5, n_shot=1)``
+        ``TieredImageNet("data/tiered_imagenet", episodes=Episodes(way=5, shot=1))``
     """
 
     title = "tieredImageNet"

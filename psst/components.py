@@ -3,9 +3,9 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["as_component", "describe", "instantiate"]
 
@@ -46,7 +46,7 @@ def describe(component: object) -> dict[str, Any]:
     return {"class_path": _public_path(kind), "init_args": arguments}
 
 
-def instantiate(description: Mapping[str, Any], kind: type[Kind]) -> Kind:
+def instantiate(description: Mapping[str, Any], kind: Callable[..., Kind]) -> Kind:
     """Make the component that a description stands for.
 
     Args:
@@ -60,6 +60,7 @@ def instantiate(description: Mapping[str, Any], kind: type[Kind]) -> Kind:
         TypeError: The class is not a `kind`, or does not accept ``init_args``.
         ValueError: Not a description, or nothing importable at ``class_path``.
     """
+    assert isinstance(kind, type)  # a type for callers too, but abstract ones are no `type[Kind]` to checkers
     path = description.get("class_path")
     extra = sorted(set(description) - {"class_path", "init_args"})
     if not isinstance(path, str) or extra:
@@ -79,10 +80,10 @@ def instantiate(description: Mapping[str, Any], kind: type[Kind]) -> Kind:
         raise TypeError(
             f"`init_args` of {path} do not fit: {error}; it takes {inspect.signature(found)}."
         ) from None
-    return found(**arguments)
+    return cast(Kind, found(**arguments))
 
 
-def as_component(argument: str, value: object, kind: type[Kind]) -> Kind:
+def as_component(argument: str, value: object, kind: Callable[..., Kind]) -> Kind:
     """Return a component given as itself or as its description.
 
     Args:
@@ -94,13 +95,16 @@ def as_component(argument: str, value: object, kind: type[Kind]) -> Kind:
         TypeError: It is neither.
         ValueError: The description names nothing importable.
     """
+    assert isinstance(kind, type)  # as above
     if isinstance(value, Mapping):
-        return instantiate(value, kind)
+        return cast(Kind, instantiate(value, kind))
     if not isinstance(value, kind):
+        parts = sorted(getattr(kind, "__abstractmethods__", ()))
+        wrap = f"; wrap it in a subclass of {_public_path(kind)} with {', '.join(parts)}" if parts else ""
         raise TypeError(
-            f"`{argument}` must be a {kind.__name__} or its description, found {type(value).__name__}."
+            f"`{argument}` must be a {kind.__name__} or its description, found {type(value).__name__}{wrap}."
         )
-    return value
+    return cast(Kind, value)
 
 
 def _plain(value: object, owner: str) -> Any:

@@ -1,12 +1,24 @@
-"""Files that are whole or absent: written under a temporary name, then renamed."""
+"""Files that are whole or absent, and those of ours with a format number: JSON and NumPy's npz."""
 
+import errno
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_path", "write_atomic"]
+import numpy as np
+
+__all__ = ["NO_ROOM", "atomic_path", "read_json", "read_npz", "write_atomic", "write_json", "write_npz"]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of an OSError that says: the disk, or what the user may have of it, is full."""
+
+_FORMAT = "format"  # the key of the format number, in both kinds
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 
 
 @contextmanager
@@ -35,3 +47,59 @@ def write_atomic(path: Path | str, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path | str, version: int, content: Mapping[str, Any]) -> None:
+    """Write `content` and the number of its format to `path`, whole or not at all."""
+    write_atomic(path, json.dumps({_FORMAT: version, **content}, indent=1, ensure_ascii=False))
+
+
+def read_json(path: Path | str, version: int, what: str, advice: str) -> dict[str, Any]:
+    """Return what `write_json` wrote.
+
+    Args:
+        path: Of the file.
+        version: The only format that is read.
+        what: The file as the user knows it, for messages.
+        advice: What to do if it is of no use.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, something else, or of another format.
+    """
+    with _explained(Path(path), what, advice):
+        content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = int(content.pop(_FORMAT))
+    _require(found, version, what, advice)
+    return content
+
+
+def write_npz(path: Path | str, version: int, arrays: Mapping[str, Any]) -> None:
+    """Write arrays and the number of their format to exactly `path`, whole or not at all."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **{_FORMAT: np.int64(version), **arrays})
+
+
+def read_npz(path: Path | str, version: int, what: str, advice: str) -> dict[str, Any]:
+    """Return what `write_npz` wrote; see `read_json`."""
+    with _explained(Path(path), what, advice), np.load(path, allow_pickle=False) as file:
+        found = int(file[_FORMAT])
+        arrays = {name: file[name] for name in file.files if name != _FORMAT} if found == version else {}
+    _require(found, version, what, advice)
+    return arrays
+
+
+@contextmanager
+def _explained(path: Path, what: str, advice: str) -> Iterator[None]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{what} is not there; {advice}.")
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ValueError(f"{what} is damaged, or something else ({error}); {advice}.") from error
+
+
+def _require(found: int, version: int, what: str, advice: str) -> None:
+    if found != version:
+        upgrade = "upgrade psst-fewshot, or " if found > version else ""
+        raise ValueError(f"{what} has format {found}, this psst reads format {version}; {upgrade}{advice}.")

@@ -57,7 +57,7 @@ def test_the_help_of_a_command_ends_with_an_example(command, capsys):
         ([*RUN, "--search.warm_fraction", "3"], ["`search.warm_fraction=3.0`"]),
         ([*RUN, "--model.init_args.backbone", "psst.backbones.Conv5"], ["backbone", "Conv5"]),
         ([*RUN, "--trainer.callbacks", CALLBACK], ["`tradeoff=1.5`", "[0, 1]"]),
-        ([*RUN, "--data.init_args.n_way", "999"], ["`data.init_args.n_way=999`"]),
+        ([*RUN, "--data.init_args.episodes.way", "999"], ["`data.init_args.episodes.way=999`"]),
         (["fit", "--config", "omniglot_minimal_conv4"], ["data", "root"]),
         (
             ["fit", "--config", "omniglot_minimal_conv4", "--data.init_args.root", "absent"],
@@ -84,12 +84,18 @@ def test_a_mistake_is_one_clear_paragraph(words, parts, tmp_path, capsys):
 def test_a_run_without_data_is_refused(capsys):
     model = "{class_path: psst.training.FewShotModule, init_args: {backbone: psst.backbones.Conv4, "
     assert "`data` is missing" in refused(
-        ["fit", "--model", model + "head: psst.fewshot.PrototypicalHead}}"], capsys
+        [
+            "fit",
+            "--model",
+            model
+            + "main: {class_path: psst.tasks.Episodic, init_args: {head: psst.fewshot.PrototypicalHead}}}}",
+        ],
+        capsys,
     )
 
 
 def test_a_checkpoint_of_another_model_is_refused(capsys):
-    small = ["--data.init_args.n_way", "2", "--data.init_args.n_query", "1"]
+    small = ["--data.init_args.episodes.way", "2", "--data.init_args.episodes.query", "1"]
     assert main([*RUN, *small, "--trainer.default_root_dir", "runs", "--trainer.limit_val_batches", "0"]) == 0
     (checkpoint,) = Path("runs").rglob("*.ckpt")
     words = ["test", *RUN[1:], "--model.init_args.backbone.init_args.hidden", "8"]

@@ -6,7 +6,7 @@ import pytest
 from psst.backbones import Backbone, Conv4, ResNet12, Timm
 from psst.components import describe, instantiate
 from psst.fewshot import Head, PrototypicalHead
-from psst.selfsupervised import AuxiliaryTask, Rotation
+from psst.tasks import Rotation, Task
 
 
 class Forgetful:
@@ -26,7 +26,7 @@ class Holder:
         (ResNet12(widths=(4, 8, 12, 16), drop_rate=0.2), Backbone),
         (Timm("resnet10t", options={"act_layer": "relu"}), Backbone),
         (PrototypicalHead(), Head),
-        (Rotation(turns="all"), AuxiliaryTask),
+        (Rotation(turns="all"), Task),
     ],
     ids=lambda value: type(value).__name__,
 )

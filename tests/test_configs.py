@@ -19,9 +19,9 @@ SMALL1 = ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin")
 SMALL2 = ("Japanese_(katakana)", "Sanskrit", "Tagalog")
 TINY = [
     *("--trainer.max_steps", "10", "--trainer.enable_progress_bar", "false", "--trainer.accelerator", "cpu"),
-    *("--data.init_args.n_way", "3", "--data.init_args.n_query", "2"),
-    *("--data.init_args.eval_way", "3", "--data.init_args.eval_query", "2"),
-    *("--data.init_args.val_episodes", "20", "--data.init_args.test_episodes", "20"),
+    *("--data.init_args.episodes.way", "3", "--data.init_args.episodes.query", "2"),
+    *("--data.init_args.evaluation.way", "3", "--data.init_args.evaluation.query", "2"),
+    *("--data.init_args.evaluation.val_episodes", "20", "--data.init_args.evaluation.test_episodes", "20"),
     *("--model.init_args.backbone.init_args.hidden", "8"),
 ]
 TINY_SEARCH = [

@@ -10,17 +10,31 @@ __all__ = ["Backbone"]
 class Backbone(nn.Module, ABC):
     """Turns images into feature vectors. Layers are made by `build`, so that sizes are never typed.
 
-    A subclass keeps its constructor's arguments as attributes, and implements `make` and `forward`.
+    A subclass keeps its constructor's arguments as attributes, and implements `make` and `forward`. One with
+    feature maps implements `maps` and `pool`, with ``forward(x) == pool(maps(x))``, and sets `map_shape` in
+    `make`. One that trains only what follows a frozen encoder implements `frozen` and `adapted`, with
+    ``forward(x) == adapted(frozen(x))``.
 
     Attributes:
         image_shape: ``(C, H, W)`` it was built for; None before.
         num_features: D, length of a feature vector; 0 before `build`.
+        map_shape: ``(C', h, w)`` of its maps; None without maps.
+
+    Example:
+        >>> class Flat(Backbone):
+        ...     def make(self, image_shape):
+        ...         self.layer = nn.Linear(math.prod(image_shape), 16)
+        ...         return 16
+        ...
+        ...     def forward(self, images):
+        ...         return self.layer(images.flatten(1))
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.image_shape: tuple[int, int, int] | None = None
         self.num_features = 0
+        self.map_shape: tuple[int, int, int] | None = None
 
     def build(self, image_shape: tuple[int, int, int]) -> None:
         """Make the layers for images of one shape; a second call with the same shape changes nothing.
@@ -60,6 +74,34 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return feature maps ``[n, C', h, w]`` of normalized images ``[n, C, H, W]``.
+
+        Raises:
+            TypeError: This backbone has none.
+        """
+        raise TypeError(_lacks(self, "feature maps", "`maps` and `pool`"))
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the features ``[n, D]`` of maps ``[n, C', h, w]``; raises as `maps` does."""
+        raise TypeError(_lacks(self, "feature maps", "`maps` and `pool`"))
+
+    def frozen(self, images: Tensor) -> Tensor:
+        """Return features ``[n, D']`` of normalized images before anything that is trained.
+
+        Raises:
+            TypeError: All of this backbone is trained.
+        """
+        raise TypeError(_lacks(self, "frozen features", "`frozen` and `adapted`"))
+
+    def adapted(self, frozen: Tensor) -> Tensor:
+        """Return the features ``[n, D]`` of frozen ones ``[n, D']``; raises as `frozen` does."""
+        raise TypeError(_lacks(self, "frozen features", "`frozen` and `adapted`"))
+
+
+def _lacks(backbone: Backbone, what: str, methods: str) -> str:
+    return f"`backbone` {type(backbone).__name__} has no {what}; choose one that has, or give it {methods}."
 
 
 def halved(size: tuple[int, int], times: int, name: str) -> tuple[int, int]:

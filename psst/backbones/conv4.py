@@ -25,6 +25,12 @@ class Conv4(Backbone):
     Raises:
         ValueError: `hidden` is below 1.
 
+    Example:
+        >>> backbone = Conv4(hidden=32)
+        >>> backbone.build((3, 32, 32))
+        >>> backbone(torch.rand(5, 3, 32, 32)).shape
+        torch.Size([5, 128])
+
     References:
         Vinyals et al., Matching Networks, 2016; Snell et al., Prototypical Networks, 2017 (arXiv:1703.05175).
     """
@@ -42,12 +48,21 @@ class Conv4(Backbone):
         widths = [channels] + [self.hidden] * N_BLOCKS
         self.blocks = nn.Sequential(*map(_block, widths[:-1], widths[1:]))
         self.blocks.to(memory_format=torch.channels_last)
+        self.map_shape = (self.hidden, height, width)
         return self.hidden * height * width
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
-        features: Tensor = self.blocks(images.contiguous(memory_format=torch.channels_last))
-        return features.flatten(1)
+        return self.pool(self.maps(images))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return maps ``[n, hidden, H // 16, W // 16]`` of normalized images ``[n, C, H, W]``."""
+        maps: Tensor = self.blocks(images.contiguous(memory_format=torch.channels_last))
+        return maps
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the flattened maps, ``[n, D]``."""
+        return maps.flatten(1)
 
 
 def _block(n_in: int, n_out: int) -> nn.Sequential:

@@ -47,7 +47,7 @@ class ResNet12(Backbone):
     def make(self, image_shape: tuple[int, int, int]) -> int:
         """Make the four blocks; images of less than 16 pixels a side are refused."""
         channels, *size = image_shape
-        halved((size[0], size[1]), len(self.widths), type(self).__name__)
+        height, width = halved((size[0], size[1]), len(self.widths), type(self).__name__)
         drops = (1, 1, self.block_size, self.block_size)
         inputs = (channels, *self.widths[:-1])
         self.blocks = nn.Sequential(
@@ -57,11 +57,20 @@ class ResNet12(Backbone):
             )
         )
         self.blocks.to(memory_format=torch.channels_last)
+        self.map_shape = (self.widths[-1], height, width)
         return self.widths[-1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
+        return self.pool(self.maps(images))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return maps ``[n, widths[3], H // 16, W // 16]`` of normalized images ``[n, C, H, W]``."""
         maps: Tensor = self.blocks(images.contiguous(memory_format=torch.channels_last))
+        return maps
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the mean over each map, ``[n, D]``."""
         return maps.mean(dim=(2, 3))
 
 

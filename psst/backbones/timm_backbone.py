@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from psst.backbones.backbone import Backbone
+from psst.backbones.batch_stats import evaluating
 
 __all__ = ["Timm"]
 
@@ -58,6 +59,7 @@ class Timm(Backbone):
         """
         self.network = self._create(image_shape[0])
         n_features = self._measure(image_shape)
+        self.map_shape = self._measure_maps(image_shape)
         if self.checkpoint_path is not None:
             _load(self.network, self.checkpoint_path, self.name)
         self.pretrained, self.checkpoint_path = False, None
@@ -67,6 +69,28 @@ class Timm(Backbone):
         """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
         features: Tensor = self.network(images)
         return features
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return maps ``[n, C', h, w]`` before timm's pooling; TypeError for a network without."""
+        if self.map_shape is None:
+            return super().maps(images)
+        maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]  # of every timm model
+        return maps
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return features ``[n, D]`` of maps, as timm pools them."""
+        features: Tensor = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]  # as above
+        return features
+
+    def _measure_maps(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
+        """Return the shape of the maps, or None where `pool` of them is not the network's feature."""
+        with evaluating(self.network), torch.no_grad():
+            probe = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0))
+            maps = self.network.forward_features(probe)  # type: ignore[operator]  # as above
+            if maps.ndim != 4:  # tokens
+                return None
+            same = torch.allclose(self.pool(maps), self.network(probe), rtol=1e-4, atol=1e-6)
+        return (maps.shape[1], maps.shape[2], maps.shape[3]) if same else None
 
     def _create(self, channels: int) -> nn.Module:
         import timm
@@ -91,18 +115,14 @@ class Timm(Backbone):
         return network
 
     def _measure(self, image_shape: tuple[int, int, int]) -> int:
-        training = self.network.training
-        self.network.eval()
         try:
-            with torch.no_grad():
+            with evaluating(self.network), torch.no_grad():
                 features = self.network(torch.zeros(1, *image_shape))
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
                 f"`{NAME_KEY}={self.name}` does not accept images of shape {image_shape}: {error}; "
                 "set `data.init_args.size`, or `options: {img_size: ...}` of the backbone."
             ) from error
-        finally:
-            self.network.train(training)
         if features.ndim != 2:
             raise ValueError(
                 f"`{NAME_KEY}={self.name}` gives features of shape {tuple(features.shape)}, not [n, D]; "

@@ -88,9 +88,8 @@ def info(store: "ImageStore | str | Path") -> str:
             lines.append(f"         {group}: {_classes(sizes[ids])}")
     if len(store.unlabeled):
         lines.append(f"{'unlabeled':<8} {len(store.unlabeled):,} images, for the auxiliary tasks")
-    image_groups = getattr(store, "image_groups", np.empty(0, np.int64))  # -1 without a group
-    if (image_groups >= 0).any():
-        pairs = zip(store.labels.tolist(), image_groups.tolist(), strict=True)
+    if store.n_image_groups:
+        pairs = zip(store.labels.tolist(), store.image_groups.tolist(), strict=True)
         lines.append(_groups([(label + 1 or None, group + 1 or None) for label, group in pairs]))
     if store.duplicates:
         count = len(store.duplicates)

@@ -9,10 +9,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from psst.commands.quiet import quiet
-from psst.deploy.checkpoint import read_checkpoint
 from psst.episodes import ImageSplit
 from psst.files import atomic_path
 from psst.search.settings import SearchSettings
+from psst.tasks.finished import read_checkpoint
 from psst.training.experiment import STRICT, RunCLI
 
 _EXAMPLES = {

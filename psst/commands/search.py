@@ -9,7 +9,7 @@ from psst.commands.quiet import quiet
 
 _TEXT = """\
 All other options are those of `psst fit`: --config takes a file or a shipped name, any key of it can be
-overridden (--trainer.max_steps 200, --data.init_args.n_way 5, --search.baselines false). `psst fit --help`
+overridden (--trainer.max_steps 200, --data.init_args.episodes.way 5). `psst fit --help`
 lists them. Units that are finished in DIR are not run again, and a unit that was stopped goes on.
 
 example: psst search --config quickstart --output runs/quickstart"""

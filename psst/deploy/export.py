@@ -73,7 +73,7 @@ def _put(folder: Path, output: Path) -> None:
 
 
 def _write(module: FewShotModule, folder: Path) -> None:
-    state = module.backbone.state_dict()
+    state = module.encoder.state_dict()
     state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
@@ -83,9 +83,9 @@ def _write(module: FewShotModule, folder: Path) -> None:
         "psst_version": _own_version(),
         "backbone": without_pretraining(module.hparams["backbone"]),
         "image_shape": list(module.hparams["image_shape"]),
-        "mean": module.mean.flatten().tolist(),
-        "std": module.std.flatten().tolist(),
-        "num_features": int(module.backbone.num_features),
+        "mean": module.encoder.mean.tolist(),  # for the reader; the weights hold them too
+        "std": module.encoder.std.tolist(),
+        "num_features": module.encoder.num_features,
         "input": "uint8 [n, C, H, W] in [0, 255], or floating in [0, 1]; normalized inside",
     }
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

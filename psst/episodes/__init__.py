@@ -1,28 +1,30 @@
-"""Few-shot episodes: index arithmetic, and the data sets that loaders read."""
+"""Few-shot episodes: index arithmetic, and the batches that loaders read."""
 
-from psst.episodes.episode import ClassBatch, Episode
+from psst.episodes.batch import Batch, EpisodeShape, Policies
 from psst.episodes.frozen import FrozenEpisodes, load_episodes, save_episodes
-from psst.episodes.image_split import ImageSplit
 from psst.episodes.indices import EpisodeIndices, LabeledIndices
 from psst.episodes.order import EpisodeLoader, EpisodeOrder, SplitOrder
 from psst.episodes.sampler import EpisodeSampler
+from psst.episodes.settings import Episodes, Evaluation
 from psst.episodes.shuffle import EndlessShuffle
-from psst.episodes.stream import ClassStream, EpisodeStream
+from psst.episodes.stream import BatchStream, ImageSplit
 from psst.episodes.varied import VariedSampler
 
 __all__ = [
-    "ClassBatch",
-    "ClassStream",
+    "Batch",
+    "BatchStream",
     "EndlessShuffle",
-    "Episode",
     "EpisodeIndices",
     "EpisodeLoader",
     "EpisodeOrder",
     "EpisodeSampler",
-    "EpisodeStream",
+    "EpisodeShape",
+    "Episodes",
+    "Evaluation",
     "FrozenEpisodes",
     "ImageSplit",
     "LabeledIndices",
+    "Policies",
     "SplitOrder",
     "VariedSampler",
     "load_episodes",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from psst.episodes.apart import can_part, members, sides
 from psst.images.store import ImageStore
 
 Classes = npt.NDArray[np.int64]
@@ -75,20 +76,42 @@ def check_way(store: ImageStore, name: str, split: str, way: tuple[str, Range]) 
 def check_images(
     store: ImageStore, name: str, split: str, shot: tuple[str, Range], query: tuple[str, int]
 ) -> None:
-    """Raise ValueError if a class of ``split`` has too few images; ``shot``, ``query`` are (name, value)."""
-    needed = bounds(shot[1])[1] + query[1]
-    short = {
-        store.class_names[class_id]: count
-        for class_id in store.splits[split].tolist()
-        if (count := len(store.image_ids(class_id))) < needed
-    }
+    """Hold the images of each class, and the groups they come in, against an episode.
+
+    Args:
+        store: holds the images.
+        name: of the data set.
+        split: whose classes to look at.
+        shot: name and value of the argument that says how many support images a class gives.
+        query: the same for queries.
+
+    Raises:
+        ValueError: a class of ``split`` has too few images, or too few outside the support's groups.
+    """
+    n_shot, n_query = bounds(shot[1])[1], query[1]
+    asked = f"`data.init_args.{shot[0]}={typed(shot[1])}` and `data.init_args.{query[0]}={n_query}`"
+    short: dict[str, str] = {}
+    classes: list[dict[int, int]] = []
+    for class_id in store.splits[split].tolist():
+        ids = store.image_ids(class_id)
+        classes.append(members(store.image_groups, ids) if store.n_image_groups else {})
+        if len(ids) < n_shot + n_query:
+            short[store.class_names[class_id]] = str(len(ids))
+        elif classes[-1] and not can_part(classes[-1], n_shot, n_query):
+            short[store.class_names[class_id]] = f"{len(ids)} in {len(classes[-1])} groups"
     if short:
-        shown = ", ".join(f"`{class_name}` has {count}" for class_name, count in list(short.items())[:3])
+        shown = ", ".join(f"`{class_name}` has {found}" for class_name, found in list(short.items())[:3])
         more = f" (and {len(short) - 3} more)" if len(short) > 3 else ""
+        apart = ", support and queries of different groups" if "groups" in shown else ""
         raise ValueError(
-            f"`data.init_args.{shot[0]}={typed(shot[1])}` and `data.init_args.{query[0]}={query[1]}` need "
-            f"{needed} images a class; in split '{split}' of {name} {shown}{more}; "
-            "lower one of the two, or add images."
+            f"{asked} need {n_shot + n_query} images a class{apart}; in split '{split}' of {name} "
+            f"{shown}{more}; lower one of the two, or add images."
+        )
+    if store.n_image_groups and sides(classes, n_shot, n_query) is None:
+        raise ValueError(
+            f"{asked} cannot be served by the classes of split '{split}' of {name}, whose groups of images "
+            "lie in several classes: no way was found to give the support of every class out of some groups "
+            "and its queries out of others; lower one of the two, or leave `data.init_args.groups` out."
         )
 
 
@@ -101,19 +124,14 @@ def check_unlabeled(name: str, n_unlabeled: int, found: int) -> None:
         )
 
 
-def check_choices(batches: str, query_balance: float | None, n_unlabeled: int) -> None:
+def check_choices(batches: str, query_balance: float | None) -> None:
     """Raise ValueError if a choice of training batches is none, or two of them contradict each other."""
-    if batches not in ("episodes", "classes"):
-        raise ValueError(f"`data.init_args.batches={batches}` must be `episodes` or `classes`.")
-    if query_balance is not None and not 0 < query_balance < float("inf"):
+    if batches not in ("episodes", "classes", "mixed"):
+        raise ValueError(f"`data.init_args.batches={batches}` must be `episodes`, `classes` or `mixed`.")
+    if batches == "classes" and query_balance is not None:
         raise ValueError(
-            f"`data.init_args.query_balance={query_balance}` must be above 0; null gives each class as many."
-        )
-    if batches == "classes" and (n_unlabeled or query_balance is not None):
-        name = "n_unlabeled" if n_unlabeled else "query_balance"
-        raise ValueError(
-            f"`data.init_args.{name}={n_unlabeled or query_balance}` is of episodes; leave it out, or set "
-            "`data.init_args.batches` to `episodes`."
+            f"`data.init_args.episodes.balance={query_balance}` is of episodes; leave it out, or set "
+            "`data.init_args.batches` to `episodes` or `mixed`."
         )
 
 

@@ -7,6 +7,7 @@ from psst.episodes.checks import check_images, check_way, class_groups
 from psst.episodes.frozen import FrozenEpisodes, load_episodes, save_episodes
 from psst.episodes.recipes import class_sampler
 from psst.episodes.sampler import EpisodeSampler
+from psst.episodes.settings import Evaluation
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
@@ -18,20 +19,12 @@ class EvaluationPlan:
     """What validation and test episodes look like.
 
     Attributes:
-        way: classes an episode; a group with fewer uses all it has.
-        shot: support images a class.
-        query: query images a class.
-        counts: split -> episodes of each group.
+        settings: of the episodes.
         seed: of all of them.
-        file: list of episodes that takes the place of drawn ones in the splits that it lists.
     """
 
-    way: int
-    shot: int
-    query: int
-    counts: dict[str, int]
+    settings: Evaluation
     seed: int
-    file: str | None = None
 
     def check(self, store: ImageStore, name: str) -> None:
         """Hold the splits of ``store``, of the data set ``name``, against the plan.
@@ -40,12 +33,13 @@ class EvaluationPlan:
             ValueError: too few classes, or too few images in a class.
         """
         for split in _SPLITS:
-            check_way(store, name, split, ("eval_way", self.way))
-            check_images(store, name, split, ("eval_shot", self.shot), ("eval_query", self.query))
+            check_way(store, name, split, ("evaluation.way", self.settings.way))
+            shot, query = ("evaluation.shot", self.settings.shot), ("evaluation.query", self.settings.query)
+            check_images(store, name, split, shot, query)
 
     def listed(self, store: ImageStore) -> dict[str, dict[str, FrozenEpisodes]]:
         """Return the episodes of the file, by split and group; raises as `load_episodes` does."""
-        return load_episodes(self.file, store) if self.file else {}
+        return load_episodes(self.settings.file, store) if self.settings.file else {}
 
     def drawn(self, store: ImageStore, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler for each group of ``split``; "all" if there are none."""
@@ -53,9 +47,9 @@ class EvaluationPlan:
             group: class_sampler(
                 store,
                 classes,
-                min(self.way, len(classes)),
-                self.shot,
-                self.query,
+                min(self.settings.way, len(classes)),
+                self.settings.shot,
+                self.settings.query,
                 stream_key(self.seed, split, "evaluation", group),
                 self.seed,
             )
@@ -87,7 +81,8 @@ class EvaluationEpisodes:
     def count(self, split: str) -> int:
         """Return how many episodes of each group to evaluate: no more than a list has."""
         listed = [len(episodes) for episodes in self._listed.get(split, {}).values()]
-        return min([self.plan.counts[split], *listed])
+        asked = {"val": self.plan.settings.val_episodes, "test": self.plan.settings.test_episodes}
+        return min([asked[split], *listed])
 
     def save(self, path: str | Path) -> None:
         """Write them all to a list; raises as `save_episodes` does."""

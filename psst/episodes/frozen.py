@@ -1,7 +1,6 @@
 """Lists of evaluation episodes in a file, so that others score exactly the same ones."""
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ import numpy.typing as npt
 from psst.episodes.counters import Ids
 from psst.episodes.indices import EpisodeIndices
 from psst.episodes.sampler import EpisodeSampler
-from psst.files import atomic_path
+from psst.files import read_npz, write_npz
 from psst.images.store import ImageStore
 
 _FORMAT = 1
 _PROBES = 256  # images whose brightness tells whether the data are the same
 _TOLERANCE = 8.0  # gray levels between two decodings, or two sizes, of one image
-Plans = Mapping[str, Mapping[str, EpisodeSampler]]
+_Plans = Mapping[str, Mapping[str, EpisodeSampler]]
 
 
 class FrozenEpisodes(EpisodeSampler):
@@ -56,14 +55,15 @@ class FrozenEpisodes(EpisodeSampler):
         if start < 0 or count < 0 or start + count > len(self):
             raise ValueError(
                 f"episodes {start} to {start + count - 1} were asked for, the list `{self.path}` "
-                f"has {len(self)}; lower `data.init_args.val_episodes` or `data.init_args.test_episodes`."
+                f"has {len(self)}; lower `data.init_args.evaluation.val_episodes` or "
+                "`data.init_args.evaluation.test_episodes`."
             )
         rows = slice(start, start + count)
         found = self.episodes
         return EpisodeIndices(found.class_ids[rows], found.support[rows], found.query[rows])
 
 
-def save_episodes(path: str | Path, plans: Plans, counts: Mapping[str, int], store: ImageStore) -> None:
+def save_episodes(path: str | Path, plans: _Plans, counts: Mapping[str, int], store: ImageStore) -> None:
     """Write the first episodes of each sampler to one npz file, all or nothing.
 
     The file names classes and image ids, and remembers enough of the store to refuse other data; no pixels.
@@ -80,7 +80,7 @@ def save_episodes(path: str | Path, plans: Plans, counts: Mapping[str, int], sto
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"`path={path}` must end in .npz; choose such a name.")
-    arrays: dict[str, Any] = {"format": _FORMAT, "class_names": np.array(store.class_names, dtype=np.str_)}
+    arrays: dict[str, Any] = {"class_names": np.array(store.class_names, dtype=np.str_)}
     names: list[tuple[str, str]] = []
     images: list[Ids] = []
     for split, plan in plans.items():
@@ -96,8 +96,7 @@ def save_episodes(path: str | Path, plans: Plans, counts: Mapping[str, int], sto
     probes = listed[np.linspace(0, len(listed) - 1, min(_PROBES, len(listed))).astype(np.int64)]
     arrays |= {"names": np.array(names, dtype=np.str_), "labels": _labels_digest(store)}
     arrays |= {"probes": probes, "brightness": _brightness(store, probes)}
-    with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **arrays)
+    write_npz(path, _FORMAT, arrays)
 
 
 def load_episodes(path: str | Path, store: ImageStore) -> dict[str, dict[str, FrozenEpisodes]]:
@@ -105,38 +104,24 @@ def load_episodes(path: str | Path, store: ImageStore) -> dict[str, dict[str, Fr
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, of a newer format, or its episodes are of other data than ``store``.
+        ValueError: it is damaged or of another format, its episodes are of other data than ``store``, or
+            support and queries share a group of images.
     """
-    found = _read(Path(path))
+    what = f"`data.init_args.evaluation.file={path}`"
+    found = read_npz(path, _FORMAT, what, "give a list that a datamodule's `save_episodes` has written")
     _check_data(found, store, path)
     plans: dict[str, dict[str, FrozenEpisodes]] = {}
     for i, (split, group) in enumerate(found["names"].tolist()):
         parts = [found[f"{name}_{i}"].astype(np.int64) for name in ("class_ids", "support", "query")]
         stream, seed = str(found[f"stream_{i}"]), int(found[f"seed_{i}"])
-        plans.setdefault(split, {})[group] = FrozenEpisodes(EpisodeIndices(*parts), stream, seed, path)
+        episodes = EpisodeIndices(*parts)
+        if store.n_image_groups and (shared := _shared_groups(episodes, store)):
+            raise ValueError(
+                f"support and queries share a group of images in {shared} of {len(parts[0])} episodes of "
+                f"split '{split}' in {what}; write the list anew, or leave `data.init_args.groups` out."
+            )
+        plans.setdefault(split, {})[group] = FrozenEpisodes(episodes, stream, seed, path)
     return plans
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`data.init_args.episodes_file={path}` is not there; `save_episodes` of a datamodule writes one."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            version = int(file["format"])
-            found = {name: file[name] for name in file.files} if version <= _FORMAT else {}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"`data.init_args.episodes_file={path}` is no list of episodes, or damaged ({error}); "
-            "get it again from where it came from."
-        ) from error
-    if version > _FORMAT:
-        raise ValueError(
-            f"`data.init_args.episodes_file={path}` is a list of format {version}, this psst reads up to "
-            f"format {_FORMAT}; upgrade psst-fewshot."
-        )
-    return found
 
 
 def _check_data(found: dict[str, Any], store: ImageStore, path: str | Path) -> None:
@@ -157,10 +142,17 @@ def _check_data(found: dict[str, Any], store: ImageStore, path: str | Path) -> N
             other = f"classes of its split '{split}' are in another split, such as the one trained on"
     if other:
         raise ValueError(
-            f"`data.init_args.episodes_file={path}` lists episodes of other data than {store.folder}: "
+            f"`data.init_args.evaluation.file={path}` lists episodes of other data than {store.folder}: "
             f"{other}; use the data set, in the layout, that the list was made from, or leave "
-            "`episodes_file` out."
+            "`evaluation.file` out."
         )
+
+
+def _shared_groups(episodes: EpisodeIndices, store: ImageStore) -> int:
+    """Count the episodes with a group of images on both sides."""
+    sides = [store.image_groups[ids.reshape(len(ids), -1)] for ids in (episodes.support, episodes.query)]
+    both = (sides[0][:, :, None] == sides[1][:, None, :]) & (sides[0][:, :, None] >= 0)
+    return int(both.any(axis=(1, 2)).sum())
 
 
 def _labels_digest(store: ImageStore) -> str:

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from psst.episodes.episode import Episode
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, folder_entries, zip_entries
 
@@ -22,7 +22,26 @@ _ARCHIVE = "all_runs.zip"
 _AGAIN = "get all_runs.zip from the repository brendenlake/omniglot, folder python/one-shot-classification."
 
 
-def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[Episode]:
+@dataclass(frozen=True)
+class OneShotRun:
+    """One run: 20 drawings to learn from, one of each class, and 20 to classify.
+
+    Attributes:
+        number: counted from 0.
+        images: ``[40, C, H, W]`` uint8: the 20 supports, class by class, then the queries.
+        answers: ``[20]`` int64, class of each query.
+
+    Example:
+        >>> read_one_shot_runs("all_runs.zip")[0].images.shape
+        torch.Size([40, 1, 28, 28])
+    """
+
+    number: int
+    images: Tensor
+    answers: Tensor
+
+
+def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[OneShotRun]:
     """Return the runs in order: 20-way 1-shot within an alphabet, 20 test drawings, one of each class.
 
     Label k is ``training/class{k+1}.png`` and query k ``test/item{k+1}.png``. Images are made as those of
@@ -36,8 +55,7 @@ def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> l
         channels: 1, or 3 for a model of color images, with the same values in each.
 
     Returns:
-        Twenty episodes of ``support`` and ``query`` ``[1, 20, channels, size, size]`` uint8; ``index`` is the
-        number of the run, counted from 0.
+        Twenty of them.
 
     Raises:
         FileNotFoundError: there are no runs at ``path``, or a run or one of its files is missing.
@@ -64,20 +82,15 @@ def _extracted(folder: Path) -> Iterator[Entry]:
             yield Entry(f"{run.name}/{entry.name}", folder, entry.read)
 
 
-def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> Episode:
+def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> OneShotRun:
     run = f"run{number + 1:02}"
     classes = [f"{run}/training/class{k:02}.png" for k in range(1, N_WAY + 1)]
     items = [f"{run}/test/item{k:02}.png" for k in range(1, N_WAY + 1)]
     answers = _answers(entries, run, items, classes)
-    labels = torch.arange(N_WAY)[None]
-    return Episode(
-        support=_images(entries, classes, size, channels),
-        support_labels=labels,
-        query=_images(entries, items, size, channels),
-        query_labels=torch.tensor([[classes.index(answers[item]) for item in items]]),
-        class_ids=labels + N_WAY * number,
-        index=torch.tensor([number]),
-        class_names=[[f"{run}/class{k:02}" for k in range(1, N_WAY + 1)]],
+    return OneShotRun(
+        number,
+        _images(entries, [*classes, *items], size, channels),
+        torch.tensor([classes.index(answers[item]) for item in items]),
     )
 
 
@@ -95,10 +108,10 @@ def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: 
 
 
 def _images(entries: Mapping[str, Entry], names: list[str], size: int, channels: int) -> Tensor:
-    """Return the drawings ``[1, n, C, H, W]``."""
+    """Return the drawings ``[n, C, H, W]``."""
     found = [_entry(entries, name) for name in names]
     drawings = [255 - decode_image(entry.read(), str(entry), size, channels) for entry in found]  # ink is 255
-    return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()[None]
+    return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()
 
 
 def _entry(entries: Mapping[str, Entry], name: str) -> Entry:

@@ -38,19 +38,12 @@ class SplitOrder(DistributedSampler[Any]):
     """Every index below ``length`` exactly once over all ranks; PyTorch's own repeats some to even them out.
 
     Args:
-        length: of the data set; at least ``n_ranks``, so that every rank has something to do.
+        length: of the data set, at least ``n_ranks``.
         rank: of this process.
         n_ranks: processes that share the split.
-
-    Raises:
-        ValueError: there are more ranks than images.
     """
 
     def __init__(self, length: int, rank: int = 0, n_ranks: int = 1) -> None:
-        if length < n_ranks:
-            raise ValueError(
-                f"`trainer.devices` makes {n_ranks} processes, the split has {length} images; use fewer."
-            )
         super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
         self.indices = range(rank, length, n_ranks)
 

@@ -1,13 +1,11 @@
 """Where a run keeps its images: in the memory map, or on the device, with batches that carry ids only."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from psst.episodes.reading import Reader, read_ids, read_images
-from psst.episodes.tensors import TensorBatch
+from psst.episodes.batch import Batch
 from psst.images.resident import ResidentImages, resident_images
 from psst.images.store import ImageStore
 
@@ -15,7 +13,7 @@ _MAP, _AUTO = "map", "auto"
 
 
 class Residence:
-    """Decides once for a run, gives its loaders their reader and its batches their images.
+    """Decides once for a run whether batches carry pixels, and looks up those of batches that do not.
 
     Args:
         device: ``auto``: on the device that trains if that is a GPU with room, else in the memory map;
@@ -35,32 +33,23 @@ class Residence:
     def __getstate__(self) -> dict[str, Any]:
         return {"device": self.device, "_images": None, "_decided": False}  # another process decides anew
 
-    def reader(self, store: ImageStore, training_device: torch.device | None) -> Reader:
-        """Return how loaders turn ids into images; without a trainer nobody could look ids up.
+    def needs_pixels(self, store: ImageStore, training_device: torch.device | None) -> bool:
+        """Return whether loaders have to read pixels; without a trainer nobody could look ids up.
 
         Raises:
             ValueError: the device asked for is not here.
         """
         if training_device is None:
-            return read_images
+            return True
         if not self._decided:
             self._images, self._decided = self._load(store, training_device), True
-        return read_images if self._images is None else read_ids
+        return self._images is None
 
-    def fill(self, batch: Any, device: torch.device) -> Any:
-        """Return ``batch`` on ``device`` with images in place of ids; any other batch as it is."""
-        images = self._images
-        if images is None:
+    def fill(self, batch: Batch, device: torch.device) -> Batch:
+        """Return ``batch`` with the pixels that it lacks, on ``device``."""
+        if batch.pixels is not None or self._images is None:
             return batch
-
-        def read(ids: Tensor) -> Tensor:
-            return images.read(ids).to(device)
-
-        if isinstance(batch, TensorBatch) and batch.holds_ids:
-            return batch.with_images(read)
-        if isinstance(batch, Mapping) and "image" in batch and batch["image"].ndim == 1:
-            return {**batch, "image": read(batch["image"])}
-        return batch
+        return replace(batch, pixels=self._images.read(batch.ids).to(device))
 
     def release(self) -> None:
         """Free the memory; the next loader decides anew."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from psst.episodes.apart import Apart, by_group, can_part, members
 from psst.episodes.counters import Ids, Words, distinct, random_words
 from psst.episodes.indices import EpisodeIndices, LabeledIndices
 
@@ -16,6 +17,8 @@ _DRAWN_TOGETHER = 256  # episodes
 
 class EpisodeSampler:
     """Draws distinct classes and, of each, distinct images, uniformly.
+
+    Where images have groups, no image of the support shares one with a query, see `psst.episodes.apart`.
 
     Counter-based: episode i is made of its own block of counters of Philox 4x64, so it depends on the key,
     the classes and i, and on nothing that was drawn before: ``draw(i, 1)`` is row i of ``draw(0, n)``.
@@ -28,9 +31,15 @@ class EpisodeSampler:
         n_query: query images a class, Q; every class has at least S + Q images.
         key: of the random stream, see ``psst.randomness.stream_key``.
         seed: the user's seed that went into ``key``; kept for reports only.
+        image_groups: group of every image of the store, -1 without; None where there are no groups.
 
     Raises:
-        ValueError: too few classes, or a class with too few images.
+        ValueError: too few classes, or a class with too few images, or too few groups.
+
+    Example:
+        >>> sampler = EpisodeSampler([np.arange(9), np.arange(9, 18)], [0, 1], 2, n_shot=1, n_query=3, key=0)
+        >>> sampler.draw(7, 2).query.shape  # episodes 7 and 8
+        (2, 2, 3)
     """
 
     def __init__(
@@ -42,15 +51,23 @@ class EpisodeSampler:
         n_query: int,
         key: int,
         seed: int = 0,
+        image_groups: Ids | None = None,
     ) -> None:
         self.class_ids: Ids = np.asarray(class_ids, dtype=np.int64)
         self.n_way, self.n_shot, self.n_query = n_way, n_shot, n_query
         self.key, self.seed = key, seed
-        self._sizes: Ids = np.array([len(ids) for ids in image_ids_by_class], dtype=np.int64)
+        by_class: list[Ids] = [np.asarray(ids, dtype=np.int64) for ids in image_ids_by_class]
+        self._sizes: Ids = np.array([len(ids) for ids in by_class], dtype=np.int64)
         self._check()
+        if image_groups is not None:
+            by_class = [by_group(image_groups, ids) for ids in by_class]
+            self._check_groups(by_class, image_groups)
         self._block: tuple[tuple[int, int], LabeledIndices] | None = None  # what `batch` drew last
         self._starts: Ids = np.cumsum(self._sizes) - self._sizes
-        self._image_ids: Ids = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in image_ids_by_class])
+        self._image_ids: Ids = np.concatenate(by_class)
+        self.apart: Apart | None = None
+        if image_groups is not None:
+            self.apart = Apart(self._image_ids, self._sizes, image_groups, n_shot, n_query, key)
 
     @property
     def image_ids(self) -> Ids:
@@ -62,7 +79,8 @@ class EpisodeSampler:
         """Fingerprint of the whole stream: equal fingerprints mean equal episodes at every index."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.n_way, self.n_shot, self.n_query, self.key)).encode())
-        for array in (self.class_ids, self._sizes, self._image_ids):
+        groups = () if self.apart is None else (self.apart.groups,)
+        for array in (self.class_ids, self._sizes, self._image_ids, *groups):
             digest.update(array.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -82,7 +100,13 @@ class EpisodeSampler:
         """
         per_class = n_shot + self.n_query
         classes, words = self.draw_classes(start, count, n_way, n_way * per_class)
-        images = self.draw_images(classes, words.reshape(count, n_way, per_class))
+        words = words.reshape(count, n_way, per_class)
+        if self.apart is None:
+            images = self.draw_images(classes, words)
+        else:
+            support = self.apart.support(start, classes, words[..., :n_shot])
+            query = self.apart.query(classes, support, words[..., n_shot:])
+            images = self.images_at(np.concatenate([support, query], axis=2))
         return EpisodeIndices(self.class_ids[classes], images[..., :n_shot], images[..., n_shot:])
 
     def draw_classes(self, start: int, count: int, n_way: int, n_images: int) -> tuple[Ids, Words]:
@@ -99,7 +123,10 @@ class EpisodeSampler:
 
     def draw_images(self, classes: Ids, words: Words) -> Ids:
         """Return image ids ``[B, N, k]`` of ``classes`` ``[B, N]``: distinct, one for each of the words."""
-        places = distinct(words, self._sizes[classes]) + self._starts[classes][..., None]
+        return self.images_at(distinct(words, self._sizes[classes]) + self._starts[classes][..., None])
+
+    def images_at(self, places: Ids) -> Ids:
+        """Return the image ids at these places of `image_ids`; a place beyond the end gives the last one."""
         found: Ids = np.take(self._image_ids, places, mode="clip")
         return found
 
@@ -139,3 +166,12 @@ class EpisodeSampler:
                 f"`n_shot={self.n_shot}` and `n_query={self.n_query}` need {needed} images a class, class "
                 f"{self.class_ids[smallest]} has {self._sizes[smallest]}; lower `n_shot` or `n_query`."
             )
+
+    def _check_groups(self, by_class: Sequence[Ids], image_groups: Ids) -> None:
+        for class_id, ids in zip(self.class_ids, by_class, strict=True):
+            groups = members(image_groups, ids)
+            if not can_part(groups, self.n_shot, self.n_query):
+                raise ValueError(
+                    f"`n_shot={self.n_shot}` and `n_query={self.n_query}` need images of different groups, "
+                    f"class {class_id} has {len(ids)} in {len(groups)}; lower `n_shot` or `n_query`."
+                )

@@ -2,17 +2,21 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
+from psst.episodes.batch import Batch, EpisodeShape, Policies
 from psst.episodes.counters import Ids
-from psst.episodes.episode import ClassBatch, Episode
 from psst.episodes.indices import LabeledIndices
-from psst.episodes.reading import Reader, read_images
 from psst.episodes.shuffle import EndlessShuffle
 from psst.images.store import ImageStore
 
+__all__ = ["BatchSampler", "BatchStream", "ImageSplit", "Take", "class_labels"]
+
 _ENDLESS = 2**31
+_NO_CLASS = -1
 
 
 class BatchSampler(Protocol):
@@ -22,101 +26,155 @@ class BatchSampler(Protocol):
         """Return the ``size`` episodes of batch ``item``."""
 
 
-class EpisodeStream(Dataset[Episode]):
-    """Item i holds the episodes ``i * B`` to ``(i + 1) * B - 1`` of a sampler.
+class Take:
+    """The next ``n`` ids of a shuffle for every batch.
 
     Args:
-        store: holds the images.
-        sampler: says which.
-        episodes_per_batch: B.
-        length: nominal, for tools that ask; every i >= 0 is valid.
-        unlabeled: gives the unlabeled images; None if there are none.
-        n_unlabeled: unlabeled images an episode, U.
-        read: turns image ids into what the batch holds.
+        order: gives them.
+        n: ids a batch.
     """
 
-    def __init__(
-        self,
-        store: ImageStore,
-        sampler: BatchSampler,
-        episodes_per_batch: int = 1,
-        length: int = _ENDLESS,
-        unlabeled: EndlessShuffle | None = None,
-        n_unlabeled: int = 0,
-        read: Reader = read_images,
-    ) -> None:
-        if episodes_per_batch < 1:
-            raise ValueError(f"`episodes_per_batch={episodes_per_batch}` must be at least 1.")
-        self.store, self.sampler, self.read = store, sampler, read
-        self.episodes_per_batch, self.length = episodes_per_batch, length
-        self.unlabeled, self.n_unlabeled = unlabeled, n_unlabeled
+    def __init__(self, order: EndlessShuffle, n: int) -> None:
+        self.order, self.n = order, n
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, item: int) -> Episode:
-        size = self.episodes_per_batch
-        drawn = self.sampler.batch(item, size)
-        names = self.store.class_names
-        unlabeled = None
-        if self.unlabeled is not None and self.n_unlabeled:
-            per_batch = size * self.n_unlabeled
-            ids = self.unlabeled.take(item * per_batch, per_batch)
-            unlabeled = self.read(self.store, ids.reshape(size, -1))
-        return Episode(
-            support=self.read(self.store, drawn.support),
-            support_labels=torch.tensor(drawn.support_labels),
-            query=self.read(self.store, drawn.query),
-            query_labels=torch.tensor(drawn.query_labels),
-            class_ids=torch.tensor(drawn.class_ids),
-            index=torch.arange(item * size, (item + 1) * size),
-            class_names=[[names[class_id] for class_id in row] for row in drawn.class_ids.tolist()],
-            unlabeled=unlabeled,
-        )
+    def of(self, item: int) -> Ids:
+        """Return the ids of batch ``item``."""
+        return self.order.take(item * self.n, self.n)
 
 
-class ClassStream(Dataset[ClassBatch]):
-    """Item i holds the images at positions ``i * n`` to ``(i + 1) * n - 1`` of shuffled passes over all.
+class BatchStream(Dataset[Batch]):
+    """Item i holds episodes, images of classes and unlabeled images, each as far as asked for.
 
-    No image comes twice in a pass, and none is left out: a batch may begin in one pass and end in the next.
+    The episodes of item i are ``i * B`` to ``(i + 1) * B - 1`` of the sampler. No image of classes comes
+    twice in a pass, and none is left out: a batch may begin in one pass and end in the next.
 
     Args:
         store: holds the images.
         class_ids: ``[M]`` classes to learn; the place is the label.
-        batch_size: n.
-        key: of the random stream, see ``psst.randomness.stream_key``.
+        policies: make the views.
+        sampler: of the episodes; None for batches without.
+        n_episodes: B.
+        classes: gives the images of classes; None for batches without.
+        unlabeled: gives the unlabeled images; None for batches without.
+        with_pixels: read the images; otherwise whoever has them on the device looks them up.
         length: nominal, for tools that ask; every i >= 0 is valid.
-        read: turns image ids into what the batch holds.
+
+    Raises:
+        ValueError: ``n_episodes`` is below 1, or there is nothing to train on.
     """
 
     def __init__(
         self,
         store: ImageStore,
         class_ids: Ids,
-        batch_size: int,
-        key: int,
+        policies: Policies,
+        sampler: BatchSampler | None = None,
+        n_episodes: int = 1,
+        classes: Take | None = None,
+        unlabeled: Take | None = None,
+        with_pixels: bool = True,
         length: int = _ENDLESS,
-        read: Reader = read_images,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"`batch_size={batch_size}` must be at least 1.")
-        self.store, self.class_ids, self.batch_size, self.read = store, class_ids, batch_size, read
-        self.length = length
-        places = torch.full((len(store.class_names),), -1)
-        places[torch.tensor(class_ids)] = torch.arange(len(class_ids))
-        self._label_of_class = places
-        self.order = EndlessShuffle(
-            torch.cat([torch.tensor(store.image_ids(int(c))) for c in class_ids]).numpy(), key
-        )
+        if n_episodes < 1:
+            raise ValueError(f"`n_episodes={n_episodes}` must be at least 1.")
+        if sampler is None and classes is None:
+            raise ValueError("`sampler` and `classes` are both None; a batch needs labeled images.")
+        self.store, self.sampler, self.n_episodes = store, sampler, n_episodes
+        self.classes, self.unlabeled = classes, unlabeled
+        self.policies, self.with_pixels, self.length = policies, with_pixels, length
+        self._label_of = class_labels(store, class_ids)
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, item: int) -> ClassBatch:
-        ids = self.order.take(item * self.batch_size, self.batch_size)
-        return ClassBatch(
-            images=self.read(self.store, ids),
-            labels=self._label_of_class[torch.tensor(self.store.labels[ids])],
-            class_ids=torch.tensor(self.class_ids),
-            index=torch.tensor([item]),
+    def __getitem__(self, item: int) -> Batch:
+        shape, targets = None, None
+        ids, n_unlabeled = [], 0
+        if self.sampler is not None:
+            drawn = self.sampler.batch(item, self.n_episodes)
+            shape, targets = _shape_of(drawn), _targets_of(drawn)
+            ids.append(np.concatenate([drawn.support, drawn.query], axis=1).reshape(-1))
+        if self.classes is not None:
+            ids.append(self.classes.of(item))
+        if self.unlabeled is not None:
+            ids.append(self.unlabeled.of(item))
+            n_unlabeled = self.unlabeled.n
+        every = np.concatenate(ids)
+        return Batch(
+            ids=torch.from_numpy(every),
+            labels=torch.from_numpy(self._label_of[self.store.labels[every]]),
+            index=item,
+            shape=shape,
+            targets=targets,
+            n_unlabeled=n_unlabeled,
+            pixels=torch.from_numpy(self.store.read(every)) if self.with_pixels else None,
+            policies=self.policies,
         )
+
+
+class ImageSplit(Dataset[Batch]):
+    """Every image of a split once, ordered by class, in batches of unlabeled rows.
+
+    Their classes are none of the training classes, so their labels are -1; episodes are drawn from features.
+
+    Args:
+        store: holds the images.
+        split: its name.
+        policies: make the views that auxiliary tasks ask for.
+        batch_size: images a batch, at most.
+        n_parts: batches there must be at least, one for every process.
+        with_pixels: read the images; otherwise whoever has them on the device looks them up.
+
+    Raises:
+        ValueError: there are fewer images than ``n_parts``.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        split: str,
+        policies: Policies,
+        batch_size: int,
+        n_parts: int = 1,
+        with_pixels: bool = True,
+    ) -> None:
+        self.store, self.split, self.policies, self.with_pixels = store, split, policies, with_pixels
+        self.image_ids = store.split_ids(split)
+        if len(self.image_ids) < n_parts:
+            raise ValueError(
+                f"`trainer.devices` makes {n_parts} processes, split '{split}' has {len(self.image_ids)} "
+                "images; use fewer."
+            )
+        n_batches = max(n_parts, -(-len(self.image_ids) // batch_size))
+        self._parts = np.array_split(self.image_ids, n_batches) if len(self.image_ids) else []
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __getitem__(self, item: int) -> Batch:
+        ids = self._parts[item]
+        return Batch(
+            ids=torch.from_numpy(ids),
+            labels=torch.full((len(ids),), _NO_CLASS),
+            index=item,
+            n_unlabeled=len(ids),
+            pixels=torch.from_numpy(self.store.read(ids)) if self.with_pixels else None,
+            policies=self.policies,
+        )
+
+
+def class_labels(store: ImageStore, class_ids: Ids) -> Ids:
+    """Return the training label of each class of the store, and at the end -1, that of no class."""
+    labels = np.full(len(store.class_names) + 1, _NO_CLASS, dtype=np.int64)
+    labels[class_ids] = np.arange(len(class_ids))
+    return labels
+
+
+def _shape_of(drawn: LabeledIndices) -> EpisodeShape:
+    (batch, way), (n_support, n_query) = drawn.class_ids.shape, (drawn.support.shape[1], drawn.query.shape[1])
+    return EpisodeShape(batch, way, n_support // way, n_query // way)
+
+
+def _targets_of(drawn: LabeledIndices) -> Tensor:
+    labels = np.concatenate([drawn.support_labels, drawn.query_labels], axis=1)
+    return torch.from_numpy(labels.reshape(-1).astype(np.int64))

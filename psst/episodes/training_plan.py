@@ -3,13 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from psst.episodes.batch import Policies
 from psst.episodes.checks import check_images, check_unlabeled, check_way
-from psst.episodes.reading import Reader, read_images
-from psst.episodes.recipes import EpisodeRecipe, training_sampler
+from psst.episodes.recipes import training_sampler
+from psst.episodes.settings import Episodes
 from psst.episodes.shuffle import EndlessShuffle
-from psst.episodes.stream import ClassStream, EpisodeStream
+from psst.episodes.stream import BatchStream, Take
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
+
+__all__ = ["TrainingPlan"]
 
 
 @dataclass(frozen=True)
@@ -17,27 +20,23 @@ class TrainingPlan:
     """What a training stream consists of.
 
     Attributes:
-        batches: ``episodes``, or ``classes`` for images of all training classes.
-        recipe: of the episodes.
-        episodes_per_batch: B.
-        episodes_per_epoch: of all ranks together.
-        n_unlabeled: images for the auxiliary tasks alone, an episode.
-        batch_size: images a batch of ``classes``.
+        batches: ``episodes``; ``classes`` for images of all training classes; ``mixed`` for both.
+        episodes: what they look like.
+        batch_size: images of ``classes`` a batch.
+        n_unlabeled: images for the auxiliary tasks alone, a batch.
         seed: of the stream.
     """
 
-    batches: Literal["episodes", "classes"]
-    recipe: EpisodeRecipe
-    episodes_per_batch: int
-    episodes_per_epoch: int
-    n_unlabeled: int
+    batches: Literal["episodes", "classes", "mixed"]
+    episodes: Episodes
     batch_size: int
+    n_unlabeled: int
     seed: int
 
     @property
     def per_batch(self) -> int:
         """Episodes, or images, of one batch."""
-        return self.batch_size if self.batches == "classes" else self.episodes_per_batch
+        return self.batch_size if self.batches == "classes" else self.episodes.per_batch
 
     def check(self, store: ImageStore, name: str) -> None:
         """Hold the train split of ``store``, of the data set ``name``, against the plan.
@@ -45,29 +44,32 @@ class TrainingPlan:
         Raises:
             ValueError: too few classes, or too few images in a class.
         """
-        if self.batches == "episodes":
-            check_way(store, name, "train", ("n_way", self.recipe.n_way))
-            check_images(
-                store, name, "train", ("n_shot", self.recipe.n_shot), ("n_query", self.recipe.n_query)
-            )
-            check_unlabeled(name, self.n_unlabeled, len(store.unlabeled))
+        if self.batches != "classes":
+            shot, query = ("episodes.shot", self.episodes.shot), ("episodes.query", self.episodes.query)
+            check_way(store, name, "train", ("episodes.way", self.episodes.way))
+            check_images(store, name, "train", shot, query)
+        check_unlabeled(name, self.n_unlabeled, len(store.unlabeled))
 
-    def stream(self, store: ImageStore, read: Reader = read_images) -> EpisodeStream | ClassStream:
+    def stream(self, store: ImageStore, policies: Policies, with_pixels: bool = True) -> BatchStream:
         """Return the endless stream of batches."""
-        if self.batches == "classes":
-            key = stream_key(self.seed, "train", "classes")
-            return ClassStream(store, store.splits["train"], self.batch_size, key, read=read)
-        sampler = training_sampler(store, self.recipe, stream_key(self.seed, "train"), self.seed)
-        unlabeled = None
+        sampler, classes, unlabeled = None, None, None
+        if self.batches != "classes":
+            sampler = training_sampler(store, self.episodes, stream_key(self.seed, "train"), self.seed)
+        if self.batches != "episodes":
+            order = EndlessShuffle(store.split_ids("train"), stream_key(self.seed, "train", "classes"))
+            classes = Take(order, self.batch_size)
         if self.n_unlabeled:
-            unlabeled = EndlessShuffle(store.unlabeled, stream_key(self.seed, "train", "unlabeled"))
-        return EpisodeStream(
+            order = EndlessShuffle(store.unlabeled, stream_key(self.seed, "train", "unlabeled"))
+            unlabeled = Take(order, self.n_unlabeled)
+        return BatchStream(
             store,
+            store.splits["train"],
+            policies,
             sampler,
-            self.episodes_per_batch,
-            unlabeled=unlabeled,
-            n_unlabeled=self.n_unlabeled,
-            read=read,
+            self.episodes.per_batch,
+            classes,
+            unlabeled,
+            with_pixels,
         )
 
     def pass_length(self, store: ImageStore, n_ranks: int) -> int:
@@ -76,6 +78,5 @@ class TrainingPlan:
         It need not divide anything: the next pass begins with the first batch that no rank has seen.
         """
         if self.batches == "classes":
-            n_images = sum(len(store.image_ids(int(class_id))) for class_id in store.splits["train"])
-            return -(-n_images // (self.batch_size * n_ranks))
-        return max(1, self.episodes_per_epoch // (self.episodes_per_batch * n_ranks))
+            return -(-len(store.split_ids("train")) // (self.batch_size * n_ranks))
+        return max(1, self.episodes.per_epoch // (self.episodes.per_batch * n_ranks))

@@ -1,9 +1,13 @@
 """Training episodes whose way, shot and spread of queries differ from batch to batch."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
+import numpy.typing as npt
 
 from psst.episodes.balance import query_counts
-from psst.episodes.counters import Ids, below, random_words
+from psst.episodes.counters import Ids, Words, below, random_words
 from psst.episodes.indices import LabeledIndices
 from psst.episodes.sampler import EpisodeSampler
 from psst.randomness import stream_key
@@ -66,21 +70,39 @@ class VariedSampler:
         total = way * self.widest.n_query
         classes, words = self.widest.draw_classes(start, size, way, way * shot + total)
         balance = random_words(self._balance_key, start, size, way, self.widest.n_way)
-        counts = query_counts(balance, concentration, total, self.widest.class_sizes(classes) - shot)
-        # words lie class by class, shot + count of each; the tail of a class with fewer than others is unused
-        per_class = shot + counts
-        begins = np.cumsum(per_class, axis=1) - per_class
-        columns = np.arange(per_class.max(initial=shot))
-        places = np.minimum(begins[..., None] + columns, words.shape[1] - 1)
-        images = self.widest.draw_images(
-            classes, np.take_along_axis(words, places.reshape(size, -1), axis=1).reshape(places.shape)
-        )
-        used = (columns >= shot) & (columns < per_class[..., None])
+        apart = self.widest.apart
+        if apart is None:
+            counts = query_counts(balance, concentration, total, self.widest.class_sizes(classes) - shot)
+            images, used = _ragged(words, shot + counts, partial(self.widest.draw_images, classes))
+            support, used[..., :shot] = images[..., :shot], False
+        else:
+            first = apart.support(start, classes, words[:, : way * shot].reshape(size, way, shot))
+            counts = query_counts(balance, concentration, total, apart.room(classes, first))
+            places, used = _ragged(words[:, way * shot :], counts, partial(apart.query, classes, first))
+            support, images = self.widest.images_at(first), self.widest.images_at(places)
         labels = np.broadcast_to(np.arange(way)[:, None], images.shape)
         query: Ids = images[used].reshape(size, total)
         return LabeledIndices(
             self.widest.class_ids[classes],
-            images[..., :shot].reshape(size, -1),
+            support.reshape(size, -1),
             query,
             labels[used].reshape(size, total),
         )
+
+
+def _ragged(words: Words, counts: Ids, draw: Callable[[Words], Ids]) -> tuple[Ids, npt.NDArray[np.bool_]]:
+    """Draw as many numbers for each class as it has words, which lie class after class.
+
+    Args:
+        words: ``[B, W]``.
+        counts: ``[B, N]`` words of each class, W in all.
+        draw: turns ``[B, N, k]`` words into numbers.
+
+    Returns:
+        Numbers ``[B, N, k]``, k being the largest count, and which of them have a word of their own.
+    """
+    begins = np.cumsum(counts, axis=1) - counts
+    columns = np.arange(counts.max(initial=1))
+    places = np.minimum(begins[..., None] + columns, words.shape[1] - 1).reshape(len(words), -1)
+    drawn = draw(np.take_along_axis(words, places, axis=1).reshape(*counts.shape, len(columns)))
+    return drawn, columns < counts[..., None]

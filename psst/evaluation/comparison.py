@@ -64,7 +64,7 @@ def paired_difference(a: EpisodeScores, b: EpisodeScores) -> PairedDifference:
     if a.stream != b.stream or a.n != b.n:
         raise ValueError(
             f"the two scores come from different episodes ({_setting(a)} against {_setting(b)}); "
-            "evaluate both on the same data with equal `eval_*`, `test_episodes` and `seed`."
+            "evaluate both on the same data with equal `evaluation` and `seed`."
         )
     differences = a.accuracies.astype(np.float64) - b.accuracies
     return PairedDifference(float(differences.mean()), half_width(differences), a.n)

@@ -27,7 +27,7 @@ def evaluate_episodes(
     """Classify the queries of ``n_episodes`` episodes.
 
     Args:
-        features: ``[n, D]`` embedded images, float, on the device to compute on.
+        features: ``[n, D]`` embedded images, float, on the device to compute on; or maps ``[n, C', h, w]``.
         sampler: says which images make up an episode.
         head: maps support ``[B, N*S, D]``, support labels ``[B, N*S]``, query ``[B, N*Q, D]`` and N to logits
             ``[B, N*Q, N]``; put into eval mode by the caller if it has one.
@@ -43,7 +43,7 @@ def evaluate_episodes(
     rows_of = _rows(features, sampler, image_ids)
     images = sampler.n_way * (sampler.n_shot + sampler.n_query)
     budget = _CHUNK_BYTES if features.device.type == "cpu" else _CHUNK_BYTES_DEVICE
-    chunk = max(1, min(n_episodes, budget // max(1, images * features.shape[1] * features.element_size())))
+    chunk = max(1, min(n_episodes, budget // max(1, images * features[0].numel() * features.element_size())))
     accuracies, losses, classes = [], [], []
     with torch.no_grad():
         for begin in range(start, start + n_episodes, chunk):
@@ -77,9 +77,9 @@ def _score(
     rows = np.concatenate([drawn.support.reshape(count, -1), drawn.query.reshape(count, -1)], axis=1)
     n_support = way * sampler.n_shot
     indices = torch.from_numpy(rows_of[rows]).to(device)
-    support = features.index_select(0, indices[:, :n_support].reshape(-1)).view(count, n_support, -1)
-    query = features.index_select(0, indices[:, n_support:].reshape(-1)).view(
-        count, way * sampler.n_query, -1
+    support, query = (
+        features.index_select(0, part.reshape(-1)).reshape(*part.shape, *features.shape[1:])
+        for part in (indices[:, :n_support], indices[:, n_support:])
     )
     labels = torch.arange(way, device=device)
     support_labels = labels.repeat_interleave(sampler.n_shot).expand(count, -1)
@@ -94,9 +94,10 @@ def _rows(
     features: Tensor, sampler: EpisodeSampler, image_ids: npt.NDArray[np.integer] | Tensor | None
 ) -> npt.NDArray[np.int64]:
     """Return the row of each image id, -1 where there is none; check that every needed image has one."""
-    if features.ndim != 2 or not features.is_floating_point():
+    if features.ndim < 2 or not features.is_floating_point():
         raise ValueError(
-            f"`features` must be floats of shape [n, D], found {features.dtype} {list(features.shape)}."
+            f"`features` must be floats of shape [n, D], or maps [n, C', h, w], found "
+            f"{features.dtype} {list(features.shape)}."
         )
     if not bool(
         features.sum(dtype=torch.float32).isfinite()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.episodes import Episode
+from psst.episodes.one_shot_runs import N_WAY, OneShotRun
 from psst.evaluation.comparison import t_interval
 from psst.evaluation.episodes import Head
 from psst.evaluation.scores import EpisodeScores
@@ -59,7 +59,7 @@ class OneShotRunScores:
 
 def evaluate_one_shot_runs(
     embed: Embedder,
-    runs: Sequence[Episode],
+    runs: Sequence[OneShotRun],
     head: Head | None = None,
     device: torch.device | str | None = None,
 ) -> OneShotRunScores:
@@ -79,28 +79,28 @@ def evaluate_one_shot_runs(
         raise ValueError("`runs` is empty; read them with `read_one_shot_runs(path)`.")
     head = PrototypicalHead() if head is None else head
     with torch.no_grad():
-        scored = [_score(embed, run if device is None else run.to(device), head) for run in runs]
+        scored = [_score(embed, run, head, device) for run in runs]
     accuracies, losses = (np.array(values, dtype=np.float32) for values in zip(*scored, strict=True))
-    support, query = runs[0].support.shape[1], runs[0].query.shape[1]
-    way = runs[0].n_way
     return OneShotRunScores(
         EpisodeScores(
             accuracies,
             losses,
             stream=_fingerprint(runs),
             seed=0,
-            n_way=way,
-            n_shot=support // way,
-            n_query=query // way,
+            n_way=N_WAY,
+            n_shot=1,
+            n_query=1,
         )
     )
 
 
-def _score(embed: Embedder, run: Episode, head: Head) -> tuple[float, float]:
+def _score(
+    embed: Embedder, run: OneShotRun, head: Head, device: torch.device | str | None
+) -> tuple[float, float]:
     """Return accuracy and loss of one run."""
-    images = torch.cat([run.support, run.query], dim=1)[0]
+    images = run.images if device is None else run.images.to(device)
     features = embed(images)
-    if features.ndim != 2 or len(features) != len(images):
+    if features.ndim < 2 or len(features) != len(images):
         raise ValueError(
             f"`embed` returned {list(features.shape)} for {len(images)} images, it must return "
             f"[{len(images)}, D]: one row an image."
@@ -109,17 +109,15 @@ def _score(embed: Embedder, run: Episode, head: Head) -> tuple[float, float]:
         features = features.float()
     if not bool(features.isfinite().all()):
         raise ValueError("`embed` returned a NaN or an infinity; the model has diverged.")
-    n_support = run.support.shape[1]
-    support, query = features[None, :n_support], features[None, n_support:]
-    labels = run.query_labels[0].to(features.device)
-    logits = head(support, run.support_labels.to(features.device), query, run.n_way)[0].float()
-    accuracy = (logits.argmax(dim=1) == labels).float().mean()
-    return float(accuracy), float(F.cross_entropy(logits, labels))
+    classes, answers = torch.arange(N_WAY, device=features.device), run.answers.to(features.device)
+    logits = head(features[None, :N_WAY], classes[None], features[None, N_WAY:], N_WAY)[0].float()
+    accuracy = (logits.argmax(dim=1) == answers).float().mean()
+    return float(accuracy), float(F.cross_entropy(logits, answers))
 
 
-def _fingerprint(runs: Sequence[Episode]) -> str:
+def _fingerprint(runs: Sequence[OneShotRun]) -> str:
     """Return a hash of which runs these are; the same at every image size."""
     digest = hashlib.blake2b(digest_size=16)
     for run in runs:
-        digest.update(repr((run.class_names, run.query_labels.tolist(), run.index.tolist())).encode())
+        digest.update(repr((run.number, run.answers.tolist())).encode())
     return digest.hexdigest()

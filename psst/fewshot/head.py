@@ -3,25 +3,42 @@
 from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psst.backbones import Setup
 
 __all__ = ["Head"]
 
 
 class Head(nn.Module, ABC):
-    """Classifies the queries of episodes by their labelled supports, on features.
+    """Classifies the queries of episodes by their labeled supports: a pure function of features.
 
     A subclass keeps its constructor's arguments as attributes; one with parameters makes them in `build`.
-    Every query must be classified for itself: its logits may not depend on the other queries.
+    Logits are equivariant to the order of classes and do not depend on the order of supports. Every query is
+    classified for itself; a head that looks at all queries of an episode says so by `transductive`.
+
+    Attributes:
+        maps: Whether it reads feature maps ``[..., C', h, w]`` in place of vectors ``[..., D]``.
+        transductive: Whether a query's logits may depend on the other queries.
+
+    Example:
+        >>> class Cosine(Head):
+        ...     def forward(self, support, support_labels, query, n_way):
+        ...         centers = F.normalize(prototypes(support, support_labels, n_way), dim=2)
+        ...         return 10 * F.normalize(query, dim=2) @ centers.transpose(1, 2)
     """
+
+    maps: bool = False
+    transductive: bool = False
 
     def __init__(self) -> None:
         super().__init__()
 
-    def build(self, n_features: int) -> None:
-        """Make the layers for features of length D; a second call with the same length changes nothing.
+    def build(self, setup: Setup) -> None:
+        """Make the layers, if there are any, once the backbone stands.
 
         Args:
-            n_features: D.
+            setup: Gives the length of features and the channels of maps.
         """
 
     @abstractmethod
@@ -29,11 +46,26 @@ class Head(nn.Module, ABC):
         """Return the logits of the queries.
 
         Args:
-            support: Features ``[B, NS, D]``, in any order of classes.
+            support: Features ``[B, NS, D]``, or maps ``[B, NS, C', h, w]``, in any order of classes.
             support_labels: ``[B, NS]``, integers in [0, N).
-            query: Features ``[B, NQ, D]``.
+            query: Features ``[B, NQ, D]``, or maps.
             n_way: N.
 
         Returns:
             ``[B, NQ, N]``.
         """
+
+    def loss(
+        self, support: Tensor, support_labels: Tensor, query: Tensor, query_labels: Tensor, n_way: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return what training minimizes, and the logits ``[B, NQ, N]``: cross-entropy by default.
+
+        Args:
+            support: As in `forward`.
+            support_labels: As in `forward`.
+            query: As in `forward`.
+            query_labels: ``[B, NQ]``, integers in [0, N).
+            n_way: N.
+        """
+        logits = self(support, support_labels, query, n_way)
+        return F.cross_entropy(logits.flatten(0, 1), query_labels.flatten()), logits

@@ -1,18 +1,64 @@
 """Random changes to training images that leave their class as it is."""
 
 import inspect
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from psst.images import color, geometry
-from psst.images.draws import Draws
-from psst.images.ranges import check_interval, check_number
-from psst.images.views import flip_horizontal, shift
+from psst.images.views import shift
 
-Range = tuple[float, float]
+_Range = tuple[float, float]
 
 _ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., Random Erasing, AAAI 2020
+_DECISIONS = (
+    *("crop_share", "crop_shape", "crop_down", "crop_right"),
+    *("rotation", "translation_right", "translation_down", "scale", "shear"),
+    *("brightness", "contrast", "saturation", "hue", "grayscale"),
+    *("erasing", "erased_share", "erased_shape", "erased_down", "erased_right"),
+)
+_ROW = {name: row for row, name in enumerate(_DECISIONS)}
+_ROWS = 32  # with room for later decisions, which must not move the earlier ones
+
+
+class _Draws:
+    """Uniform numbers in [0, 1) for `n` images: one row a decision, one column an image.
+
+    The whole block is drawn whenever any of its rows is used, and starts at the same place of the generator
+    whether images are also cropped and flipped or not. So no decision moves when another is switched on or
+    off. A decision depends on the number of images beside the place of its own.
+
+    Args:
+        n: number of images.
+        generator: where it stands after the crop and the flip, or those of them that are on.
+        device: of the images.
+        skipped: integers that an absent crop or flip would have drawn: 2 n or n each, in calls of that size.
+    """
+
+    def __init__(
+        self, n: int, generator: torch.Generator, device: torch.device, skipped: tuple[int, ...] = ()
+    ) -> None:
+        for count in skipped:
+            torch.randint(2, (count,), generator=generator, device=generator.device)
+        self._block = torch.rand(_ROWS, n, generator=generator, device=generator.device).to(device)
+
+    def uniform(self, decision: str) -> Tensor:
+        """Return ``[n]`` numbers in [0, 1)."""
+        return self._block[_ROW[decision]]
+
+    def between(self, decision: str, low: float, high: float) -> Tensor:
+        """Return ``[n]`` numbers between `low` and `high`; exactly `low` where the two are the same."""
+        return low + self.uniform(decision) * (high - low)
+
+    def around(self, decision: str, reach: float) -> Tensor:
+        """Return ``[n]`` numbers between ``-reach`` and `reach`."""
+        return self.between(decision, -reach, reach)
+
+    def chance(self, decision: str, probability: float) -> Tensor:
+        """Return ``[n]`` bool, true with this probability: never at 0, always at 1."""
+        return self.uniform(decision) < probability
 
 
 class Augmentation:
@@ -21,11 +67,17 @@ class Augmentation:
     The same images and a generator in the same state give the same result. Everything runs in batches on the
     images' device, without waiting for it if the generator is there too. Apart from `padding` and `flip`, an
     image's draws of one change do not depend on which others are on, so turning one on or off leaves the rest
-    as it was (see `psst.images.draws`). No change looks at the other images of the batch.
+    as it was. No change looks at the other images of the batch.
 
     Images are uint8, or floats in [0, 1]: before any normalization. Crop, flip and erasing keep values
     exactly. All else is computed in floats and, for uint8, rounded once at the end, halves to even. What a
     change uncovers is zero.
+
+    Example:
+        >>> augmentation = Augmentation(padding=4, flip=True)
+        >>> images = torch.zeros(8, 3, 32, 32, dtype=torch.uint8)
+        >>> augmentation(images, torch.Generator().manual_seed(0)).shape
+        torch.Size([8, 3, 32, 32])
 
     Recipes at 84 x 84: ``padding: 8``, ``flip: true`` and 0.4 for `brightness`, `contrast` and `saturation`
     (Lee et al., MetaOptNet, CVPR 2019, and many after it), or ``resized_crop: [0.08, 1.0]`` in place of the
@@ -56,11 +108,11 @@ class Augmentation:
         self,
         padding: int = 0,
         flip: bool = False,
-        resized_crop: Range | None = None,
-        crop_ratio: Range = (3 / 4, 4 / 3),
+        resized_crop: _Range | None = None,
+        crop_ratio: _Range = (3 / 4, 4 / 3),
         rotation: float = 0.0,
         translation: float = 0.0,
-        scale: Range | None = None,
+        scale: _Range | None = None,
         shear: float = 0.0,
         brightness: float = 0.0,
         contrast: float = 0.0,
@@ -72,18 +124,18 @@ class Augmentation:
         if padding < 0:
             raise ValueError(f"`padding={padding}` must be at least 0; 0 switches the random crop off.")
         self.padding, self.flip = padding, flip
-        self.resized_crop = None if resized_crop is None else check_interval("resized_crop", resized_crop, 1)
-        self.crop_ratio = check_interval("crop_ratio", crop_ratio)
-        self.rotation = check_number("rotation", rotation, 180)
-        self.translation = check_number("translation", translation, 1)
-        self.scale = None if scale is None else check_interval("scale", scale)
-        self.shear = check_number("shear", shear, 85)
-        self.brightness = check_number("brightness", brightness)
-        self.contrast = check_number("contrast", contrast)
-        self.saturation = check_number("saturation", saturation)
-        self.hue = check_number("hue", hue, 0.5)
-        self.grayscale = check_number("grayscale", grayscale, 1)
-        self.erasing = check_number("erasing", erasing, 1)
+        self.resized_crop = None if resized_crop is None else _interval("resized_crop", resized_crop, 1)
+        self.crop_ratio = _interval("crop_ratio", crop_ratio)
+        self.rotation = _number("rotation", rotation, 180)
+        self.translation = _number("translation", translation, 1)
+        self.scale = None if scale is None else _interval("scale", scale)
+        self.shear = _number("shear", shear, 85)
+        self.brightness = _number("brightness", brightness)
+        self.contrast = _number("contrast", contrast)
+        self.saturation = _number("saturation", saturation)
+        self.hue = _number("hue", hue, 0.5)
+        self.grayscale = _number("grayscale", grayscale, 1)
+        self.erasing = _number("erasing", erasing, 1)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return changed ``images``, ``[n, C, H, W]``, of their dtype; draws on the generator's device.
@@ -101,12 +153,12 @@ class Augmentation:
             down, right = moves.to(images.device)
             images = shift(images, down, right)
         if self.flip:
-            flipped = torch.randint(2, (n,), generator=generator, device=generator.device) == 1
-            images = flip_horizontal(images, flipped.to(images.device))
+            flipped = torch.randint(2, (n, 1, 1, 1), generator=generator, device=generator.device) == 1
+            images = torch.where(flipped.to(images.device), images.flip(-1), images)
         if not (self._resamples or self._recolors or self.erasing):
             return images
         skipped = (2 * n,) * (not self.padding) + (n,) * (not self.flip)
-        draws = Draws(n, generator, images.device, skipped)
+        draws = _Draws(n, generator, images.device, skipped)
         if self._resamples or self._recolors:
             values, bound = _floats(images)
             values = self._recolored(self._resampled(values, draws), draws, bound)
@@ -132,7 +184,7 @@ class Augmentation:
     def _recolors(self) -> bool:
         return bool(self.brightness or self.contrast or self.saturation or self.hue or self.grayscale)
 
-    def _resampled(self, images: Tensor, draws: Draws) -> Tensor:
+    def _resampled(self, images: Tensor, draws: _Draws) -> Tensor:
         height, width = images.shape[2:]
         if self.resized_crop:
             boxes = _rectangles("crop", images, draws, self.resized_crop, self.crop_ratio)
@@ -148,7 +200,7 @@ class Augmentation:
             )
         return images
 
-    def _recolored(self, images: Tensor, draws: Draws, bound: float) -> Tensor:
+    def _recolored(self, images: Tensor, draws: _Draws, bound: float) -> Tensor:
         if self._recolors and images.shape[1] not in (1, 3):
             raise ValueError(
                 f"`{self!r}` changes colors, which needs images of 1 or 3 channels, found {images.shape[1]}."
@@ -164,7 +216,7 @@ class Augmentation:
             images = torch.where(gray, color.to_gray(images), images)
         return images
 
-    def _erased(self, images: Tensor, draws: Draws) -> Tensor:
+    def _erased(self, images: Tensor, draws: _Draws) -> Tensor:
         top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
         return geometry.erase(images, top, left, height * draws.chance("erasing", self.erasing), width)
 
@@ -173,7 +225,7 @@ _FACTORS = {"brightness": color.brighten, "contrast": color.contrast, "saturatio
 
 
 def _rectangles(
-    kind: str, images: Tensor, draws: Draws, share: Range, ratio: Range
+    kind: str, images: Tensor, draws: _Draws, share: _Range, ratio: _Range
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw top, left, height and width of a rectangle in each image, ``[n]``."""
     return geometry.rectangles(
@@ -193,3 +245,23 @@ def _floats(images: Tensor) -> tuple[Tensor, float]:
     if images.is_floating_point():
         return images.to(torch.promote_types(images.dtype, torch.float32)), 1
     raise TypeError(f"`images` of {images.dtype} cannot be augmented; give uint8, or floats in [0, 1].")
+
+
+def _number(name: str, value: float, most: float = math.inf) -> float:
+    """Return `value` if it lies in [0, `most`] and is finite; ValueError otherwise."""
+    if not (0 <= value <= most and math.isfinite(value)):
+        bounds = f"between 0 and {most:g}" if math.isfinite(most) else "at least 0 and finite"
+        raise ValueError(f"`{name}={value}` must be {bounds}; 0 switches it off.")
+    return value
+
+
+def _interval(name: str, value: Sequence[float], most: float = math.inf) -> _Range:
+    """Return `value` as a pair if it is two numbers above 0, ascending, at most `most`; else ValueError."""
+    pair = tuple(value)
+    if len(pair) == 2 and 0 < pair[0] <= pair[1] <= most and math.isfinite(pair[1]):
+        return pair
+    bound = f", at most {most:g}" if math.isfinite(most) else ""
+    raise ValueError(
+        f"`{name}={list(value)}` must be two numbers above 0{bound}, the smaller first, such as "
+        f"`{name}: [0.8, 1.0]`."
+    )

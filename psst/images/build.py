@@ -1,39 +1,66 @@
 """Turn a source into a store, once: parallel, locked, and never half-finished under its final name."""
 
+import errno
 import hashlib
 import json
-import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from psst.images.batches import decode_batches
-from psst.images.classes import class_labels, class_layout
+from psst.components import describe
+from psst.files import NO_ROOM, write_json
+from psst.images.classes import class_layout, image_labels, keep_apart
 from psst.images.duplicates import find_duplicates, warn_of_duplicates
-from psst.images.faults import full_disk_explained, writable
-from psst.images.lock import building_alone, partial_folder, remove_abandoned
+from psst.images.files.alone import alone
 from psst.images.source import Source
-from psst.images.store import FORMAT_VERSION, IMAGES, LABELS, META, ImageStore
-from psst.images.writing import write_file, write_images, write_labels
+from psst.images.store import FORMAT_VERSION, IMAGES, LABELS, META, ImageStore, meta_sha256
+from psst.images.writing import write_array, write_images
 
-_KEY_VERSION = 1  # part of every folder's name: with another one, all stores are built again
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR)
+_PARTIAL = ".partial"  # ends the name of a folder that is not finished
+
+_known: dict[str, str] | None = None  # description of a source, size and cache -> folder; None outside a run
+
+
+@contextmanager
+def trust(known: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
+    """Look at the files of a data set once during the block, instead of whenever its store is opened.
+
+    For runs that open one store many times. Outside of such a block every `build_store` looks anew, so that
+    files that have changed are noticed when the next run begins. Blocks inside a block are part of it. A
+    source counts as the same if its class, its arguments, the size and the cache are.
+
+    Args:
+        known: what another block has found out: hand it to a worker process, which then looks at no file.
+
+    Yields:
+        What is known, plain text that can be pickled or written as JSON; it grows during the block.
+
+    Example:
+        >>> with trust() as known:  # a search
+        ...     with trust(known):  # a worker of it
+        ...         pass
+    """
+    global _known
+    outer = _known
+    _known = {} if outer is None else outer
+    _known.update(known or {})
+    try:
+        yield _known
+    finally:
+        _known = outer
 
 
 def store_folder(source: Source, size: int, cache: str | Path) -> Path:
     """Return the folder of a store: its name hashes the size and the source's key."""
     return _folder(source.name, size, source.key(size), Path(cache))
-
-
-def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
-    options = {"format": _KEY_VERSION, "source": name, "size": size, "key": dict(key)}
-    digest = hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=6).hexdigest()
-    return cache / f"{name}-{size}-{digest}"
 
 
 def build_store(
@@ -43,7 +70,7 @@ def build_store(
 
     The store is written to a folder that ends in ``.partial`` and renamed when complete. Concurrent calls
     wait for the first; what a killed build left is removed by the next. Equal images that lie in two splits
-    or classes are warned of, and listed in meta.json.
+    or classes are warned of, and listed in meta.json. A group of images is kept in one split.
 
     Args:
         source: the data set.
@@ -54,7 +81,7 @@ def build_store(
 
     Raises:
         FileNotFoundError: the data are not there.
-        ValueError: ``size`` is below 1, the layout is wrong, images are damaged, or the store is of a newer
+        ValueError: ``size`` is below 1, the layout is wrong, images are damaged, or the store is of another
             format.
         OSError: the store cannot be written, for example because the disk is full.
     """
@@ -62,21 +89,39 @@ def build_store(
         raise ValueError(
             f"`size={size}` must be at least 1; set `data.init_args.size` to a side length in pixels."
         )
+    description = None if _known is None else _described(source, size, cache)
+    if _known is not None and description in _known and (Path(_known[description]) / META).is_file():
+        return ImageStore.open(_known[description])
     key = dict(source.key(size))
     folder = _folder(source.name, size, key, Path(cache))
-    with writable(folder.parent):
+    with _writable(folder.parent):
         finished = (folder / META).is_file()
         if not finished:
             folder.parent.mkdir(parents=True, exist_ok=True)
-    if finished:
-        return ImageStore.open(folder)
-    with building_alone(folder):
-        if not (folder / META).is_file():
-            remove_abandoned(folder)
-            show = sys.stderr.isatty() if progress is None else progress
-            meta = _build(source, size, key, folder, workers or _cores(), show)
-            warn_of_duplicates(meta["duplicates"], source.name, size, folder / META)
+    if not finished:
+        with _building_alone(folder):
+            if not (folder / META).is_file():
+                _remove_abandoned(folder)
+                show = sys.stderr.isatty() if progress is None else progress
+                meta = _build(source, size, key, folder, workers or _cores(), show)
+                warn_of_duplicates(meta["duplicates"], source.name, size, folder / META)
+    if _known is not None and description is not None:
+        _known[description] = str(folder.resolve())
     return ImageStore.open(folder)
+
+
+def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
+    options = {"format": FORMAT_VERSION, "source": name, "size": size, "key": dict(key)}
+    digest = hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return cache / f"{name}-{size}-{digest}"
+
+
+def _described(source: Source, size: int, cache: str | Path) -> str | None:
+    """Return what tells a source from others; None for one that holds more than plain arguments."""
+    try:
+        return json.dumps([describe(source), size, str(Path(cache).resolve())], sort_keys=True)
+    except (TypeError, ValueError):
+        return None
 
 
 def _cores() -> int:
@@ -88,35 +133,103 @@ def _build(
     source: Source, size: int, key: dict[str, Any], folder: Path, workers: int, progress: bool
 ) -> dict[str, Any]:
     """Write the store and return its meta data."""
-    records = source.scan()
+    records = keep_apart(source.scan(), source.name)
     layout = class_layout(records, source.name)
-    labels = class_labels(records, layout["class_names"])
-    partial = partial_folder(folder)
+    labels, n_image_groups = image_labels(records, layout["class_names"])
+    partial = folder.with_name(folder.name + _PARTIAL)
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
         if leftover.exists():
             shutil.rmtree(leftover)
-    shape = (len(records), source.channels, size, size)
-    decoding = decode_batches(source, records, size, workers, progress)
-    with writable(folder.parent):
+    with _writable(folder.parent):
         partial.mkdir()
     try:
-        with full_disk_explained(folder.parent, math.prod(shape)), closing(decoding) as batches:
-            statistics, hashes, images_sha256 = write_images(batches, shape, partial / IMAGES)
+        with _full_disk_explained(folder.parent, len(records) * source.channels * size**2):
+            written = write_images(source, records, size, partial / IMAGES, workers, progress)
+            images = np.load(partial / IMAGES, mmap_mode="r")
             meta = {
-                "format": FORMAT_VERSION,
                 "source": source.name,
                 "options": key,
                 "size": size,
                 "channels": source.channels,
                 "count": len(records),
+                "n_image_groups": n_image_groups,
                 **layout,
-                **statistics,
-                "duplicates": find_duplicates(records, np.load(partial / IMAGES, mmap_mode="r"), hashes),
-                "sha256": {IMAGES: images_sha256, LABELS: write_labels(labels, partial)},
+                "mean": written.mean,
+                "std": written.std,
+                "duplicates": find_duplicates(records, images, written.hashes),
             }
-            write_file(partial / META, json.dumps(meta, indent=1, ensure_ascii=False).encode())
+            sums = {IMAGES: written.sha256, LABELS: write_array(partial / LABELS, labels)}
+            meta["sha256"] = sums | {META: meta_sha256(meta)}
+            write_json(partial / META, FORMAT_VERSION, meta)
+            with (partial / META).open("rb") as file:
+                os.fsync(file.fileno())  # before the folder gets its name, as the arrays
         partial.replace(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return meta
+
+
+@contextmanager
+def _building_alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of a store during the block; see `alone`."""
+    with ExitStack() as held:
+        with _writable(folder.parent):
+            held.enter_context(alone(_lock_file(folder), f"`{folder}` is being prepared"))
+        yield
+
+
+def _remove_abandoned(mine: Path) -> None:
+    """Remove what killed builds of other stores left beside ``mine``; those at work keep theirs."""
+    for partial in mine.parent.glob(f"*{_PARTIAL}"):
+        folder = partial.with_name(partial.name.removesuffix(_PARTIAL))
+        if folder == mine or not _lock_file(folder).is_file() or not _is_store(partial):
+            continue
+        lock = FileLock(_lock_file(folder))
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            continue
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+        finally:
+            lock.release()
+
+
+def _is_store(partial: Path) -> bool:
+    return partial.is_dir() and all(
+        path.name in (IMAGES, LABELS, META) or path.name.startswith(".meta.") for path in partial.iterdir()
+    )
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+@contextmanager
+def _full_disk_explained(cache: Path, needed: int) -> Iterator[None]:
+    """Say what a full disk means for the caller; ``needed`` bytes are to fit into ``cache``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise OSError(
+            error.errno,
+            f"no room for the store in `{cache}`: it needs {needed / 2**20:.1f} MiB ({error.strerror}); free "
+            "some space, or set `data.init_args.cache_dir` to a folder on a larger disk. Nothing was kept.",
+        ) from error
+
+
+@contextmanager
+def _writable(cache: Path) -> Iterator[None]:
+    """Say what it means that ``cache`` cannot be written; the block touches nothing else."""
+    try:
+        yield
+    except OSError as error:
+        reason = "a file is in the way" if error.errno in _IN_THE_WAY else error.strerror
+        raise OSError(
+            error.errno,
+            f"no store can be made in `data.init_args.cache_dir={cache}` ({reason}); set "
+            "`data.init_args.cache_dir` to a folder that you may write",
+        ) from error

@@ -1,7 +1,12 @@
-"""Which number, split and group the classes of a store get."""
+"""Which number, split and group the classes and the images of a store get."""
 
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 
@@ -55,7 +60,65 @@ def _clash(record: ImageRecord, place: tuple[str, str | None], name: str) -> str
     )
 
 
-def class_labels(records: Sequence[ImageRecord], class_names: Sequence[str]) -> list[int]:
-    """Return the class id of each image, -1 for the unlabeled ones."""
+def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
+    """Leave out images until each group of images stands on one side of the splits, with a warning.
+
+    A group stays where most of its images are; in the first of `SPLITS` among equals. Images without a class
+    are material to train on.
+
+    Raises:
+        ValueError: nothing is left of a class.
+    """
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in records:
+        if record.image_group is not None:
+            counts[record.image_group][side(record.split)] += 1
+    home = {group: max(SPLITS, key=found.__getitem__) for group, found in counts.items() if len(found) > 1}
+    if not home:
+        return records
+    kept = [
+        record
+        for record in records
+        if record.image_group is None
+        or home.get(record.image_group, side(record.split)) == side(record.split)
+    ]
+    left = {record.class_name for record in kept} | {""}  # the name of no class
+    empty = next((record for record in records if record.class_name not in left), None)
+    group = next(iter(home))
+    example = f"`{group}` ({', '.join(f'{n} in {split}' for split, n in sorted(counts[group].items()))})"
+    if empty is not None:
+        raise ValueError(
+            f"all images of class `{empty.class_name}` of {name} are of groups that mostly lie in another "
+            f"split, such as `{empty.image_group}`; take the class out, or divide the classes so that each "
+            "group of images lies in one split."
+        )
+    warnings.warn(
+        f"{len(home)} groups of images of {name} lie in two splits; {len(records) - len(kept)} of "
+        f"{len(records)} images were left out, so that each lies in the split with most of its images. The "
+        f"first: {example}.",
+        stacklevel=4,
+    )
+    return kept
+
+
+def side(split: str) -> str:
+    """Return the split itself, "train" for images without a class."""
+    return "train" if split == UNLABELED else split
+
+
+def image_labels(
+    records: Sequence[ImageRecord], class_names: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Return the class and the group of each image, ``[2, n]``, -1 for none, and the number of groups.
+
+    Groups are numbered in order of appearance.
+    """
     ids = {name: class_id for class_id, name in enumerate(class_names)}
-    return [-1 if record.split == UNLABELED else ids[record.class_name] for record in records]
+    groups: dict[str, int] = {}
+    labels = np.full((2, len(records)), -1, dtype=np.int64)
+    for i, record in enumerate(records):
+        if record.split != UNLABELED:
+            labels[0, i] = ids[record.class_name]
+        if record.image_group is not None:
+            labels[1, i] = groups.setdefault(record.image_group, len(groups))
+    return labels, len(groups)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from psst.images.classes import side
 from psst.images.source import UNLABELED, ImageRecord
 
 _SHOWN = 3  # pairs named in a warning
@@ -91,7 +92,7 @@ def _contradict(records: Sequence[ImageRecord]) -> bool:
 
 
 def _roles(splits: Sequence[str]) -> set[str]:
-    return {"train" if split == UNLABELED else split for split in splits}
+    return {side(split) for split in splits}
 
 
 def _described(ids: Sequence[int], records: Sequence[ImageRecord]) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-FORMAT_VERSION = 2
-"""The newest format. 1: images are ``[n, H, W, C]``. 2: ``[n, C, H, W]``, read faster; labels may be -1."""
+from psst.files import read_json
+
+FORMAT_VERSION = 3
+"""The only format that is read: ``[n, C, H, W]`` images, and ``[2, n]`` labels: classes, groups of images."""
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
-_KEYS = {"class_names", "splits", "groups", "mean", "std", "count", "size", "channels", "sha256"}
+_AGAIN = "delete the folder and prepare the data again, or use another `data.init_args.cache_dir`"
 
 
 class ImageStore:
@@ -23,15 +26,22 @@ class ImageStore:
         folder: where the store lies.
         images: ``[n, H, W, C]`` uint8, memory-mapped, read only; `read` is the fast way to many of them.
         labels: ``[n]`` int64, the class id of each image, -1 without a class.
+        image_groups: ``[n]`` int64; images with one number show the same thing, -1 stands for itself.
+        n_image_groups: how many such groups there are.
         unlabeled: ids of the images without a class, ascending; extra material for self-supervised tasks.
         class_names: name of each class id.
         splits: class ids of "train", "val" and "test".
-        groups: split -> group name -> class ids; a split without groups has no entry.
+        groups: split -> name of a group of classes -> class ids; a split without groups has no entry.
         mean: per channel, of the train split, images scaled to [0, 1].
         std: as ``mean``.
-        duplicates: groups of equal images in two splits or classes, see `find_duplicates`; empty too where
-            the store is older than the search for them.
+        duplicates: groups of equal images in two splits or classes, see `find_duplicates`.
         meta: all of meta.json.
+
+    Example:
+        >>> from psst.images.sources.glyphs import GlyphSource
+        >>> store = build_store(GlyphSource(), 28, ".psst")  # doctest: +SKIP
+        >>> store.read(store.image_ids(0)).shape  # doctest: +SKIP
+        (20, 1, 28, 28)
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -39,20 +49,19 @@ class ImageStore:
 
         Raises:
             FileNotFoundError: ``folder`` holds no finished store.
-            ValueError: the store is damaged or of a newer format.
+            ValueError: the store is damaged or of another format.
         """
         self.folder = Path(folder)
-        self.meta: dict[str, Any] = _read_meta(self.folder)
-        self.class_names: list[str] = list(self.meta["class_names"])
-        self.splits = {name: np.asarray(ids, dtype=np.int64) for name, ids in self.meta["splits"].items()}
-        self.groups = {
-            split: {name: np.asarray(ids, dtype=np.int64) for name, ids in groups.items()}
-            for split, groups in self.meta["groups"].items()
-        }
-        self.mean: tuple[float, ...] = tuple(self.meta["mean"])
-        self.std: tuple[float, ...] = tuple(self.meta["std"])
-        self.duplicates: list[dict[str, Any]] = list(self.meta.get("duplicates", []))
-        self._map_arrays()
+        path = self.folder / META
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"`{folder}` holds no finished store ({META} is missing); make it with `psst data prepare`."
+            )
+        self.meta = read_json(path, FORMAT_VERSION, f"the store `{self.folder}`", _AGAIN)
+        try:
+            self._take(self.meta)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"the store `{self.folder}` is damaged ({error}); {_AGAIN}.") from error
 
     @classmethod
     def open(cls, folder: str | Path) -> "ImageStore":
@@ -89,6 +98,11 @@ class ImageStore:
             )
         return self._order[self._starts[class_id] : self._starts[class_id + 1]]
 
+    def split_ids(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the positions of the images of a split, class by class."""
+        found = [self.image_ids(int(class_id)) for class_id in self.splits[split]]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+
     def read(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         """Return the images ``ids``, ``[...]``, as ``[..., C, H, W]``, the order that networks use: a copy.
 
@@ -100,67 +114,54 @@ class ImageStore:
         return planes.reshape(*ids.shape, *self.image_shape)
 
     def verify(self) -> None:
-        """Compare the arrays with their checksums.
+        """Compare all files with their checksums.
 
         Raises:
-            ValueError: an array has changed since the store was built.
+            ValueError: a file has changed since the store was built.
         """
         for name, expected in self.meta["sha256"].items():
-            found = file_sha256(self.folder / name)
+            if name == META:
+                found = meta_sha256(self.meta)
+            else:
+                with (self.folder / name).open("rb") as file:
+                    found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != expected:
                 raise ValueError(
-                    f"`{self.folder / name}` has sha256 {found[:12]}..., meta.json says {expected[:12]}...; "
-                    "the file was damaged after it was built: delete the folder and prepare the data again."
+                    f"`{self.folder / name}` has sha256 {found[:12]}..., {META} says {expected[:12]}...; the "
+                    f"file was damaged after it was built: {_AGAIN}."
                 )
 
-    def _map_arrays(self) -> None:
-        try:
-            stored: npt.NDArray[np.uint8] = np.load(self.folder / IMAGES, mmap_mode="r")
-            self.labels: npt.NDArray[np.int64] = np.load(self.folder / LABELS)
-        except (OSError, ValueError) as error:
+    def _take(self, meta: Mapping[str, Any]) -> None:
+        """Fill the attributes from ``meta`` and the arrays."""
+        self.class_names: list[str] = list(meta["class_names"])
+        self.splits = {name: np.asarray(ids, dtype=np.int64) for name, ids in meta["splits"].items()}
+        self.groups = {
+            split: {name: np.asarray(ids, dtype=np.int64) for name, ids in groups.items()}
+            for split, groups in meta["groups"].items()
+        }
+        self.mean: tuple[float, ...] = tuple(meta["mean"])
+        self.std: tuple[float, ...] = tuple(meta["std"])
+        self.duplicates: list[dict[str, Any]] = list(meta["duplicates"])
+        self.n_image_groups = int(meta["n_image_groups"])
+        stored: npt.NDArray[np.uint8] = np.load(self.folder / IMAGES, mmap_mode="r")
+        labels: npt.NDArray[np.int64] = np.load(self.folder / LABELS)
+        count, size, channels = (int(meta[name]) for name in ("count", "size", "channels"))
+        expected = [count, channels, size, size]
+        if list(stored.shape) != expected or labels.shape != (2, count):
             raise ValueError(
-                f"the store `{self.folder}` is damaged ({error}); delete the folder and prepare again."
-            ) from error
-        count, size, channels = (int(self.meta[name]) for name in ("count", "size", "channels"))
-        by_plane = self.meta["format"] > 1
-        expected = (count, channels, size, size) if by_plane else (count, size, size, channels)
-        if stored.shape != expected or self.labels.shape != expected[:1]:
-            raise ValueError(
-                f"the store `{self.folder}` holds images {list(stored.shape)} and labels "
-                f"{list(self.labels.shape)}, meta.json says {list(expected)}; delete the folder "
-                "and prepare the data again."
+                f"its images are {list(stored.shape)} and its labels {list(labels.shape)}, {META} says "
+                f"{expected} and {[2, count]}"
             )
-        self.images = np.moveaxis(stored, 1, -1) if by_plane else stored
-        self._planes = np.asarray(stored if by_plane else np.moveaxis(stored, -1, 1))
+        self.labels, self.image_groups = labels
+        self._planes = np.asarray(stored)
+        self.images = np.moveaxis(stored, 1, -1)
         self._order = np.argsort(self.labels, kind="stable").astype(np.int64)
+        # class k has the places from start k to start k + 1 of the order; those without a class come first
         self._starts = np.searchsorted(self.labels[self._order], np.arange(len(self.class_names) + 1))
         self.unlabeled: npt.NDArray[np.int64] = self._order[: self._starts[0]]
 
 
-def file_sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _read_meta(folder: Path) -> dict[str, Any]:
-    if not (folder / META).is_file():
-        raise FileNotFoundError(
-            f"`{folder}` holds no finished store ({META} is missing); make it with `psst data prepare`."
-        )
-    try:
-        meta: dict[str, Any] = json.loads((folder / META).read_text(encoding="utf-8"))
-        version = int(meta["format"])
-        missing = sorted(_KEYS - meta.keys()) if version <= FORMAT_VERSION else []
-        if missing:
-            raise ValueError(f"{missing[0]} is missing")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"`{folder / META}` is damaged ({error}); delete the folder and prepare again."
-        ) from error
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f"`{folder}` is a store of format {version}, this psst reads up to format {FORMAT_VERSION}; "
-            "upgrade psst-fewshot, or use another `data.init_args.cache_dir`."
-        )
-    return meta
+def meta_sha256(meta: Mapping[str, Any]) -> str:
+    """Return the hexadecimal SHA-256 of what meta.json says, the checksums left out."""
+    content = {name: value for name, value in meta.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

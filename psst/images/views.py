@@ -1,4 +1,4 @@
-"""Batched geometric views: each image of a batch is turned, flipped, cropped or cut up by its own amount.
+"""Batched geometric views: each image of a batch is turned, moved or cut up by its own amount.
 
 Works on any dtype and device, and never waits for the device.
 """
@@ -21,25 +21,16 @@ def rotate90(images: Tensor, turns: Tensor) -> Tensor:
     Raises:
         ValueError: the images are not square, or ``turns`` does not hold one number per image.
     """
-    _check_square(images)
-    turns = _per_image(images, turns, "turns").remainder(4)
+    if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
+        raise ValueError(
+            f"quarter turns need `images` of shape [n, C, H, H], found {list(images.shape)}; "
+            "prepare the data with square images."
+        )
+    if turns.shape != images.shape[:1]:
+        raise ValueError(f"`turns` has shape {list(turns.shape)}, {len(images)} images need [{len(images)}].")
+    turns = turns.reshape(-1, 1, 1, 1).remainder(4)
     half = torch.where(turns >= 2, images.flip(-2, -1), images)
     return torch.where(turns % 2 == 1, half.rot90(1, (-2, -1)), half)
-
-
-def all_quarter_turns(images: Tensor) -> Tensor:
-    """Return the four rotations of each image, ``[n, 4, C, H, W]``: entry ``k`` is turned k times.
-
-    Raises:
-        ValueError: the images are not square.
-    """
-    _check_square(images)
-    return torch.stack([images.rot90(turns, (-2, -1)) for turns in range(4)], dim=1)
-
-
-def flip_horizontal(images: Tensor, flipped: Tensor) -> Tensor:
-    """Mirror the images ``[n, C, H, W]`` that ``flipped``, ``[n]`` bool, selects."""
-    return torch.where(_per_image(images, flipped, "flipped"), images.flip(-1), images)
 
 
 def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
@@ -107,19 +98,3 @@ def patches(images: Tensor, grid: int, gap: int = 0, generator: torch.Generator 
     flat = positions.reshape(n, 1, -1).expand(-1, channels, -1)
     cut = images.flatten(2).gather(2, flat).reshape(n, channels, count, rows, columns)
     return cut.transpose(1, 2)
-
-
-def _per_image(images: Tensor, values: Tensor, name: str) -> Tensor:
-    if values.shape != images.shape[:1]:
-        raise ValueError(
-            f"`{name}` has shape {list(values.shape)}, {len(images)} images need [{len(images)}]."
-        )
-    return values.reshape(-1, 1, 1, 1)
-
-
-def _check_square(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
-        raise ValueError(
-            f"quarter turns need `images` of shape [n, C, H, H], found {list(images.shape)}; "
-            "prepare the data with square images."
-        )

@@ -80,7 +80,7 @@ class EpisodeJudge:
         trainer.validate(module, datamodule=data, verbose=False)
         save_scores(folder / "val_scores.npz", module.scores)
         metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-        losses = {task: metrics[f"val/{task}_loss"] for task in module.task_names}
+        losses = {task: metrics.get(f"val/{task}_loss", float("nan")) for task in module.task_names}
         chooses, confirms = split_scores(module.scores)
         if confirms:  # what was logged is the mean over both halves
             losses[module.task_names[0]] = float(np.mean([one.loss for one in chooses.values()]))
@@ -101,7 +101,7 @@ class EpisodeJudge:
     ) -> dict[str, NDArray[np.float64]]:
         """Losses ``[count, m]`` of models on the same training episodes, from `start` on, in eval mode."""
         module, data = self._model_and_data()
-        episodes = [data.train_episode(start + offset) for offset in range(count)]
+        episodes = [data.train_batch(start + offset) for offset in range(count)]
         losses = {}
         for name, state in states.items():
             module.load_state_dict(state)
@@ -117,13 +117,13 @@ class EpisodeJudge:
         """Renew the BatchNorm statistics of `state` on `count` training episodes."""
         module, data = self._model_and_data()
         module.load_state_dict(state)
-        module.renew_batch_statistics([data.train_episode(start + offset) for offset in range(count)])
+        module.renew_batch_statistics([data.train_batch(start + offset) for offset in range(count)])
         return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
     def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
         """Do `work` with losses of training episodes."""
         module, data = self._model_and_data()
-        sets = [[data.train_episode(start + offset) for offset in range(count)] for start in starts]
+        sets = [[data.train_batch(start + offset) for offset in range(count)] for start in starts]
         return on_episodes(module, state, sets, work)
 
     def test(

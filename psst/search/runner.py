@@ -119,7 +119,7 @@ class UnitRunner:
 
     def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None, more: list[Callback]) -> None:
         """Train, and leave model, trajectory and what else is known of the training."""
-        method = instantiate(unit.method, Method)  # type: ignore[type-abstract]  # it may be abstract
+        method = instantiate(unit.method, Method)
         callback = self.callback(method)
         ending = StopAt(unit.stop)
         saving = Checkpoints(place.last, unit.name, self.checkpoint_every, callback)

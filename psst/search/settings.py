@@ -32,7 +32,7 @@ class SearchSettings:
         checkpoint_every: Optimizer steps after which a unit saves its whole state; one that is killed goes on
             from there, and ends as if it had not been.
         selection: `best` lets all validation classes choose; `confirm` half of them, and the other half says
-            what the choice is worth. With fewer than twice `eval_way` classes a half, all choose.
+            what the choice is worth. With fewer than twice `evaluation.way` classes a half, all choose.
         max_tangents: Most points that are predicted along the front's tangent; 0 for none.
         rivals: Train beside each tangent a warm start on its ray, for as many steps as a tangent may cost.
         tangent: Settings of the tangents.

@@ -56,7 +56,7 @@ def check_method(settings: SearchSettings) -> None:
         TypeError: It is no `psst.pareto.Method`, or takes neither a ray nor the bound asked for.
         ValueError: Nothing importable is named.
     """
-    instantiate(ray_method(settings, "rays.npz", 0), Method)  # type: ignore[type-abstract]  # it may be abstract
+    instantiate(ray_method(settings, "rays.npz", 0), Method)
 
 
 class Schedule:
@@ -82,7 +82,7 @@ class Schedule:
         if not auxiliary_names:
             raise ValueError(
                 "`model.init_args.auxiliary=[]` leaves nothing to trade off; name an auxiliary task such as "
-                "psst.selfsupervised.Rotation, or train plainly with `psst fit`."
+                "psst.tasks.Rotation, or train plainly with `psst fit`."
             )
         self.settings = settings
         self.max_steps = max_steps

@@ -60,7 +60,10 @@ def _summary(descriptions: Mapping[str, Any]) -> str:
     name = str(backbone.get("class_path", "?")).rpartition(".")[2]
     arguments = ", ".join(f"{key}={value}" for key, value in backbone.get("init_args", {}).items())
     tasks = [
-        str(task.get("class_path", "?")).rpartition(".")[2] for task in descriptions.get("auxiliary") or []
+        str(task.get("class_path", "?")).rpartition(".")[2]
+        for task in (descriptions["main"], *(descriptions.get("auxiliary") or []))
     ]
-    beside = f" beside {', '.join(tasks)}" if tasks else ""
-    return f"{name}({arguments}) for images {descriptions.get('image_shape')}{beside}"
+    return (
+        f"{name}({arguments}) for images {descriptions.get('image_shape')} of "
+        f"{len(descriptions['classes'])} classes with {', '.join(tasks)}"
+    )

@@ -23,7 +23,7 @@ class EmbeddedSplit:
         self._image_ids: list[Tensor] = []
 
     def add(self, features: Tensor, image_ids: Tensor) -> None:
-        """Take a batch of features ``[n, D]`` of the images ``[n]``."""
+        """Take a batch of features ``[n, ...]`` of the images ``[n]``."""
         self._features.append(features.float())
         self._image_ids.append(image_ids)
 
@@ -48,7 +48,7 @@ class EmbeddedSplit:
             raise ValueError(
                 f"episodes need every image of the split, {len(missing)} of {len(needed)} were left out; "
                 "leave `trainer.limit_val_batches` and `trainer.limit_test_batches` alone and lower "
-                "`data.init_args.val_episodes` or `data.init_args.test_episodes` instead."
+                "`val_episodes` or `test_episodes` of `data.init_args.evaluation` instead."
             )
         if len(missing):
             rows = torch.arange(len(needed), device=features.device) % len(features)

@@ -1,7 +1,6 @@
 """Validation and test on episodes, as hooks of a LightningModule."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from psst.episodes import Batch
 from psst.evaluation import EpisodeScores, save_scores
 from psst.fewshot import Head
 from psst.training.data import few_shot_data
@@ -27,24 +27,22 @@ class EpisodeEvaluation(LightningModule):
     the auxiliary losses; with several groups ``<split>/<group>/accuracy`` too.
 
     Attributes:
-        head: Classifies features.
         scores: Group of classes to its scores, of the last evaluation.
     """
-
-    head: Head
 
     def __init__(self) -> None:
         super().__init__()
         self.scores: dict[str, EpisodeScores] = {}
         self._embedded = EmbeddedSplit()
 
+    @property
     @abstractmethod
-    def evaluation_features(self, images: Tensor) -> Tensor:
-        """Return features ``[n, D]`` of images ``[n, C, H, W]`` as they come from the loader."""
+    def head(self) -> Head:
+        """Classifies episodes by features."""
 
     @abstractmethod
-    def auxiliary_losses(self, images: Tensor, *key: int | str) -> Iterator[tuple[str, Tensor]]:
-        """Yield the name and loss of each auxiliary task on images ``[n, C, H, W]``; `key` keys the views."""
+    def embed_and_judge(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what the head reads of each image, ``[n, ...]``, and the loss of each auxiliary task."""
 
     def on_validation_epoch_start(self) -> None:
         """Check the datamodule before any image is embedded."""
@@ -54,13 +52,13 @@ class EpisodeEvaluation(LightningModule):
         """Check the datamodule before any image is embedded."""
         self._start_evaluation()
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of the split's images, and log the auxiliary losses on them."""
-        self._evaluation_step(batch, batch_idx, "val")
+        self._evaluation_step(batch, "val")
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of the split's images, and log the auxiliary losses on them."""
-        self._evaluation_step(batch, batch_idx, "test")
+        self._evaluation_step(batch, "test")
 
     def on_validation_epoch_end(self) -> None:
         """Draw the validation episodes; a sanity check has not seen every image and draws none."""
@@ -83,12 +81,11 @@ class EpisodeEvaluation(LightningModule):
         few_shot_data(getattr(self.trainer, "datamodule", None))
         self._embedded = EmbeddedSplit()
 
-    def _evaluation_step(self, batch: dict[str, Tensor], batch_idx: int, split: str) -> None:
-        images = batch["image"]
-        self._embedded.add(self.evaluation_features(images), batch["image_id"])
-        number = batch_idx * self.trainer.world_size + self.trainer.global_rank  # ranks draw different views
-        for name, loss in self.auxiliary_losses(images, split, number):
-            self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(images), sync_dist=True)
+    def _evaluation_step(self, batch: Batch, split: str) -> None:
+        features, losses = self.embed_and_judge(batch)
+        self._embedded.add(features, batch.ids)
+        for name, loss in losses.items():
+            self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(batch), sync_dist=True)
 
     def _evaluate(self, split: Literal["val", "test"]) -> None:
         data = few_shot_data(getattr(self.trainer, "datamodule", None))

@@ -1,25 +1,23 @@
-"""The LightningModule of few-shot learning with self-supervised auxiliary tasks."""
+"""The LightningModule of few-shot learning with auxiliary tasks."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
 from typing import Any, Literal, cast
 
 import torch
 from pytorch_lightning.cli import LRSchedulerCallable, OptimizerCallable
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from psst.backbones import Backbone
+from psst.backbones import Backbone, Encoder, Setup
+from psst.backbones.batch_stats import evaluating, renew_statistics
 from psst.components import as_component, describe
-from psst.episodes import Episode
+from psst.episodes import Batch
 from psst.fewshot import Head
-from psst.images.augment import Augmentation
-from psst.randomness import stream_key, torch_generator
-from psst.selfsupervised import AuxiliaryTask
-from psst.training.batch_stats import evaluating, frozen_statistics, renew_statistics
+from psst.images.view import UPRIGHT, View
+from psst.randomness import torch_generator
+from psst.tasks import MAIN, Encode, MainTask, Task
 from psst.training.checkpoint import FORMAT, FORMAT_KEY, check_checkpoint
 from psst.training.data import few_shot_data
 from psst.training.episode_evaluation import EpisodeEvaluation
@@ -28,19 +26,17 @@ __all__ = ["FewShotModule"]
 
 
 class FewShotModule(EpisodeEvaluation):
-    """Learns features with a few-shot head as the main task and any number of auxiliary tasks.
+    """Learns features by a main task and any number of auxiliary tasks on one encoder; it knows none of them.
 
-    `training_step` returns the named losses beside their sum, so it trains on the plain sum by itself and on
-    weights found step by step under PSSTCallback. Each task has its own forward pass of its own views: the
-    graphs are disjoint, and the gradients of all tasks cost one backward. Unlabeled images of an episode join
-    those that the auxiliary tasks see, and leave the main task as it is. All randomness of a step
-    (augmentation, views, dropout) is keyed by `seed` and the index of the episode, so two runs that share
-    both see the same batches.
+    `training_step` asks every task for its loss and returns the named losses beside their sum, so it trains
+    on the plain sum by itself and on weights found step by step under PSSTCallback. Tasks that read the same
+    view share one forward pass (see `psst.tasks.Encode`). All randomness of a step (augmentation, views,
+    dropout) is keyed by `seed` and the index of the batch, so two runs that share both see the same.
 
-    Layers are made for the images of the trainer's datamodule; so are `mean` and `std` ``[C]``, buffers
-    that every image in [0, 1] is normalized by. A loaded checkpoint keeps its own. Checkpoints hold
-    descriptions of the components and load with ``weights_only=True``; optimizer and scheduler are not part
-    of them and have to be given again to train on.
+    Layers are made for the images and classes of the trainer's datamodule, by whose mean and std images are
+    normalized. A loaded checkpoint keeps its own. Checkpoints hold descriptions of the components and load
+    with ``weights_only=True``; optimizer and scheduler are not part of them and have to be given again to
+    train on.
 
     Logs ``train/<task>_loss`` and ``train/accuracy``; for validation and test ``<split>/accuracy`` and its
     ``accuracy_half_width`` (95% interval of the mean over episodes), ``<split>/<task>_loss``, and
@@ -48,74 +44,81 @@ class FewShotModule(EpisodeEvaluation):
 
     Args:
         backbone: Turns images into features; like all components, a description of one is accepted too.
-        head: Turns features of support and query into logits.
-        auxiliary: Self-supervised tasks; none for plain training.
+        main: The task that counts; its head classifies the episodes of evaluation.
+        auxiliary: Tasks learned beside it; none for plain training.
         optimizer: Takes the parameters and returns an optimizer; Adam with 1e-3 by default.
         scheduler: Takes the optimizer and returns a scheduler, which advances every step.
-        augmentation: Changes training images, before any views are made of them.
         batch_stats: ``main``: forward passes of auxiliary tasks normalize by their own batch but leave
             BatchNorm's running statistics to the main task. ``shared``: all of them update the statistics.
         image_shape: ``(C, H, W)``; None takes it from the trainer's datamodule.
+        classes: Names of the training classes; None takes them from the trainer's datamodule.
         seed: Of the run; keys all randomness of training but the initial parameters, which
             ``seed_everything`` decides.
 
     Attributes:
+        encoder: Normalization and backbone.
         scores: Group of classes to its scores, of the last evaluation.
 
     Raises:
         TypeError: A component is of the wrong kind.
         ValueError: Two tasks share a name, or `batch_stats` is neither of the two.
-    """
 
-    mean: Tensor
-    std: Tensor
+    Example:
+        >>> module = FewShotModule(Conv4(), Episodic(PrototypicalHead()), auxiliary=[Rotation()])
+        >>> Trainer(max_steps=100).fit(module, datamodule=Glyphs())
+    """
 
     def __init__(
         self,
         backbone: Backbone,
-        head: Head,
-        auxiliary: list[AuxiliaryTask] | None = None,
+        main: MainTask,
+        auxiliary: list[Task] | None = None,
         optimizer: OptimizerCallable = lambda params: torch.optim.Adam(params, lr=1e-3),
         scheduler: LRSchedulerCallable | None = None,
-        augmentation: Augmentation | None = None,
         batch_stats: Literal["main", "shared"] = "main",
         image_shape: tuple[int, int, int] | None = None,
+        classes: list[str] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if batch_stats not in ("main", "shared"):
             raise ValueError(f"`batch_stats={batch_stats}` must be `main` or `shared`.")
-        self.backbone = as_component("backbone", backbone, Backbone)  # type: ignore[type-abstract]  # it is abstract
-        self.head = as_component("head", head, Head)  # type: ignore[type-abstract]  # as above
-        tasks = [
-            as_component("auxiliary", task, AuxiliaryTask)  # type: ignore[type-abstract]  # as above
-            for task in auxiliary or []
-        ]
-        names = ["main", *(task.name for task in tasks)]
-        if len(set(names)) < len(names):
+        self.encoder = Encoder(as_component("backbone", backbone, Backbone))
+        self.main = as_component("main", main, MainTask)
+        tasks = [as_component("auxiliary", task, Task) for task in auxiliary or []]
+        names = [self.main.name, *(task.name for task in tasks)]
+        if names[0] != MAIN or len(set(names)) < len(names):
             raise ValueError(
-                f"`auxiliary` makes the tasks {names}; give each its own name, other than `main`."
+                f"`main` and `auxiliary` make the tasks {names}; the first is called `{MAIN}`, and each "
+                "other has a name of its own."
             )
         self.auxiliary = nn.ModuleDict({task.name: task for task in tasks})
-        self.augmentation = (
-            None if augmentation is None else as_component("augmentation", augmentation, Augmentation)
-        )
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.batch_stats = batch_stats
-        self.image_shape: tuple[int, int, int] | None = None
         self.seed = seed
-        self._has_statistics = False
-        self.register_load_state_dict_post_hook(_keep_statistics)  # type: ignore[no-untyped-call]  # untyped in torch
+        self.classes: tuple[str, ...] = tuple(classes or ())
+        self._with_maps = self.main.head.maps or any(task.maps for task in self._tasks())
+        self._stepped = 0  # optimizer steps that the tasks were told of
         if image_shape is None:
             self._save_descriptions()
         else:
             self.build(image_shape)
 
     @property
+    def head(self) -> Head:
+        """Classifies episodes: that of the main task."""
+        return self.main.head
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """``(C, H, W)`` that the layers were made for; None before."""
+        return self.encoder.image_shape
+
+    @property
     def task_names(self) -> list[str]:
         """``main`` and the names of the auxiliary tasks, in the order of the losses."""
-        return ["main", *self.auxiliary]
+        return [MAIN, *self.auxiliary]
 
     def build(self, image_shape: Sequence[int]) -> None:
         """Make all layers for images ``(C, H, W)``; a second call with the same shape changes nothing.
@@ -123,44 +126,54 @@ class FewShotModule(EpisodeEvaluation):
         Raises:
             ValueError: The shape does not suit the backbone, or is not the one it was built for.
         """
-        channels, height, width = image_shape
-        self.backbone.build((channels, height, width))
-        if self.image_shape is not None:
-            return
-        self.head.build(self.backbone.num_features)
-        for task in self._auxiliary():
-            task.build(self.backbone.num_features)
-        self.register_buffer("mean", torch.full((channels,), 0.5))
-        self.register_buffer("std", torch.full((channels,), 0.5))
-        self.image_shape = (channels, height, width)
-        self._save_descriptions()
+        built = self.image_shape is not None
+        self.encoder.build(image_shape)
+        if not built:
+            self.main.build(Setup(self.encoder, self.classes))
+            for task in self._tasks()[1:]:
+                task.build(self._setup())
+            self._save_descriptions()
 
     def attach(self, datamodule: object) -> None:
-        """Make the layers for a datamodule's images and take its mean and std, as `setup` does.
+        """Make the layers for a datamodule's images and classes and take its mean and std, as `setup` does.
 
         Args:
             datamodule: After its own `setup`; `psst.datamodules.EpisodicDataModule` or the like.
 
         Raises:
-            TypeError: It has no `image_shape`, `episode_plan` or `eval_episodes`.
+            TypeError: It lacks something.
+            ValueError: A task asks for an augmentation that the datamodule lacks, or that changes nothing.
         """
         data = few_shot_data(datamodule)
+        if self.image_shape is None and not self.classes:
+            self.classes = tuple(data.train_classes)
         self.build(data.image_shape)
         mean, std = getattr(data, "mean", None), getattr(data, "std", None)
-        if not self._has_statistics and mean is not None and std is not None:
-            self.mean.copy_(torch.as_tensor(mean))
-            self.std.copy_(torch.as_tensor(std).clamp_min(1 / 255))  # a channel may be the same everywhere
-            self._has_statistics = True
+        if mean is not None and std is not None:
+            self.encoder.normalize_by(mean, std)
 
     def setup(self, stage: str) -> None:
-        """Build for the trainer's datamodule; without one, `image_shape` must have been given."""
+        """Build for the trainer's datamodule; without one, `image_shape` must have been given.
+
+        Raises:
+            ValueError: Training classes are not those that the layers were made for, or a task asks for views
+                that the datamodule cannot make.
+        """
         datamodule = getattr(self.trainer, "datamodule", None)
         if datamodule is not None or self.image_shape is None:
             self.attach(datamodule)
+            if stage == "fit":
+                self._check_data()
+
+    def on_fit_start(self) -> None:
+        """Let the tasks take what they need of the first weights."""
+        self._stepped = self.global_step
+        for task in self._tasks():
+            task.start(self._setup())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer, and the scheduler, which advances every step."""
-        optimizer = self.optimizer(self.parameters())
+        optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
         if self.scheduler is None:
             return optimizer
         scheduler = self.scheduler(optimizer)
@@ -171,53 +184,68 @@ class FewShotModule(EpisodeEvaluation):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``[n, D]`` of images ``[n, C, H, W]`` (uint8, or float in [0, 1])."""
-        features: Tensor = self.backbone(self._normalized(images))
+        features: Tensor = self.encoder(images)
         return features
 
     def embed(self, images: Tensor) -> Tensor:
         """Return features as `forward` does, in evaluation mode and without gradients."""
-        with evaluating(self.backbone), torch.no_grad():
+        with evaluating(self.encoder), torch.no_grad():
             return cast(Tensor, self(images))
 
-    def task_losses(self, episode: Episode) -> dict[str, Tensor]:
-        """Return the loss of each task on an episode, in the current mode, main first."""
-        return self._losses(episode)[0]
+    def task_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of each task on a batch, in the current mode, main first.
 
-    def renew_batch_statistics(self, episodes: Iterable[Episode]) -> None:
-        """Replace BatchNorm's running statistics by their average over the images of some episodes."""
-        batches = (self._training_images(episode, int(episode.index[0])) for episode in episodes)
-        renew_statistics(self.backbone, batches)
+        A task that finds nothing for it in the batch is left out.
+        """
+        return dict(self._losses(batch, self.encode(batch), self._tasks()))
 
-    def training_step(self, batch: Episode, batch_idx: int) -> dict[str, Any]:
+    def embed_and_judge(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return what the head reads of each upright image, ``[n, ...]``, and the auxiliary losses."""
+        encode = self.encode(batch)
+        features = encode(batch, View(UPRIGHT), maps=self.head.maps)
+        return features, dict(self._losses(batch, encode, self._tasks()[1:]))
+
+    def encode(self, batch: Batch) -> Encode:
+        """Return what gives the tasks the features of a batch."""
+        key = (self.seed, batch.policies.split, batch.index)
+        return Encode(self.encoder, key, self._with_maps, self.batch_stats == "shared")
+
+    def renew_batch_statistics(self, batches: Iterable[Batch]) -> None:
+        """Replace BatchNorm's running statistics by their average over what main sees of some batches."""
+        images = (self.encoder.normalized((batch.labeled or batch).images()) for batch in batches)
+        renew_statistics(self.encoder.backbone, images)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Return the sum of the losses as ``loss`` and each by its name as ``losses``.
 
         Raises:
-            TypeError: The batch is no `Episode`.
+            TypeError: The batch is no `psst.episodes.Batch`.
             ValueError: A loss is NaN or infinite.
         """
-        if not isinstance(batch, Episode):
+        if not isinstance(batch, Batch):
             raise TypeError(
-                f"FewShotModule trains on batches of psst.episodes.Episode, found {type(batch).__name__}; "
-                "the data modules of psst give them with `data.init_args.batches=episodes`."
+                f"FewShotModule trains on batches of psst.episodes.Batch, found {type(batch).__name__}; "
+                "the data modules of psst give them."
             )
-        losses, accuracy = self._losses(batch)
+        losses = self.task_losses(batch)
         _check_finite(losses, self.global_step)
         if self._trainer is not None:  # a step may be taken without a trainer
             logged = {f"train/{name}_loss": loss.detach() for name, loss in losses.items()}
-            self.log_dict({**logged, "train/accuracy": accuracy}, batch_size=len(batch.index))
+            if self.main.accuracy is not None:
+                logged["train/accuracy"] = self.main.accuracy
+            self.log_dict(logged, batch_size=len(batch))
         return {"loss": sum(losses.values()), "losses": losses}
 
-    def evaluation_features(self, images: Tensor) -> Tensor:
-        """Return features ``[n, D]`` of a validation or test loader's images."""
-        return cast(Tensor, self(images))
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Let the tasks follow an optimizer step; with accumulated gradients not every batch ends in one."""
+        if self.global_step > self._stepped:
+            self._stepped = self.global_step
+            for task in self._tasks():
+                task.after_step(self._setup())
 
-    def auxiliary_losses(self, images: Tensor, *key: int | str) -> Iterator[tuple[str, Tensor]]:
-        """Yield the name and loss of each auxiliary task on images ``[n, C, H, W]``, views keyed by `key`."""
-        return self._auxiliary_losses(self._normalized(images), *key)
-
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return features ``[n, D]`` of the batch's images."""
-        return self.embed(batch["image"])
+        return self.embed(batch.images())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the format, so that an older psst can refuse it by name."""
@@ -233,83 +261,50 @@ class FewShotModule(EpisodeEvaluation):
         if self.strict_loading:
             check_checkpoint(checkpoint, self.state_dict(), self.hparams, None if path is None else str(path))
 
-    def _auxiliary(self) -> Iterator[AuxiliaryTask]:
-        return (cast(AuxiliaryTask, task) for task in self.auxiliary.values())
+    def _losses(self, batch: Batch, encode: Encode, tasks: Iterable[Task]) -> Iterator[tuple[str, Tensor]]:
+        for task in tasks:
+            encode.begin(task.name)
+            draws = torch_generator("cpu", self.seed, task.name, batch.policies.split, batch.index)
+            loss = task.loss(batch, encode, draws)
+            if loss is not None:
+                yield task.name, loss
+
+    def _tasks(self) -> list[Task]:
+        return [self.main, *(cast(Task, task) for task in self.auxiliary.values())]
+
+    def _setup(self) -> Setup:
+        return Setup(self.encoder, self.classes, self.main)
+
+    def _check_data(self) -> None:
+        data = few_shot_data(self.trainer.datamodule)  # type: ignore[attr-defined]  # Lightning's connector sets it
+        by_class = [task.name for task in self._tasks() if task.by_class]
+        if by_class and self.classes != tuple(data.train_classes):
+            raise ValueError(
+                f"`{by_class[0]}` was made for {len(self.classes)} training classes, {type(data).__name__} "
+                f"has {len(data.train_classes)} or others; train on those that the model was made for."
+            )
+        policies = data.policies("train")
+        for task in self._tasks():
+            crops = [view for view in task.views() if view.crop > 0]
+            if len({policies.resolved(view) for view in crops}) < len(crops):
+                raise ValueError(
+                    f"`{task.name}` compares {len(crops)} crops of an image, and the policy "
+                    f"`{crops[0].policy}` changes nothing; name an augmentation under "
+                    f"`data.init_args.augmentations.{crops[0].policy}`."
+                )
 
     def _save_descriptions(self) -> None:
-        augmentation = None if self.augmentation is None else describe(self.augmentation)
         self.save_hyperparameters(
             {
-                "backbone": describe(self.backbone),
-                "head": describe(self.head),
-                "auxiliary": [describe(task) for task in self._auxiliary()],
-                "augmentation": augmentation,
+                "backbone": describe(self.encoder.backbone),
+                "main": describe(self.main),
+                "auxiliary": [describe(task) for task in self._tasks()[1:]],
                 "batch_stats": self.batch_stats,
                 "image_shape": None if self.image_shape is None else list(self.image_shape),
+                "classes": list(self.classes),
                 "seed": self.seed,
             }
         )
-
-    def _normalized(self, images: Tensor) -> Tensor:
-        scaled = images.to(self.mean.dtype)
-        if not images.is_floating_point():
-            scaled = scaled / 255
-        return (scaled - self.mean[:, None, None]) / self.std[:, None, None]
-
-    def _training_images(self, episode: Episode, index: int) -> Tensor:
-        """Return the images of all episodes ``[B * (NS + NQ), C, H, W]``, augmented and normalized."""
-        images = torch.cat([episode.support, episode.query], dim=1).flatten(0, 1)
-        return self._augmented(images, "augmentation", index)
-
-    def _with_unlabeled(self, images: Tensor, episode: Episode, index: int) -> Tensor:
-        """Return an episode's training images and, augmented and normalized like them, its unlabeled ones."""
-        if episode.unlabeled is None:
-            return images
-        unlabeled = episode.unlabeled.flatten(0, 1)
-        return torch.cat([images, self._augmented(unlabeled, "augmentation", "unlabeled", index)])
-
-    def _augmented(self, images: Tensor, *key: int | str) -> Tensor:
-        """Return images ``[n, C, H, W]`` augmented by draws of their own key, and normalized."""
-        if self.augmentation is not None:
-            images = self.augmentation(images, torch_generator(images.device, self.seed, *key))
-        return self._normalized(images)
-
-    def _losses(self, episode: Episode) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the losses by task, and the main task's accuracy."""
-        index = int(episode.index[0])  # the step's one wait for the device before its work is queued
-        images = self._training_images(episode, index)
-        with self._keyed_dropout(images.device, "main", index):
-            features = self.backbone(images).unflatten(0, (len(episode.index), -1))
-            support, query = features.split([episode.support.shape[1], episode.query.shape[1]], dim=1)
-            logits = self.head(support, episode.support_labels, query, episode.n_way).flatten(0, 1)
-        labels = episode.query_labels.flatten()
-        losses = {"main": F.cross_entropy(logits, labels)}
-        losses |= self._auxiliary_losses(self._with_unlabeled(images, episode, index), index)
-        return losses, (logits.detach().argmax(dim=1) == labels).float().mean()
-
-    def _auxiliary_losses(self, images: Tensor, *key: int | str) -> Iterator[tuple[str, Tensor]]:
-        """Yield each auxiliary task's name and its loss on normalized images ``[n, C, H, W]``."""
-        for task in self._auxiliary():
-            views, targets = task.views(images, torch_generator(images.device, self.seed, task.name, *key))
-            statistics = frozen_statistics(self.backbone) if self.batch_stats == "main" else nullcontext()
-            with statistics, self._keyed_dropout(images.device, task.name, *key):
-                loss = task.loss(self.backbone(views), targets)
-            yield task.name, loss
-
-    @contextmanager
-    def _keyed_dropout(self, device: torch.device, *key: int | str) -> Iterator[None]:
-        """Key the global generators, which dropout draws from, and put them back afterwards."""
-        devices = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices, enabled=self.training):
-            if self.training:
-                torch.manual_seed(stream_key(self.seed, "dropout", *key))
-            yield
-
-
-def _keep_statistics(module: nn.Module, _: object) -> None:
-    """Once parameters are loaded, the mean and std that came with them belong to them."""
-    if isinstance(module, FewShotModule) and module.image_shape is not None:
-        module._has_statistics = True
 
 
 def _check_finite(losses: Mapping[str, Tensor], step: int) -> None:

@@ -94,8 +94,8 @@ FIT = [
     "--trainer.log_every_n_steps=1",
     "--trainer.accelerator=cpu",
     "--trainer.limit_val_batches=0",
-    "--data.init_args.n_way=3",
-    "--data.init_args.n_query=1",
+    "--data.init_args.episodes.way=3",
+    "--data.init_args.episodes.query=1",
     "--model.init_args.backbone.init_args.hidden=4",
 ]
 

@@ -12,13 +12,17 @@ from psst.commands.data import prepare
 from psst.datamodules.cifar_100 import FC100, CifarFS
 from psst.datamodules.mini_imagenet import MiniImageNet
 from psst.datamodules.tiered_imagenet import TieredImageNet
+from psst.episodes import Episodes, Evaluation
 from psst.images.files.download import RemoteFile
 from tests.images.sources.cifar_files import NAMES, to_archive, write_cifar100, write_pickles
 from tests.images.sources.mini_files import CLASSES, write_caches
 from tests.images.sources.tiered_files import write_v1, write_v2
 
 ALL = (MiniImageNet, TieredImageNet, CifarFS, FC100)
-SMALL = {"n_way": 2, "n_query": 1, "eval_way": 2, "eval_query": 1, "val_episodes": 3, "test_episodes": 3}
+SMALL = {
+    "episodes": Episodes(way=2, query=1),
+    "evaluation": Evaluation(way=2, query=1, val_episodes=3, test_episodes=3),
+}
 
 
 class Quiet(SimpleHTTPRequestHandler):

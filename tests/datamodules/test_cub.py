@@ -8,6 +8,7 @@ import pytest
 
 from psst.commands.data import prepare
 from psst.datamodules.cub import CUB, CUBSource, class_splits
+from psst.episodes import Episodes, Evaluation
 from tests.datamodules.birds import CLASSES, PER_CLASS, color, write_archive, write_folder
 
 SPLITS = ("closer_look", "feat", "meta_dataset")
@@ -33,11 +34,17 @@ def tables(data, tmp_path):
     """A copy of the tables alone."""
     ignore = shutil.ignore_patterns("images", "attributes")
     shutil.copytree(data / "CUB_200_2011", tmp_path / "tables", ignore=ignore)
+    (tmp_path / "tables" / "images").mkdir()
     return tmp_path / "tables"
 
 
 def datamodule(root, cache, split="closer_look", **options):
-    settings = {"n_way": 2, "n_query": 1, "eval_way": 2, "eval_query": 1, "size": 16, "cache_dir": str(cache)}
+    settings = {
+        "episodes": Episodes(way=2, query=1),
+        "evaluation": Evaluation(way=2, query=1),
+        "size": 16,
+        "cache_dir": str(cache),
+    }
     return CUB(str(root), split, **{**settings, **options})
 
 
@@ -184,18 +191,10 @@ def test_boxes_are_needed_only_to_crop(root, split):
     ("name", "old", "new", "message"),
     [
         (
-            "classes.txt",
-            "7 007.Parakeet_Auklet",
-            "7 007.Parrot",
-            r"lists 200 classes.*007.Parakeet_Auklet is missing",
-        ),
-        ("classes.txt", "7 007.Parakeet_Auklet\n", "", r"lists 199 classes.*007.Parakeet_Auklet is missing"),
-        ("classes.txt", "7 007.Parakeet_Auklet", "7", r"line 7 of .*classes.txt` has 1 words, not 2"),
-        (
-            "image_class_labels.txt",
-            "13 7\n",
-            "",
-            r"image 13 of .*images.txt` is not in image_class_labels.txt",
+            "images.txt",
+            "13 007.Parakeet_Auklet/",
+            "13 007.Parrot/",
+            r"images of 201 classes.*007.Parrot is unknown",
         ),
         ("bounding_boxes.txt", "13 20.0 4.0 16.0 24.0\n", "", r"image 13 .* is not in bounding_boxes.txt"),
         (
@@ -218,8 +217,8 @@ def test_damaged_tables_are_named(tables, name, old, new, message):
 
 
 def test_table_that_is_not_text_is_named(tables):
-    (tables / "classes.txt").write_bytes(b"1 001.Alb\xe9tros\n")
-    with pytest.raises(ValueError, match=r"classes.txt` is not a text file in UTF-8"):
+    (tables / "images.txt").write_bytes(b"1 001.Alb\xe9tros/1.jpg\n")
+    with pytest.raises(ValueError, match=r"images.txt` is not a text file in UTF-8"):
         CUBSource(tables, "feat").scan()
 
 

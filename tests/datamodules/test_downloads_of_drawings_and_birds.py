@@ -10,6 +10,7 @@ import pytest
 
 from psst.datamodules import Omniglot
 from psst.datamodules.cub import CUB
+from psst.episodes import Episodes, Evaluation
 from psst.images.files.download import RemoteFile
 from tests.datamodules.birds import write_archive, write_folder
 from tests.datamodules.drawings import archive
@@ -49,7 +50,11 @@ def drawings(folder):
 
 
 def omniglot(root, mirror):
-    settings = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3, "cache_dir": str(root / "cache")}
+    settings = {
+        "episodes": Episodes(way=2, query=3),
+        "evaluation": Evaluation(way=2, query=3),
+        "cache_dir": str(root / "cache"),
+    }
     return Omniglot(str(root / "data"), download=True, mirror=mirror, **settings)
 
 
@@ -83,7 +88,7 @@ def test_omniglot_is_fetched_and_stored(server, tmp_path):
 def test_cub_is_fetched_and_stored_without_unpacking(server, tmp_path):
     folder, mirror = server
     write_archive(write_folder(tmp_path), folder / ARCHIVE.name)
-    settings = {"n_way": 2, "n_query": 1, "eval_way": 2, "eval_query": 1, "size": 8}
+    settings = {"episodes": Episodes(way=2, query=1), "evaluation": Evaluation(way=2, query=1), "size": 8}
     root = tmp_path / "data"
     data = CUB(str(root), "feat", download=True, cache_dir=str(tmp_path / "cache"), **settings)
     data.remote = offered(folder, [ARCHIVE.name], mirror)

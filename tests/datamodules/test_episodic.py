@@ -19,12 +19,12 @@ class Recorder(LightningModule):
         self.fail_at = fail_at
 
     def training_step(self, batch, batch_idx):
-        number = int(batch.index[0]) // len(batch.index)
+        number = batch.index
         if self.fail_at == number:
             raise RuntimeError("stop here")
         self.seen.append(number)
         self.digests.append(digest(batch))
-        return self.weight * getattr(batch, batch.IMAGES[0]).float().mean()
+        return self.weight * batch.images().mean()
 
     def validation_step(self, batch, batch_idx):
         pass
@@ -89,14 +89,14 @@ def test_a_checkpoint_written_during_training_resumes_too(tmp_path, cache, every
 def test_every_kind_of_stream_resumes_with_the_next_batch(tmp_path, cache, kind, device):
     """With accumulated batches, two workers in the second run, and images read ahead or on the device."""
     settings = {"accumulate_grad_batches": 2}
-    data = kind_of(kind, cache, episodes_per_epoch=7)
+    data = kind_of(kind, cache, episodes={"per_epoch": 7})
     first = Recorder()
     trainer = fit(tmp_path, first, data, max_steps=3, **settings)
     trainer.save_checkpoint(tmp_path / "mid.ckpt")
     n = len(first.seen)
     assert first.seen == list(range(n))
     assert data.consumed == n
-    second, rest = Recorder(), kind_of(kind, cache, episodes_per_epoch=7, num_workers=2, device=device)
+    second, rest = Recorder(), kind_of(kind, cache, episodes={"per_epoch": 7}, num_workers=2, device=device)
     fit(tmp_path, second, rest, tmp_path / "mid.ckpt", max_steps=8, **settings)
     assert second.seen == list(range(n, n + len(second.seen)))
     assert len(second.seen) >= 5
@@ -109,11 +109,9 @@ def test_every_kind_of_stream_resumes_with_the_next_batch(tmp_path, cache, kind,
 @pytest.mark.parametrize(("before", "after", "expected"), [(1, 4, 3), (4, 1, 36), (4, 3, 12), (2, 2, 9)])
 def test_a_resume_with_other_batches_sees_no_episode_twice(cache, before, after, expected):
     state = {"consumed": 9, "per_batch": before}
-    data = ready(cache, episodes_per_batch=after)
+    data = ready(cache, episodes={"per_batch": after})
     data.load_state_dict(state)
     assert data.consumed == expected
-    data.load_state_dict({"consumed": 9})  # of a checkpoint from before there were several episodes a batch
-    assert data.consumed == 9
 
 
 def test_loaders_carry_ids_where_the_device_has_the_images(tmp_path, cache):
@@ -121,14 +119,14 @@ def test_loaders_carry_ids_where_the_device_has_the_images(tmp_path, cache):
 
     class Looking(Recorder):
         def on_train_start(self):
-            seen["train"] = next(iter(data.train_dataloader().dataset[i] for i in range(1))).holds_ids
+            seen["train"] = data.train_dataloader().dataset[0].pixels
 
         def validation_step(self, batch, batch_idx):
-            seen["val"] = batch["image"].shape
+            seen["val"] = batch.images().shape
 
     fit(tmp_path, Looking(), data, max_steps=1, val_check_interval=1, limit_val_batches=1, max_epochs=1)
-    assert seen == {"train": True, "val": (40, 3, 4, 4)}
-    assert not data.train_dataloader().dataset[0].holds_ids  # a loop by hand gets images
+    assert seen == {"train": None, "val": (40, 3, 4, 4)}
+    assert data.train_dataloader().dataset[0].pixels is not None  # a loop by hand gets images
     assert data._residence._images is None  # freed at the end of the run
 
 
@@ -172,27 +170,27 @@ def test_the_same_trainer_goes_on_when_asked_for_more(tmp_path, cache):
 def test_a_plain_loop_over_the_loader_takes_new_episodes_at_each_pass(cache):
     data = ready(cache)
     loader = data.train_dataloader()
-    assert [episode.index.item() for _ in range(2) for episode in loader] == list(range(10))
+    assert [batch.index for _ in range(2) for batch in loader] == list(range(10))
     data.load_state_dict({"consumed": 42})
-    assert next(iter(loader)).index.item() == 42
+    assert next(iter(loader)).index == 42
 
 
 def test_settings_other_than_the_seed_leave_the_stream_alone(cache):
     base, other, reseeded = (
         ready(cache),
-        ready(cache, num_workers=1, episodes_per_epoch=9),
+        ready(cache, num_workers=1, episodes={"per_epoch": 9}),
         ready(cache, seed=1),
     )
-    assert torch.equal(base.train_episode(7).query, other.train_episode(7).query)
-    assert not torch.equal(base.train_episode(7).query, reseeded.train_episode(7).query)
+    assert torch.equal(base.train_batch(7).pixels, other.train_batch(7).pixels)
+    assert not torch.equal(base.train_batch(7).pixels, reseeded.train_batch(7).pixels)
     assert base.episode_plan("val")["all"].stream != reseeded.episode_plan("val")["all"].stream
     assert base.episode_plan("val")["all"].stream == other.episode_plan("val")["all"].stream
 
 
 def test_evaluation_sees_every_image_once_and_plans_its_episodes(cache):
     data = ready(cache)
-    labels = torch.cat([batch["label"] for batch in data.test_dataloader()])
-    assert labels.bincount()[-5:].tolist() == SIZES["test"]
+    ids = torch.cat([batch.ids for batch in data.test_dataloader()])
+    assert torch.tensor(data.store.labels[ids]).bincount()[-5:].tolist() == SIZES["test"]
     sampler = data.episode_plan("test")["all"]
     assert (sampler.n_way, sampler.n_shot, sampler.n_query, sampler.seed) == (3, 1, 5, 0)
     assert set(sampler.class_ids) == set(data.store.splits["test"])
@@ -203,7 +201,7 @@ def test_evaluation_sees_every_image_once_and_plans_its_episodes(cache):
 
 def test_groups_are_evaluated_within_themselves(cache):
     groups = {"test": ["Alpha", "Alpha", "Beta", "Beta", "Beta"]}
-    data = ready(cache, groups=groups, eval_way=3)
+    data = ready(cache, groups=groups, evaluation={"way": 3})
     plan = data.episode_plan("test")
     assert {group: sampler.n_way for group, sampler in plan.items()} == {"Alpha": 2, "Beta": 3}
     names = {group: {data.store.class_names[i] for i in s.class_ids} for group, s in plan.items()}
@@ -214,23 +212,35 @@ def test_groups_are_evaluated_within_themselves(cache):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_way": 7}, r"`data.init_args.n_way=7` needs 7 classes, split 'train' of Tiny has 6"),
-        ({"eval_way": 5}, r"`data.init_args.eval_way=5` needs 5 classes, split 'val' of Tiny has 4"),
         (
-            {"n_shot": 5},
-            r"n_shot=5` and `data.init_args.n_query=4` need 9 .* `train1` has 8, `train5` has 8; lower",
+            {"episodes": {"way": 7}},
+            r"`data.init_args.episodes.way=7` needs 7 classes, split 'train' of Tiny has 6",
         ),
         (
-            {"eval_query": 9},
-            r"`data.init_args.eval_query=9` need 10 images a class; in split 'val' .* `val1` has 9",
+            {"evaluation": {"way": 5}},
+            r"`data.init_args.evaluation.way=5` needs 5 classes, split 'val' of Tiny has 4",
+        ),
+        (
+            {"episodes": {"shot": 5}},
+            r"episodes.shot=5` and `data.init_args.episodes.query=4` need 9 .* `train1` has 8, `train5` has 8; lower",
+        ),
+        (
+            {"evaluation": {"query": 9}},
+            r"`data.init_args.evaluation.query=9` need 10 images a class; in split 'val' .* `val1` has 9",
         ),
         (
             {"groups": {"test": list("AAAAB")}},
             r"group 'B' of split 'test' of Tiny has 1 class, an episode needs 2; add",
         ),
         ({"sizes": {"train": [9] * 6, "val": [9] * 3}}, r"split 'test' of Tiny has 0; add classes"),
-        ({"n_way": [3, 7]}, r"`data.init_args.n_way=\[3, 7\]` needs 7 classes, split 'train' of Tiny has 6"),
-        ({"n_shot": (1, 5)}, r"n_shot=\[1, 5\]` and `data.init_args.n_query=4` need 9 .* `train1` has 8"),
+        (
+            {"episodes": {"way": [3, 7]}},
+            r"`data.init_args.episodes.way=\[3, 7\]` needs 7 classes, split 'train' of Tiny has 6",
+        ),
+        (
+            {"episodes": {"shot": (1, 5)}},
+            r"episodes.shot=\[1, 5\]` and `data.init_args.episodes.query=4` need 9 .* `train1` has 8",
+        ),
         (
             {"n_unlabeled": 2},
             r"`data.init_args.n_unlabeled=2` needs unlabeled images, Tiny has none; set it to 0",
@@ -245,13 +255,15 @@ def test_data_that_cannot_serve_are_refused_at_setup(cache, settings, message):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[("n_way", 1), ("n_shot", 0), ("eval_way", 1), ("num_workers", -1), ("episodes_per_epoch", 0)],
-        *[("episodes_per_batch", 0), ("batch_size", 0), ("n_unlabeled", -1)],
+        *[("episodes.way", 1), ("episodes.shot", 0), ("episodes.per_epoch", 0), ("episodes.per_batch", 0)],
+        *[("evaluation.way", 1), ("evaluation.test_episodes", 0)],
+        *[("num_workers", -1), ("batch_size", 0), ("n_unlabeled", -1)],
     ],
 )
 def test_numbers_out_of_range_are_refused_at_construction(cache, name, value):
+    group, _, key = name.rpartition(".")
     with pytest.raises(ValueError, match=f"`data.init_args.{name}={value}` must be at least"):
-        Tiny(cache, **{name: value})
+        Tiny(cache, **({group: {key: value}} if group else {key: value}))
 
 
 def test_the_store_before_setup_is_an_error(cache):
@@ -261,22 +273,28 @@ def test_the_store_before_setup_is_an_error(cache):
 
 def test_the_module_pickles_for_ranks_that_are_spawned(cache):
     data = pickle.loads(pickle.dumps(ready(cache)))
-    assert data.train_episode(2).index.item() == 2
+    assert data.train_batch(2).index == 2
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"n_way": [1, 3]}, r"`data.init_args.n_way=\[1, 3\]` must be at least 2"),
+        ({"episodes": {"way": [1, 3]}}, r"`data.init_args.episodes.way=\[1, 3\]` must be at least 2"),
         (
-            {"n_way": [4, 3]},
-            r"`data.init_args.n_way=\[4, 3\]` must be a whole number, or two as `\[low, high\]`",
+            {"episodes": {"way": [4, 3]}},
+            r"`data.init_args.episodes.way=\[4, 3\]` must be a whole number, or two as `\[low, high\]`",
         ),
-        ({"n_shot": [1, 2, 3]}, r"`data.init_args.n_shot=\[1, 2, 3\]` must be a whole number, or two"),
-        ({"n_shot": 1.5}, r"`data.init_args.n_shot=1.5` must be a whole number"),
-        ({"query_balance": 0.0}, r"`data.init_args.query_balance=0.0` must be above 0"),
-        ({"batches": "images"}, r"`data.init_args.batches=images` must be `episodes` or `classes`"),
-        ({"batches": "classes", "n_unlabeled": 3}, r"`data.init_args.n_unlabeled=3` is of episodes"),
+        (
+            {"episodes": {"shot": [1, 2, 3]}},
+            r"`data.init_args.episodes.shot=\[1, 2, 3\]` must be a whole number, or two",
+        ),
+        ({"episodes": {"shot": 1.5}}, r"`data.init_args.episodes.shot=1.5` must be a whole number"),
+        ({"episodes": {"balance": 0.0}}, r"`data.init_args.episodes.balance=0.0` must be above 0"),
+        ({"batches": "images"}, r"`data.init_args.batches=images` must be `episodes`, `classes` or `mixed`"),
+        (
+            {"batches": "classes", "episodes": {"balance": 1.0}},
+            r"`data.init_args.episodes.balance=1.0` is of",
+        ),
         ({"download": True}, r"`data.init_args.download=true`: Tiny has nothing to download; put its files"),
         ({"mirror": "http://x"}, r"`data.init_args.mirror=http://x` needs `data.init_args.download=true`"),
         ({"device": "nowhere"}, r"`data.init_args.device=nowhere` is no device"),
@@ -287,16 +305,14 @@ def test_settings_that_make_no_sense_are_refused_at_construction(cache, settings
         Tiny(cache, **settings)
 
 
-def test_batches_of_classes_are_no_episodes(cache):
+def test_an_epoch_of_classes_is_a_pass_over_all_images(cache):
     data = ready(cache, batches="classes", batch_size=9)
     assert len(data.train_dataloader()) == 9  # 76 images, nine at a time
-    with pytest.raises(TypeError, match=r"`data.init_args.batches=classes`; episodes need `episodes`"):
-        data.train_episode(0)
 
 
 def test_an_epoch_counts_episodes_whatever_a_batch_holds(cache):
     lengths = [
-        len(ready(cache, episodes_per_epoch=12, episodes_per_batch=b).train_dataloader())
+        len(ready(cache, episodes={"per_epoch": 12, "per_batch": b}).train_dataloader())
         for b in (1, 4, 5, 20)
     ]
     assert lengths == [12, 3, 2, 1]

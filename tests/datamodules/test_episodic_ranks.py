@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from psst.selfsupervised import Rotation
 
 from psst.backbones import Conv4
 from psst.fewshot import PrototypicalHead
-from psst.selfsupervised import Rotation
 from psst.training import FewShotModule
 from tests.datamodules.test_episodic import Recorder, trainer_of
 from tests.episodes.tiny_source import SIZES, digest, kind_of, ready

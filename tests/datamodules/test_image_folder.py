@@ -6,6 +6,7 @@ from PIL import Image
 
 from psst.commands.data import prepare
 from psst.datamodules.image_folder import ImageFolder
+from psst.episodes import Episodes, Evaluation
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def root(tmp_path):
 
 
 def datamodule(root, **options):
-    settings = {"n_way": 2, "n_query": 2, "eval_way": 2, "eval_query": 2, "size": 16}
+    settings = {"episodes": Episodes(way=2, query=2), "evaluation": Evaluation(way=2, query=2), "size": 16}
     return ImageFolder(root=str(root), cache_dir=str(root.parent / "cache"), **{**settings, **options})
 
 

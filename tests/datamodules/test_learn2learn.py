@@ -7,10 +7,11 @@ from PIL import Image
 
 from psst.commands.data import prepare
 from psst.datamodules.learn2learn_data import Learn2Learn
+from psst.episodes import Episodes, Evaluation
 from psst.search.settings import SearchSettings
 from psst.training.experiment import Experiment
 
-SETTINGS = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3, "size": 8}
+SETTINGS = {"episodes": Episodes(way=2, query=3), "evaluation": Evaluation(way=2, query=3), "size": 8}
 MODES = ("train", "validation", "test")
 
 

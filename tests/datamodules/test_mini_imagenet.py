@@ -9,6 +9,7 @@ from PIL import Image
 
 from psst.commands.data import prepare
 from psst.datamodules import MiniImageNet
+from psst.episodes import Episodes, Evaluation
 
 CLASSES = {"train": ["n01", "n02", "n03"], "val": ["n04", "n05"], "test": ["n06", "n07"]}
 PER_CLASS = 4
@@ -50,7 +51,7 @@ def to_shards(root):
 
 
 def datamodule(root, **options):
-    settings = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3, "size": 16}
+    settings = {"episodes": Episodes(way=2, query=3), "evaluation": Evaluation(way=2, query=3), "size": 16}
     return MiniImageNet(root=str(root), cache_dir=str(root.parent / "cache"), **{**settings, **options})
 
 

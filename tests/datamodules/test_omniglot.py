@@ -11,6 +11,7 @@ from PIL import Image
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
 from psst.datamodules.omniglot_splits import BACKGROUND_TEST, BACKGROUND_VAL, MINIMAL
+from psst.episodes import Episodes, Evaluation
 from tests.datamodules.drawings import DRAWINGS
 from tests.datamodules.drawings import archive as write
 
@@ -33,7 +34,7 @@ def root(tmp_path):
 
 
 def datamodule(root, **options):
-    settings = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3}
+    settings = {"episodes": Episodes(way=2, query=3), "evaluation": Evaluation(way=2, query=3)}
     return Omniglot(root=str(root), cache_dir=str(root.parent / "cache"), **{**settings, **options})
 
 

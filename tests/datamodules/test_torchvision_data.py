@@ -9,8 +9,14 @@ from jsonargparse import ArgumentParser
 from psst.commands.data import prepare
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.datamodules.torchvision_data import TorchvisionData
+from psst.episodes import Episodes, Evaluation
 
-SETTINGS = {"n_way": 2, "n_query": 2, "eval_way": 2, "eval_query": 2, "size": 16, "channels": 1}
+SETTINGS = {
+    "episodes": Episodes(way=2, query=2),
+    "evaluation": Evaluation(way=2, query=2),
+    "size": 16,
+    "channels": 1,
+}
 
 
 def put_idx(path, values):

@@ -12,7 +12,7 @@ from psst.backbones import Conv4
 from psst.deploy import load_encoder
 from psst.deploy.export import export_encoder, without_pretraining
 from psst.fewshot import PrototypicalHead
-from psst.selfsupervised import Rotation
+from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 
 SHAPE = (3, 20, 20)
@@ -20,9 +20,9 @@ SHAPE = (3, 20, 20)
 
 def trained() -> FewShotModule:
     torch.manual_seed(0)
-    module = FewShotModule(Conv4(hidden=8), PrototypicalHead(), [Rotation()], image_shape=SHAPE)
-    module.mean.copy_(torch.tensor([0.4, 0.5, 0.6]))
-    module.std.copy_(torch.tensor([0.2, 0.3, 0.25]))
+    module = FewShotModule(Conv4(hidden=8), Episodic(PrototypicalHead()), [Rotation()], image_shape=SHAPE)
+    module.encoder.mean.copy_(torch.tensor([0.4, 0.5, 0.6]))
+    module.encoder.std.copy_(torch.tensor([0.2, 0.3, 0.25]))
     module(
         torch.randint(256, (16, *SHAPE), dtype=torch.uint8)
     )  # running statistics that are not the initial ones
@@ -128,7 +128,11 @@ def test_a_checkpoint_of_a_newer_psst_is_refused(checkpoint, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"format_version": 99}, "format version 99"), ({"format": "x"}, "'x'"), ({"mean": None}, "'mean'")],
+    [
+        ({"format_version": 99}, "format version 99"),
+        ({"format": "x"}, "'x'"),
+        ({"image_shape": None}, "'image_shape'"),
+    ],
 )
 def test_a_config_that_is_not_ours_is_refused(change, message, checkpoint, tmp_path):
     folder = export_encoder(checkpoint, tmp_path / "encoder")

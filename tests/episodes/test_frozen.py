@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from psst.episodes import FrozenEpisodes, load_episodes, save_episodes
+from psst.episodes.recipes import class_sampler
 from psst.evaluation import evaluate_episodes, paired_difference
 from psst.fewshot import PrototypicalHead
 from psst.images import build_store
@@ -101,24 +104,45 @@ class Moved(TinySource):
 def test_a_list_of_other_data_is_refused(path, tmp_path, source, message):
     store = build_store(source, 4, tmp_path, progress=False)
     with pytest.raises(
-        ValueError, match=f"`data.init_args.episodes_file=.*lists episodes of other.*{message}"
+        ValueError, match=f"`data.init_args.evaluation.file=.*lists episodes of other.*{message}"
     ):
         load_episodes(path, store)
 
 
+class Tracked(TinySource):
+    """Every test class in two tracks, whose images take turns."""
+
+    name = "tracked"
+
+    def scan(self):
+        return [
+            replace(record, image_group=f"{record.class_name} {i % 2}")
+            for i, record in enumerate(super().scan())
+        ]
+
+
+def test_a_list_that_splits_groups_of_images_is_refused(path, tmp_path):
+    store = build_store(Tracked(SIZES, groups={"test": list("AABBB")}), 4, tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"share a group of images in \d+ of 20 episodes of split 'val'"):
+        load_episodes(path, store)
+    sampler = class_sampler(store, store.splits["val"], 3, 1, 3, key=0, seed=0)
+    save_episodes(tmp_path / "apart.npz", {"val": {"all": sampler}}, {"val": 20}, store)
+    assert len(load_episodes(tmp_path / "apart.npz", store)["val"]["all"]) == 20
+
+
 def test_a_file_that_is_no_list_is_refused(data, path, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"`data.init_args.episodes_file=.*none.npz` is not there"):
+    with pytest.raises(FileNotFoundError, match=r"`data.init_args.evaluation.file=.*none.npz` is not there"):
         load_episodes(tmp_path / "none.npz", data.store)
     content = path.read_bytes()
     for name, damaged in {"cut": content[: len(content) // 2], "text": b"not a list", "none": b""}.items():
         (tmp_path / f"{name}.npz").write_bytes(damaged)
-        with pytest.raises(ValueError, match="is no list of episodes, or damaged"):
+        with pytest.raises(ValueError, match="is damaged, or something else"):
             load_episodes(tmp_path / f"{name}.npz", data.store)
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
-    with pytest.raises(ValueError, match="is no list of episodes, or damaged"):
+    with pytest.raises(ValueError, match="is damaged, or something else"):
         load_episodes(tmp_path / "other.npz", data.store)
     np.savez(tmp_path / "newer.npz", format=99)
-    with pytest.raises(ValueError, match="list of format 99, this psst reads up to format 1; upgrade"):
+    with pytest.raises(ValueError, match="has format 99, this psst reads format 1; upgrade"):
         load_episodes(tmp_path / "newer.npz", data.store)
 
 

@@ -30,21 +30,16 @@ def test_a_run_is_an_episode_of_twenty_ways(all_runs):
     runs = read_one_shot_runs(all_runs)
     assert len(runs) == 20
     for number, run in enumerate(runs):
-        assert run.n_way == 20
-        assert run.support.shape == run.query.shape == (1, 20, 1, 28, 28)
-        assert run.support.dtype == torch.uint8
-        assert run.support_labels.tolist() == [list(range(20))]
-        assert run.index.tolist() == [number]
-        assert run.class_names[0][2] == f"run{number + 1:02}/class03"
-    assert len({class_id for run in runs for class_id in run.class_ids[0].tolist()}) == 400
+        assert run.images.shape == (40, 1, 28, 28)
+        assert run.images.dtype == torch.uint8
+        assert run.number == number
 
 
 def test_answers_are_those_of_the_list(all_runs):
     """A query of these runs is drawn as its class is."""
     for number, run in enumerate(read_one_shot_runs(all_runs), start=1):
-        assert run.query_labels.tolist() == [[answer(number, item) - 1 for item in range(1, 21)]]
-        for query, label in zip(run.query[0], run.query_labels[0], strict=True):
-            assert torch.equal(query, run.support[0, label])
+        assert run.answers.tolist() == [answer(number, item) - 1 for item in range(1, 21)]
+        assert torch.equal(run.images[20:], run.images[run.answers])
 
 
 @pytest.mark.parametrize("size", [28, 105])
@@ -56,12 +51,12 @@ def test_images_are_made_as_those_of_the_store(all_runs, tmp_path, size):
     (tmp_path / "drawings/Balinese/character01/0000_01.png").write_bytes(data)
     store = prepare(Omniglot(str(tmp_path), size=size, cache_dir=str(tmp_path / "cache")))
     stored = torch.from_numpy(np.array(store.images[0])).movedim(-1, 0)
-    assert torch.equal(read_one_shot_runs(all_runs, size)[0].support[0, 0], stored)
+    assert torch.equal(read_one_shot_runs(all_runs, size)[0].images[0], stored)
 
 
 def test_color_models_get_the_same_values_three_times(all_runs):
-    color, gray = (read_one_shot_runs(all_runs, size=16, channels=channels)[4].query for channels in (3, 1))
-    assert color.shape == (1, 20, 3, 16, 16)
+    color, gray = (read_one_shot_runs(all_runs, size=16, channels=channels)[4].images for channels in (3, 1))
+    assert color.shape == (40, 3, 16, 16)
     assert torch.equal(color, gray.expand_as(color))
 
 
@@ -69,9 +64,8 @@ def test_archive_its_folder_and_extracted_folders_give_the_same_runs(all_runs, e
     expected = read_one_shot_runs(all_runs, size=8)
     for path in (all_runs.parent, extracted):
         for run, other in zip(expected, read_one_shot_runs(path, size=8), strict=True):
-            assert torch.equal(run.support, other.support)
-            assert torch.equal(run.query, other.query)
-            assert torch.equal(run.query_labels, other.query_labels)
+            assert torch.equal(run.images, other.images)
+            assert torch.equal(run.answers, other.answers)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
-from psst.episodes.reading import read_ids, read_images
 from psst.episodes.residence import Residence
 from tests.episodes.tiny_source import KINDS, digest, kind_of
 
@@ -25,42 +25,38 @@ def loaded(kind, cache):
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_of_ids_become_the_same_batches(cache, kind):
     data, residence = loaded(kind, cache), Residence("cpu")
-    reader = residence.reader(data.store, CPU)
-    assert reader is read_ids
-    stream = data._training.stream(data.store, reader)
+    assert not residence.needs_pixels(data.store, CPU)
+    stream = data._training.stream(data.store, data.policies("train"), with_pixels=False)
     for index in (0, 7, 1000):
         batch = stream[index]
-        assert batch.holds_ids
-        filled = residence.fill(batch, CPU)
-        assert not filled.holds_ids
-        assert digest(filled) == digest(data.train_batch(index))
+        assert batch.pixels is None
+        assert digest(residence.fill(batch, CPU)) == digest(data.train_batch(index))
 
 
 def test_evaluation_images_are_looked_up_too(cache):
     data, residence = loaded("plain", cache), Residence("cpu")
-    residence.reader(data.store, CPU)
+    residence.needs_pixels(data.store, CPU)
     whole = next(iter(data.val_dataloader()))
-    filled = residence.fill(whole | {"image": whole["image_id"]}, CPU)
-    assert all(torch.equal(filled[name], whole[name]) for name in whole)
+    assert digest(residence.fill(replace(whole, pixels=None), CPU)) == digest(whole)
 
 
-def test_other_batches_are_left_alone(cache):
+def test_batches_with_pixels_are_left_alone(cache):
     data, residence = loaded("plain", cache), Residence("cpu")
-    residence.reader(data.store, CPU)
-    for batch in (data.train_batch(0), [1, 2], next(iter(data.val_dataloader()))):
+    residence.needs_pixels(data.store, CPU)
+    for batch in (data.train_batch(0), next(iter(data.val_dataloader()))):
         assert residence.fill(batch, CPU) is batch
 
 
 def test_images_stay_in_the_map_without_a_gpu_or_a_trainer(cache):
     store = loaded("plain", cache).store
     for device in ("auto", "map"):
-        assert Residence(device).reader(store, CPU) is read_images
-    assert Residence("cpu").reader(store, None) is read_images
+        assert Residence(device).needs_pixels(store, CPU)
+    assert Residence("cpu").needs_pixels(store, None)
 
 
 def test_another_process_decides_anew(cache):
     residence = Residence("cpu")
-    residence.reader(loaded("plain", cache).store, CPU)
+    residence.needs_pixels(loaded("plain", cache).store, CPU)
     assert len(pickle.dumps(residence)) < 300
     assert pickle.loads(pickle.dumps(residence))._images is None
 
@@ -70,14 +66,15 @@ def test_devices_that_are_not_there_are_named(cache):
         Residence("gpu0")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"`data.init_args.device=cuda` cannot hold the images"):
-            Residence("cuda").reader(loaded("plain", cache).store, CPU)
+            Residence("cuda").needs_pixels(loaded("plain", cache).store, CPU)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gpu_with_room_takes_the_images(cache, kind):
     data, residence, device = loaded(kind, cache), Residence("auto"), torch.device("cuda", 0)
-    stream = data._training.stream(data.store, residence.reader(data.store, device))
+    pixels = residence.needs_pixels(data.store, device)
+    stream = data._training.stream(data.store, data.policies("train"), pixels)
     filled = residence.fill(stream[5].to(device), device)
-    assert getattr(filled, filled.IMAGES[0]).device == device
+    assert filled.pixels.device == device
     assert digest(filled.to("cpu")) == digest(data.train_batch(5))

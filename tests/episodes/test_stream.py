@@ -1,7 +1,6 @@
 import itertools
 import multiprocessing
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +8,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from psst.episodes import (
-    ClassStream,
-    Episode,
+    BatchStream,
     EpisodeLoader,
     EpisodeOrder,
     EpisodeSampler,
-    EpisodeStream,
+    EpisodeShape,
     ImageSplit,
+    Policies,
     SplitOrder,
 )
 from psst.images import build_store
@@ -27,10 +26,10 @@ def store(tmp_path_factory):
     return build_store(TinySource(SIZES), 4, tmp_path_factory.mktemp("cache"), progress=False)
 
 
-def make_stream(store, episodes_per_batch=1):
+def make_stream(store, n_episodes=1):
     classes = store.splits["train"]
     sampler = EpisodeSampler([store.image_ids(c) for c in classes], classes, 3, 2, 4, key=5)
-    return EpisodeStream(store, sampler, episodes_per_batch)
+    return BatchStream(store, classes, Policies(), sampler, n_episodes)
 
 
 def image_ids(pixels):
@@ -39,34 +38,28 @@ def image_ids(pixels):
     return corner[..., 0] + 256 * corner[..., -1]
 
 
-def flat(episode: Episode):
-    return torch.cat(
-        [image_ids(episode.support), image_ids(episode.query), episode.class_ids, episode.index[:, None]], 1
-    )
-
-
-def test_an_episode_holds_the_drawn_images_class_by_class(store):
+def test_an_episode_holds_the_drawn_images_supports_first(store):
     stream = make_stream(store)
-    episode, drawn = stream[11], stream.sampler.draw(11, 1)
-    assert episode.support.shape == (1, 6, 3, 4, 4)
-    assert episode.support.dtype == torch.uint8
-    assert image_ids(episode.support)[0].tolist() == drawn.support[0].ravel().tolist()
-    assert image_ids(episode.query)[0].tolist() == drawn.query[0].ravel().tolist()
-    assert episode.support_labels.tolist() == [[0, 0, 1, 1, 2, 2]]
-    assert episode.query_labels.tolist() == [[0] * 4 + [1] * 4 + [2] * 4]
-    labels = store.labels[image_ids(episode.query)[0]]
-    np.testing.assert_array_equal(episode.class_ids[0][episode.query_labels[0]], labels)
-    assert episode.class_names == [[store.class_names[i] for i in episode.class_ids[0]]]
-    assert episode.index.tolist() == [11]
-    assert (episode.n_way, len(episode)) == (3, 1)
+    batch, drawn = stream[11], stream.sampler.draw(11, 1)
+    assert batch.shape == EpisodeShape(1, 3, 2, 4)
+    assert batch.pixels.shape == (18, 3, 4, 4)
+    assert batch.pixels.dtype == torch.uint8
+    expected = [*drawn.support[0].ravel(), *drawn.query[0].ravel()]
+    assert image_ids(batch.pixels).tolist() == batch.ids.tolist() == expected
+    assert batch.targets.tolist() == [0, 0, 1, 1, 2, 2] + [0] * 4 + [1] * 4 + [2] * 4
+    np.testing.assert_array_equal(store.splits["train"][batch.labels], store.labels[batch.ids])
+    np.testing.assert_array_equal(drawn.class_ids[0][batch.targets], store.labels[batch.ids])
+    assert (batch.index, len(batch), batch.n_unlabeled) == (11, 18, 0)
 
 
 def test_batches_of_several_episodes_hold_the_same_stream(store):
-    single, batched = make_stream(store), make_stream(store, episodes_per_batch=4)
-    rows = torch.cat([flat(single[i]) for i in range(8, 12)])
-    assert torch.equal(flat(batched[2]), rows)
-    with pytest.raises(ValueError, match="`episodes_per_batch=0`"):
+    single, batched = make_stream(store), make_stream(store, n_episodes=4)
+    rows = torch.cat([single[i].ids for i in range(8, 12)])
+    assert torch.equal(batched[2].ids, rows)
+    with pytest.raises(ValueError, match="`n_episodes=0`"):
         make_stream(store, 0)
+    with pytest.raises(ValueError, match="a batch needs labeled images"):
+        BatchStream(store, store.splits["train"], Policies())
 
 
 class AllKinds(Dataset):
@@ -136,28 +129,38 @@ def test_batches_of_classes_are_passes_over_all_images(cache):
     stream = stream_of("classes", cache)
     store, n_images = stream.store, sum(SIZES["train"])
     batches = [stream[i] for i in range(n_images)]  # nine passes of 76 images, nine at a time
-    ids = torch.cat([image_ids(batch.images) for batch in batches]).reshape(9, n_images)
-    train = [i for c in store.splits["train"] for i in store.image_ids(c)]
+    ids = torch.cat([batch.ids for batch in batches]).reshape(9, n_images)
+    train = store.split_ids("train").tolist()
     assert all(sorted(row.tolist()) == sorted(train) for row in ids)
     batch = batches[7]
-    assert (len(batch), batch.index.tolist(), batch.images.shape) == (9, [7], (9, 3, 4, 4))
-    classes = batch.class_ids[batch.labels]
-    np.testing.assert_array_equal(classes, store.labels[image_ids(batch.images)])
-    assert batch.class_ids.tolist() == store.splits["train"].tolist()
-    with pytest.raises(ValueError, match="`batch_size=0`"):
-        ClassStream(store, store.splits["train"], 0, key=1)
+    assert (len(batch), batch.index, batch.shape, batch.pixels.shape) == (9, 7, None, (9, 3, 4, 4))
+    np.testing.assert_array_equal(store.splits["train"][batch.labels], store.labels[image_ids(batch.pixels)])
 
 
-def test_unlabeled_images_come_beside_the_same_episodes(cache, store):
+def test_unlabeled_images_come_beside_the_same_episodes(cache):
     with_them = stream_of("unlabeled", cache)
-    without = EpisodeStream(with_them.store, with_them.sampler, 2)
-    batches = [with_them[i] for i in range(6)]
-    assert batches[0].unlabeled.shape == (2, 5, 3, 4, 4)
-    drawn = torch.cat([image_ids(batch.unlabeled).flatten() for batch in batches])
+    without = BatchStream(
+        with_them.store, with_them.store.splits["train"], Policies(), with_them.sampler, n_episodes=2
+    )
+    batches = [with_them[i] for i in range(12)]
+    assert [len(batch.unlabeled) for batch in batches] == [5] * 12
+    drawn = torch.cat([batch.unlabeled.ids for batch in batches])
     unlabeled = with_them.store.unlabeled.tolist()
     assert all(sorted(part.tolist()) == unlabeled for part in drawn.reshape(5, 12))  # no image is favored
     for i, batch in enumerate(batches):
-        assert digest(replace(batch, unlabeled=None)) == digest(without[i])
+        assert torch.equal(batch.episodes.ids, without[i].ids)
+        assert torch.equal(batch.targets, without[i].targets)
+        assert batch.labels[-5:].tolist() == [-1] * 5
+
+
+def test_mixed_batches_are_the_episodes_the_images_of_classes_and_the_unlabeled(cache):
+    mixed, plain, classes = (stream_of(kind, cache) for kind in ("mixed", "plain", "classes"))
+    for i in (0, 5):
+        batch = mixed[i]
+        assert torch.equal(batch.episodes.ids, plain[i].ids)
+        assert torch.equal(batch.classes.ids, classes[i].ids)
+        assert torch.equal(batch.classes.labels, classes[i].labels)
+        assert len(batch) == 18 + 9 + 4 == len(batch.labeled) + len(batch.unlabeled)
 
 
 def test_groups_keep_to_themselves_and_take_turns(cache):
@@ -165,7 +168,7 @@ def test_groups_keep_to_themselves_and_take_turns(cache):
     groups = [set(ids.tolist()) for ids in stream.store.groups["train"].values()]
     counts = [0, 0]
     for i in range(200):
-        classes = set(stream[i].class_ids.flatten().tolist())
+        classes = set(stream.store.labels[stream[i].ids].tolist())
         group = next(g for g, members in enumerate(groups) if classes <= members)
         assert len(classes) == min(3, len(groups[group]))
         counts[group] += 1
@@ -185,30 +188,30 @@ def test_ranks_share_a_split_without_gaps_and_without_repeats(length, n_ranks):
     assert [len(SplitOrder(length, rank, n_ranks)) for rank in range(n_ranks)] == [len(p) for p in parts]
 
 
-def test_a_split_of_fewer_images_than_ranks_is_refused():
-    with pytest.raises(ValueError, match=r"`trainer.devices` makes 4 processes, the split has 3 images"):
-        SplitOrder(3, 0, 4)
-
-
 def test_the_order_asks_where_to_begin_at_every_pass():
     begin = iter([0, 4, 7])
     order = EpisodeOrder(lambda: next(begin), length=3)
     assert [list(order) for _ in range(3)] == [[0, 1, 2], [4, 5, 6], [7, 8, 9]]
 
 
-def test_a_split_gives_every_image_once(store):
-    split = ImageSplit(store, "val")
-    batches = list(DataLoader(split, batch_size=16))
-    ids = torch.cat([batch["image_id"] for batch in batches])
-    assert ids.tolist() == [i for c in store.splits["val"] for i in store.image_ids(c)]
-    assert torch.equal(image_ids(torch.cat([batch["image"] for batch in batches])), ids)
-    np.testing.assert_array_equal(torch.cat([batch["label"] for batch in batches]), store.labels[ids])
+@pytest.mark.parametrize(("batch_size", "n_parts"), [(16, 1), (100, 3), (1, 1)])
+def test_a_split_gives_every_image_once(store, batch_size, n_parts):
+    batches = list(DataLoader(ImageSplit(store, "val", Policies(), batch_size, n_parts), batch_size=None))
+    assert len(batches) >= n_parts
+    assert max(map(len, batches)) <= batch_size
+    ids = torch.cat([batch.ids for batch in batches])
+    assert ids.tolist() == store.split_ids("val").tolist()
+    assert torch.equal(image_ids(torch.cat([batch.pixels for batch in batches])), ids)
+    assert all(batch.labeled is None and batch.unlabeled is batch for batch in batches)
 
 
-def test_an_episode_moves_and_pickles_as_one(store):
-    episode = make_stream(store)[0]
-    episode = replace(episode, unlabeled=episode.query[:, :2])
-    moved = episode.to(torch.device("meta"), non_blocking=True)
+def test_a_split_of_fewer_images_than_ranks_is_refused(store):
+    with pytest.raises(ValueError, match=r"`trainer.devices` makes 99 processes, split 'val' has 40 images"):
+        ImageSplit(store, "val", Policies(), 16, n_parts=99)
+
+
+def test_a_batch_moves_and_pickles_as_one(store):
+    batch = make_stream(store)[0]
+    moved = batch.to(torch.device("meta"), non_blocking=True)
     assert all(value.is_meta for value in vars(moved).values() if isinstance(value, torch.Tensor))
-    assert moved.class_names == episode.class_names
-    assert torch.equal(flat(pickle.loads(pickle.dumps(episode))), flat(episode))
+    assert digest(pickle.loads(pickle.dumps(batch))) == digest(batch)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from psst.datamodules import EpisodicDataModule
+from psst.episodes import Episodes, Evaluation
 from psst.images import ImageRecord
 
 
@@ -40,21 +41,32 @@ class TinySource:
 SIZES = {"train": [9, 8, 12, 9, 30, 8], "val": [10, 9, 11, 10], "test": [10, 9, 9, 12, 10]}
 KINDS = {  # settings of every kind of training stream
     "plain": {},
-    "several": {"episodes_per_batch": 3},
-    "varied": {"n_way": [2, 5], "n_shot": [1, 3], "episodes_per_batch": 2},
-    "unbalanced": {"query_balance": 1.0},
-    "unlabeled": {"n_unlabeled": 5, "episodes_per_batch": 2},
+    "several": {"episodes": {"per_batch": 3}},
+    "varied": {"episodes": {"way": (2, 5), "shot": (1, 3), "per_batch": 2}},
+    "unbalanced": {"episodes": {"balance": 1.0}},
+    "unlabeled": {"n_unlabeled": 5, "episodes": {"per_batch": 2}},
     "grouped": {"groups": {"train": ["A", "A", "B", "B", "B", "B"]}},
     "classes": {"batches": "classes", "batch_size": 9},
+    "mixed": {"batches": "mixed", "batch_size": 9, "n_unlabeled": 4},
 }
 
 
 class Tiny(EpisodicDataModule):
-    def __init__(self, cache_dir: str | Path, sizes=None, groups=None, **settings):
+    """`episodes` and `evaluation` are what differs from small defaults."""
+
+    def __init__(
+        self, cache_dir: str | Path, sizes=None, groups=None, episodes=None, evaluation=None, **settings
+    ):
         self.sizes, self.groups = sizes or SIZES, groups
-        defaults = {"n_way": 3, "n_shot": 2, "n_query": 4, "eval_way": 3, "eval_query": 5, "val_episodes": 20}
-        settings = {"size": 4, "test_episodes": 30, "episodes_per_epoch": 5} | defaults | settings
-        super().__init__(cache_dir=str(cache_dir), **settings)
+        settings = {"size": 4} | settings
+        super().__init__(
+            cache_dir=str(cache_dir),
+            episodes=Episodes(**{"way": 3, "shot": 2, "query": 4, "per_epoch": 5} | (episodes or {})),
+            evaluation=Evaluation(
+                **{"way": 3, "query": 5, "val_episodes": 20, "test_episodes": 30} | (evaluation or {})
+            ),
+            **settings,
+        )
 
     def source(self) -> TinySource:
         return TinySource(self.sizes, groups=self.groups)
@@ -62,13 +74,16 @@ class Tiny(EpisodicDataModule):
 
 def kind_of(kind: str, cache_dir: str | Path, **settings) -> Tiny:
     """A module whose training stream is of this kind, not set up; the store has unlabeled images."""
-    return Tiny(cache_dir, sizes=SIZES | {"unlabeled": [12]}, **KINDS[kind], **settings)
+    settings = KINDS[kind] | settings
+    settings["episodes"] = KINDS[kind].get("episodes", {}) | settings.get("episodes", {})
+    return Tiny(cache_dir, sizes=SIZES | {"unlabeled": [12]}, **settings)
 
 
 def digest(batch) -> str:
-    """All tensors of a batch, bit by bit, and its names."""
+    """All tensors of a batch, bit by bit, and its numbers."""
     found = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(vars(batch).items()):
+    for name in ("ids", "labels", "index", "shape", "targets", "n_unlabeled", "pixels"):
+        value = getattr(batch, name)
         content = (value.dtype, value.shape, value.tolist()) if isinstance(value, torch.Tensor) else value
         found.update(repr((name, content)).encode())
     return found.hexdigest()

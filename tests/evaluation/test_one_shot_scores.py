@@ -1,5 +1,7 @@
 """Scores of the one-shot runs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from psst.episodes.one_shot_runs import read_one_shot_runs
 from psst.evaluation import load_scores, paired_difference, save_scores
 from psst.evaluation.one_shot_runs import evaluate_one_shot_runs
 from psst.fewshot import PrototypicalHead
+from psst.tasks import Episodic
 from psst.training import FewShotModule
 from tests.episodes.runs import write_runs
 
@@ -50,14 +53,14 @@ def test_default_is_the_nearest_drawing(runs):
     weight = torch.randn(28 * 28, 8, generator=generator)
     result = evaluate_one_shot_runs(lambda images: pixels(images) @ weight, runs)
     for run, accuracy in zip(runs, result.accuracies, strict=True):
-        support, query = (pixels(images[0]) @ weight for images in (run.support, run.query))
+        support, query = (pixels(run.images) @ weight).split(20)
         nearest = torch.cdist(query.double(), support.double()).argmin(dim=1)
-        assert accuracy == pytest.approx(float((nearest == run.query_labels[0]).float().mean()))
+        assert accuracy == pytest.approx(float((nearest == run.answers).float().mean()))
 
 
 def test_a_module_is_evaluated_by_its_embed(runs):
     torch.manual_seed(0)
-    module = FewShotModule(Conv4(), PrototypicalHead(), image_shape=(1, 28, 28))
+    module = FewShotModule(Conv4(), Episodic(PrototypicalHead()), image_shape=(1, 28, 28))
     result = evaluate_one_shot_runs(module.embed, runs, module.head)
     assert result.scores.n == 20
     assert result.mean > 0.9  # test drawings equal their class, but for the four
@@ -71,10 +74,7 @@ def test_integer_features_are_accepted(runs):
 def test_scores_are_saved_and_compared_run_by_run(runs, tmp_path):
     """Models of different image sizes are scored on the same runs."""
     full = evaluate_one_shot_runs(pixels, runs)
-    smaller = [
-        type(run)(**{**vars(run), "support": run.support[..., ::4, ::4], "query": run.query[..., ::4, ::4]})
-        for run in runs
-    ]
+    smaller = [replace(run, images=run.images[..., ::4, ::4]) for run in runs]
     coarse = evaluate_one_shot_runs(pixels, smaller)
     save_scores(tmp_path / "runs.npz", {"one-shot runs": full.scores})
     loaded = load_scores(tmp_path / "runs.npz")["one-shot runs"]

@@ -117,20 +117,57 @@ def test_unlabeled_images_belong_to_no_class_and_no_statistics(tmp_path, store):
     assert len(store.unlabeled) == 0
 
 
-def test_store_of_the_first_release_opens(store):
-    """It has pixels by row and column, and its meta.json lacks what came later."""
-    images, read = np.array(store.images), store.read(np.arange(12))
-    np.save(store.folder / "images.npy", images)
-    path = store.folder / "meta.json"
-    meta = json.loads(path.read_text())
-    del meta["duplicates"]
-    path.write_text(json.dumps({**meta, "format": 1}))
-    again = build_store(Noise(), 5, store.folder.parent)
-    assert again.folder == store.folder
-    assert again.duplicates == []
-    assert again.image_shape == store.image_shape
-    np.testing.assert_array_equal(again.images, images)
-    np.testing.assert_array_equal(again.read(np.arange(12)), read)
+class Tracks(Noise):
+    """Tracks of four frames: two in a class, one over validation and test, one image without a track."""
+
+    name = "tracks"
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def scan(self):
+        return [ImageRecord(*row[:2], i, image_group=row[2]) for i, row in enumerate(self.rows)]
+
+
+TRACKS = [
+    *[("a", "train", "t1")] * 3,
+    *[("a", "train", "t2")] * 2,
+    ("", "unlabeled", "t1"),
+    ("a", "train", None),
+    *[("b", "val", "t3")] * 2,
+    *[("c", "test", "t4")] * 2,
+]
+
+
+def test_groups_of_images_are_numbered_in_order_of_appearance(tmp_path, store):
+    tracks = build_store(Tracks(TRACKS), 5, tmp_path)
+    assert tracks.image_groups.tolist() == [0, 0, 0, 1, 1, 0, -1, 2, 2, 3, 3]
+    assert tracks.n_image_groups == tracks.meta["n_image_groups"] == 4
+    assert (store.n_image_groups, set(store.image_groups)) == (0, {-1})
+
+
+def test_a_group_over_two_splits_stays_where_most_of_it_is(tmp_path):
+    rows = [*TRACKS, ("b", "val", "t1"), ("c", "test", "t3"), ("", "unlabeled", "t4"), ("c", "test", "t4")]
+    message = r"3 groups of images .* in two splits; 3 of 15 .* left out.*`t1` \(4 in train, 1 in val\)"
+    with pytest.warns(UserWarning, match=message) as caught:
+        store = build_store(Tracks(rows), 5, tmp_path)
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(
+        store.images[11], Noise().decode(ImageRecord("c", "test", 14), 5)
+    )  # the rest is decoded
+    assert len(store) == 12
+    splits = np.full(len(store), "unlabeled")
+    for split, ids in store.splits.items():
+        splits[np.isin(store.labels, ids)] = split
+    splits[splits == "unlabeled"] = "train"
+    for group in range(store.n_image_groups):
+        assert len(set(splits[store.image_groups == group])) == 1
+
+
+def test_a_class_all_of_whose_groups_lie_elsewhere_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"all images of class `d` of tracks are of groups .* such as `t1`"):
+        build_store(Tracks([*TRACKS, ("d", "val", "t1")]), 5, tmp_path)
+    assert list(tmp_path.iterdir()) == [] or not list(tmp_path.glob("*/meta.json"))
 
 
 def test_pickling_carries_the_folder_only(store):
@@ -155,11 +192,24 @@ def test_verify_finds_one_changed_byte(store):
         store.verify()
 
 
-def test_newer_format_is_refused_by_name(store):
+def test_verify_finds_a_class_that_changed_its_split(store):
+    path = store.folder / "meta.json"
+    meta = json.loads(path.read_text())
+    meta["splits"]["val"], meta["splits"]["test"] = [], meta["splits"]["val"]
+    path.write_text(json.dumps(meta))
+    with pytest.raises(ValueError, match=r"meta.json` has sha256 .* delete the folder"):
+        ImageStore.open(store.folder).verify()
+
+
+@pytest.mark.parametrize(("version", "way_out"), [(FORMAT_VERSION + 1, "upgrade psst-fewshot, or "), (2, "")])
+def test_another_format_is_refused_by_name_and_kept(store, version, way_out):
     meta = json.loads((store.folder / "meta.json").read_text())
-    (store.folder / "meta.json").write_text(json.dumps({**meta, "format": FORMAT_VERSION + 1}))
-    with pytest.raises(ValueError, match=rf"format {FORMAT_VERSION + 1}, this psst reads up to format"):
-        ImageStore.open(store.folder)
+    (store.folder / "meta.json").write_text(json.dumps({**meta, "format": version}))
+    message = f"has format {version}, this psst reads format {FORMAT_VERSION}; {way_out}delete the folder"
+    for opened in (ImageStore.open, lambda folder: build_store(Noise(), 5, folder.parent)):
+        with pytest.raises(ValueError, match=message):
+            opened(store.folder)
+    assert (store.folder / "images.npy").exists()
 
 
 def test_truncated_array_is_refused(store):
@@ -171,13 +221,13 @@ def test_truncated_array_is_refused(store):
 
 def test_array_of_another_store_is_refused(store):
     np.save(store.folder / "images.npy", np.zeros((2, 5, 5, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"holds images \[2, 5, 5, 3\]"):
+    with pytest.raises(ValueError, match=r"its images are \[2, 5, 5, 3\]"):
         ImageStore.open(store.folder)
 
 
 def test_unreadable_meta_is_refused(store):
     (store.folder / "meta.json").write_text("{")
-    with pytest.raises(ValueError, match=r"meta.json` is damaged"):
+    with pytest.raises(ValueError, match=r"the store `.*` is damaged"):
         ImageStore.open(store.folder)
 
 
@@ -185,16 +235,8 @@ def test_incomplete_meta_is_refused(store):
     meta = json.loads((store.folder / "meta.json").read_text())
     del meta["splits"]
     (store.folder / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(ValueError, match=r"meta.json` is damaged \(splits is missing\)"):
+    with pytest.raises(ValueError, match=r"the store `.*` is damaged \('splits'\)"):
         ImageStore.open(store.folder)
-
-
-def test_newer_format_is_refused_by_a_build_too_and_kept(store):
-    meta = json.loads((store.folder / "meta.json").read_text())
-    (store.folder / "meta.json").write_text(json.dumps({**meta, "format": FORMAT_VERSION + 1}))
-    with pytest.raises(ValueError, match=r"upgrade psst-fewshot, or use another `data.init_args.cache_dir`"):
-        build_store(Noise(), 5, store.folder.parent)
-    assert (store.folder / "images.npy").exists()
 
 
 def test_folder_without_a_store_is_refused(tmp_path):

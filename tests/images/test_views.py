@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from psst.images.views import all_quarter_turns, flip_horizontal, patches, rotate90, shift
+from psst.images.views import patches, rotate90, shift
 
 DTYPES = [torch.uint8, torch.float32]
 
@@ -23,16 +23,6 @@ def test_quarter_turns_form_a_group():
     images = images_of(4)
     a, b = torch.tensor([0, 1, 2, 3]), torch.tensor([3, 3, 1, 2])
     assert torch.equal(rotate90(rotate90(images, a), b), rotate90(images, a + b))
-    views = all_quarter_turns(images)
-    assert views.shape == (4, 4, 2, 5, 5)
-    for k in range(4):
-        assert torch.equal(views[:, k], rotate90(images, torch.full((4,), k)))
-
-
-def test_flips_only_what_is_selected():
-    images = images_of(3, width=4)
-    result = flip_horizontal(images, torch.tensor([True, False, True]))
-    assert torch.equal(result, torch.stack([images[0].flip(-1), images[1], images[2].flip(-1)]))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

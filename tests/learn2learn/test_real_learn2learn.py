@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
+from psst.episodes import Episodes, Evaluation
+
 pytest.importorskip("learn2learn.data")  # this folder alone is no library
 
 from learn2learn.data import FilteredMetaDataset, MetaDataset, Taskset, UnionMetaDataset
@@ -19,7 +21,7 @@ from psst.datamodules.learn2learn_data import Learn2Learn
 MODES = {"train": 5, "validation": 3, "test": 4}
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 PER_CLASS = 6
-SETTINGS = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3}
+SETTINGS = {"episodes": Episodes(way=2, query=3), "evaluation": Evaluation(way=2, query=3)}
 DATA_SETS = "learn2learn.vision.datasets"
 
 

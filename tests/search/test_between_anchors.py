@@ -22,7 +22,7 @@ def test_a_subproblem_ends_between_its_anchors_in_four_of_five_trials(tmp_path, 
             {
                 "seed_everything": seed,
                 "data.init_args.cache_dir": str(tmp_path / "cache"),
-                "data.init_args.val_episodes": 2,
+                "data.init_args.evaluation.val_episodes": 2,
             },
             SearchSettings,
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from psst.datamodules import Glyphs
+from psst.episodes import Evaluation
 from psst.evaluation import EpisodeScores
 from psst.search import confirm
 from psst.search.halves import halved, reason_against, split_scores
@@ -15,7 +16,7 @@ from psst.search.test_record import TestRecord
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    data = Glyphs(cache_dir=str(tmp_path_factory.mktemp("cache")), val_episodes=20)
+    data = Glyphs(cache_dir=str(tmp_path_factory.mktemp("cache")), evaluation=Evaluation(val_episodes=20))
     data.prepare_data()
     data.setup("fit")
     return data
@@ -46,7 +47,7 @@ def test_the_halves_are_the_same_for_every_model_and_others_for_another_seed(dat
 
 def test_too_few_classes_for_halves_are_told(data):
     way = len(data.episode_plan("val")["all"].class_ids) // 4 + 1
-    few = Glyphs(cache_dir=data.cache_dir, eval_way=way)
+    few = Glyphs(cache_dir=data.cache_dir, evaluation=Evaluation(way=way))
     few.setup("fit")
     assert reason_against(data.episode_plan("val")) == ""
     assert f"{2 * way} are needed for episodes of {way}" in reason_against(few.episode_plan("val"))
@@ -54,7 +55,7 @@ def test_too_few_classes_for_halves_are_told(data):
 
 def test_episodes_of_a_list_cannot_be_halved(data, tmp_path):
     data.save_episodes(tmp_path / "episodes.npz")
-    listed = Glyphs(cache_dir=data.cache_dir, episodes_file=str(tmp_path / "episodes.npz"))
+    listed = Glyphs(cache_dir=data.cache_dir, evaluation=Evaluation(file=str(tmp_path / "episodes.npz")))
     listed.setup("fit")
     assert "come from a list" in reason_against(listed.episode_plan("val"))
 

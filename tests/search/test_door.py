@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import psst.search
+from psst.episodes import Episodes, Evaluation
 from psst.search import SearchSettings, door
 from tests.search.tasks import Columns, Heads
 
@@ -206,13 +207,17 @@ def test_a_few_shot_module_goes_through_the_same_door(tmp_path):
     from psst.backbones import Conv4
     from psst.datamodules import Glyphs
     from psst.fewshot import PrototypicalHead
-    from psst.selfsupervised import Rotation
+    from psst.tasks import Episodic, Rotation
     from psst.training import FewShotModule
 
     result = search(
         tmp_path / "out",
-        lambda: FewShotModule(Conv4(hidden=4), PrototypicalHead(), [Rotation()]),
-        lambda: Glyphs(n_query=2, val_episodes=20, test_episodes=20, cache_dir=str(tmp_path / "cache")),
+        lambda: FewShotModule(Conv4(hidden=4), Episodic(PrototypicalHead()), [Rotation()]),
+        lambda: Glyphs(
+            episodes=Episodes(query=2),
+            evaluation=Evaluation(val_episodes=20, test_episodes=20),
+            cache_dir=str(tmp_path / "cache"),
+        ),
         monitor="val/accuracy",
         mode="max",
         settings=SearchSettings(auxiliary_weights=(0.0, 1.0), check_batches=3),

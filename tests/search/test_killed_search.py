@@ -24,7 +24,11 @@ from psst.training.experiment import Experiment
 
 WORDS = [
     *("search", "--config=quickstart", "--trainer.max_steps=16", "--search.auxiliary_weights=[0, 0.3]"),
-    *("--data.init_args.val_episodes=20", "--data.init_args.test_episodes=20", "--data.init_args.n_query=2"),
+    *(
+        "--data.init_args.evaluation.val_episodes=20",
+        "--data.init_args.evaluation.test_episodes=20",
+        "--data.init_args.episodes.query=2",
+    ),
     *("--model.init_args.backbone.init_args.hidden=4", "--search.checkpoint_every=2"),
 ]
 

@@ -236,9 +236,9 @@ def test_the_episodes_of_a_few_shot_unit_go_on_where_they_were(tmp_path):
     changes = {
         "trainer.max_steps": 16,
         "data.init_args.cache_dir": str(tmp_path / "cache"),
-        "data.init_args.val_episodes": 10,
-        "data.init_args.n_query": 2,
-        "data.init_args.episodes_per_epoch": 5,
+        "data.init_args.evaluation.val_episodes": 10,
+        "data.init_args.episodes.query": 2,
+        "data.init_args.episodes.per_epoch": 5,
         "model.init_args.backbone.init_args.hidden": 4,
         "trainer.callbacks": [{"class_path": f"{__name__}.KillAt"}],
     }

@@ -13,8 +13,8 @@ SMALL = [
     "--config=quickstart",
     "--trainer.max_steps=20",
     "--search.auxiliary_weights=[0, 0.3, 1]",
-    "--data.init_args.val_episodes=50",
-    "--data.init_args.test_episodes=50",
+    "--data.init_args.evaluation.val_episodes=50",
+    "--data.init_args.evaluation.test_episodes=50",
     "--model.init_args.backbone.init_args.hidden=4",
 ]
 
@@ -84,7 +84,7 @@ def test_the_test_is_paired_with_plain_and_the_best_fixed_weight(searched):
 def test_best_is_an_ordinary_checkpoint(searched):
     folder, _ = searched
     content = torch.load(folder / "best.ckpt", weights_only=True)
-    assert any(key.startswith("backbone.") for key in content["state_dict"])
+    assert any(key.startswith("encoder.") for key in content["state_dict"])
 
 
 def test_finished_units_are_not_run_again(searched, capfd):
@@ -118,9 +118,9 @@ def test_another_configuration_in_the_same_folder_is_refused(searched, capsys):
 
 
 def test_data_that_do_not_suit_are_refused_before_anything_is_written(tmp_path, capsys):
-    words = [*SMALL, "--data.init_args.n_query=40", f"--data.init_args.cache_dir={tmp_path / 'cache'}"]
+    words = [*SMALL, "--data.init_args.episodes.query=40", f"--data.init_args.cache_dir={tmp_path / 'cache'}"]
     assert main([*words, "--output", str(tmp_path / "out")]) == 2
-    assert "`data.init_args.n_query=40`" in capsys.readouterr().err
+    assert "`data.init_args.episodes.query=40`" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

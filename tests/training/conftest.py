@@ -5,9 +5,10 @@ import torch
 
 from psst.backbones import Conv4
 from psst.datamodules.episodic import EpisodicDataModule
+from psst.episodes import Episodes, Evaluation
 from psst.fewshot import PrototypicalHead
 from psst.images import ImageRecord
-from psst.selfsupervised import Rotation
+from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 
 SIZE = 16
@@ -50,8 +51,10 @@ class NoiseData(EpisodicDataModule):
     channels = 1
 
     def __init__(self, groups=False, **settings):
-        defaults = {"n_way": 3, "n_query": 2, "eval_way": 3, "eval_query": 3, "episodes_per_epoch": 4}
-        defaults |= {"val_episodes": 20, "test_episodes": 30}
+        defaults = {
+            "episodes": Episodes(way=3, query=2, per_epoch=4),
+            "evaluation": Evaluation(way=3, query=3, val_episodes=20, test_episodes=30),
+        }
         super().__init__(size=SIZE, **(defaults | settings))
         self.groups = groups
 
@@ -82,11 +85,11 @@ def data(make_data):
 def make_module():
     """A module with the same initial parameters at every call."""
 
-    def make(backbone=None, rotation=True, **settings):
+    def make(backbone=None, auxiliary=None, **settings):
         torch.manual_seed(0)
-        auxiliary = [Rotation()] if rotation else []
-        settings = {"image_shape": (1, SIZE, SIZE)} | settings
-        return FewShotModule(backbone or Conv4(hidden=8), PrototypicalHead(), auxiliary, **settings)
+        auxiliary = [Rotation()] if auxiliary is None else auxiliary
+        settings = {"image_shape": (1, SIZE, SIZE), "main": Episodic(PrototypicalHead())} | settings
+        return FewShotModule(backbone or Conv4(hidden=8), auxiliary=auxiliary, **settings)
 
     return make
 

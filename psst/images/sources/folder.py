@@ -4,9 +4,9 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,11 @@ from psst.images.files.archives import Entry
 from psst.images.files.members import printable
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.class_folders import ClassFolders, oddities, published_folders, sort_folders
+from psst.images.sources.division import SEEDED, assign_splits, split_classes
 from psst.images.sources.groups import ImageGroups
-from psst.images.sources.image_tree import ImageTree, Parts, grow, grow_whole
-from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_rows, split_classes
-
-_Place = tuple[Parts, str]  # folder and name of an image
+from psst.images.sources.image_tree import ImageTree, Place, grow_whole
+from psst.images.sources.listed_images import find_images, name_images
+from psst.images.sources.lists import ListedRow, read_rows
 
 
 @dataclass
@@ -53,7 +53,7 @@ class FolderSource:
         """The names, sizes and dates of the images, and what decides splits and groups."""
         tree, rows = self._tree(), self._rows()
         published = sorted(self.splits.items()) if isinstance(self.splits, Mapping) else []
-        options: dict[str, Any] = {"files": tree.fingerprint(archives=not tree.images or _name_images(rows))}
+        options: dict[str, Any] = {"files": tree.fingerprint(archives=not tree.images or name_images(rows))}
         if rows or published:
             lists = "\n".join(sorted(map(json.dumps, rows or published)))  # their order does not matter
             options["splits"] = hashlib.blake2b(lists.encode(), digest_size=16).hexdigest()
@@ -74,7 +74,7 @@ class FolderSource:
                 group where `groups` says how they are named.
         """
         tree, rows = self._tree(), self._rows()
-        if _name_images(rows):
+        if name_images(rows):
             return self._listed(tree, rows)
         if self.groups is not None and self.groups.column is not None:
             raise ValueError(
@@ -91,7 +91,7 @@ class FolderSource:
         placed = [
             (place, ListedRow(name, split_of[name]))
             for name in order
-            for place in _images(tree, folders.folders(name))
+            for place in tree.places(folders.folders(name))
         ]
         return self._records(tree, folders, placed)
 
@@ -128,10 +128,10 @@ class FolderSource:
                 f"{len(twice)} images are listed more than once in {self._lists_title}, first: {twice[0]}; "
                 "an image belongs to one class of one split: remove the extra lines."
             )
-        found = _find(rows, tree)
+        found = find_images(rows, tree)
         if None in found and tree.archives:
             tree.open_archives()
-            found = _find(rows, tree)
+            found = find_images(rows, tree)
         missing = [row.image for row, place in zip(rows, found, strict=True) if place is None]
         if missing:
             raise FileNotFoundError(
@@ -139,7 +139,7 @@ class FolderSource:
                 f"{missing[0]}; put them below `data.init_args.root={self.root}`, or into an archive there, "
                 "or take them out of the lists."
             )
-        by_place: dict[_Place, ListedRow] = {}
+        by_place: dict[Place, ListedRow] = {}
         for row, place in zip(rows, found, strict=True):
             if place is not None and (other := by_place.setdefault(place, row)) is not row:
                 raise ValueError(
@@ -175,7 +175,7 @@ class FolderSource:
             )
         for law, names in oddities(tree, folders).items():
             self._warn(names, law)
-        sizes = {name: len(list(_images(tree, folders.folders(name)))) for name in folders.classes}
+        sizes = {name: len(list(tree.places(folders.folders(name)))) for name in folders.classes}
         kept = self._large(sizes)
         split_of = self._split_of(folders, kept)
         unused = [name for name in folders.classes if name in kept and name not in split_of]
@@ -219,10 +219,10 @@ class FolderSource:
         return {name for name, size in sizes.items() if size >= self.min_images}
 
     def _records(
-        self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[_Place, ListedRow]]
+        self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[Place, ListedRow]]
     ) -> list[ImageRecord]:
         """Describe the images of classes, then those without a label."""
-        unlabeled = [(place, ListedRow("", UNLABELED)) for place in _images(tree, folders.unlabeled)]
+        unlabeled = [(place, ListedRow("", UNLABELED)) for place in tree.places(folders.unlabeled)]
         records = []
         for place, (name, split, _, group) in (*placed, *unlabeled):
             entry = tree.entry(*place)
@@ -251,62 +251,3 @@ class FolderSource:
                 f"`data.init_args.root={self.root}`: {len(found)} {law}, first: {printable(found[0])}.",
                 stacklevel=4,
             )
-
-
-def sees_lists(folder: Path) -> str | None:
-    """Describe train.csv, val.csv and test.csv that name images, or what is wrong; see `Layout.sees`."""
-    names = [f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
-    if not names:
-        return None
-    try:
-        rows = read_rows(folder, key="root")
-    except (OSError, ValueError) as error:
-        return f"{', '.join(names)}, but {error}"
-    if not _name_images(rows):
-        return None
-    tree = grow(folder, limit=0)  # the names in the folder itself
-    places = {"archives": len(tree.archives), "folders": len(tree.folders), "images": len(tree)}
-    classes = Counter(split for _, split in {(row.class_name, row.split) for row in rows})
-    sizes = ", ".join(f"{split} ({classes[split]})" for split in SPLITS)
-    found = " and ".join(f"{count} {noun}" for noun, count in places.items() if count) or "no images"
-    return f"csv lists of {len(rows):,} images of the classes of {sizes}; {found}"
-
-
-def _name_images(rows: Sequence[ListedRow]) -> bool:
-    return bool(rows) and all(row.image for row in rows)
-
-
-def _find(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | None]:
-    """Return where each listed image lies in ``tree``, None if it does not.
-
-    A path may be of another machine: its longest end that is a path below the root counts, then one below
-    ``images/``, then its folder (or else its class) and name, then its name alone if no other image has it.
-    """
-    whole: dict[str, _Place] = {}
-    ends: dict[str, _Place | None] = {}
-    for place in _images(tree, tree.images):
-        parts, name = place
-        whole[printable("/".join((*parts, name)))] = place
-        for end in {"/".join((*parts[-1:], name)), name}:
-            key = printable(end)
-            ends[key] = None if key in ends else place  # None: several images end so
-    return [next(_candidates(row, whole, ends), None) for row in rows]
-
-
-def _candidates(
-    row: ListedRow, whole: Mapping[str, _Place], ends: Mapping[str, _Place | None]
-) -> Iterator[_Place]:
-    path = row.image.replace("\\", "/")
-    parts = PurePosixPath(path).parts
-    for tail in (*("/".join(parts[start:]) for start in range(len(parts))), f"images/{path}"):
-        if tail in whole:
-            yield whole[tail]
-    for key in ("/".join(parts[-2:]), f"{row.class_name}/{parts[-1]}", parts[-1]):
-        if (place := ends.get(key)) is not None:
-            yield place
-
-
-def _images(tree: ImageTree, folders: Sequence[Parts] | Mapping[Parts, Any]) -> Iterator[_Place]:
-    for parts in folders:
-        for name in tree.images[parts]:
-            yield parts, name

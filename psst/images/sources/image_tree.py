@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,8 @@ from psst.images.files.members import printable
 
 Parts = tuple[str, ...]
 """A folder below the root, as the parts of its path."""
+Place = tuple[Parts, str]
+"""Folder and name of an image."""
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # besides names that begin with a dot
@@ -41,10 +44,14 @@ class ImageTree:
     unreadable: list[str] = field(default_factory=list)
     complete: bool = True
     _skipped: list[Parts] = field(default_factory=list)
-    _archived: dict[tuple[Parts, str], Entry] = field(default_factory=dict)
+    _archived: dict[Place, Entry] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(len(names) for names in self.images.values())
+
+    def places(self, folders: Iterable[Parts]) -> Iterator[Place]:
+        """Yield the images in some of the folders."""
+        return ((parts, name) for parts in folders for name in self.images[parts])
 
     @property
     def empty(self) -> list[str]:

@@ -1,18 +1,14 @@
-"""Which class or image trains, validates or tests: read from the user's lists, or drawn by a seed."""
+"""The one reader of lists: which classes, or which images, train, validate and test."""
 
 import csv
-import difflib
-import hashlib
 import io
 import json
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from psst.images.source import SPLITS
 
-SEEDED = "seeded"
 SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train", "training", "base"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -23,8 +19,6 @@ SPLIT_NAMES: Mapping[str, str] = {
 _CLASS_COLUMNS = ("class", "class_name", "label")
 _IMAGE_COLUMNS = ("filename", "image_name", "image", "file", "path")
 _IN_CLASS = "image_name"  # easyfsl's column: names are unique within a class only
-_SHARES = {"train": 16, "val": 4, "test": 5}  # of 25 classes
-_LEAST = 2  # an episode tells two classes apart
 
 
 class ListedRow(NamedTuple):
@@ -41,19 +35,6 @@ class ListedRow(NamedTuple):
     split: str
     image: str = ""
     group: str | None = None
-
-
-def read_lists(path: str | Path) -> dict[str, str]:
-    """Read which classes train, validate and test, from any of the lists of `read_rows`.
-
-    Returns:
-        The split of each class, by name. A class that easyfsl's file gives by a path keeps that path.
-
-    Raises:
-        FileNotFoundError: ``path`` does not exist, or a split has no file.
-        ValueError: a file cannot be read, names no classes, or a class is in two splits.
-    """
-    return _join(((row.class_name, row.split) for row in read_rows(path)), path)
 
 
 def read_rows(path: str | Path, group_column: str | None = None, key: str = "splits") -> list[ListedRow]:
@@ -96,109 +77,6 @@ def read_rows(path: str | Path, group_column: str | None = None, key: str = "spl
     return _read(place, None, group_column)
 
 
-def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str) -> dict[str, str]:
-    """Return the split of each class of a data set that brings none of its own.
-
-    Args:
-        names: its classes.
-        splits: ``"seeded"``, or the path of the user's lists.
-        seed: of the division, for ``"seeded"``.
-        data_set: its name, for messages.
-
-    Returns:
-        The split of each class; classes that the user's lists leave out are not in it.
-
-    Raises:
-        FileNotFoundError: the lists are not there.
-        ValueError: too few classes, lists that cannot be read, or a listed class that the data set lacks.
-    """
-    if splits == SEEDED:
-        return split_classes(names, seed)
-    listed = read_lists(splits)
-    found = {name: _match(name, names) for name in listed}
-    missing = [name for name, match in found.items() if match is None]
-    if missing:
-        close = difflib.get_close_matches(missing[0], list(names), 1)
-        raise ValueError(
-            f"{len(missing)} of {len(listed)} classes that `data.init_args.splits={splits}` lists are not in "
-            f"{data_set}, first: `{missing[0]}`"
-            + (f", similar: `{close[0]}`" if close else "")
-            + "; write the names as the data set has them, or take them out of the lists."
-        )
-    return _join(((found[name] or name, split) for name, split in listed.items()), splits)
-
-
-def split_classes(names: Iterable[str], seed: int) -> dict[str, str]:
-    """Divide classes 64:16:20 among train, val and test; the order of ``names`` and repeats do not matter.
-
-    Classes are ranked by a hash of seed and name, so another class moves few others. Sizes are the shares by
-    largest remainder; a split gets at least two classes.
-
-    Returns:
-        The split of each class, by name.
-
-    Raises:
-        ValueError: too few classes.
-    """
-    unique = sorted(set(names))
-    sizes = _sizes(len(unique))
-    ranked = sorted(unique, key=lambda name: (_rank(name, seed), name))
-    splits = [split for split in SPLITS for _ in range(sizes[split])]
-    return dict(sorted(zip(ranked, splits, strict=True)))
-
-
-def _rank(name: str, seed: int) -> bytes:
-    text = f"{seed}/{unicodedata.normalize('NFC', name)}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-
-
-def _sizes(count: int) -> dict[str, int]:
-    """Return how many of ``count`` classes each split gets."""
-    if count < _LEAST * len(SPLITS):
-        raise ValueError(
-            f"{count} classes cannot be divided into {', '.join(SPLITS)}: each needs {_LEAST}, "
-            f"{_LEAST * len(SPLITS)} in all. Add classes, or classify new images with a trained encoder: "
-            "`psst adapt DIR --encoder PATH`."
-        )
-    whole = sum(_SHARES.values())
-    sizes = {split: count * _SHARES[split] // whole for split in SPLITS}
-    by_remainder = sorted(SPLITS, key=lambda split: -(count * _SHARES[split] % whole))
-    for split in by_remainder[: count - sum(sizes.values())]:
-        sizes[split] += 1
-    while min(sizes.values()) < _LEAST:  # of few classes: the largest split gives to the smallest
-        sizes[max(SPLITS, key=lambda split: sizes[split])] -= 1
-        sizes[min(SPLITS, key=lambda split: sizes[split])] += 1
-    return sizes
-
-
-def _join(pairs: Iterable[tuple[str, str]], path: str | Path) -> dict[str, str]:
-    """Return the split of each class; raise ValueError for one in two splits, or a split without any."""
-    split_of: dict[str, str] = {}
-    for name, split in pairs:
-        if split_of.setdefault(name, split) != split:
-            raise ValueError(
-                f"class `{name}` is in split '{split_of[name]}' and in split '{split}' of "
-                f"`data.init_args.splits={path}`; a class belongs to one split: take it out of the other."
-            )
-    missing = [split for split in SPLITS if split not in split_of.values()]
-    if missing:
-        raise ValueError(
-            f"`data.init_args.splits={path}` has no classes for {' and '.join(missing)}; every split needs "
-            f"at least {_LEAST}."
-        )
-    return split_of
-
-
-def _match(name: str, names: Collection[str]) -> str | None:
-    """Return which of ``names`` ``name`` means: itself, spelled alike in Unicode, or the end of a path."""
-    if name in names:
-        return name
-    spelled = {unicodedata.normalize("NFC", other): other for other in names}
-    parts = unicodedata.normalize("NFC", name).replace("\\", "/").strip("/").split("/")
-    tails = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((spelled[tail] for tail in tails if tail in spelled), None)
-
-
 def _split_files(folder: Path, key: str) -> dict[str, Path]:
     """Return the file of each split in a folder of lists."""
     files: dict[str, Path] = {}
@@ -232,7 +110,7 @@ def _read(file: Path, split: str | None, group_column: str | None) -> list[Liste
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise ValueError(f"`{file}` cannot be read as {kind[1:]} in UTF-8 ({error}).") from error
     if not rows:
-        raise ValueError(f"`{file}` names no classes; a split needs at least {_LEAST}.")
+        raise ValueError(f"`{file}` names no classes; a split needs at least 2.")
     return rows
 
 

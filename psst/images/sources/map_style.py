@@ -14,8 +14,8 @@ import numpy.typing as npt
 from psst.images.decode import fit_image
 from psst.images.pixels import has_floats, largest, to_pillow
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
+from psst.images.sources.division import SEEDED, assign_splits, read_lists
 from psst.images.sources.labeled_items import LabeledItems
-from psst.images.sources.lists import SEEDED, assign_splits, read_lists
 
 
 class MapStyleSource:

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.seed import isolate_rng
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from psst.episodes import Episode
+from psst.episodes import Batch
 from psst.pareto.curvature import BatchLosses
 from psst.randomness import stream_key
 from psst.search.explore import State
@@ -81,9 +81,7 @@ def work_on(
         )
 
 
-def on_episodes(
-    module: FewShotModule, state: State, episodes: Sequence[Sequence[Episode]], work: Work[T]
-) -> T:
+def on_episodes(module: FewShotModule, state: State, episodes: Sequence[Sequence[Batch]], work: Work[T]) -> T:
     """`GraphJudge.on_batches` for few-shot models.
 
     Args:
@@ -95,7 +93,7 @@ def on_episodes(
     module.load_state_dict(state)
     module.eval()
 
-    def losses(episode: Episode) -> Callable[[], Sequence[torch.Tensor]]:
+    def losses(episode: Batch) -> Callable[[], Sequence[torch.Tensor]]:
         return lambda: list(module.task_losses(episode).values())
 
     return work_on(module, [[losses(episode) for episode in part] for part in episodes], work)

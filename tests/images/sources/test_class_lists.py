@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from psst.images.sources.lists import assign_splits, read_lists, split_classes
+from psst.images.sources.division import assign_splits, read_lists, split_classes
 
 NAMES = [f"class{i:03}" for i in range(100)]
 LISTS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}

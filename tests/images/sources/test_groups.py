@@ -194,10 +194,15 @@ def test_listed_images_of_small_classes_are_left_out(tracks, lists):
     assert {record.class_name for record in records} == set(NAMES[1:])
 
 
-def test_groups_are_given_as_a_mapping_on_the_command_line(tracks, tmp_path, capsys):
+def test_groups_are_given_as_a_mapping_on_the_command_line_and_kept_in_the_store(tracks, tmp_path, capsys):
+    put_image(tracks / "unlabeled" / "u.png")
     words = ["data", "prepare", "--data", "psst.datamodules.ImageFolder", "--data.init_args.size", "4"]
     words += ["--data.init_args.root", str(tracks), "--data.init_args.cache_dir", str(tmp_path / "cache")]
     assert main([*words, "--data.init_args.groups", '{pattern: "(.*)_"}']) == 0
-    assert "24 of 3 x 4 x 4" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [
+        "unlabeled 1 images, for the auxiliary tasks",
+        "groups   12 of 24 images, 2 to 2 a class; 1 images stand for themselves",
+    ]
     with pytest.raises(ValueError, match="must set one of"):
         main([*words, "--data.init_args.groups", "{}"])

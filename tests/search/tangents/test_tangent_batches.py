@@ -12,7 +12,7 @@ from psst.fewshot import PrototypicalHead
 from psst.pareto.curvature import WeightedHessian
 from psst.pareto.front_gradients import front_gradients
 from psst.search.tangents.batches import on_episodes, on_training_batches, twice_differentiable
-from psst.selfsupervised import Rotation
+from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 from tests.search.tangents.competing import Conflict, Rotated, make_run
 
@@ -36,7 +36,9 @@ def episode(index, way=3, shot=1, query=2, size=16):
 def test_the_hessian_of_a_few_shot_model_is_that_of_its_gradients_change():
     """Against differences of gradients; in float64, evaluation mode, statistics untouched."""
     torch.manual_seed(0)
-    module = FewShotModule(Conv4(8), PrototypicalHead(), [Rotation()], image_shape=(3, 16, 16)).double()
+    module = FewShotModule(
+        Conv4(8), Episodic(PrototypicalHead()), [Rotation()], image_shape=(3, 16, 16)
+    ).double()
     state = {name: value.clone() for name, value in module.state_dict().items()}
 
     def work(module, batches):

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from psst.training.batch_stats import evaluating, frozen_statistics, renew_statistics
+from psst.backbones.batch_stats import evaluating, frozen_statistics, renew_statistics
 
 
 @pytest.fixture

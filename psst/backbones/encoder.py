@@ -1,0 +1,100 @@
+"""Normalization and backbone in one: what training, evaluation, export and use have in common."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from psst.backbones.backbone import Backbone
+
+__all__ = ["Encoder"]
+
+_NEUTRAL = 0.5  # mean and standard deviation until those of the data are known
+_LEAST_STD = 1 / 255  # a channel may be the same everywhere
+
+
+class Encoder(nn.Module):
+    """Turns images as they are stored into features; the one place that normalizes.
+
+    Args:
+        backbone: Built by `build`, or already.
+
+    Attributes:
+        mean: ``[C]``, of images in [0, 1]; a buffer, as `std` is.
+        std: ``[C]``.
+
+    Example:
+        >>> encoder = Encoder(Conv4(hidden=8))
+        >>> encoder.build((1, 28, 28))
+        >>> encoder(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape
+        torch.Size([2, 8])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self._measured = False  # whether mean and std belong to the parameters
+        self.register_load_state_dict_post_hook(_keep_statistics)  # type: ignore[no-untyped-call]  # untyped in torch
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """``(C, H, W)`` of the images; None before `build`."""
+        return self.backbone.image_shape
+
+    @property
+    def num_features(self) -> int:
+        """Length of a feature vector, D."""
+        return int(self.backbone.num_features)
+
+    def build(self, image_shape: Sequence[int]) -> None:
+        """Make the layers for images ``(C, H, W)``; a second call with the same shape changes nothing.
+
+        Raises:
+            ValueError: The shape does not suit the backbone, or is not the one it was built for.
+        """
+        channels, height, width = image_shape
+        self.backbone.build((channels, height, width))
+        if not hasattr(self, "mean"):
+            self.register_buffer("mean", torch.full((channels,), _NEUTRAL))
+            self.register_buffer("std", torch.full((channels,), _NEUTRAL))
+
+    def normalize_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Take mean and std of the training images, unless some were taken or loaded before."""
+        if not self._measured:
+            self.mean.copy_(torch.as_tensor(mean))
+            self.std.copy_(torch.as_tensor(std).clamp_min(_LEAST_STD))
+            self._measured = True
+
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return uint8 images in [0, 255], or floating ones in [0, 1], as the backbone wants them.
+
+        Raises:
+            TypeError: They are neither.
+        """
+        if not images.is_floating_point():
+            if images.dtype != torch.uint8:
+                raise TypeError(f"`images` must be uint8 or floating in [0, 1], got {images.dtype}.")
+            images = images.to(self.mean.dtype) / 255
+        return (images.to(self.mean.dtype) - self.mean[:, None, None]) / self.std[:, None, None]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features ``[n, D]`` of images ``[n, C, H, W]``.
+
+        Raises:
+            ValueError: Other channels, height or width than the encoder was made for.
+            TypeError: Neither uint8 nor floating.
+        """
+        if tuple(images.shape[1:]) != self.image_shape:
+            law = f"[n, {', '.join(map(str, self.image_shape or ('C', 'H', 'W')))}]"
+            raise ValueError(f"`images` must be {law}, got {list(images.shape)}; resize them.")
+        features: Tensor = self.backbone(self.normalized(images))
+        return features
+
+
+def _keep_statistics(encoder: nn.Module, _: object) -> None:
+    """Once parameters are loaded, the mean and std that came with them belong to them."""
+    if isinstance(encoder, Encoder) and encoder.image_shape is not None:
+        encoder._measured = True

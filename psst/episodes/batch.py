@@ -1,0 +1,288 @@
+"""The one kind of batch: images by their ids, what is known of them, and their views."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from psst.images.augment import Augmentation
+from psst.images.view import UPRIGHT, View
+from psst.images.views import rotate90
+from psst.randomness import torch_generator
+
+__all__ = ["Batch", "EpisodeShape", "Policies"]
+
+PARTS = ("episodes", "classes", "unlabeled")
+
+
+@dataclass(frozen=True)
+class EpisodeShape:
+    """Shape of the episodes of a batch.
+
+    Attributes:
+        episodes: Their number, B.
+        way: Classes of each, N.
+        shot: Support images a class, S.
+        query: Query images a class, Q; the mean where queries are spread unevenly.
+    """
+
+    episodes: int
+    way: int
+    shot: int
+    query: int
+
+    @property
+    def n_support(self) -> int:
+        """Support images of an episode, N * S."""
+        return self.way * self.shot
+
+    @property
+    def n_query(self) -> int:
+        """Query images of an episode, N * Q."""
+        return self.way * self.query
+
+    @property
+    def rows(self) -> int:
+        """Images of all episodes, B * N * (S + Q)."""
+        return self.episodes * (self.n_support + self.n_query)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """How views of images are made: augmentations by name, and what keys their draws.
+
+    Attributes:
+        augmentations: By the name that a `View` calls ``policy``.
+        seed: Of the run.
+        split: ``train``; in another split crop 0 is the upright image.
+
+    Example:
+        >>> Policies({"main": Augmentation(flip=True)}).changes("main")
+        True
+    """
+
+    augmentations: Mapping[str, Augmentation] = field(default_factory=dict)
+    seed: int = 0
+    split: str = "train"
+
+    def changes(self, policy: str) -> bool:
+        """Whether this policy changes images at all.
+
+        Raises:
+            KeyError: There is no policy of this name.
+        """
+        if policy not in self.augmentations and policy != "main":
+            known = ", ".join(f"`{name}`" for name in {"main": None, **self.augmentations})
+            raise KeyError(
+                f"`policy={policy}` names no augmentation of the data module, which has {known}; add it "
+                "under `data.init_args.augmentations`."
+            )
+        return policy in self.augmentations
+
+    def resolved(self, view: View) -> View:
+        """Return `view`, as the upright one if that is the same picture."""
+        plain = view.crop == 0 and self.split != "train"
+        if view.crop != UPRIGHT and (plain or not self.changes(view.policy)):
+            return replace(view, crop=UPRIGHT)
+        return view
+
+    def crop(self, pixels: Tensor, view: View, *key: int | str) -> Tensor:
+        """Return images ``[n, C, H, W]`` in [0, 1] of uint8 or float pixels, augmented; not turned."""
+        if view.crop != UPRIGHT:
+            generator = torch_generator(
+                pixels.device, self.seed, "augmentation", self.split, view.policy, view.crop, *key
+            )
+            pixels = self.augmentations[view.policy](pixels, generator)
+        return pixels if pixels.is_floating_point() else pixels.to(torch.get_default_dtype()) / 255
+
+
+@dataclass(frozen=True, eq=False)  # a batch is itself: tensors have no truth value
+class Batch:
+    """Images and what is known of them: rows of episodes, then rows of classes, then unlabeled rows.
+
+    In the rows of episodes each episode stands whole, its N * S support images before its N * Q queries.
+    A batch is cheap until somebody asks for a view of it.
+
+    Attributes:
+        ids: ``[n]`` int64, places in the image store.
+        labels: ``[n]`` int64, training class in [0, M); -1 without.
+        index: Place of the batch in its stream; keys all randomness of the step.
+        shape: Of the episodes in the first rows; None if there are none.
+        targets: ``[B * N * (S + Q)]`` int64, class within the episode; None without episodes.
+        n_unlabeled: Rows at the end of a whole batch that have no label; main never encodes them.
+        pixels: ``[n, C, H, W]`` uint8, or float in [0, 1]; None until they are looked up.
+        policies: Makes views of the pixels.
+        root: The batch that this one is rows of; None for a whole one.
+        rows: Which rows of it: a range, or int64 ``[n]`` on the CPU.
+
+    Example:
+        >>> batch = Batch(torch.arange(4), torch.tensor([0, 0, 1, 1]), index=0, pixels=torch.rand(4, 1, 8, 8))
+        >>> batch.take(range(2)).images(View(turns=(1,))).shape
+        torch.Size([2, 1, 8, 8])
+    """
+
+    ids: Tensor
+    labels: Tensor
+    index: int
+    shape: EpisodeShape | None = None
+    targets: Tensor | None = None
+    n_unlabeled: int = 0
+    pixels: Tensor | None = field(default=None, repr=False)
+    policies: Policies = Policies()
+    root: "Batch | None" = field(default=None, repr=False)
+    rows: range | Tensor | None = field(default=None, repr=False)
+    _crops: dict[tuple[str, View], Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def whole(self) -> "Batch":
+        """The batch that this one is rows of; itself if it is whole."""
+        return self if self.root is None else self.root
+
+    @property
+    def places(self) -> range | Tensor:
+        """The rows of `whole` that this batch consists of."""
+        return range(len(self)) if self.rows is None else self.rows
+
+    @cached_property
+    def episodes(self) -> "Batch | None":
+        """The rows of the episodes, with `shape` and `targets`; None if there are none."""
+        if self.shape is None:
+            return None
+        if self.shape.rows == len(self):
+            return self
+        return replace(self.take(range(self.shape.rows)), shape=self.shape, targets=self.targets)
+
+    @cached_property
+    def classes(self) -> "Batch | None":
+        """The labeled rows that belong to no episode; None if there are none."""
+        start, stop = self.whole._bounds()
+        return self._between(start, stop)
+
+    @cached_property
+    def labeled(self) -> "Batch | None":
+        """All rows but the unlabeled ones; None if there are none."""
+        return self._between(0, self.whole._bounds()[1])
+
+    @cached_property
+    def unlabeled(self) -> "Batch | None":
+        """The rows without a label; None if there are none."""
+        return self._between(self.whole._bounds()[1], len(self.whole))
+
+    def take(self, rows: range | Tensor) -> "Batch":
+        """Return some rows as a batch: the same views of them, and no episodes any more.
+
+        Args:
+            rows: A range, or int64 ``[k]`` on the CPU, so that nobody waits for the device.
+        """
+        if isinstance(rows, range):
+            chosen: Any = slice(rows.start, rows.stop, rows.step)
+            places = self.places[chosen]
+        else:
+            chosen = rows.to(self.ids.device)
+            places = rows if self.rows is None else torch.as_tensor(self.places)[rows]
+        return replace(
+            self,
+            ids=self.ids[chosen],
+            labels=self.labels[chosen],
+            shape=None,
+            targets=None,
+            n_unlabeled=0,
+            pixels=None,
+            root=self.whole,
+            rows=places,
+        )
+
+    def resolved(self, view: View) -> View:
+        """Return a view in its simplest form: equal forms are the same pictures."""
+        return self.policies.resolved(view)
+
+    def images(self, view: View | None = None) -> Tensor:
+        """Return a view of the images, ``[n, C, H, W]`` in [0, 1], not normalized.
+
+        Augmentations of different parts of a batch are drawn apart, so that unlabeled rows change nothing of
+        what the others look like.
+
+        Args:
+            view: `View()`, what the main task sees, by default.
+
+        Raises:
+            RuntimeError: The batch holds no pixels.
+            ValueError: The view has turns for another number of rows, or turns images that are not square.
+        """
+        view = self.resolved(View() if view is None else view)
+        images = self._cropped(replace(view, turns=(0,)))
+        if len(view.turns) == 1:
+            return images.rot90(view.turns[0], (-2, -1)) if view.turns[0] else images
+        if len(view.turns) != len(self):
+            raise ValueError(
+                f"`turns` holds {len(view.turns)} numbers, {len(self)} rows need one, or one each."
+            )
+        return rotate90(images, torch.tensor(view.turns, device=images.device))
+
+    def features(self, view: View) -> Tensor | None:
+        """Return cached features ``[n, D]`` of a view; None for a batch of pixels, which has none."""
+        return None
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """Return a whole batch on `device`."""
+        return self._each(partial(Tensor.to, device=device, non_blocking=non_blocking))
+
+    def pin_memory(self, device: torch.device | str | None = None) -> "Batch":
+        """Return a whole batch in page-locked memory; the loader's ``pin_memory`` calls this."""
+        return self._each(Tensor.pin_memory if device is None else partial(Tensor.pin_memory, device=device))
+
+    def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        found = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+        moved: dict[str, Any] = {
+            name: function(value) for name, value in found.items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+    def _bounds(self) -> tuple[int, int]:
+        """Return where the rows of classes begin and end in a whole batch."""
+        return 0 if self.shape is None else self.shape.rows, len(self) - self.n_unlabeled
+
+    def _between(self, start: int, stop: int) -> "Batch | None":
+        """Return the rows whose places in the whole batch are from `start` to before `stop`."""
+        places = torch.as_tensor(self.places)
+        inside = (places >= start) & (places < stop)
+        if bool(inside.all()):
+            return self
+        if not bool(inside.any()):
+            return None
+        return self.take(range(start, stop) if self.rows is None else inside.nonzero()[:, 0])
+
+    def _parts(self) -> Iterator[tuple[str, int, int]]:
+        """Yield name, first row and end of each part of a whole batch that has rows."""
+        ends = (*self._bounds(), len(self))
+        for name, start, end in zip(PARTS, (0, *ends), ends, strict=False):
+            if end > start:
+                yield name, start, end
+
+    def _cropped(self, view: View) -> Tensor:
+        """Return the rows of one crop; each part of the whole batch is augmented once, when first needed."""
+        places = self.places
+        first, last = (
+            (places[0], places[-1]) if isinstance(places, range) else (int(places.min()), int(places.max()))
+        )
+        needed = [(name, a, b) for name, a, b in self.whole._parts() if a <= last and b > first]
+        crops = [self.whole._part_cropped(name, a, b, view) for name, a, b in needed]
+        joined = crops[0] if len(crops) == 1 else torch.cat(crops)
+        start = needed[0][1]
+        if isinstance(places, range):
+            return joined[places.start - start : places.stop - start : places.step]
+        return joined[(places - start).to(joined.device)]
+
+    def _part_cropped(self, name: str, start: int, end: int, view: View) -> Tensor:
+        if (name, view) not in self._crops:
+            if self.pixels is None:
+                raise RuntimeError("the batch holds ids of images, not their pixels; it was not read yet.")
+            pixels = self.pixels[start:end]
+            self._crops[name, view] = self.policies.crop(pixels, view, name, self.index)
+        return self._crops[name, view]

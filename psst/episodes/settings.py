@@ -1,0 +1,76 @@
+"""What training and evaluation episodes look like, as a configuration states it."""
+
+from dataclasses import dataclass, replace
+
+from psst.episodes.checks import Range, as_range, check_numbers
+
+__all__ = ["Episodes", "Evaluation"]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Episodes to train on.
+
+    Args:
+        way: classes of an episode, N; ``[low, high]`` draws the number anew for each batch.
+        shot: support images a class, S; ``[low, high]`` as for `way`.
+        query: query images a class, Q.
+        per_batch: episodes of one shape that a training step takes together.
+        per_epoch: episodes after which Lightning counts an epoch.
+        balance: concentration of the Dirichlet distribution that spreads the ``way * query`` queries over the
+            classes; 1 for any proportions alike; None for `query` of each.
+
+    Example:
+        >>> Glyphs(episodes=Episodes(way=10, shot=1, query=5))
+    """
+
+    way: int | tuple[int, int] = 5
+    shot: int | tuple[int, int] = 1
+    query: int = 15
+    per_batch: int = 1
+    per_epoch: int = 100
+    balance: float | None = None
+
+    def checked(self) -> "Episodes":
+        """Return the settings with ranges as tuples; ValueError if a number is out of its range."""
+        way, shot = as_range("episodes.way", self.way), as_range("episodes.shot", self.shot)
+        numbers: dict[str, Range] = {"way": way, "shot": shot, "query": self.query}
+        numbers |= {"per_batch": self.per_batch, "per_epoch": self.per_epoch}
+        check_numbers({f"episodes.{name}": value for name, value in numbers.items()}, {"episodes.way": 2})
+        if self.balance is not None and not 0 < self.balance < float("inf"):
+            raise ValueError(
+                f"`data.init_args.episodes.balance={self.balance}` must be above 0; null gives each "
+                "class as many."
+            )
+        return replace(self, way=way, shot=shot)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Episodes to validate and test on.
+
+    Args:
+        way: classes of an episode; a group of classes with fewer uses all it has.
+        shot: support images a class.
+        query: query images a class.
+        val_episodes: validation episodes, of each group.
+        test_episodes: test episodes, of each group.
+        file: list of episodes written by `save_episodes`, in place of drawn ones in the splits that it lists.
+
+    Example:
+        >>> Glyphs(evaluation=Evaluation(way=5, shot=5, test_episodes=10000))
+    """
+
+    way: int = 5
+    shot: int = 1
+    query: int = 15
+    val_episodes: int = 2000
+    test_episodes: int = 10000
+    file: str | None = None
+
+    def checked(self) -> "Evaluation":
+        """Return the settings; ValueError if a number is out of its range."""
+        names = ("way", "shot", "query", "val_episodes", "test_episodes")
+        values = {f"evaluation.{name}": getattr(self, name) for name in names}
+        check_numbers(values, {"evaluation.way": 2})
+        return self

@@ -1,0 +1,5 @@
+"""Features of a frozen encoder, computed once: training reads them in place of images."""
+
+from psst.features.cached import CachedBatch, FeatureCache
+
+__all__ = ["CachedBatch", "FeatureCache"]

@@ -1,0 +1,57 @@
+"""Tell the training class of an image, beside an episodic main task."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from psst.backbones import Setup
+from psst.episodes import Batch
+from psst.tasks.cosine_classifier import CosineClassifier, check_scale
+from psst.tasks.encode import Encode
+from psst.tasks.task import Task
+
+__all__ = ["Classes"]
+
+
+class Classes(Task):
+    r"""Classify images among all training classes: cosine logits :math:`s \cos(f, w_c)`, cross-entropy.
+
+    It reads the features that the main task has computed already, so it costs no forward pass.
+
+    Args:
+        scale: First value of s, which is learned.
+
+    Raises:
+        ValueError: `scale` is not above 0.
+
+    References:
+        The classifier: Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, 2018
+        (arXiv:1804.09458). Beside episodes, it is a loss over all base classes.
+
+    Example:
+        >>> FewShotModule(Conv4(), Episodic(PrototypicalHead()), auxiliary=[Classes()])
+    """
+
+    name = "classes"
+    by_class = True
+
+    def __init__(self, scale: float = 10.0) -> None:
+        super().__init__()
+        self.scale = check_scale(scale)
+
+    def build(self, setup: Setup) -> None:
+        """Make the classifier; ValueError where the training classes are not known."""
+        self.classifier = CosineClassifier(setup, self.scale, "Classes")
+
+    def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
+        """Return the mean cross-entropy of the labeled images; None without."""
+        part = batch.labeled
+        if part is None:
+            return None
+        return F.cross_entropy(self.classifier(encode(part)), part.labels)
+
+    def chance(self, batch: Batch) -> float | None:
+        """Return log M."""
+        return math.log(len(self.classifier.weight))

@@ -1,0 +1,46 @@
+"""A cosine classifier over all training classes."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psst.backbones import Setup
+
+__all__ = ["CosineClassifier", "check_scale"]
+
+
+class CosineClassifier(nn.Module):
+    r"""Logits :math:`s \cos(f, w_c)` with a learned scale s and one weight vector a training class.
+
+    Args:
+        setup: Gives the classes and the length of features.
+        scale: First value of s.
+        owner: Of the classifier, for the error.
+
+    Raises:
+        ValueError: The training classes are not known.
+
+    References:
+        Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, 2018 (arXiv:1804.09458).
+    """
+
+    def __init__(self, setup: Setup, scale: float, owner: str) -> None:
+        super().__init__()
+        if not setup.classes:
+            raise ValueError(
+                f"{owner} needs the training classes, which the module does not know; train with a data "
+                "module that has `train_classes`, or give the module `classes`."
+            )
+        self.weight = nn.Parameter(torch.randn(len(setup.classes), setup.num_features))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``[n, M]`` of features ``[n, D]``."""
+        return self.scale * F.normalize(features, dim=1) @ F.normalize(self.weight, dim=1).T
+
+
+def check_scale(scale: float) -> float:
+    """Return a scale of logits; raise ValueError if it is not above 0."""
+    if not scale > 0:
+        raise ValueError(f"`scale={scale}` must be above 0; 10 is usual.")
+    return scale

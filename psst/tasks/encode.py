@@ -1,0 +1,242 @@
+"""How tasks get features: by the view, each computed once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from psst.backbones import Encoder
+from psst.backbones.batch_stats import evaluating, frozen_statistics
+from psst.episodes import Batch
+from psst.images.view import View
+from psst.randomness import stream_key
+
+__all__ = ["MAIN", "Encode"]
+
+MAIN = "main"
+Key = tuple[int | str, ...]
+_Call = tuple[tuple[View, ...], range | bytes]
+
+
+@dataclass
+class _Encoded:
+    """What one forward pass gave for one view: maps where some task reads them, else vectors."""
+
+    places: range | Tensor
+    out: Tensor
+
+    def rows(self, wanted: range | Tensor, n_rows: int) -> Tensor | None:
+        """Return the place in `out` of each wanted row of the whole batch, -1 where there is none."""
+        if isinstance(wanted, range) and wanted == self.places:
+            return None
+        table = torch.full((n_rows,), -1)
+        table[torch.as_tensor(self.places)] = torch.arange(len(self.places))
+        return table[torch.as_tensor(wanted)]
+
+
+class Encode:
+    """Gives the tasks of one step the features of a batch.
+
+    The main task comes first, and a view that it has encoded is not encoded again: not for some of its rows,
+    and not for maps where it took vectors. Auxiliary tasks share a forward pass where they ask for the very
+    same views of the same rows. So the loss of a task depends on the batch and its own draws, never on which
+    other auxiliary tasks there are or who of them asked first. Views that are asked for together are one
+    forward pass and share the statistics of BatchNorm.
+
+    Dropout draws from a generator keyed by the batch and the views, not by the order of calls.
+
+    Args:
+        encoder: Normalizes and encodes.
+        key: Of the step's randomness, such as (seed, split, index).
+        with_maps: Whether some task reads feature maps.
+        shared_statistics: Whether passes of auxiliary tasks update BatchNorm's running statistics too.
+        teacher: Evaluation mode and no gradients.
+
+    Example:
+        >>> encode = Encode(encoder, key=(0, "train", 7))
+        >>> features = encode(batch)  # [n, D] of what the main task sees
+        >>> first, second = encode(batch, View(crop=1), View(crop=2))  # one forward pass
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        key: Sequence[int | str],
+        with_maps: bool = False,
+        shared_statistics: bool = False,
+        teacher: bool = False,
+    ) -> None:
+        self.encoder, self.with_maps, self.teacher = encoder, with_maps, teacher
+        self._shared_statistics = shared_statistics
+        self._key: Key = tuple(key)
+        self._task, self._pictures = MAIN, 0
+        self._by_main: dict[View, list[_Encoded]] = {}
+        self._by_others: dict[_Call, list[Tensor]] = {}
+
+    def begin(self, task: str) -> None:
+        """Say whose turn it is; the main task's comes first."""
+        self._task, self._pictures = task, 0
+
+    def __call__(self, batch: Batch, *views: View, maps: bool = False) -> Tensor:
+        """Return the features of some views of a batch.
+
+        Args:
+            batch: A whole batch, or rows of it.
+            views: `View()` by default.
+            maps: Feature maps in place of vectors; the task says ``maps = True`` of itself.
+
+        Returns:
+            ``[n, D]`` or ``[n, C', h, w]``; of several views ``[views, n, ...]``.
+
+        Raises:
+            RuntimeError: Maps are asked for, and no task has said that it reads them.
+        """
+        resolved = tuple(batch.resolved(view) for view in views or (View(),))
+        outs = [self._read(out, maps) for out in self._encoded(batch, resolved)]
+        return torch.stack(outs) if len(views) > 1 else outs[0]
+
+    def images(self, pictures: Tensor, *, maps: bool = False) -> Tensor:
+        """Return the features of pictures that a task made itself, such as patches.
+
+        Args:
+            pictures: ``[n, C, H', W']`` in [0, 1], not normalized.
+            maps: Feature maps in place of vectors.
+
+        Raises:
+            ValueError: The backbone gives vectors of another length for pictures of this size.
+        """
+        self._pictures += 1
+        out = self._forward(self.encoder.normalized(pictures), f"{self._task} {self._pictures}")
+        read = self._read(out, maps)
+        if not maps and read.shape[1] != self.encoder.num_features:
+            raise ValueError(
+                f"pictures of {list(pictures.shape[1:])} give {read.shape[1]} features, images of "
+                f"{list(self.encoder.image_shape or ())} {self.encoder.num_features}; enlarge them, "
+                "or read maps."
+            )
+        return read
+
+    def features(self, frozen: Tensor) -> Tensor:
+        """Return features ``[n, D]`` of frozen ones ``[n, D']`` that a task changed, by noise or masking."""
+        self._pictures += 1
+        with self._policy(f"{self._task} {self._pictures}"):
+            return self.encoder.backbone.adapted(frozen)
+
+    def frozen(self, batch: Batch, view: View | None = None) -> Tensor:
+        """Return features ``[n, D']`` before the trained part of the backbone, without gradients.
+
+        Raises:
+            TypeError: All of the backbone is trained.
+        """
+        view = batch.resolved(View() if view is None else view)
+        cached = batch.features(view)
+        if cached is not None:
+            return cached
+        with evaluating(self.encoder), torch.no_grad():
+            return self.encoder.backbone.frozen(self.encoder.normalized(batch.images(view)))
+
+    def by(self, encoder: Encoder) -> "Encode":
+        """Return the same views through a teacher: its own normalization, evaluation mode, no gradients."""
+        return Encode(encoder, self._key, self.with_maps, teacher=True)
+
+    def _encoded(self, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:
+        """Return maps or vectors of each view; what was encoded before is looked up."""
+        if self._task == MAIN:
+            outs = self._joined(batch, views)
+            for view, out in zip(views, outs, strict=True):
+                self._by_main.setdefault(view, []).append(_Encoded(batch.places, out))
+            return outs
+        places = batch.places
+        call = (views, places if isinstance(places, range) else places.numpy().tobytes())
+        if call not in self._by_others:
+            self._by_others[call] = self._joined(batch, views)
+        return self._by_others[call]
+
+    def _joined(self, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:
+        """Look up the rows that the main task has encoded, and encode all others in one pass."""
+        found = [self._found(batch, view) for view in views]
+        missing = [_absent(known, rows, len(batch)) for known, rows in found]
+        fresh: list[Tensor] = []
+        if any(len(rows) for rows in missing):
+            inputs = [
+                self._input(batch, view, rows) for view, rows in zip(views, missing, strict=True) if len(rows)
+            ]
+            out = self._forward(torch.cat(inputs) if len(inputs) > 1 else inputs[0], repr(views), batch)
+            fresh = list(torch.split(out, [len(rows) for rows in missing]))
+        return [_combined(known, rows, fresh[i] if fresh else None) for i, (known, rows) in enumerate(found)]
+
+    def _found(self, batch: Batch, view: View) -> tuple[Tensor | None, Tensor | None]:
+        """Return what the main task has encoded of a view and the place of each row in it.
+
+        (None, None) where it has nothing of these rows; rows are None where they are all there, in order.
+        """
+        best: tuple[Tensor | None, Tensor | None] = (None, None)
+        for encoded in self._by_main.get(view, ()):
+            rows = encoded.rows(batch.places, len(batch.whole))
+            if rows is None or bool((rows >= 0).all()):
+                return encoded.out, rows
+            if bool((rows >= 0).any()):
+                best = encoded.out, rows
+        return best
+
+    def _input(self, batch: Batch, view: View, rows: Tensor) -> Tensor:
+        """Return what goes into the network for some rows: normalized images, or cached features."""
+        if len(rows) < len(batch):
+            batch, view = batch.take(rows), view.of_rows(rows.tolist())
+        cached = batch.features(view)
+        return self.encoder.normalized(batch.images(view)) if cached is None else cached
+
+    def _forward(self, inputs: Tensor, name: str, batch: Batch | None = None) -> Tensor:
+        backbone = self.encoder.backbone
+        with self._policy(f"{name} of {len(inputs)}"):
+            if batch is not None and inputs.ndim == 2:
+                return backbone.adapted(inputs)
+            if self.with_maps:
+                return backbone.maps(inputs)
+            features: Tensor = backbone(inputs)
+            return features
+
+    def _read(self, out: Tensor, maps: bool) -> Tensor:
+        if maps and not self.with_maps:
+            raise RuntimeError("`maps=True` needs a task that says so; set `maps = True` in its class.")
+        return self.encoder.backbone.pool(out) if self.with_maps and not maps and out.ndim == 4 else out
+
+    @contextmanager
+    def _policy(self, name: str) -> Iterator[None]:
+        """Apply what a pass may leave behind: running statistics, the state of generators, gradients."""
+        backbone = self.encoder.backbone
+        if self.teacher:
+            with evaluating(self.encoder), torch.no_grad():
+                yield
+            return
+        aside = self._task != MAIN and not self._shared_statistics
+        statistics = frozen_statistics(backbone) if aside else nullcontext()
+        device = self.encoder.mean.device
+        devices = [device] if device.type == "cuda" else []
+        # dropout draws from the global generators: they are keyed, and put back afterwards
+        with statistics, torch.random.fork_rng(devices=devices, enabled=backbone.training):
+            if backbone.training:
+                torch.manual_seed(stream_key(*self._key, "dropout", name))
+            yield
+
+
+def _absent(known: Tensor | None, rows: Tensor | None, n: int) -> Tensor:
+    """Return which of n rows are to be encoded."""
+    if known is None:
+        return torch.arange(n)
+    return torch.arange(0) if rows is None else (rows < 0).nonzero()[:, 0]
+
+
+def _combined(known: Tensor | None, rows: Tensor | None, fresh: Tensor | None) -> Tensor:
+    """Put known rows and fresh ones into one, in the order of the batch."""
+    if known is None:
+        assert fresh is not None
+        return fresh
+    if rows is None:
+        return known
+    absent = rows < 0
+    both = known if fresh is None or not len(fresh) else torch.cat([known, fresh])
+    places = torch.where(absent, len(known) + absent.cumsum(0) - 1, rows)
+    return both[places.to(both.device)]

@@ -1,0 +1,67 @@
+"""Tell by how many quarter turns an image was rotated."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from psst.backbones import Setup
+from psst.episodes import Batch
+from psst.images.view import View
+from psst.tasks.encode import Encode
+from psst.tasks.task import Task
+
+__all__ = ["Rotation"]
+
+_N_TURNS = 4
+
+
+class Rotation(Task):
+    """Predict the quarter turn of each image, by a linear classifier on its features and cross-entropy.
+
+    Args:
+        turns: ``one`` random turn of every image, or ``all`` four (four times the cost, less noise).
+
+    Raises:
+        ValueError: `turns` is neither.
+
+    References:
+        Gidaris et al., Unsupervised Representation Learning by Predicting Image Rotations, 2018
+        (arXiv:1803.07728); beside few-shot learning: Gidaris et al. 2019 (arXiv:1906.05186).
+
+    Example:
+        >>> FewShotModule(Conv4(), Episodic(PrototypicalHead()), auxiliary=[Rotation(turns="all")])
+    """
+
+    name = "rotation"
+
+    def __init__(self, turns: Literal["one", "all"] = "one") -> None:
+        super().__init__()
+        if turns not in ("one", "all"):
+            raise ValueError(f"`turns={turns}` must be `one` (a random turn an image) or `all` (four).")
+        self.turns = turns
+
+    def build(self, setup: Setup) -> None:
+        """Make the classifier."""
+        self.classifier = nn.Linear(setup.num_features, _N_TURNS)
+
+    def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
+        """Return the mean cross-entropy over all images, unlabeled ones included.
+
+        Raises:
+            ValueError: The images are not square.
+        """
+        if self.turns == "all":
+            quarter_turns = range(_N_TURNS)
+            features = encode(batch, *(View(turns=(turn,)) for turn in quarter_turns)).flatten(0, 1)
+            turns = torch.tensor(quarter_turns).repeat_interleave(len(batch))
+        else:
+            turns = torch.randint(_N_TURNS, (len(batch),), generator=draws)
+            features = encode(batch, View(turns=tuple(turns.tolist())))
+        return F.cross_entropy(self.classifier(features), turns.to(features.device))
+
+    def chance(self, batch: Batch) -> float | None:
+        """Return log 4."""
+        return math.log(_N_TURNS)

@@ -1,0 +1,79 @@
+"""Predict what an average of one's own past says of another view."""
+
+import copy
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from psst.backbones import Setup
+from psst.episodes import Batch
+from psst.images.view import View
+from psst.tasks.contrast import projection
+from psst.tasks.encode import Encode
+from psst.tasks.task import Task
+
+__all__ = ["SelfDistillation"]
+
+
+class SelfDistillation(Task):
+    r"""Predict the feature that a teacher gives for another crop: mean of :math:`1 - \cos`, in [0, 2].
+
+    The teacher is an exponential moving average of the encoder's weights, and gives no gradients. The
+    student's feature is that of the main task, so a step costs one forward pass of the teacher.
+
+    Args:
+        decay: Of the average, for every optimizer step, in [0, 1).
+        policy: Name of the augmentation in the data module that makes the teacher's crop.
+
+    Raises:
+        ValueError: `decay` is out of its range.
+
+    References:
+        Grill et al., Bootstrap Your Own Latent, 2020 (arXiv:2006.07733), eq. 2. Departures: one direction,
+        features in place of a second projection, the main task's crop as the student's.
+
+    Example:
+        >>> FewShotModule(Conv4(), Episodic(PrototypicalHead()), auxiliary=[SelfDistillation(decay=0.99)])
+    """
+
+    name = "self_distillation"
+    updates: Tensor
+
+    def __init__(self, decay: float = 0.99, policy: str = "main") -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"`decay={decay}` must be in [0, 1); 0.99 is usual.")
+        self.decay, self.policy = decay, policy
+
+    def views(self) -> tuple[View, ...]:
+        """Return the student's view and the teacher's."""
+        return View(), View(crop=1, policy=self.policy)
+
+    def build(self, setup: Setup) -> None:
+        """Make the predictor, and the teacher as a copy of the encoder."""
+        self.predictor = projection(setup.num_features, setup.num_features)
+        self.teacher = copy.deepcopy(setup.encoder).requires_grad_(False)
+        self.register_buffer("updates", torch.tensor(0))
+
+    def start(self, setup: Setup) -> None:
+        """Begin the average with the weights that the fit begins with; a resumed one goes on."""
+        if not self.updates:
+            self.teacher.load_state_dict(setup.encoder.state_dict())
+
+    def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
+        """Return the mean distance over all images, unlabeled ones included."""
+        _, view = self.views()
+        target = encode.by(self.teacher)(batch, view)
+        return (1 - F.cosine_similarity(self.predictor(encode(batch)), target, dim=1)).mean()
+
+    @torch.no_grad()
+    def after_step(self, setup: Setup) -> None:
+        """Move the teacher towards the encoder; running statistics are taken as they are."""
+        student = dict(setup.encoder.named_parameters())
+        for name, average in self.teacher.named_parameters():
+            average.lerp_(student[name], 1 - self.decay)
+        buffers = dict(setup.encoder.named_buffers())
+        for name, buffer in self.teacher.named_buffers():
+            buffer.copy_(buffers[name])
+        self.updates += 1

@@ -1,0 +1,68 @@
+"""Find the other crop of the same image."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from psst.backbones import Setup
+from psst.episodes import Batch
+from psst.images.view import View
+from psst.tasks.contrast import check_temperature, contrast, projection
+from psst.tasks.encode import Encode
+from psst.tasks.task import Task
+
+__all__ = ["SimCLR"]
+
+
+class SimCLR(Task):
+    """Tell which of all crops in the batch comes from the same image: NT-Xent on a projection.
+
+    Two crops of every image, other than the main task's, in one forward pass; labels are not used.
+
+    Args:
+        temperature: Of the softmax.
+        width: Length of a projected feature.
+        policy: Name of the augmentation in the data module that makes the crops; it must change images.
+
+    Raises:
+        ValueError: A number is out of its range.
+
+    References:
+        Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020
+        (arXiv:2002.05709), eq. 1. Departure: batches of few-shot training are smaller than theirs.
+
+    Example:
+        >>> Glyphs(augmentations={"main": Augmentation(resized_crop=(0.5, 1.0))})
+        >>> FewShotModule(Conv4(), Episodic(PrototypicalHead()), auxiliary=[SimCLR()])
+    """
+
+    name = "simclr"
+
+    def __init__(self, temperature: float = 0.5, width: int = 128, policy: str = "main") -> None:
+        super().__init__()
+        self.temperature = check_temperature(temperature)
+        if width < 1:
+            raise ValueError(f"`width={width}` must be at least 1; 128 is usual.")
+        self.width, self.policy = width, policy
+
+    def views(self) -> tuple[View, ...]:
+        """Return two crops."""
+        return View(crop=1, policy=self.policy), View(crop=2, policy=self.policy)
+
+    def build(self, setup: Setup) -> None:
+        """Make the projection."""
+        self.projection = projection(setup.num_features, self.width)
+
+    def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
+        """Return NT-Xent over both crops of all images, unlabeled ones included."""
+        projected = self.projection(encode(batch, *self.views()).flatten(0, 1))
+        return contrast(projected, self._identities(batch).repeat(2), self.temperature)
+
+    def chance(self, batch: Batch) -> float | None:
+        """Return log(2n - 1): any of the other crops."""
+        return math.log(2 * len(batch) - 1)
+
+    def _identities(self, batch: Batch) -> Tensor:
+        """Return a number for each image, ``[n]``; those of one number belong together."""
+        return torch.arange(len(batch), device=batch.ids.device)

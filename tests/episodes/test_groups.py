@@ -1,0 +1,180 @@
+"""Images in groups (bursts, tracks, patients): support and query share none, in no episode of any sampler."""
+
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from psst.episodes import EpisodeSampler, VariedSampler
+from psst.episodes.apart import Apart, can_part, sides
+
+# Groups of each class. Uneven: the draw is often stuck. Shared: groups lie in several classes.
+CASES = {
+    "tracks": [[[10] * 6], [[5] * 9], [[30, 3, 7, 9]], [[12, 12]]],
+    "uneven": [[[8, 1, 1, 1, 1]], [[4, 4, 4]], [[9, 5]], [[6, 1, 5, 2]]],
+    "alone": [[[1] * 20], [[1] * 12], [[2] * 9], [[1] * 10 + [6]]],
+}
+
+
+def store_groups(case):
+    """Class by class image ids, and the group of every image; -1 for a group of one image."""
+    ids, groups = [], []
+    for (sizes,) in CASES[case]:
+        begin = len(groups)
+        for size in sizes:
+            groups += [-1] if size == 1 else [len(groups)] * size
+        ids.append(np.random.default_rng(begin).permutation(np.arange(begin, len(groups))))
+    return ids, np.array(groups)
+
+
+def shared_groups():
+    """Twelve patients, each with images in three of six classes."""
+    rng = np.random.default_rng(0)
+    labels, groups = [], []
+    for patient in range(12):
+        for class_id in rng.choice(6, 3, replace=False):
+            count = int(rng.integers(1, 5))
+            labels += [class_id] * count
+            groups += [patient] * count
+    return [np.flatnonzero(np.array(labels) == class_id) for class_id in range(6)], np.array(groups)
+
+
+def sampler_of(case, n_way=3, n_shot=2, n_query=4, key=7):
+    ids, groups = shared_groups() if case == "shared" else store_groups(case)
+    return EpisodeSampler(ids, np.arange(len(ids)), n_way, n_shot, n_query, key, image_groups=groups), groups
+
+
+def names(groups, images):
+    """Groups of images; an image without one is a group of its own."""
+    return [set(np.where(groups[row] < 0, -1 - row, groups[row]).tolist()) for row in images]
+
+
+def assert_apart(batch, groups):
+    for support, query in zip(names(groups, batch.support), names(groups, batch.query), strict=True):
+        assert not support & query
+    images = np.concatenate([batch.support, batch.query], axis=1)
+    assert all(len(set(row)) == len(row) for row in images.tolist())
+
+
+@pytest.mark.parametrize("case", [*CASES, "shared"])
+@pytest.mark.parametrize("balance", [None, 0.3])
+def test_support_and_query_share_no_group(case, balance):
+    sampler, groups = sampler_of(case)
+    class_of = {
+        int(i): c
+        for c, ids in enumerate((store_groups(case) if case in CASES else shared_groups())[0])
+        for i in ids
+    }
+    for batches in (sampler, VariedSampler(sampler, 2, 1, balance)):
+        for item in range(60):
+            batch = batches.batch(item, 3)
+            assert_apart(batch, groups)
+            for images, labels in ((batch.support, batch.support_labels), (batch.query, batch.query_labels)):
+                found = np.vectorize(class_of.__getitem__)(images)
+                np.testing.assert_array_equal(found, np.take_along_axis(batch.class_ids, labels, axis=1))
+
+
+@pytest.mark.parametrize("case", [*CASES, "shared"])
+def test_an_episode_depends_on_its_index_only(case):
+    whole = sampler_of(case)[0].draw(0, 60)
+    for start, count in [(0, 1), (17, 20), (59, 1), (5, 0)]:
+        part = sampler_of(case)[0].draw(start, count)
+        for name in ("class_ids", "support", "query"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + count])
+    batch = sampler_of(case)[0].batch(5, 4)
+    rows = whole.labeled().rows(20, 4)
+    np.testing.assert_array_equal(batch.support, rows.support)
+    np.testing.assert_array_equal(batch.query, rows.query)
+
+
+def valid(sizes, n_shot, n_query):
+    """Groups that can be the support's, by trying all."""
+    every = [set(part) for k in range(1, len(sizes)) for part in combinations(range(len(sizes)), k)]
+    total = sum(sizes)
+    return [part for part in every if n_shot <= sum(sizes[g] for g in part) <= total - n_query]
+
+
+@pytest.mark.parametrize("sizes", [[8, 1, 1, 1, 1], [4, 4, 4], [9, 5], [6, 1, 5, 2], [3, 3, 2, 1, 1]])
+@pytest.mark.parametrize(("n_shot", "n_query"), [(1, 1), (2, 4), (3, 4), (5, 5)])
+def test_every_image_that_can_be_support_or_query_is_so_at_times(sizes, n_shot, n_query):
+    possible = valid(sizes, n_shot, n_query)
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    assert can_part(dict(enumerate(sizes)), n_shot, n_query) == bool(possible)
+    arguments = ([np.arange(len(groups))], [0], 1, n_shot, n_query, 3)
+    if not possible:
+        with pytest.raises(ValueError, match=rf"class 0 has {len(groups)} in {len(sizes)}; lower"):
+            EpisodeSampler(*arguments, image_groups=groups)
+        return
+    drawn = EpisodeSampler(*arguments, image_groups=groups).draw(0, 3000)
+    assert set(groups[drawn.support.ravel()]) == set.union(*possible)
+    assert set(drawn.support.ravel()) == {i for i, g in enumerate(groups) if g in set.union(*possible)}
+    others = [set(range(len(sizes))) - part for part in possible]
+    assert set(groups[drawn.query.ravel()]) <= set.union(*others)
+    smallest = [part for part in others if not any(part < other for other in others)]
+    assert set(drawn.query.ravel()) >= {i for i, g in enumerate(groups) if g in set.union(*smallest)}
+
+
+def test_where_nothing_is_in_the_way_support_is_uniform_over_images_and_queries_over_the_rest():
+    sizes = [2, 4, 6, 8]
+    groups = np.repeat(np.arange(4), sizes)
+    drawn = EpisodeSampler([np.arange(20)], [0], 1, 1, 2, 5, image_groups=groups).draw(0, 40_000)
+    support = np.bincount(drawn.support.ravel(), minlength=20)
+    assert ((support - 2000) ** 2 / 2000).sum() < 19 + 6 * np.sqrt(38)  # chi-square, 19 degrees
+    for group, size in enumerate(sizes):
+        rows = groups[drawn.support[:, 0, 0]] == group
+        query = np.bincount(drawn.query[rows].ravel(), minlength=20)
+        assert not query[groups == group].any()
+        expected = 2 * rows.sum() / (20 - size)
+        chi_square = ((query[groups != group] - expected) ** 2 / expected).sum()
+        assert chi_square < (19 - size) + 6 * np.sqrt(2 * (19 - size))
+
+
+def test_images_in_groups_of_their_own_are_drawn_as_without_groups():
+    ids = [np.arange(0, 9), np.arange(9, 29), np.arange(29, 40)]
+    for groups in (np.full(40, -1), np.arange(40)):
+        drawn = EpisodeSampler(ids, np.arange(3), 2, 3, 4, 7, image_groups=groups).draw(0, 50)
+        plain = EpisodeSampler(ids, np.arange(3), 2, 3, 4, 7).draw(0, 50)
+        for name in ("class_ids", "support", "query"):
+            np.testing.assert_array_equal(getattr(drawn, name), getattr(plain, name))
+
+
+def test_support_of_a_stuck_class_is_the_random_order_without_what_cannot_be():
+    """Sizes 9 and 5, 2 + 6 images: the support is the smaller group's, each image as often as the others."""
+    groups = np.repeat([0, 1], [9, 5])
+    drawn = EpisodeSampler([np.arange(14)], [0], 1, 2, 6, 5, image_groups=groups).draw(0, 5000)
+    counts = Counter(drawn.support.ravel().tolist())
+    assert set(counts) == set(range(9, 14))
+    assert all(abs(count - 2000) < 5 * np.sqrt(2000) for count in counts.values())
+
+
+def test_groups_in_a_circle_of_classes_cannot_be_parted():
+    """Three classes, each of two of three patients: two of the three are on one side in any case."""
+    circle = [{0: 1, 1: 1}, {1: 1, 2: 1}, {0: 1, 2: 1}]
+    assert all(can_part(groups, 1, 1) for groups in circle)
+    assert sides(circle, 1, 1) is None
+    assert sides([*circle[:2], {0: 1, 3: 1}], 1, 1) is not None
+    labels, groups = np.repeat(np.arange(3), 2), np.array([0, 1, 1, 2, 0, 2])
+    ids = [np.flatnonzero(labels == class_id) for class_id in range(3)]
+    with pytest.raises(ValueError, match="cannot be served by all classes at once"):
+        EpisodeSampler(ids, np.arange(3), 2, 1, 1, 0, image_groups=groups)
+
+
+def test_hard_shared_groups_are_parted_in_every_episode():
+    """Every class has one image of each of few patients, so that the order of most episodes gets stuck."""
+    n_classes, n_groups = 6, 5
+    groups = np.tile(np.arange(n_groups), n_classes)
+    ids = [np.arange(c * n_groups, (c + 1) * n_groups) for c in range(n_classes)]
+    sampler = EpisodeSampler(ids, np.arange(n_classes), 5, 2, 3, 0, image_groups=groups)
+    for item in range(50):
+        assert_apart(sampler.batch(item, 4), groups)
+
+
+def test_groups_are_part_of_the_fingerprint():
+    ids = [np.arange(8), np.arange(8, 16)]
+    streams = {
+        EpisodeSampler(ids, [0, 1], 2, 1, 1, 0, image_groups=groups).stream
+        for groups in (None, np.arange(16) // 2, np.arange(16) // 4)
+    }
+    assert len(streams) == 3
+    assert Apart(np.arange(4), np.array([4]), np.array([0, 0, 1, 1]), 1, 2, 0).groups.tolist() == [0, 0, 1, 1]
