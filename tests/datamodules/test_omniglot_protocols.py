@@ -9,6 +9,7 @@ import pytest
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
 from psst.datamodules.omniglot_splits import BACKGROUND_VAL, evaluation_alphabets, published_split
+from psst.episodes import Episodes, Evaluation
 from tests.datamodules.drawings import archive, folder
 
 SIZES = Counter(
@@ -39,7 +40,7 @@ def minimal(tmp_path):
 
 
 def datamodule(root, **options):
-    settings = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3, "size": 12}
+    settings = {"episodes": Episodes(2, 1, 3), "evaluation": Evaluation(2, 1, 3), "size": 12}
     return Omniglot(root=str(root), **{**settings, **options})
 
 
@@ -53,6 +54,10 @@ def classes(data):
 
 def alphabets(names):
     return {name.split("/")[0] for name in names}
+
+
+def trained_alphabets(data, i):
+    return alphabets(data.store.class_names[label] for label in data.store.labels[data.train_batch(i).ids])
 
 
 def test_the_split_of_vinyals_has_the_published_numbers(complete):
@@ -146,7 +151,9 @@ def test_rotated_classes_belong_to_the_group_of_their_alphabet(minimal, tmp_path
 
 
 def test_evaluation_may_mix_alphabets(minimal, tmp_path):
-    data = datamodule(minimal, eval_within="split", eval_way=3, cache_dir=str(tmp_path / "cache"))
+    data = datamodule(
+        minimal, eval_within="split", evaluation=Evaluation(3, 1, 3), cache_dir=str(tmp_path / "cache")
+    )
     data.prepare_data()
     data.setup("test")
     plan = data.episode_plan("test")
@@ -157,19 +164,21 @@ def test_evaluation_may_mix_alphabets(minimal, tmp_path):
 
 
 def test_training_may_keep_to_one_alphabet_an_episode(minimal, tmp_path):
-    data = datamodule(minimal, train_within="alphabet", n_way=3, cache_dir=str(tmp_path / "cache"))
+    data = datamodule(
+        minimal, train_within="alphabet", episodes=Episodes(3, 1, 3), cache_dir=str(tmp_path / "cache")
+    )
     data.prepare_data()
     data.setup("fit")
-    seen = [alphabets(data.train_episode(i).class_names[0]) for i in range(60)]
+    seen = [trained_alphabets(data, i) for i in range(60)]
     assert {len(found) for found in seen} == {1}
     assert set().union(*seen) == set(SMALL1)
 
 
 def test_training_mixes_alphabets_by_default(minimal, tmp_path):
-    data = datamodule(minimal, n_way=5, cache_dir=str(tmp_path / "cache"))
+    data = datamodule(minimal, episodes=Episodes(5, 1, 3), cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     data.setup("fit")
-    assert max(len(alphabets(data.train_episode(i).class_names[0])) for i in range(20)) > 2
+    assert max(len(trained_alphabets(data, i)) for i in range(20)) > 2
 
 
 def test_every_option_is_part_of_the_key(minimal):
