@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from psst.datamodules import EpisodicDataModule
     from psst.images import ImageStore
-    from psst.images.sources.groups import ImageGroups
 
 _TEXT = """\
 examples:
@@ -30,6 +29,11 @@ examples:
 # The more telling ones first: what one of them sees is also a folder of images.
 _DATA_SETS = ("Omniglot", "CUB", "TieredImageNet", "CifarFS", "FC100", "MiniImageNet", "ImageFolder")
 _LISTED = 8
+_GROUPS: dict[str, tuple[type, str]] = {
+    "column": (str, "csv column that names an image's group; needs --splits"),
+    "pattern": (str, "regular expression on the path whose first group names it"),
+    "level": (int, "folder that names it, 1 for the one the image lies in"),
+}
 
 
 def main(words: list[str]) -> int:
@@ -133,11 +137,7 @@ def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     looking = commands.add_parser("info", help="say which data set a path holds, or what a store holds")
     looking.add_argument("path", type=Path, metavar="PATH")
-    for name, kind, meaning in (
-        ("column", str, "csv column that names an image's group; needs --splits"),
-        ("pattern", str, "regular expression on the path whose first group names it"),
-        ("level", int, "folder that names it, 1 for the one the image lies in"),
-    ):
+    for name, (kind, meaning) in _GROUPS.items():
         looking.add_argument(f"--groups.{name}", dest=name, type=kind, metavar=name.upper(), help=meaning)
     looking.add_argument("--splits", metavar="LISTS", help="lists of the images, as of ImageFolder")
     checking = commands.add_parser("verify", help="compare a store with its checksums")
@@ -160,23 +160,17 @@ def _datamodule(rest: list[str]) -> "EpisodicDataModule":
 
 
 def _look(options: argparse.Namespace) -> str:
+    from psst.images.sources.folder import FolderSource
     from psst.images.sources.groups import ImageGroups
     from psst.images.store import META
 
-    given = {name: getattr(options, name) for name in ("column", "pattern", "level")}
     if (options.path / META).is_file():
         return info(options.path)
-    text = recognize(options.path)
+    text, given = recognize(options.path), {name: getattr(options, name) for name in _GROUPS}
     if any(value is not None for value in given.values()):
-        text += f"\n{_groups_of_folder(options.path, options.splits, ImageGroups(**given))}"
+        records = FolderSource(options.path, splits=options.splits, groups=ImageGroups(**given)).scan()
+        text += "\n" + _groups([(record.class_name or None, record.image_group) for record in records])
     return text
-
-
-def _groups_of_folder(path: Path, splits: str | None, groups: "ImageGroups") -> str:
-    from psst.images.sources.folder import FolderSource
-
-    records = FolderSource(path, splits=splits, groups=groups).scan()
-    return _groups([(record.class_name or None, record.image_group) for record in records])
 
 
 def _groups(images: Sequence[tuple[Hashable, Hashable]]) -> str:
