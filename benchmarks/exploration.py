@@ -24,7 +24,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,49 +34,28 @@ from typing import Any
 import numpy as np
 import torch
 from exploration_tables import Explored, report, report_cost
-from pytorch_lightning import Callback, Trainer
 
 import psst.search.tangents.search
 from psst.files import write_atomic
-from psst.pareto import RaySet, Trajectory
-from psst.pareto.gates import critical
-from psst.search.budgets.refine import refined_units
+from psst.pareto import Trajectory
+from psst.search.budgets.stages import refined_units
 from psst.search.episode_judge import EpisodeJudge
-from psst.search.explore import Mix, plan_mixes
-from psst.search.front_search import centered_losses
-from psst.search.region import neighbors
+from psst.search.explore import Mix, centered_losses, neighbors, plan_mixes
 from psst.search.result import Candidate
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.tangents.exploration import TangentExploration
 from psst.search.tangents.search import FORWARD
-from psst.search.tangents.unit import KeepAt, kept_checkpoint
+from psst.search.tangents.unit import continuation, rays_through
+from psst.search.unit_callbacks import KeepAt
 from psst.search.units import Unit, fixed_weights
-from psst.search.work import Mixing, Workshop
+from psst.search.work import Workshop, mixing
+from psst.tangents.gates import critical
 from psst.training.experiment import Experiment
 
 Result = dict[str, Any]
 FOUND = "exploration.json"
 OPEN, FIXED, CONTINUED = "open-", "fixed-", "continued-"
-
-
-class KeepingRun:
-    """A run whose trainers keep a checkpoint at some steps.
-
-    Args:
-        run: To be repeated.
-        keep: Does so.
-    """
-
-    def __init__(self, run: Experiment, keep: KeepAt) -> None:
-        self.run, self.keep = run, keep
-
-    def trainer(self, extra_callbacks: Sequence[Callback] = (), **overrides: Any) -> Trainer:
-        """As the run's, with one callback more."""
-        return self.run.trainer(extra_callbacks=[*extra_callbacks, self.keep], **overrides)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.run, name)
 
 
 @dataclass
@@ -191,7 +170,7 @@ class Exploration:
 
     def _mix(self, mix: Mix) -> Result:
         known = {candidate.name: tuple(candidate.losses.values()) for candidate in self.plan.base}
-        result = Mixing(mix, tuple(known[parent] for parent in mix.parents)).do(self.workshop)
+        result = mixing(mix, tuple(known[parent] for parent in mix.parents)).do(self.workshop)
         checks = (len(mix.parents) + 1) * self.settings.check_batches
         return result | {"steps": FORWARD * (self.settings.recalibration_batches + checks)}
 
@@ -204,7 +183,7 @@ class Exploration:
 
     def _tangent(self, parent: str, neighbor: str) -> Result:
         exploration = self._exploration()
-        exploration.runner = LazyRunner(self, exploration.keep_steps[1], parent)
+        exploration.runner = LazyRunner(self, exploration.keep_step, parent)
         return exploration.tangent(parent, neighbor)
 
     def _open_tangent(self, parent: str, neighbor: str) -> Result:
@@ -212,34 +191,38 @@ class Exploration:
             return self._tangent(parent, neighbor)
 
     def _rival(self, parent: str, neighbor: str) -> Result:
-        exploration = self._exploration()
-        self.keep(parent, exploration.keep_steps[0])
-        return exploration.rival(parent, neighbor)
+        return self._on_ray("", parent, neighbor)
 
     def _fixed_rival(self, parent: str, neighbor: str) -> Result:
-        return self._other_rival(parent, neighbor, FIXED, None)
+        """By the fixed weights at which the ray is expected to be in balance."""
+        return self._on_ray(FIXED, parent, neighbor)
 
     def _continued(self, parent: str, neighbor: str) -> Result:
         described = read_json(self.workshop.runner.unit_folder(parent) / "unit.json")
-        return self._other_rival(parent, neighbor, CONTINUED, described["method"])
+        return self._on_ray(CONTINUED, parent, neighbor, described["method"])
 
-    def _other_rival(self, parent: str, neighbor: str, prefix: str, method: Result | None) -> Result:
-        exploration = self._exploration(prefix.removesuffix("-"))
-        self.keep(parent, exploration.keep_steps[0])
-        exploration.runner = OtherMethod(self.workshop.runner, prefix, method)
-        return exploration.rival(parent, neighbor)
+    def _on_ray(self, prefix: str, parent: str, neighbor: str, method: Result | None = None) -> Result:
+        """Train on a tangent's ray from the parent's end, for as many steps as a tangent may cost."""
+        exploration, runner, at = self._exploration(), self.workshop.runner, self.settings.tangent.place
+        first = self.stop - min(exploration.tangent_steps, exploration.longest)
+        self.keep(parent, first)
+        kept = KeepAt.path(runner.unit_folder(parent), first)
+        one, other = exploration.solution(parent), exploration.solution(neighbor)
+        rays = rays_through(one, other, at, first)
+        name = f"{prefix}neighbor-{parent}-{neighbor}"
+        place = self.folder / "tangents" / name
+        place.mkdir(parents=True, exist_ok=True)
+        unit, start = continuation(name, one.state, rays, kept, self.stop, place, self.settings)
+        if prefix:
+            prior = rays.priors[1]
+            unit = replace(unit, method=method or fixed_weights((prior[1:] / prior[0]).tolist()))
+        result = runner.train(unit, start)
+        start.unlink()
+        described = {"way": "neighboring ray", "parents": {parent: 1.0}, "neighbor": neighbor, "place": at}
+        return result | described | {"accepted": True}
 
-    def _exploration(self, place: str = "") -> TangentExploration:
-        return TangentExploration(
-            self.workshop.runner,
-            self.judge,
-            self.settings,
-            self.settings.tangent,
-            self.folder / place,
-            self.warm,
-            self.stop,
-            len(self.judge.task_names()),
-        )
+    def _exploration(self) -> TangentExploration:
+        return TangentExploration(self.workshop.runner, self.judge, self.settings, self.folder, self.stop)
 
     @property
     def explored(self) -> Explored:
@@ -255,17 +238,16 @@ class Exploration:
             ValueError: The repeated training is not the same, step for step.
         """
         place = self.workshop.runner.unit_folder(name)
-        if kept_checkpoint(place, step).is_file():
+        if KeepAt.path(place, step).is_file():
             return
         began = time.monotonic()
         described = read_json(place / "unit.json")
         repeated = Unit(f"repeated-{name}-{step}", "explored", described["method"], self.warm, step + 2)
-        run = KeepingRun(self.experiment, KeepAt([step], place))
-        UnitRunner(run, self.folder, self.judge).train(repeated)
+        UnitRunner(self.experiment, self.folder, self.judge, watching=[KeepAt([step], place)]).train(repeated)
         again = Trajectory.load(self.workshop.runner.unit_folder(repeated.name) / "trajectory.npz")
         first = Trajectory.load(place / "trajectory.npz")
         if not np.array_equal(again.log_losses, first.log_losses[: len(again.log_losses)]):
-            kept_checkpoint(place, step).unlink()
+            KeepAt.path(place, step).unlink()
             raise ValueError(
                 f"`{name}` of `{self.search}` cannot be repeated step for step by this version on this "
                 "machine; search anew."
@@ -294,29 +276,6 @@ class LazyRunner:
             if self.asked > 1:
                 self.exploration.keep(name, self.step)
         return self.runner.unit_folder(name)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.runner, name)
-
-
-class OtherMethod:
-    """The search's runner, by which a unit on a ray is trained by another method, under another name.
-
-    Args:
-        runner: Of the search.
-        prefix: Of the name.
-        method: The other one; the fixed weights at which the ray is expected to be in balance if None.
-    """
-
-    def __init__(self, runner: UnitRunner, prefix: str, method: Result | None = None) -> None:
-        self.runner, self.prefix, self.method = runner, prefix, method
-
-    def train(self, unit: Unit, start: Path | None = None) -> Result:
-        """Train it."""
-        arguments = unit.method["init_args"]
-        prior = RaySet.load(arguments["rays"]).priors[arguments["index"]]
-        method = self.method or fixed_weights((prior[1:] / prior[0]).tolist())
-        return self.runner.train(replace(unit, name=self.prefix + unit.name, method=method), start)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.runner, name)

@@ -8,17 +8,18 @@ import json
 import statistics
 import tempfile
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from psst.commands.search import silence
-from psst.search.engines.engine import Engine
 from psst.search.engines.process_pool import ProcessPool
 from psst.search.engines.worker import packed
-from psst.search.graph import Graph, Node
-from psst.search.run import CONFIG, ConfiguredWorkshop
+from psst.search.graph import Engine, Graph, Node
+from psst.search.run import open_configured
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule
-from psst.search.work import Training
+from psst.search.work import training
 from psst.training.experiment import Experiment
 
 
@@ -27,7 +28,7 @@ def seconds(engine: Engine, folder: Path, steps: int, name: str) -> float:
     schedule = Schedule(SearchSettings(), steps, ["rotation"])
     graph = Graph(lambda work: None, lambda work, result: None, lambda work, reason: print(work.name, reason))
     for number, unit in enumerate(schedule.baselines[:4]):
-        work = Training(type(unit)(f"{name}-{number}", unit.kind, unit.method, unit.start, unit.stop))
+        work = training(replace(unit, name=f"{name}-{number}"))
         graph.add(Node(work.name, (), lambda work=work: work))
     began = time.monotonic()
     graph.run(engine)
@@ -44,8 +45,8 @@ def main() -> None:
         changes = {"trainer.max_steps": options.steps, "data.init_args.cache_dir": str(folder / "cache")}
         experiment = Experiment.from_config("quickstart", changes, SearchSettings)
         experiment.datamodule().prepare_data()
-        experiment.save(folder / CONFIG)
-        payload = packed(ConfiguredWorkshop(folder, silence))
+        experiment.save(folder / "config.yaml")
+        payload = packed(partial(open_configured, folder, silence))
         pools = {slots: ProcessPool(payload, slots, 1, lambda: None) for slots in (1, 2)}
         times: dict[int, list[float]] = {1: [], 2: []}
         try:

@@ -1,7 +1,6 @@
 """What a step logs, as plain numbers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,60 +10,51 @@ from psst.callbacks.transfer import Vector
 from psst.pareto.denoise import cosines, criticality
 from psst.pareto.methods import Decision
 
-PHASES = ("warmup", "inside", "outside", "given up")
-"""Of a method that keeps to a ray, by the number that is logged; others stay in the first."""
+_PHASES = ("no ray", "inside", "outside", "given up")
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """One step, all on the host.
+def numbers(
+    tasks: Sequence[str],
+    values: Mapping[str, float | Vector],
+    decision: Decision,
+    denoised: Vector | None,
+    weights: Vector,
+) -> dict[str, float]:
+    """One step by the keys it is logged under; what is not defined in this step (NaN) is left out.
 
-    Attributes:
-        tasks: Names, ``main`` first.
-        losses: ``[m]`` raw.
-        weights: ``[m]`` used.
+    Args:
+        tasks: Names, the main one first.
+        values: Scalars, and ``[m]`` arrays that are logged task by task.
         decision: With the method's certificates.
         denoised: ``[m, m]``, where there is one.
-        skipped: Steps so far without a usable Gramian.
+        weights: ``[m]`` used.
     """
+    flat: dict[str, float] = {}
+    of_ray = {"kkt_gap": decision.kkt_gap, "phase": float(_phase(decision))}
+    for key, value in {**values, **of_ray, **decision.certificates}.items():
+        if isinstance(value, np.ndarray) and value.ndim:
+            pairs = zip(tasks, value, strict=True)
+            flat |= {f"psst/{key}/{task}": float(number) for task, number in pairs}
+        else:
+            flat[f"psst/{key}"] = float(value)
+    if denoised is not None:
+        angles = cosines(denoised)
+        for j, second in enumerate(tasks):
+            flat |= {f"psst/cosine/{tasks[i]}-{second}": float(angles[i, j]) for i in range(j)}
+        flat["psst/criticality"] = criticality(denoised, weights)
+    return {key: value for key, value in flat.items() if not np.isnan(value)}
 
-    tasks: Sequence[str]
-    losses: Vector
-    weights: Vector
-    decision: Decision
-    denoised: Vector | None
-    skipped: int
 
-    @property
-    def phase(self) -> int:
-        """Index into `PHASES`."""
-        certificates = self.decision.certificates
-        if certificates.get("unreachable"):
-            return PHASES.index("given up")
-        if "in_sector" not in certificates:
-            return PHASES.index("warmup")
-        return PHASES.index("inside" if certificates["in_sector"] else "outside")
+def tensors(found: Mapping[str, float]) -> dict[str, Tensor]:
+    """The same for Lightning: scalars on the CPU, where they stay, so that nothing waits for a device."""
+    values = torch.tensor(list(found.values()), dtype=torch.float32).unbind()
+    return dict(zip(found, values, strict=True))
 
-    def numbers(self) -> dict[str, float]:
-        """By the key they are logged under; what is not defined in this step (NaN) is left out."""
-        found: dict[str, float | Vector] = {"loss": self.losses, "weight": self.weights}
-        found |= {"kkt_gap": self.decision.kkt_gap, "skipped": self.skipped, "phase": self.phase}
-        flat: dict[str, float] = {}
-        for key, value in (found | self.decision.certificates).items():
-            if isinstance(value, np.ndarray) and value.ndim:
-                pairs = zip(self.tasks, value, strict=True)
-                flat |= {f"psst/{key}/{task}": float(number) for task, number in pairs}
-            else:
-                flat[f"psst/{key}"] = float(value)
-        if self.denoised is not None:
-            angles = cosines(self.denoised)
-            for j, second in enumerate(self.tasks):
-                flat |= {f"psst/cosine/{self.tasks[i]}-{second}": float(angles[i, j]) for i in range(j)}
-            flat["psst/criticality"] = criticality(self.denoised, self.weights)
-        return {key: value for key, value in flat.items() if not np.isnan(value)}
 
-    def tensors(self) -> dict[str, Tensor]:
-        """The same for Lightning: scalars on the CPU, where they stay, so that nothing waits for a device."""
-        numbers = self.numbers()
-        values = torch.tensor(list(numbers.values()), dtype=torch.float32).unbind()
-        return dict(zip(numbers, values, strict=True))
+def _phase(decision: Decision) -> int:
+    certificates = decision.certificates
+    if certificates.get("unreachable"):
+        return _PHASES.index("given up")
+    if "in_sector" not in certificates:
+        return _PHASES.index("no ray")
+    return _PHASES.index("inside" if certificates["in_sector"] else "outside")

@@ -18,7 +18,8 @@ def refuse_unsupported(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     if not module.automatic_optimization:
         raise TypeError(
             f"PSSTCallback gives automatic optimization the gradient to use, but {name} sets "
-            "`automatic_optimization = False`; remove that, or train without PSSTCallback."
+            "`automatic_optimization = False`; remove that, or call `psst.weighted_backward(losses)` in "
+            "place of `manual_backward`."
         )
     if isinstance(trainer.strategy, FSDPStrategy | DeepSpeedStrategy | ModelParallelStrategy):
         raise TypeError(

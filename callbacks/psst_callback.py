@@ -1,104 +1,117 @@
 """PSSTCallback: the weights of a module's losses decided at every step, by gradient injection."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning.callbacks import Callback
-from torch.optim import Optimizer
 
 from psst.callbacks.checks import named_positions, refuse_optimizers, refuse_unsupported
 from psst.callbacks.pareto_step import ParetoStep
-from psst.callbacks.settings import Accumulate, Denoise, ScopeName, Settings, as_names
+from psst.callbacks.settings import Accumulate, ScopeName, Settings, as_names
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
 from psst.pareto.coordinates import LossEMA
-from psst.pareto.methods import Method, Tradeoff
+from psst.pareto.methods import FixedWeights, Levels, Method, Tradeoff
 from psst.pareto.rays import Trajectory
 
 Vector = npt.NDArray[np.float64]
+
+_DEFAULT_TRADEOFF = 0.3
 
 
 class PSSTCallback(Callback):
     """Decide the weights of named losses at every step of any LightningModule under automatic optimization.
 
-    Reads ``losses`` from the dict that ``training_step`` gives (scalars by name, ``main`` first), takes one
-    gradient a task, asks the method for weights, and hands Lightning a loss of the same value whose backward
-    gives the weighted gradient on shared parameters (those that two tasks have reached so far) and each
-    task's own gradient on the others. Accumulation, clipping, gradient scaling and data parallelism stay
-    Lightning's; the trajectory gets one point an optimizer step. A Gramian that is zero or not finite is
-    counted as skipped; the method then falls back on weights of its own and the gradient goes through, so
-    that a gradient scaler sees an overflow.
+    Reads ``losses`` from the dict that ``training_step`` gives (scalars by name, the main one first or called
+    ``main``; a task may be absent from a batch), asks the method for weights, and hands Lightning a loss of
+    the same value whose backward gives the weighted gradient on shared parameters (those that two tasks have
+    reached so far) and each task's own gradient on the others. Accumulation, clipping, gradient scaling and
+    data parallelism stay Lightning's. Where the method needs no Gramian, a step is one weighted pass.
+
+    Optimizer steps are the one clock. A fit begins anew with a fresh copy of the method, unless it resumes;
+    learning rate and batch size finders leave no trace, and only the trainer's training batches count. A
+    Gramian that is zero or not finite is counted as skipped; the gradient goes through, so that a gradient
+    scaler sees an overflow.
 
     Losses may also be functions without arguments: ``{"losses": {"main": lambda: ..., ...}}``. Each is
     called, differentiated and freed before the next, so that the peak of memory is that of one task.
 
     Logs every ``trainer.log_every_n_steps``, under ``psst/``: ``loss/<task>``, ``weight/<task>``,
-    ``kkt_gap``, ``skipped``, ``phase`` (0 warm-up or no ray, 1 inside the sector, 2 outside, 3 given up), the
-    method's certificates (``error/<task>``, ``tilt/<task>``, ``flips``, ...) and, from the denoised Gramian,
-    ``cosine/<a>-<b>`` and ``criticality``, which is ``||sum_i w_i g_i|| / min_i ||g_i||``. After a fit,
-    `trajectory` and `mean_weights` tell of that fit alone.
+    ``kkt_gap``, ``skipped``, ``phase`` (0 no ray, 1 inside the sector, 2 outside, 3 given up), the method's
+    certificates and, from the denoised Gramian, ``cosine/<a>-<b>`` and ``criticality``, which is
+    ``||sum_i w_i g_i|| / min_i ||g_i||``; and ``loss/<task>_epoch`` and ``weight/<task>_epoch``, means over
+    all batches of an epoch, at its end. After a fit, `trajectory`, `mean_weights` and `as_fixed_weights` tell
+    of that fit alone.
 
     Args:
-        method: What decides the weights; by default ``Tradeoff(tradeoff, warmup_steps)``.
-        tradeoff: In [0, 1], 0 for the main loss only; 0.5 by default. Not together with `method`.
-        warmup_steps: Steps of equal weights before `tradeoff` takes hold; unused with `method`.
-        ema: Decay of the running mean of the losses, in [0, 1).
+        method: What decides the weights, or its name: ``"min_norm"``, ``"upgrad"`` and all of TorchJD's. By
+            default ``Tradeoff(tradeoff)``, or ``Levels(levels, tradeoff)``.
+        tradeoff: Share of the auxiliary tasks in [0, 1], 0 for the main loss only; 0.3 by default.
+        levels: Largest wanted values of named losses, to which the main one is minimized.
+        ema: Largest decay of the running mean of the losses, in [0, 1).
         scope: What the Gramian is taken over. ``"parameters"``: all shared parameters. ``"last_block"``: the
             last block of them, for losses of one forward: the rest is passed once, weighted. ``"features"``:
             the tensor that ``training_step`` returns as ``features`` and all losses read (MGDA-UB).
         shared: Names of the shared parameters or of modules that hold them, e.g. ``["backbone"]``; found from
             the graphs by default.
-        denoise: How the denoised Gramian is made, on which conflict rows and the logged cosines rest, from
-            100 steps on: ``"ema"`` from running means of the gradients, ``"product"`` from neighboring
-            batches, None (the default) not at all. Either costs m more copies of the shared gradients, in
-            memory and in every checkpoint. There is none for ``scope="features"``.
+        denoise: Whether to keep a denoised Gramian, from running means of the gradients, from 100 steps on:
+            for the logged cosines and for methods that read it. It costs m more copies of the shared
+            gradients, in memory and in every checkpoint. There is none for ``scope="features"``.
         accumulate: With accumulated batches, weights for each ``"micro_batch"``, or once a ``"window"`` on
             its mean gradients and losses, as one large batch would have them; the window costs m more
             copies of the gradients, and one that a checkpoint cuts goes on with the batches that are left.
+        main: Name of the main loss, where it is neither first nor called ``main``.
 
     Raises:
-        ValueError: `method` and `tradeoff` are both given, an argument is out of range, or `accumulate` and
-            `scope`, or `method` and `denoise`, do not go together.
+        TypeError: `method` is no method and no name.
+        ValueError: `method` is given beside `tradeoff` or `levels`, an argument is out of range, or two do
+            not go together.
+
+    Example:
+        >>> from psst.callbacks import PSSTCallback
+        >>> callback = PSSTCallback(tradeoff=0.3)
     """
 
     def __init__(
         self,
-        method: Method | None = None,
+        method: Method | str | None = None,
         tradeoff: float | None = None,
-        warmup_steps: int = 200,
+        levels: dict[str, float] | None = None,
         ema: float = 0.99,
         scope: ScopeName = "parameters",
         shared: Sequence[str] | None = None,
-        denoise: Denoise | None = None,
+        denoise: bool = False,
         accumulate: Accumulate = "micro_batch",
+        main: str | None = None,
     ) -> None:
-        if method is not None and tradeoff is not None:
+        self._prototype = deepcopy(_chosen(method, tradeoff, levels))
+        self._ema = LossEMA(ema).decay
+        self._settings = Settings(scope, as_names(shared), denoise, accumulate, main)
+        if self._prototype.needs_denoised and self._settings.denoiser() is None:
             raise ValueError(
-                f"`method` and `tradeoff` exclude each other, got {type(method).__name__} and {tradeoff}; "
-                "give the trade-off to the method, or leave `method` out."
-            )
-        self.method = method or Tradeoff(0.5 if tradeoff is None else tradeoff, warmup_steps)
-        self._fresh = self.method.state_dict()
-        self._settings = Settings(scope, as_names(shared), denoise, accumulate)
-        if self.method.needs_denoised and self._settings.denoiser() is None:
-            raise ValueError(
-                f"`method` ({type(self.method).__name__}) decides by a denoised Gramian, which "
-                f"`denoise={denoise}` with `scope='{scope}'` does not give; set `denoise: ema` and "
+                f"`method` ({type(self._prototype).__name__}) decides by a denoised Gramian, which "
+                f"`denoise={denoise}` with `scope='{scope}'` does not give; set `denoise: true` and "
                 "`scope: parameters`."
             )
-        self._step = ParetoStep(self.method, LossEMA(ema), self._settings)
-        self._points: list[Vector] = []
+        self._restored: Mapping[str, Any] | None = None
+        self._continued: Mapping[str, Any] | None = None
         self._wrapped: WrappedStep | None = None
-        self._restored_names: tuple[str, ...] | None = None
-        self._method_state: Mapping[str, Any] | None = None
+        self._step = self._fresh()
 
     @property
     def state_key(self) -> str:
         """One key for all methods, so that a run can go on from the checkpoint of another method's."""
         return "PSSTCallback"
+
+    @property
+    def method(self) -> Method:
+        """What decides in this fit: a copy of what was given."""
+        return self._step.method
 
     @property
     def skipped(self) -> int:
@@ -108,25 +121,38 @@ class PSSTCallback(Callback):
     @property
     def mean_weights(self) -> Vector:
         """``[m]`` mean of the weights decided in this fit; NaN before the first."""
-        if self._step.n_decisions == 0:
-            return np.full(len(self._step.weights), np.nan)
-        return self._step.weight_sum / self._step.n_decisions
+        return self._mean_of(self._rows()[1])
+
+    def as_fixed_weights(self) -> FixedWeights:
+        """Fixed weights that give what this run had in the mean of its last half: cheaper, and competitive.
+
+        Raises:
+            ValueError: Nothing was decided yet, or the main task had no weight.
+        """
+        weights = self._rows()[1]
+        mean = self._mean_of(weights[len(weights) // 2 :])
+        if not len(mean) or not mean[0] > 0.0 or (mean < 0.0).any():
+            raise ValueError(
+                f"The mean weights {mean.tolist()} of the last half are no fixed weights: they need a "
+                "positive one of the main task and none below 0; run a fit first, with `tradeoff` below 1."
+            )
+        return FixedWeights([float(f"{weight:.3g}") for weight in mean[1:] / mean[0]])
 
     @property
     def trajectory(self) -> Trajectory:
         """Log of the averaged losses at each optimizer step of this fit, with its mean weights.
 
         Raises:
-            ValueError: A loss has no logarithm, which only methods without rays put up with.
+            ValueError: A loss has no logarithm.
         """
-        points = np.array(self._points).reshape(-1, len(self._step.weights))
-        for name, column in zip(self._step.names or (), points.T, strict=True):
+        points, _ = self._rows()
+        for name, column in zip(self._step.names, points.T, strict=True):
             if np.isnan(column).any():
                 raise ValueError(
                     f"`losses['{name}']` was not positive in the mean, so its trajectory has no logarithm; "
                     "add a constant to that loss."
                 )
-        return Trajectory(points, self._step.first_step, self.mean_weights)
+        return Trajectory(points, self._step.track.first_step, self.mean_weights)
 
     @property
     def unreachable(self) -> bool:
@@ -138,33 +164,34 @@ class PSSTCallback(Callback):
         if stage != "fit":
             return
         refuse_unsupported(trainer, pl_module)
-        previous, self._points = self._step, []
-        self._step = ParetoStep(self.method, LossEMA(previous.ema.decay), self._settings)
-        self._restored_names = self._method_state = None
-        if trainer.global_step > 0 and previous.names is not None:  # another fit of the same trainer goes on
-            self._step.ema, self._step.skipped = previous.ema, previous.skipped
-            self._step.denoiser, self._step.reached = previous.denoiser, previous.reached
-            self._step.parameters = previous.parameters
-            self._restored_names, self._method_state = previous.names, self.method.state_dict()
-        elif previous.names is not None:  # a fresh trainer begins anew
-            self.method.load_state_dict(self._fresh)
+        goes_on = trainer.global_step > 0 and bool(self._step.names)  # another fit of the same trainer
+        self._restored = self._step.state_dict() if goes_on else None
+        self._continued = None
+        self._step = self._fresh()
         self._wrapped = WrappedStep(pl_module, lambda output: self._after_step(trainer, pl_module, output))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Check what only now exists; start the method where the module tells its ``task_names``."""
+        """Check what only now exists, the module's ``task_names`` too."""
         refuse_optimizers(trainer)
         if self._settings.shared is not None:
             named_positions(self._settings.shared, [name for name, _ in pl_module.named_parameters()])
-        names = getattr(pl_module, "task_names", None)
-        if isinstance(names, Sequence):
-            self._start(tuple(names))
+        self._begin(trainer, pl_module)
 
-    def on_before_optimizer_step(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
-    ) -> None:
-        """Record the trajectory: one point an optimizer step, whatever the number of micro-batches."""
-        if self._step.log_losses is not None:
-            self._points.append(self._step.log_losses)
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin: what a finder has tried in between is forgotten."""
+        self._begin(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the epoch's means."""
+        pl_module.log_dict(self._step.epoch_means(), sync_dist=trainer.world_size > 1)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell which fixed weights the run amounts to."""
+        try:
+            fixed = self.as_fixed_weights().auxiliary
+        except ValueError:
+            return
+        rank_zero_info(f"PSSTCallback: its last half had the weights of FixedWeights(auxiliary={fixed}).")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the module its ``training_step`` back."""
@@ -178,32 +205,19 @@ class PSSTCallback(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, and the denoiser's remembered gradients as tensors on the CPU."""
-        return {
-            "task_names": None if self._step.names is None else list(self._step.names),
-            "ema": self._step.ema.state_dict(),
-            "skipped": self._step.skipped,
-            "parameters": self._step.parameters,
-            "reached": [sorted(positions) for positions in self._step.reached],
-            "denoiser": None if self._step.denoiser is None else self._step.denoiser.state_dict(),
-            "method": {"class_path": _class_path(self.method), "state": self.method.state_dict()},
-        }
+        if not self._step.names and self._restored is not None:
+            return dict(self._restored)
+        return self._step.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over what belongs to the tasks; counter and method state only from the same method."""
-        names = state_dict["task_names"]
-        self._restored_names = None if names is None else tuple(names)
-        self._step.ema.load_state_dict(state_dict["ema"])
-        self._step.parameters = state_dict.get("parameters")
-        self._step.reached = [set(positions) for positions in state_dict.get("reached", [])]
-        if self._step.denoiser is not None and state_dict.get("denoiser") is not None:
-            self._step.denoiser.load_state_dict(state_dict["denoiser"])
-        if state_dict["method"]["class_path"] == _class_path(self.method):
-            self._step.skipped = int(state_dict["skipped"])
-            self._method_state = state_dict["method"]["state"]
+        """Keep it for the beginning of the fit, see `ParetoStep.load_state_dict`."""
+        self._restored = state_dict if state_dict["task_names"] else None
 
     def fit_state(self) -> dict[str, Any]:
         """What `trajectory` and `mean_weights` are made of: unlike `state_dict`, it is of this fit alone."""
-        return {"points": torch.tensor(np.array(self._points)), "step": self._step.fit_state()}
+        track = self._step.track.state_dict()
+        track["rows"] = torch.tensor(track["rows"], dtype=torch.float64)
+        return {"track": track, "unreachable": self._step.unreachable}
 
     def continue_fit(self, state: Mapping[str, Any]) -> None:
         """Make a fit that is resumed from a checkpoint one with that in which `fit_state` was taken.
@@ -211,35 +225,69 @@ class PSSTCallback(Callback):
         Args:
             state: Taken with the checkpoint; to be given while the checkpoint is read.
         """
-        self._points = list(state["points"].numpy())
-        self._step.continue_fit(state["step"])
+        self._continued = state
+
+    def _fresh(self, first_step: int = 0) -> ParetoStep:
+        return ParetoStep(deepcopy(self._prototype), self._ema, self._settings, first_step)
+
+    def _begin(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """The one reset: a fresh step, with what a checkpoint or an earlier fit has left for it."""
+        self._step = self._fresh(trainer.global_step)
+        names = getattr(module, "task_names", None)
+        if self._restored is not None:
+            self._step.load_state_dict(self._restored)
+        if isinstance(names, Sequence) and not isinstance(names, str):
+            self._start(tuple(names))
+        if self._continued is not None:
+            self._step.track.load_state_dict(self._continued["track"])
+            self._step.unreachable = bool(self._continued["unreachable"])
 
     def _after_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, output: Mapping[str, Any] | None
     ) -> Mapping[str, Any] | None:
-        if not torch.is_grad_enabled():  # a validation that calls ``training_step``
+        if not torch.is_grad_enabled() or not trainer.training:  # a validation that calls ``training_step``
             return output
         if output is None:  # Lightning skips this batch
             return self._step.close(trainer, module)
         losses = read_lazy_losses(output, module)
         self._start(tuple(losses))
-        return self._step(trainer, module, losses, output)
+        ordered = {name: losses[name] for name in self._step.names if name in losses}
+        return self._step(trainer, module, ordered, output)
 
-    def _start(self, names: tuple[str, ...]) -> None:
-        """Start the step with the first names of a fit; hold later ones, and a checkpoint's, against them."""
-        known = self._step.names or self._restored_names
-        if known is not None and known != names:
+    def _start(self, found: tuple[str, ...]) -> None:
+        """Start the step with the first names of a fit, the main one first; hold later ones against them."""
+        known = self._step.names
+        if known and not set(found) <= set(known):
             raise ValueError(
-                f"`losses` must keep its tasks {list(known)}, found {list(names)}; return the same names at "
-                "every step, and resume only from a checkpoint of the same tasks."
+                f"`losses` must keep its tasks {list(known)}, found {list(found)}; name all of them in "
+                "`task_names` of the module where some are absent at first, and resume only from a "
+                "checkpoint of the same tasks."
             )
-        if len(names) < 2:
+        if known:
+            return
+        if len(found) < 2:
             raise ValueError(
-                f"`losses` must hold at least two tasks to weight, found {list(names)}; add an auxiliary "
+                f"`losses` must hold at least two tasks to weight, found {list(found)}; add an auxiliary "
                 "task, or train without PSSTCallback."
             )
-        if self._step.names is None:
-            self._step.start(names, self._method_state)
+        main = self._settings.main
+        if main is not None and main not in found:
+            raise ValueError(f"`main='{main}'` must be one of the losses {list(found)}.")
+        first = main or ("main" if "main" in found else found[0])
+        if main is None and first != "main":
+            rank_zero_info(
+                f"PSSTCallback takes `{first}` for the main loss, the first; `main=` names another."
+            )
+        self._step.start((first, *(name for name in found if name != first)))
+
+    def _rows(self) -> tuple[Vector, Vector]:
+        """``[steps, m]`` log losses, and weights."""
+        rows, m = self._step.track.rows, len(self._step.names)
+        return (rows[:, :m], rows[:, m:]) if len(rows) else (np.zeros((0, m)), np.zeros((0, m)))
+
+    def _mean_of(self, weights: Vector) -> Vector:
+        known = weights[~np.isnan(weights).any(axis=1)]
+        return known.mean(axis=0) if len(known) else np.full(weights.shape[1], np.nan)
 
     def _restore(self) -> None:
         if self._wrapped is not None:
@@ -247,5 +295,26 @@ class PSSTCallback(Callback):
             self._wrapped = None
 
 
-def _class_path(method: Method) -> str:
-    return f"{type(method).__module__}.{type(method).__qualname__}"
+def _chosen(method: object, tradeoff: float | None, levels: dict[str, float] | None) -> Method:
+    """The method that the arguments describe."""
+    others = {"tradeoff": tradeoff, "levels": levels}
+    for name, value in others.items():
+        if method is not None and value is not None:
+            raise ValueError(
+                f"`method` and `{name}` exclude each other, got {method!r} and {value}; give it to the "
+                "method, or leave `method` out."
+            )
+    if levels is not None:
+        return Levels(levels, 0.0 if tradeoff is None else tradeoff)
+    if method is None:
+        return Tradeoff(_DEFAULT_TRADEOFF if tradeoff is None else tradeoff)
+    if isinstance(method, str):
+        from psst.balancers import method_named  # TorchJD is looked at only where it is asked for
+
+        return method_named(method)
+    if not isinstance(method, Method):
+        raise TypeError(
+            f"`method` must be a `psst.pareto.Method` or a name such as 'upgrad', got {method!r:.80}; make "
+            "an object of a class, or leave it out for a `tradeoff`."
+        )
+    return method

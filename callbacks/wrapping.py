@@ -28,6 +28,8 @@ def read_losses(output: object, module: pl.LightningModule) -> dict[str, Tensor]
 def read_lazy_losses(output: object, module: pl.LightningModule) -> dict[str, Loss]:
     """As `read_losses`, with losses that are functions left uncalled; each checks what it gives.
 
+    A loss that is None is absent from this batch, like one that is missing.
+
     Raises:
         TypeError: There are none, or one is neither a scalar tensor nor a function.
     """
@@ -43,7 +45,7 @@ def read_lazy_losses(output: object, module: pl.LightningModule) -> dict[str, Lo
             f"PSSTCallback reads `losses`, which {step} lacks (it gave a {found}); {_CONVENTION}."
         )
     order = sorted(losses, key=lambda name: name != "main")  # stable: the others keep their order
-    return {name: _lazy(losses[name], name, step) for name in order}
+    return {name: _lazy(losses[name], name, step) for name in order if losses[name] is not None}
 
 
 def _lazy(loss: object, name: str, step: str) -> Loss:
@@ -52,17 +54,17 @@ def _lazy(loss: object, name: str, step: str) -> Loss:
 
 def _scalar(loss: object, name: str, step: str) -> Tensor:
     if not isinstance(loss, Tensor) or loss.numel() != 1:
-        found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        raise TypeError(
-            f"`losses['{name}']` of {step} must be a scalar tensor, found {found}; take its mean."
-        )
+        found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        way_out = "take its mean" if isinstance(loss, Tensor) else "give the loss itself, with its graph"
+        raise TypeError(f"`losses['{name}']` of {step} must be a scalar tensor, found {found}; {way_out}.")
     return loss
 
 
 class WrappedStep:
     """``training_step`` of one module with a function of its output behind it, until `restore`.
 
-    Another wrapper put on later is left in place by `restore`; this one then passes through.
+    Another wrapper put on later is left in place by `restore`; this one then passes through. Copies of the
+    module, pickled or not, have the module's own step.
 
     Args:
         module: Its ``training_step`` is replaced on the instance; signature and name are kept for Lightning.
@@ -72,24 +74,33 @@ class WrappedStep:
     def __init__(self, module: pl.LightningModule, transform: Callable[[Any], Any]) -> None:
         self._module = module
         self._own = module.__dict__.get("training_step")  # on the instance already: somebody else's wrapper
-        self._active = True
-        original = module.training_step
+        self._transform: Callable[[Any], Any] | None = transform
+        self._step = module.training_step
+        functools.update_wrapper(self, self._step)
+        self.__code__ = getattr(self._step, "__code__", None)  # Lightning asks a wrapper of this for it
+        module.training_step = self  # type: ignore[method-assign]  # on the instance
 
-        @functools.wraps(original)
-        def training_step(*args: object, **kwargs: object) -> Any:
-            with torch._functorch.config.patch(donated_buffer=False):  # inductor: shared graphs pass twice
-                output = original(*args, **kwargs)  # compiles
-                return transform(output) if self._active else output  # what a cache held asks again
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Take the step and transform what it gave."""
+        with torch._functorch.config.patch(donated_buffer=False):  # inductor: shared graphs pass twice
+            output = self._step(*args, **kwargs)  # compiles
+            return output if self._transform is None else self._transform(output)  # a cache's copy asks again
 
-        self._wrapper = training_step
-        module.training_step = training_step  # type: ignore[method-assign]  # on the instance
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """What a copy of the module has in place of this."""
+        return _own_step, (self._module, self._own)
 
     def restore(self) -> None:
         """Give the module its own ``training_step`` back; harmless when done twice."""
-        self._active = False
-        if self._module.__dict__.get("training_step") is not self._wrapper:
+        self._transform = None
+        if self._module.__dict__.get("training_step") is not self:
             return
         if self._own is None:
             del self._module.training_step
         else:
-            self._module.training_step = self._own  # type: ignore[method-assign]  # on the instance
+            self._module.training_step = self._own
+
+
+def _own_step(module: pl.LightningModule, own: Callable[..., Any] | None) -> Callable[..., Any]:
+    step: Callable[..., Any] = type(module).training_step.__get__(module) if own is None else own
+    return step

@@ -1,7 +1,7 @@
 """What all data sets of few-shot classes share: the store, training batches, evaluation episodes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -108,6 +108,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
         self._listed: EvaluationEpisodes | None = None
+        self._divide: Callable[[dict[str, EpisodeSampler]], dict[str, EpisodeSampler]] | None = None
 
     @abstractmethod
     def source(self) -> Source:
@@ -240,7 +241,14 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
-        return self._evaluated().samplers(split)
+        plan = self._evaluated().samplers(split)
+        return self._divide(plan) if split == "val" and self._divide is not None else plan
+
+    def divide_validation(
+        self, divide: Callable[[dict[str, EpisodeSampler]], dict[str, EpisodeSampler]]
+    ) -> None:
+        """Let validation follow what `divide` makes of its plan, such as two halves of each group."""
+        self._divide = divide
 
     def eval_episodes(self, split: str) -> int:
         """Return how many episodes of each sampler of ``episode_plan(split)`` to evaluate."""

@@ -1,6 +1,7 @@
 """Data sets of learn2learn, and others that give ``(image, label)``."""
 
 import inspect
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,7 +103,7 @@ class Learn2Learn(EpisodicDataModule):
             calls(make, path, arguments, _ADVICE),
             name,
             **division,
-            options={"class_path": path, "init_args": _plain(given), "modes": modes},
+            options={"class_path": path, "init_args": _text(given), "modes": modes},
             by_content=False,
         )
 
@@ -118,17 +119,12 @@ def _by_split(given: Mapping[str, Any], argument: str) -> dict[str, Any]:
     return {split: named[split] for split in SPLITS if named}
 
 
-def _plain(value: Any) -> Any:
-    """Return a value that JSON holds; objects by their text, which tells torchvision's transforms apart."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool | int | float | str | None):
-        return value
-    if " at 0x" in repr(value):
+def _text(arguments: Mapping[str, Any]) -> str:
+    """Return arguments as JSON; objects by their text, which tells torchvision's transforms apart."""
+    text = json.dumps(arguments, sort_keys=True, default=repr)
+    if " at 0x" in text:
         raise ValueError(
-            f"`data.init_args.init_args` holds {value!r}, whose text is another in the next run; make the "
-            "data sets and give them in place of a class path."
+            f"`data.init_args.init_args` holds {text}, which is another text in the next run; make the data "
+            "sets and give them in place of a class path."
         )
-    return repr(value)
+    return text

@@ -38,7 +38,7 @@ def _read_pngs(path: Path, split: str) -> tuple[Encoded, list[str]]:
     """Read a list of encoded PNG files, and labels with class names, of Ren et al.
 
     The files were encoded by OpenCV from blue, green, red arrays, so that PNG files are what any reader takes
-    for red, green, blue. The list stays in the file, see `load`; memory goes up to 1 KB an image.
+    for red, green, blue. The list stays in the file, see `load`; it takes some 2.3 KB of memory an image.
 
     Names are words, not ids, and "crane" is two classes: a class is named ``train/crane``, with a number
     where a split has a name twice.

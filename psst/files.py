@@ -49,12 +49,12 @@ def write_atomic(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path | str, version: int, content: Mapping[str, Any]) -> None:
+def write_json(path: Path | str, content: Mapping[str, Any], version: int) -> None:
     """Write `content` and the number of its format to `path`, whole or not at all."""
     write_atomic(path, json.dumps({_FORMAT: version, **content}, indent=1, ensure_ascii=False))
 
 
-def read_json(path: Path | str, version: int, what: str, advice: str) -> dict[str, Any]:
+def read_json(path: Path | str, version: int, what: str, advice: str = "remove it") -> dict[str, Any]:
     """Return what `write_json` wrote.
 
     Args:
@@ -74,7 +74,7 @@ def read_json(path: Path | str, version: int, what: str, advice: str) -> dict[st
     return content
 
 
-def write_npz(path: Path | str, version: int, arrays: Mapping[str, Any]) -> None:
+def write_npz(path: Path | str, arrays: Mapping[str, Any], version: int) -> None:
     """Write arrays and the number of their format to exactly `path`, whole or not at all."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **{_FORMAT: np.int64(version), **arrays})

@@ -11,13 +11,14 @@ import numpy as np
 
 from psst.pareto import RayMethod, RaySet, Solution, StepState
 from psst.pareto.least_squares import Array, factor, identity
+from psst.pareto.methods.base import share
 from psst.pareto.solver import RIDGE, scaled
 from psst.pareto.subproblem import Aim
 
-TOLERANCE = 1e-9
+_TOLERANCE = 1e-9
 """Violation of a constraint, in units of the constraint, that counts as none."""
-PRECISION = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}
-INACCURATE = 1e-6
+_PRECISION = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}
+_INACCURATE = 1e-6
 """Gap of the program, relative to the Gramian's trace, above which its answer is not used."""
 
 
@@ -25,8 +26,7 @@ class Convex(RayMethod):
     """The weights nearest to the ray's target under any convex constraints, as `psst.pareto.Preference`.
 
     ``min (a - target)^T (G / trace + ridge I) (a - target)`` subject to ``sum a = 1``, ``a >= 0``,
-    ``a_0 >= min_main_share``, the user's constraints and, with a denoised Gramian C, ``C a >= 0``, which is
-    dropped for a step where it leaves no weights (certificate ``relaxed``). Solved by cvxpy (CLARABEL) in
+    ``a_0 >= min_main_share`` and the user's constraints. Solved by cvxpy (CLARABEL) in
     milliseconds: linear constraints are better off as ``rows`` of `Preference`, exact and in microseconds. In
     a step whose program fails, the feasible weights of the step before are kept, counted as skipped.
 
@@ -40,7 +40,7 @@ class Convex(RayMethod):
         constraints: Import path of a function that takes a cvxpy Variable ``[m]``, the weights, and returns a
             sequence of cvxpy constraints, such as ``my_package.my_module.my_constraints``.
         min_main_share: Least weight of the main task, in [0, 1].
-        conflict_rows: Whether to use the denoised Gramian; as with Preference.
+        least_share: As with Preference.
 
     Raises:
         ValueError: `min_main_share` is outside [0, 1], or `constraints` names no function.
@@ -52,23 +52,21 @@ class Convex(RayMethod):
         index: int,
         constraints: str,
         min_main_share: float = 0.0,
-        conflict_rows: bool = False,
+        least_share: float = 0.0,
     ) -> None:
-        if not 0.0 <= min_main_share <= 1.0:
-            raise ValueError(f"`min_main_share={min_main_share}` must be in [0, 1]; 0 asks for nothing.")
-        super().__init__(rays, index)
+        share("min_main_share", min_main_share, "0 asks for nothing")
+        share("least_share", least_share, "0 asks for nothing")
+        super().__init__(rays, index, least_share)
         self.constraints = constraints
         self.min_main_share = min_main_share
-        self.conflict_rows = self.needs_denoised = conflict_rows
         _function(constraints)
 
     def start(self, n_tasks: int) -> None:
         """Build the programs and look for any weights; ValueError if there are none."""
         super().start(n_tasks)
-        self._plain = Program(self.constraints, n_tasks, self.min_main_share, guarded=False)
-        self._guarded = Program(self.constraints, n_tasks, self.min_main_share, guarded=True)
+        self._program = _Program(self.constraints, n_tasks, self.min_main_share)
         equal = np.full(n_tasks, 1.0 / n_tasks)
-        found = self._plain.solve(np.eye(n_tasks), equal)
+        found = self._program.solve(np.eye(n_tasks), equal)
         if found is None:
             raise ValueError(
                 f"`constraints={self.constraints}` and `min_main_share={self.min_main_share}` leave no "
@@ -81,53 +79,42 @@ class Convex(RayMethod):
     ) -> tuple[Solution, dict[str, float | Array]]:
         """The nearest weights to the target that satisfy the constraints, and how that went."""
         before = time.perf_counter()
+        assert state.gramian is not None
         normalized = scaled(state.gramian)
-        guard = None if state.denoised is None or not self.conflict_rows else scaled(state.denoised)
         root = identity(len(aim.target))
         if normalized is not None:
             root = factor(normalized + RIDGE * root)
-        found, status = None, "optimal" if normalized is not None else "skipped"
-        if guard is not None and normalized is not None:
-            found = self._guarded.solve(root, aim.target, guard)
-            status = "optimal" if found is not None else "relaxed"
-        if found is None:
-            found = self._plain.solve(root, aim.target)
-        if found is None:
-            found, status = Solution(self._feasible, 0.0), "skipped"
-        else:
-            self._feasible = found.weights
-        self._note_held(found.weights, aim)
+        found = self._program.solve(root, aim.target)
+        status = "optimal" if found is not None and normalized is not None else "skipped"
+        found = found or Solution(self._feasible, 0.0)
+        self._feasible = found.weights
         own: dict[str, float | Array] = {
-            "violation": self._plain.violation(found.weights),
+            "violation": self._program.violation(found.weights),
             "solve_ms": 1000.0 * (time.perf_counter() - before),
         }
         gap = 0.0 if status == "skipped" else found.kkt_gap
         return Solution(found.weights, gap, status), own
 
 
-class Program:
+class _Program:
     """The program of a step, compiled once.
 
     Args:
         constraints: Import path of the user's function.
         n_tasks: Number m of weights.
         min_main_share: Least weight of task 0.
-        guarded: Whether there are conflict rows.
 
     Raises:
         ValueError: What the function returns are no convex constraints on ``[m]`` weights.
     """
 
-    def __init__(self, constraints: str, n_tasks: int, min_main_share: float, guarded: bool) -> None:
+    def __init__(self, constraints: str, n_tasks: int, min_main_share: float) -> None:
         self._cp = _cvxpy()
         self._weights = self._cp.Variable(n_tasks)
         self._root = self._cp.Parameter((n_tasks, n_tasks))
         self._aim = self._cp.Parameter(n_tasks)
-        self._guard = self._cp.Parameter((n_tasks, n_tasks)) if guarded else None
         self._constraints = [self._weights >= 0.0, self._weights[0] >= min_main_share]
         self._constraints += _returned(constraints, self._weights)
-        if guarded:
-            self._constraints.append(self._guard @ self._weights >= 0.0)
         every = [*self._constraints, self._cp.sum(self._weights) == 1.0]
         self._slope = self._cp.Parameter(n_tasks)
         distance = self._cp.sum_squares(self._root @ self._weights - self._aim)
@@ -140,17 +127,13 @@ class Program:
                 "rewrite them with cvxpy's atoms."
             )
 
-    def solve(self, root: Array, target: Array, guard: Array | None = None) -> Solution | None:
+    def solve(self, root: Array, target: Array) -> Solution | None:
         """The nearest weights to `target` in the metric ``root^T root``; None if there are none.
 
         Args:
             root: ``[m, m]``.
             target: ``[m]``, of sum 1; the answer itself if it satisfies the constraints.
-            guard: ``[m, m]`` conflict rows, each brought to unit length.
         """
-        if self._guard is not None and guard is not None:
-            lengths = np.sqrt(np.square(guard).sum(axis=1, keepdims=True))
-            self._guard.value = guard / np.where(lengths > 0.0, lengths, 1.0)
         if self.violation(target) <= 0.0:
             return Solution(target.copy(), 0.0)
         self._root.value, self._aim.value = root, root @ target
@@ -159,7 +142,7 @@ class Program:
             return None
         weights = _clean(nearest)
         gap = self.violation(weights) + self._gap(root.T @ (root @ (weights - target)), weights)
-        return Solution(weights, gap) if gap <= INACCURATE else None
+        return Solution(weights, gap) if gap <= _INACCURATE else None
 
     def _gap(self, slope: Array, weights: Array) -> float:
         """How much the slope of the objective would still gain on the way to any feasible weights."""
@@ -174,17 +157,17 @@ class Program:
         try:
             with warnings.catch_warnings():  # of inaccuracy: the gap says how much, and is checked
                 warnings.simplefilter("ignore", UserWarning)
-                problem.solve(solver=self._cp.CLARABEL, **PRECISION)
+                problem.solve(solver=self._cp.CLARABEL, **_PRECISION)
         except self._cp.SolverError:
             return None
         solved = problem.status in ("optimal", "optimal_inaccurate")
         return np.array(self._weights.value, dtype=np.float64) if solved else None
 
     def violation(self, weights: Array) -> float:
-        """The largest violation of a constraint but the sum; up to `TOLERANCE` counts as 0."""
+        """The largest violation of a constraint but the sum; up to `_TOLERANCE` counts as 0."""
         self._weights.value = weights
         largest = max(float(np.max(each.violation())) for each in self._constraints)
-        return largest if largest > TOLERANCE else 0.0
+        return largest if largest > _TOLERANCE else 0.0
 
 
 def _clean(weights: Array) -> Array:

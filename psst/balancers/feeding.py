@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from psst.pareto import StepState
+from psst.pareto.least_squares import Array
 
 
 class Fed:
@@ -29,7 +31,8 @@ class Fed:
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
-        weights: Tensor = self.module(torch.from_numpy(state.gramian))
+        gramian = np.eye(len(state.losses)) if state.gramian is None else state.gramian  # Mean and the like
+        weights: Tensor = self.module(torch.from_numpy(gramian))
         return weights
 
     def state_dict(self) -> dict[str, Any]:
@@ -44,6 +47,13 @@ class Fed:
                 current.data.copy_(state[name])
             else:
                 setattr(self.module, name, deepcopy(state[name]))
+
+
+def _known(state: StepState) -> Array:
+    """``[m]`` losses, those of absent tasks by their running means."""
+    means = np.nan_to_num(np.exp(state.log_losses), nan=1.0)
+    losses: Array = np.where(np.isnan(state.losses), means, state.losses)
+    return losses
 
 
 def _detached(value: Any) -> Any:
@@ -79,6 +89,7 @@ def unit_root(state: StepState) -> tuple[Tensor, Tensor]:
     The rows of U are the gradients' directions up to a rotation of parameter space, ``D U`` is a Jacobian up
     to it. Eigenvalues of the cosines below 1e-12 are rounding and become 0.
     """
+    assert state.gramian is not None
     gramian = torch.from_numpy(state.gramian)
     norms = gramian.diagonal().clamp(min=0.0).sqrt()
     divisors = torch.where(norms > 0.0, norms, 1.0)
@@ -144,17 +155,23 @@ class FedByTwoBatches(Fed):
 
 
 class FedByLosses(Fed):
-    """A scalarizer: its weights are the derivatives of its value by the losses."""
+    """A scalarizer: its weights are the derivatives of its value by the losses.
+
+    A task that is absent counts with its running mean; what is learned is learned once a step.
+    """
 
     strict = True
+    _learned: int | None = None
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
-        losses = torch.tensor(state.losses, dtype=torch.float64, requires_grad=True)
+        losses = torch.tensor(_known(state), dtype=torch.float64, requires_grad=True)
         with torch.enable_grad():
             value: Tensor = self.module(losses)
             (weights,) = torch.autograd.grad(value, losses, retain_graph=True)
-            self._learn(value)
+            if state.step != self._learned:
+                self._learn(value)
+                self._learned = state.step
         return weights
 
     def _learn(self, value: Tensor) -> None:
@@ -236,7 +253,7 @@ class FedByProgress(FedByLosses):
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
         if self._step is not None and state.step > self._step:
-            self.module.update(torch.tensor(state.losses, dtype=torch.float64))  # type: ignore[operator]  # as above
+            self.module.update(torch.from_numpy(_known(state)))  # type: ignore[operator]  # as above
         self._step = state.step
         return super().weights(state)
 

@@ -15,7 +15,7 @@ from psst.pareto.least_squares import Array
 from psst.pareto.solver import scaled
 from psst.randomness import stream_key
 
-NOTHING = float(np.finfo(np.float64).tiny)
+_NOTHING = float(np.finfo(np.float64).tiny)
 """Weight in place of 0 where all are 0: a task of weight exactly 0 takes no part, so the others would."""
 
 
@@ -25,7 +25,7 @@ class TorchJD(Method):
     - Weightings of the Gramian: AlignedMTL, CAGrad, ConFIG, Constant, CRMOGM, DualProj, FairGrad, GradVac,
       IMTLG, Krum, Mean, MGDA, NashMTL, PCD (main task first), PCGrad, Random, Sum, UPGrad. They get this
       step's Gramian in float64 as it is. MoDo and SDMGrad want two independent batches and get the denoised
-      Gramian instead (`denoise` of PSSTCallback); until there is one, their weights are equal.
+      Gramian instead (``denoise=True`` of PSSTCallback); until there is one, their weights are equal.
     - Scalarizers: COSMOS, DWA, FAMO, GeometricMean, IMTLL, PBI, STCH, UW (uncertainty weighting). Their
       weights are the derivatives of their value by the losses. The parameters of UW and IMTLL follow the same
       value by Adam; an epoch of DWA is `epoch_steps` optimizer steps; FAMO reads the progress of a step from
@@ -57,8 +57,6 @@ class TorchJD(Method):
         et al., 2018. Departures: FAMO's second forward and DWA's epochs, as above.
     """
 
-    needs_ratios = False
-
     def __init__(
         self,
         name: str,
@@ -83,7 +81,7 @@ class TorchJD(Method):
         self._fed: Fed | None = None
         self._loaded: Mapping[str, Any] | None = None
         _table().check(name, options or {})
-        self.needs_denoised = _table().find(name).feed is _table().two_batches
+        self.needs_denoised, self.needs_gramian = _table().needs(name)
 
     def start(self, n_tasks: int) -> None:
         """A fresh balancer for that many tasks; ValueError if its options do not fit them."""
@@ -98,13 +96,14 @@ class TorchJD(Method):
 
     def decide(self, state: StepState) -> Decision:
         """TorchJD's weights; certificate ``weight_sum``: of the sizes of the weights as they came."""
-        raw = None if scaled(state.gramian) is None else self._ask(state)
+        known = not self.needs_gramian or (state.gramian is not None and scaled(state.gramian) is not None)
+        raw = self._ask(state) if known else None
         if raw is None or not np.isfinite(raw).all():
             return Decision(self._weights.copy(), 0.0, status="skipped")
         self._decided += 1
         size = float(np.abs(raw).sum())
         if size == 0.0:
-            return Decision(np.full(len(raw), NOTHING), 0.0, {"weight_sum": 0.0})
+            return Decision(np.full(len(raw), _NOTHING), 0.0, {"weight_sum": 0.0})
         self._weights = raw / size if self.normalize else raw
         return Decision(self._weights.copy(), 0.0, {"weight_sum": size})
 
@@ -142,6 +141,11 @@ class TorchJD(Method):
         self._decided = int(state["decided"])
         self._weights = np.array(state["weights"], dtype=np.float64)
         self._fed.load_state_dict(state["balancer"])
+
+
+def balancer_names() -> list[str]:
+    """All that TorchJD offers here."""
+    return list(_table().ENTRIES)
 
 
 def _table() -> Any:

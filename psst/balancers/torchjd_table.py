@@ -74,8 +74,7 @@ def _root(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
     return FedByRoot(module, state)
 
 
-def two_batches(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
-    """Of weightings that need the denoised Gramian."""
+def _two_batches(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
     return FedByTwoBatches(module, state)
 
 
@@ -108,12 +107,12 @@ WEIGHTINGS: dict[str, Entry] = {
     "Krum": Entry(aggregation.KrumWeighting, _gramian),
     "Mean": Entry(aggregation.MeanWeighting, _gramian),
     "MGDA": Entry(aggregation.MGDAWeighting, _gramian),
-    "MoDo": Entry(aggregation.MoDoWeighting, two_batches, ("_lambda", "_state_key")),
+    "MoDo": Entry(aggregation.MoDoWeighting, _two_batches, ("_lambda", "_state_key")),
     "NashMTL": Entry(aggregation.NashMTL, _root, size="n_tasks"),
     "PCD": Entry(aggregation.PCDWeighting, _gramian, ("_sq_norm_ema", "_n_steps", "_state_key")),
     "PCGrad": Entry(aggregation.PCGradWeighting, _gramian),
     "Random": Entry(aggregation.RandomWeighting, _gramian),
-    "SDMGrad": Entry(aggregation.SDMGradWeighting, two_batches, ("_w", "_state_key")),
+    "SDMGrad": Entry(aggregation.SDMGradWeighting, _two_batches, ("_w", "_state_key")),
     "Sum": Entry(aggregation.SumWeighting, _gramian),
     "UPGrad": Entry(aggregation.UPGradWeighting, _gramian),
 }
@@ -130,6 +129,8 @@ SCALARIZERS: dict[str, Entry] = {
     "UW": Entry(scalarization.UW, _trained, ("log_var",), size="shape"),
 }
 """Constant, Mean, Random and Sum give the weights of the weightings of these names."""
+
+_CONSTANT = ("Constant", "Mean", "Random", "Sum")
 
 REFUSED: dict[str, str] = {
     "ExcessMTL": "it sums the squares of each coordinate of the gradients, which inner products do not tell",
@@ -155,6 +156,12 @@ def find(name: str) -> Entry:
     if name not in ENTRIES:
         raise ValueError(f"`name={name}` is nothing of TorchJD; use one of {', '.join(ENTRIES)}.")
     return ENTRIES[name]
+
+
+def needs(name: str) -> tuple[bool, bool]:
+    """Whether it reads the denoised Gramian, and whether this step's."""
+    entry = find(name)
+    return entry.feed is _two_batches, name not in SCALARIZERS and name not in _CONSTANT
 
 
 def make(name: str, options: Mapping[str, Any], settings: Settings, n_tasks: int) -> Fed:

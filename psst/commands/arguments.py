@@ -1,14 +1,39 @@
-"""The argument parser that the small commands share."""
+"""The small commands: a function's signature and docstring say what its command takes."""
 
-import argparse
+import sys
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable, Mapping
+
+from psst.commands.quiet import quiet
 
 
-def command_parser(name: str, summary: str, epilog: str) -> argparse.ArgumentParser:
-    """Return a parser for ``psst name``: options written out in full, the epilog printed as it stands."""
-    return argparse.ArgumentParser(
-        prog=f"psst {name}",
-        description=summary,
+def carry_out(
+    function: Callable[..., str], words: list[str], epilog: str, flags: Mapping[str, str] | None = None
+) -> int:
+    """Call a function with what was typed, and print what it returns.
+
+    Args:
+        function: Its positional arguments are those of the command, its keywords the options.
+        words: The command and its options.
+        epilog: Stands under the help.
+        flags: Help of those keywords that take no value.
+
+    Raises:
+        ArgumentError: The words do not fit (from argparse).
+    """
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(
+        prog=f"psst {words[0]}",
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=RawDescriptionHelpFormatter,
+        exit_on_error=False,
         allow_abbrev=False,
     )
+    parser.add_function_arguments(function, as_positional=True, skip=set(flags or ()))
+    for name, summary in (flags or {}).items():
+        parser.add_argument(f"--{name}", action="store_true", help=summary)
+    options = parser.parse_args(words[1:])
+    quiet()
+    sys.stdout.write(f"{function(**parser.instantiate(options).as_dict())}\n")
+    return 0

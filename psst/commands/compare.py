@@ -1,9 +1,8 @@
 """``psst compare A B``: paired difference of two tests."""
 
-import sys
 from pathlib import Path
 
-from psst.commands.arguments import command_parser
+from psst.commands.arguments import carry_out
 
 _NAME = "test_scores.npz"
 _TEXT = """\
@@ -14,20 +13,25 @@ example: psst compare runs/quickstart/units/plain runs/quickstart/units/subprobl
 
 def main(words: list[str]) -> int:
     """Compare two runs, group by group."""
-    parser = command_parser("compare", "Paired difference A - B of per-episode test accuracies.", _TEXT)
-    summary = f"{_NAME}, or a folder that holds one"
-    for name in ("a", "b"):
-        parser.add_argument(name, type=Path, metavar=name.upper(), help=summary)
-    options = parser.parse_args(words[1:])
+    return carry_out(_compare, words, _TEXT)
+
+
+def _compare(a: Path, b: Path) -> str:
+    """Paired difference A - B of per-episode test accuracies.
+
+    Args:
+        a: A test_scores.npz, or a folder that holds one.
+        b: As A.
+    """
     from psst.evaluation import load_scores, paired_difference
 
-    first, second = (load_scores(_scores_file(path)) for path in (options.a, options.b))
+    first, second = (load_scores(_scores_file(path)) for path in (a, b))
     if set(first) != set(second):
         raise ValueError(
-            f"`{options.a}` was tested on {sorted(first)} and `{options.b}` on {sorted(second)}; "
+            f"`{a}` was tested on {sorted(first)} and `{b}` on {sorted(second)}; "
             "only tests of the same groups can be compared."
         )
-    lines = [f"A = {options.a}", f"B = {options.b}"]
+    lines = [f"A = {a}", f"B = {b}"]
     for group in first:
         difference = paired_difference(first[group], second[group])
         lines += [f"{group}:", f"  A      {first[group]}", f"  B      {second[group]}"]
@@ -36,8 +40,7 @@ def main(words: list[str]) -> int:
         "The intervals cover the sampling of test episodes only, not of training runs: "
         "a claim between methods needs several seeds."
     )
-    sys.stdout.write("\n".join(lines) + "\n")
-    return 0
+    return "\n".join(lines)
 
 
 def _scores_file(path: Path) -> Path:

@@ -1,14 +1,13 @@
 """``psst data prepare | info | verify``: what a path holds, and the store of decoded images."""
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from psst.commands.arguments import command_parser
+from psst.commands.arguments import carry_out
 from psst.commands.quiet import quiet
 
 if TYPE_CHECKING:
@@ -18,39 +17,27 @@ if TYPE_CHECKING:
     from psst.images import ImageStore
 
 _TEXT = """\
+--config takes a file or a shipped name, --data a data set; `psst fit --help` lists their keys.
+
 examples:
   psst data prepare --config omniglot_minimal_conv4 --data.init_args.root data/omniglot
   psst data prepare --data psst.datamodules.MiniImageNet --data.init_args.root data/mini_imagenet
   psst data info data/birds          which data set lies there, by looking into it
-  psst data info data/birds --groups.pattern '(.*)_'          and how many groups its images make
+  psst data info data/birds --pattern '(.*)_'          and how many groups its images make
   psst data info .psst/STORE         what a store holds
   psst data verify .psst/STORE"""
 
 # The more telling ones first: what one of them sees is also a folder of images.
 _DATA_SETS = ("Omniglot", "CUB", "TieredImageNet", "CifarFS", "FC100", "MiniImageNet", "ImageFolder")
 _LISTED = 8
-_GROUPS: dict[str, tuple[type, str]] = {
-    "column": (str, "csv column that names an image's group; needs --splits"),
-    "pattern": (str, "regular expression on the path whose first group names it"),
-    "level": (int, "folder that names it, 1 for the one the image lies in"),
-}
 
 
 def main(words: list[str]) -> int:
     """Carry out one of the three."""
-    options, rest = _parse(words[1:])
+    if words[1:2] != ["prepare"]:
+        return carry_out(_look, words, _TEXT)
     quiet()
-    if options.action == "prepare":
-        text = info(prepare(_datamodule(rest)))
-    elif options.action == "verify":
-        from psst.images import ImageStore
-
-        store = ImageStore.open(options.store)
-        store.verify()
-        text = f"{store.folder}: {len(store):,} images, as their checksums say"
-    else:
-        text = _look(options)
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{info(prepare(_datamodule(words[2:])))}\n")
     return 0
 
 
@@ -124,30 +111,6 @@ def recognize(path: str | Path) -> str:
     )
 
 
-def _parse(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = command_parser(
-        "data", "Decode a data set once, look at a data set or a store, or check a store.", _TEXT
-    )
-    commands = parser.add_subparsers(dest="action", required=True, metavar="{prepare,info,verify}")
-    raw = argparse.RawDescriptionHelpFormatter
-    summary = "decode a data set into its store"
-    about = "--config takes a file or a shipped name; --data a data set. `psst fit --help` lists their keys."
-    commands.add_parser(
-        "prepare", help=summary, description=about, epilog=_TEXT, formatter_class=raw, allow_abbrev=False
-    )
-    looking = commands.add_parser("info", help="say which data set a path holds, or what a store holds")
-    looking.add_argument("path", type=Path, metavar="PATH")
-    for name, (kind, meaning) in _GROUPS.items():
-        looking.add_argument(f"--groups.{name}", dest=name, type=kind, metavar=name.upper(), help=meaning)
-    looking.add_argument("--splits", metavar="LISTS", help="lists of the images, as of ImageFolder")
-    checking = commands.add_parser("verify", help="compare a store with its checksums")
-    checking.add_argument("store", type=Path, metavar="STORE")
-    options, rest = parser.parse_known_args(words)
-    if rest and options.action != "prepare":
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    return options, rest
-
-
 def _datamodule(rest: list[str]) -> "EpisodicDataModule":
     from psst.datamodules import EpisodicDataModule
     from psst.search.settings import SearchSettings
@@ -159,16 +122,38 @@ def _datamodule(rest: list[str]) -> "EpisodicDataModule":
     return datamodule
 
 
-def _look(options: argparse.Namespace) -> str:
+def _look(
+    action: Literal["info", "verify"],
+    path: Path,
+    column: str | None = None,
+    pattern: str | None = None,
+    level: int | None = None,
+    splits: str | None = None,
+) -> str:
+    """Look at a data set or a store, or compare a store with its checksums.
+
+    Args:
+        action: Either, or `prepare` to decode a data set once.
+        path: Of the data set or the store.
+        column: Csv column that names the group of an image; needs `splits`.
+        pattern: Regular expression on the path whose first group names it.
+        level: Folder that names it, 1 for the one that the image lies in.
+        splits: Lists of the images, as of ImageFolder.
+    """
+    from psst.images import ImageStore
     from psst.images.sources.folder import FolderSource
     from psst.images.sources.groups import ImageGroups
     from psst.images.store import META
 
-    if (options.path / META).is_file():
-        return info(options.path)
-    text, given = recognize(options.path), {name: getattr(options, name) for name in _GROUPS}
-    if any(value is not None for value in given.values()):
-        records = FolderSource(options.path, splits=options.splits, groups=ImageGroups(**given)).scan()
+    if action == "verify":
+        store = ImageStore.open(path)
+        store.verify()
+        return f"{store.folder}: {len(store):,} images, as their checksums say"
+    if (path / META).is_file():
+        return info(path)
+    text = recognize(path)
+    if (column, pattern, level) != (None, None, None):
+        records = FolderSource(path, splits=splits, groups=ImageGroups(column, pattern, level)).scan()
         text += "\n" + _groups([(record.class_name or None, record.image_group) for record in records])
     return text
 

@@ -1,10 +1,8 @@
 """``psst export``: a checkpoint's encoder for use without Lightning."""
 
-import sys
 from pathlib import Path
 
-from psst.commands.arguments import command_parser
-from psst.commands.quiet import quiet
+from psst.commands.arguments import carry_out
 
 _TEXT = """\
 Rebuild it anywhere with
@@ -17,15 +15,17 @@ example: psst export runs/quickstart/best.ckpt --output encoder"""
 
 def main(words: list[str]) -> int:
     """Export one checkpoint."""
-    summary = "Write a checkpoint's encoder as model.safetensors and config.json."
-    parser = command_parser("export", summary, _TEXT)
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="of `psst search` or `psst fit`")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in DIR")
-    options = parser.parse_args(words[1:])
-    quiet()
+    return carry_out(_export, words, _TEXT, {"overwrite": "Replace an earlier export."})
+
+
+def _export(checkpoint: Path, *, output: Path, overwrite: bool = False) -> str:
+    """Write a checkpoint's encoder as model.safetensors and config.json.
+
+    Args:
+        checkpoint: Of `psst search` or `psst fit`.
+        output: Folder to make.
+        overwrite: Replace an earlier export.
+    """
     from psst.deploy.export import export_encoder
 
-    folder = export_encoder(options.checkpoint, options.output, options.overwrite)
-    sys.stdout.write(f"{folder}: exported, reloaded, same features\n")
-    return 0
+    return f"{export_encoder(checkpoint, output, overwrite)}: exported, reloaded, same features"

@@ -15,12 +15,9 @@ from psst.search.settings import SearchSettings
 from psst.tasks.finished import read_checkpoint
 from psst.training.experiment import STRICT, RunCLI
 
-_EXAMPLES = {
-    "fit": "psst fit --config quickstart --trainer.max_steps 100",
-    "validate": "psst validate --config RUN/config.yaml --ckpt_path RUN/checkpoints/NAME.ckpt",
-    "test": "psst test --config RUN/config.yaml --ckpt_path RUN/checkpoints/NAME.ckpt",
-    "predict": "psst predict --config RUN/config.yaml --ckpt_path RUN/checkpoints/NAME.ckpt",
-}
+_RUN = "--config RUN/config.yaml --ckpt_path RUN/checkpoints/NAME.ckpt"
+_FIT = "--config quickstart --trainer.max_steps 100"
+_EXAMPLES = {"fit": _FIT, "validate": _RUN, "test": _RUN, "predict": _RUN}
 
 
 class Run(RunCLI):
@@ -68,6 +65,6 @@ def main(words: list[str]) -> int:
     quiet()
     kwargs: dict[str, Any] = {"prog": "psst", **STRICT}
     for command, example in _EXAMPLES.items():
-        kwargs[command] = {"epilog": f"example: {example}", **STRICT}
+        kwargs[command] = {"epilog": f"example: psst {command} {example}", **STRICT}
     Run(words, SearchSettings, parser_kwargs=kwargs)
     return 0

@@ -1,10 +1,10 @@
 """``psst search``: the trade-off between main and auxiliary tasks."""
 
+import argparse
 import logging
 import sys
 from pathlib import Path
 
-from psst.commands.arguments import command_parser
 from psst.commands.quiet import quiet
 
 _TEXT = """\
@@ -17,7 +17,13 @@ example: psst search --config quickstart --output runs/quickstart"""
 
 def main(words: list[str]) -> int:
     """Parse the words and search."""
-    parser = command_parser("search", "Train a front of models, choose on validation, test once.", _TEXT)
+    parser = argparse.ArgumentParser(
+        prog="psst search",
+        description="Train a front of models, choose on validation, test once.",
+        epilog=_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="for units, front and best.ckpt (default: runs/NAME)"
     )
@@ -52,9 +58,8 @@ def main(words: list[str]) -> int:
     budget = read_budget(options.budget, options.budget_steps)
     if options.plan and budget is not None:
         from psst.search.budgets.search import budgeted_experiment
-        from psst.search.run import episode_judge
 
-        budgeted_experiment(experiment, episode_judge, budget, output)
+        budgeted_experiment(experiment, budget, output)
     elif options.plan:
         from psst.search.plan_table import print_plan
 

@@ -1,6 +1,5 @@
 """An exported encoder: a folder with ``model.safetensors`` and ``config.json``; without Lightning."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,9 @@ from safetensors.torch import load_file
 
 from psst.backbones import Backbone, Encoder
 from psst.components import instantiate
+from psst.files import read_json
 
-FORMAT, FORMAT_VERSION = "psst-encoder", 1
+FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _KEYS = ("backbone", "image_shape")
 
@@ -26,7 +26,7 @@ def load_encoder(folder: str | Path) -> Encoder:
         >>> features = load_encoder("encoder")(images)  # uint8 [n, C, H, W] to [n, D]
     """
     folder = Path(folder)
-    config = read_config(folder)
+    config = _read_config(folder)
     encoder = Encoder(instantiate(config["backbone"], Backbone))
     encoder.build(config["image_shape"])
     path = folder / WEIGHTS
@@ -41,26 +41,15 @@ def load_encoder(folder: str | Path) -> Encoder:
     return encoder.eval()
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> dict[str, Any]:
     """Read and check the ``config.json`` of an export."""
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(
             f"`{folder}` is no export: {CONFIG} is missing; write one with `psst export`."
         )
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kind, version = config["format"], int(config["format_version"])
-        missing = [key for key in _KEYS if key not in config]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"`{path}` is not the config of an export ({error!r}); export again.") from error
-    if kind != FORMAT or missing:
-        raise ValueError(
-            f"`{path}` is no config of an export: format {kind!r}, missing {missing}; export again."
-        )
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f"`{path}` has format version {version}, this psst reads up to {FORMAT_VERSION}; "
-            "upgrade psst-fewshot."
-        )
+    config = read_json(path, FORMAT, f"the config of an export `{path}`")
+    missing = [key for key in _KEYS if key not in config]
+    if missing:
+        raise ValueError(f"`{path}` is no config of an export, {missing} are missing; export again.")
     return config

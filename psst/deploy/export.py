@@ -1,6 +1,5 @@
 """Writes the encoder of a checkpoint as a folder of its own, verified before it appears."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from psst.deploy.checkpoint import load_module
-from psst.deploy.encoder import CONFIG, FORMAT, FORMAT_VERSION, WEIGHTS, load_encoder
+from psst.deploy.encoder import CONFIG, FORMAT, WEIGHTS, load_encoder
+from psst.files import write_json
 from psst.training import FewShotModule
 
 _TOLERANCE = 1e-6  # relative to the largest feature; the same arithmetic, so only its order may differ
@@ -78,8 +78,6 @@ def _write(module: FewShotModule, folder: Path) -> None:
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
     config = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "psst_version": _own_version(),
         "backbone": without_pretraining(module.hparams["backbone"]),
         "image_shape": list(module.hparams["image_shape"]),
@@ -88,7 +86,7 @@ def _write(module: FewShotModule, folder: Path) -> None:
         "num_features": module.encoder.num_features,
         "input": "uint8 [n, C, H, W] in [0, 255], or floating in [0, 1]; normalized inside",
     }
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CONFIG, config, FORMAT)
 
 
 def without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from psst.randomness import stream_key
 _ORDERS = 20  # of an episode, tried where groups lie in several classes; then come the sides of `sides`
 _SIDES = 20  # orders tried to find those
 
-Members = Mapping[int, int]
-"""Groups of one class, and how many of its images each holds."""
+_Members = Mapping[int, int]  # groups of one class, and how many of its images each holds
 
 
 def members(image_groups: Ids, ids: Ids) -> dict[int, int]:
@@ -30,19 +29,12 @@ def members(image_groups: Ids, ids: Ids) -> dict[int, int]:
     return dict(zip(groups.tolist(), counts.tolist(), strict=True))
 
 
-def by_group(image_groups: Ids, ids: Ids) -> Ids:
-    """Return the images ``ids`` of a class group after group, as `Apart` needs them; else in their order."""
-    _, first, group = np.unique(_coded(image_groups, ids), return_index=True, return_inverse=True)
-    ordered: Ids = ids[np.argsort(first[group.reshape(-1)], kind="stable")]
-    return ordered
-
-
-def can_part(groups: Members, n_shot: int, n_query: int) -> bool:
+def can_part(groups: _Members, n_shot: int, n_query: int) -> bool:
     """Return whether a class can give so many images of some groups, and of others."""
     return _reaches(groups.values(), n_shot, sum(groups.values()) - n_query)
 
 
-def sides(classes: Sequence[Members], n_shot: int, n_query: int) -> set[int] | None:
+def sides(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | None:
     """Return groups that may give the support of every class while all others give the queries.
 
     With groups that lie in one class each there are such as soon as `can_part` holds for every class. With
@@ -58,17 +50,17 @@ def sides(classes: Sequence[Members], n_shot: int, n_query: int) -> set[int] | N
 
 
 class Apart:
-    """Draws places of images in a list that holds class after class, and in each class group after group.
+    """Draws places of images in a list, `image_ids`, of class after class, and in a class group after group.
 
     Args:
-        image_ids: the list.
-        sizes: ``[M]`` images of each class.
+        by_class: image ids of each class.
         image_groups: group of every image of the store, -1 without.
         n_shot: images of each class in the largest support, S.
         n_query: queries that each class is able to give, Q.
         key: of the random stream.
 
     Attributes:
+        image_ids: the list; as `by_class` gives them where no group has two images.
         groups: group of each image of the list, numbered anew.
 
     Raises:
@@ -76,24 +68,26 @@ class Apart:
 
     Example:
         >>> groups = np.array([0, 0, 1, 1])  # two tracks of one class
-        >>> apart = Apart(np.arange(4), np.array([4]), groups, 1, 2, key=0)
+        >>> apart = Apart([np.arange(4)], groups, 1, 2, key=0)
         >>> support = apart.support(0, np.array([[0]]), np.array([[[0]]], dtype=np.uint64))
         >>> support, apart.room(np.array([[0]]), support)
         (array([[[0]]]), array([[2]]))
     """
 
     def __init__(
-        self, image_ids: Ids, sizes: Ids, image_groups: Ids, n_shot: int, n_query: int, key: int
+        self, by_class: Sequence[Ids], image_groups: Ids, n_shot: int, n_query: int, key: int
     ) -> None:
-        self.sizes, self.n_query, self.key = sizes, n_query, key
-        self.starts: Ids = np.cumsum(sizes) - sizes
-        found, codes = np.unique(_coded(image_groups, image_ids), return_inverse=True)
+        self.n_query, self.key = n_query, key
+        self.image_ids: Ids = np.concatenate([_by_group(ids, image_groups) for ids in by_class])
+        self.sizes: Ids = np.array([len(ids) for ids in by_class], dtype=np.int64)
+        self.starts: Ids = np.cumsum(self.sizes) - self.sizes
+        found, codes = np.unique(_coded(image_groups, self.image_ids), return_inverse=True)
         self.groups: Ids = codes.reshape(-1).astype(np.int64)
-        of_class = np.repeat(np.arange(len(sizes)), sizes)
+        of_class = np.repeat(np.arange(len(by_class)), self.sizes)
         begins = np.flatnonzero(np.diff(of_class, prepend=-1) | np.diff(self.groups, prepend=-1))
         # a run: the images of one group in one class, next to each other
         self._run_starts: Ids = begins
-        self._run_sizes: Ids = np.diff(begins, append=len(image_ids))
+        self._run_sizes: Ids = np.diff(begins, append=len(codes))
         self._run_of: Ids = np.repeat(np.arange(len(begins)), self._run_sizes)
         run_codes, run_classes = self.groups[begins], of_class[begins]
         self._spanning = len(np.unique(run_codes)) < len(begins)
@@ -101,7 +95,7 @@ class Apart:
         keys = run_classes * self._n_codes + run_codes
         self._by_key: Ids = np.argsort(keys)
         self._keys: Ids = keys[self._by_key]
-        self._classes: list[dict[int, int]] = [{} for _ in sizes]
+        self._classes: list[dict[int, int]] = [{} for _ in by_class]
         for run, (place, code) in enumerate(zip(run_classes.tolist(), run_codes.tolist(), strict=True)):
             self._classes[place][code] = int(self._run_sizes[run])
         chosen = sides(self._classes, n_shot, n_query) if self._spanning else set()
@@ -179,7 +173,7 @@ class Apart:
 
 
 def _pick(
-    order: Sequence[int], classes: Sequence[Members], chosen: set[int], n: int, n_query: int
+    order: Sequence[int], classes: Sequence[_Members], chosen: set[int], n: int, n_query: int
 ) -> list[int]:
     """Return the first ``n`` places in ``order`` whose groups leave enough, adding those to ``chosen``.
 
@@ -210,7 +204,7 @@ def _pick(
     return []
 
 
-def _leaves(groups: Members, chosen: set[int], n_shot: int, n_query: int) -> bool:
+def _leaves(groups: _Members, chosen: set[int], n_shot: int, n_query: int) -> bool:
     """Return whether a class can still give support and queries if ``chosen`` go to the support."""
     used = sum(size for group, size in groups.items() if group in chosen)
     most = sum(groups.values()) - n_query - used
@@ -230,6 +224,13 @@ def _reaches(sizes: Iterable[int], least: int, most: int) -> bool:
         if sums & wanted:
             return True
     return bool(sums & wanted)
+
+
+def _by_group(ids: Ids, image_groups: Ids) -> Ids:
+    """Return the images of a class group after group, in order of first appearance."""
+    _, first, group = np.unique(_coded(image_groups, ids), return_index=True, return_inverse=True)
+    ordered: Ids = ids[np.argsort(first[group.reshape(-1)], kind="stable")]
+    return ordered
 
 
 def _coded(image_groups: Ids, ids: Ids) -> Ids:

@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
-
 from psst.episodes.apart import can_part, members, sides
+from psst.episodes.counters import Ids
 from psst.images.store import ImageStore
 
-Classes = npt.NDArray[np.int64]
 Range = int | tuple[int, int]  # a number, or the lowest and the highest
 
 
@@ -30,12 +27,12 @@ def as_range(argument: str, value: object) -> Range:
         if low <= high:
             return low, high
     raise ValueError(
-        f"`data.init_args.{argument}={typed(value)}` must be a whole number, or two as `[low, high]` with "
+        f"`data.init_args.{argument}={_typed(value)}` must be a whole number, or two as `[low, high]` with "
         "low at most high."
     )
 
 
-def typed(value: object) -> str:
+def _typed(value: object) -> str:
     """Return a value as it stands in a YAML file: a range in brackets."""
     return f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else str(value)
 
@@ -45,10 +42,10 @@ def check_numbers(values: Mapping[str, float | Range | None], least: Mapping[str
     for name, value in values.items():
         bound = least.get(name, 1)
         if value is not None and (value[0] if isinstance(value, tuple) else value) < bound:
-            raise ValueError(f"`data.init_args.{name}={typed(value)}` must be at least {bound}.")
+            raise ValueError(f"`data.init_args.{name}={_typed(value)}` must be at least {bound}.")
 
 
-def class_groups(store: ImageStore, split: str) -> dict[str, Classes]:
+def class_groups(store: ImageStore, split: str) -> dict[str, Ids]:
     """Return the groups of ``split`` that episodes are drawn within; one called "all" if there are none."""
     return store.groups.get(split) or {"all": store.splits[split]}
 
@@ -62,7 +59,7 @@ def check_way(store: ImageStore, name: str, split: str, way: tuple[str, Range]) 
     if "all" in groups and n_classes < needed:
         advice = f"lower `data.init_args.{argument}`" if n_classes >= 2 else "add classes to it"
         raise ValueError(
-            f"`data.init_args.{argument}={typed(value)}` needs {needed} classes, split '{split}' of {name} "
+            f"`data.init_args.{argument}={_typed(value)}` needs {needed} classes, split '{split}' of {name} "
             f"has {n_classes}; {advice}."
         )
     for group, classes in groups.items():
@@ -89,7 +86,7 @@ def check_images(
         ValueError: a class of ``split`` has too few images, or too few outside the support's groups.
     """
     n_shot, n_query = bounds(shot[1])[1], query[1]
-    asked = f"`data.init_args.{shot[0]}={typed(shot[1])}` and `data.init_args.{query[0]}={n_query}`"
+    asked = f"`data.init_args.{shot[0]}={_typed(shot[1])}` and `data.init_args.{query[0]}={n_query}`"
     short: dict[str, str] = {}
     classes: list[dict[int, int]] = []
     for class_id in store.splits[split].tolist():

@@ -96,7 +96,7 @@ def save_episodes(path: str | Path, plans: _Plans, counts: Mapping[str, int], st
     probes = listed[np.linspace(0, len(listed) - 1, min(_PROBES, len(listed))).astype(np.int64)]
     arrays |= {"names": np.array(names, dtype=np.str_), "labels": _labels_digest(store)}
     arrays |= {"probes": probes, "brightness": _brightness(store, probes)}
-    write_npz(path, _FORMAT, arrays)
+    write_npz(path, arrays, _FORMAT)
 
 
 def load_episodes(path: str | Path, store: ImageStore) -> dict[str, dict[str, FrozenEpisodes]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from psst.episodes.apart import Apart, by_group, can_part, members
+from psst.episodes.apart import Apart, can_part, members
 from psst.episodes.counters import Ids, Words, distinct, random_words
 from psst.episodes.indices import EpisodeIndices, LabeledIndices
 
@@ -32,6 +32,10 @@ class EpisodeSampler:
         key: of the random stream, see ``psst.randomness.stream_key``.
         seed: the user's seed that went into ``key``; kept for reports only.
         image_groups: group of every image of the store, -1 without; None where there are no groups.
+
+    Attributes:
+        image_ids: every image that can be drawn, class by class.
+        apart: keeps the groups apart; None where there are none.
 
     Raises:
         ValueError: too few classes, or a class with too few images, or too few groups.
@@ -59,20 +63,13 @@ class EpisodeSampler:
         by_class: list[Ids] = [np.asarray(ids, dtype=np.int64) for ids in image_ids_by_class]
         self._sizes: Ids = np.array([len(ids) for ids in by_class], dtype=np.int64)
         self._check()
-        if image_groups is not None:
-            by_class = [by_group(image_groups, ids) for ids in by_class]
-            self._check_groups(by_class, image_groups)
         self._block: tuple[tuple[int, int], LabeledIndices] | None = None  # what `batch` drew last
         self._starts: Ids = np.cumsum(self._sizes) - self._sizes
-        self._image_ids: Ids = np.concatenate(by_class)
         self.apart: Apart | None = None
         if image_groups is not None:
-            self.apart = Apart(self._image_ids, self._sizes, image_groups, n_shot, n_query, key)
-
-    @property
-    def image_ids(self) -> Ids:
-        """Every image that can be drawn, class by class."""
-        return self._image_ids
+            self._check_groups(by_class, image_groups)
+            self.apart = Apart(by_class, image_groups, n_shot, n_query, key)
+        self.image_ids: Ids = np.concatenate(by_class) if self.apart is None else self.apart.image_ids
 
     @property
     def stream(self) -> str:
@@ -80,7 +77,7 @@ class EpisodeSampler:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.n_way, self.n_shot, self.n_query, self.key)).encode())
         groups = () if self.apart is None else (self.apart.groups,)
-        for array in (self.class_ids, self._sizes, self._image_ids, *groups):
+        for array in (self.class_ids, self._sizes, self.image_ids, *groups):
             digest.update(array.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -127,7 +124,7 @@ class EpisodeSampler:
 
     def images_at(self, places: Ids) -> Ids:
         """Return the image ids at these places of `image_ids`; a place beyond the end gives the last one."""
-        found: Ids = np.take(self._image_ids, places, mode="clip")
+        found: Ids = np.take(self.image_ids, places, mode="clip")
         return found
 
     def batch(self, item: int, size: int) -> LabeledIndices:

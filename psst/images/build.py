@@ -160,7 +160,7 @@ def _build(
             }
             sums = {IMAGES: written.sha256, LABELS: write_array(partial / LABELS, labels)}
             meta["sha256"] = sums | {META: meta_sha256(meta)}
-            write_json(partial / META, FORMAT_VERSION, meta)
+            write_json(partial / META, meta, FORMAT_VERSION)
             with (partial / META).open("rb") as file:
                 os.fsync(file.fileno())  # before the folder gets its name, as the arrays
         partial.replace(folder)

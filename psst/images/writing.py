@@ -42,7 +42,7 @@ class _Batch:
 
 
 @dataclass(frozen=True)
-class Written:
+class _Written:
     """What is known of images once they are written.
 
     Attributes:
@@ -60,7 +60,7 @@ class Written:
 
 def write_images(
     source: Source, records: Sequence[ImageRecord], size: int, path: Path, workers: int, progress: bool
-) -> Written:
+) -> _Written:
     """Write the images of ``records`` to ``path``, one array ``[n, C, size, size]``.
 
     Args:
@@ -94,7 +94,7 @@ def write_images(
     pixels, total, squares = moments.astype(np.float64)
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
-    return Written((mean / 255).tolist(), (std / 255).tolist(), np.concatenate(hashes), file.sha256)
+    return _Written((mean / 255).tolist(), (std / 255).tolist(), np.concatenate(hashes), file.sha256)
 
 
 def write_array(path: Path, array: npt.NDArray[np.generic]) -> str:

@@ -2,21 +2,19 @@
 
 from psst.pareto.coordinates import LossEMA, centered_log, first_without_log, log_of_losses
 from psst.pareto.hull import min_norm
-from psst.pareto.lattice import das_dennis
 from psst.pareto.methods import (
     Decision,
     FixedWeights,
+    Levels,
     Method,
     MinNorm,
     Preference,
-    Priority,
-    Project,
     Ray,
     RayMethod,
     StepState,
     Tradeoff,
 )
-from psst.pareto.ray_set import RaySet
+from psst.pareto.ray_set import RaySet, das_dennis
 from psst.pareto.rays import rays_between
 from psst.pareto.solver import Solution, nearest
 from psst.pareto.trajectory import Trajectory
@@ -24,12 +22,11 @@ from psst.pareto.trajectory import Trajectory
 __all__ = [
     "Decision",
     "FixedWeights",
+    "Levels",
     "LossEMA",
     "Method",
     "MinNorm",
     "Preference",
-    "Priority",
-    "Project",
     "Ray",
     "RayMethod",
     "RaySet",

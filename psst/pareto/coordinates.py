@@ -7,6 +7,9 @@ import numpy as np
 
 from psst.pareto.least_squares import Array
 
+_START = 10.0
+"""Steps in which the weight of the first losses in their mean falls to a half or so."""
+
 
 def centered_log(log_losses: Array) -> Array:
     """Sector coordinates ``c = x - mean(x)`` of log losses.
@@ -50,61 +53,90 @@ def log_of_losses(losses: Array) -> Array:
 
 
 class LossEMA:
-    """Exponential moving average of the raw losses; `update` returns its logarithm.
+    """Running mean of the raw losses that forgets its start; `update` returns its logarithm.
 
-    A fresh average starts at the first losses it sees, without any bias correction. A run that goes on from
-    another one loads that run's state before its first update and so never starts from a single batch.
+    After t steps the share kept is ``min(decay, 1 - 10 / (t + 10))``: nothing of the first batch stays for
+    long, and a long run averages over ``1 / (1 - decay)`` steps. t counts optimizer steps: the batches of one
+    step count once together, however many they are. A task that is absent keeps its mean and its own t.
 
     Args:
-        decay: Share kept per step, in [0, 1); 0.99 for runs on their own, 0.95 for runs paired batch by
-            batch.
+        decay: Largest share kept per step, in [0, 1); 0.99 for runs on their own, 0.95 for runs paired batch
+            by batch.
 
     Raises:
         ValueError: If `decay` is outside [0, 1).
     """
 
     def __init__(self, decay: float = 0.99) -> None:
-        if not 0.0 <= decay < 1.0:
-            raise ValueError(f"`ema` must be in [0, 1), got {decay}; use 0.99, or 0 for no averaging.")
+        if isinstance(decay, bool) or not isinstance(decay, int | float) or not 0.0 <= decay < 1.0:
+            raise ValueError(
+                f"`ema` must be a number in [0, 1), got {decay!r}; use 0.99, or 0 for no averaging."
+            )
         self.decay = decay
-        self._mean: Array | None = None
+        self._step: int | None = None
+        self._before = self._steps = self._sum = self._count = np.zeros(0)
 
     @property
     def mean(self) -> Array | None:
-        """``[m]`` averaged losses, ``None`` before the first update."""
-        return None if self._mean is None else self._mean.copy()
+        """``[m]`` averaged losses, NaN for a task not seen yet; ``None`` before the first update."""
+        if not len(self._before):
+            return None
+        keep = np.minimum(self.decay, 1.0 - _START / (self._steps + _START))
+        now = self._sum / np.maximum(self._count, 1.0)
+        started = np.where(self._steps > 0, keep * self._before, 0.0) + (1.0 - keep) * now
+        mean: Array = np.where(self._count > 0, started, self._before)
+        return mean
 
-    def update(self, losses: Array, any_sign: bool = False) -> Array:
-        """Take in the losses of one step, ``[m]``, and return ``[m]`` the log of their average.
+    def update(self, losses: Array, step: int | None = None) -> Array:
+        """Take in the losses of a batch, ``[m]``, and return ``[m]`` the log of their average.
 
         Args:
-            losses: ``[m]``, raw.
-            any_sign: Average losses of any sign; the log of an average that is not positive is NaN.
+            losses: ``[m]``, raw; NaN for a task that is absent.
+            step: Optimizer step that the batch belongs to; a step of its own by default.
+
+        Returns:
+            NaN where the average is not positive, or there is none yet.
 
         Raises:
-            ValueError: If a loss is not finite, or not positive where it has to be, or their number has
-                changed.
+            ValueError: If a loss is infinite, or their number has changed.
         """
         losses = np.asarray(losses, dtype=np.float64)
-        if not any_sign or not np.isfinite(losses).all():
-            log_of_losses(losses)
-        if self._mean is None:
-            self._mean = losses.copy()
-        elif self._mean.shape != losses.shape:
+        if np.isinf(losses).any():
+            raise ValueError(f"`losses` must be finite, got {losses.tolist()}.")
+        if not len(self._before):
+            self._before, self._steps = np.full(losses.shape, np.nan), np.zeros(losses.shape)
+            self._sum = self._count = np.zeros(losses.shape)
+        elif self._before.shape != losses.shape:
             raise ValueError(
-                f"`losses` must stay {list(self._mean.shape)} in every step, got {list(losses.shape)}; "
+                f"`losses` must stay {list(self._before.shape)} in every step, got {list(losses.shape)}; "
                 "return the same named losses from every training step."
             )
-        else:
-            self._mean = self.decay * self._mean + (1.0 - self.decay) * losses
-        logs: Array = np.log(np.where(self._mean > 0.0, self._mean, np.nan))
+        if step is None or step != self._step:
+            self._close()
+        self._step = step
+        there = ~np.isnan(losses)
+        self._sum, self._count = self._sum + np.where(there, losses, 0.0), self._count + there
+        mean = self.mean
+        assert mean is not None
+        positive = np.where(np.isnan(mean), 0.0, mean) > 0.0
+        logs: Array = np.log(np.where(positive, mean, np.nan))
         return logs
+
+    def _close(self) -> None:
+        """Make the batches since the last step one step."""
+        mean = self.mean
+        assert mean is not None
+        self._before, self._steps = mean, self._steps + (self._count > 0)
+        self._sum, self._count = np.zeros(mean.shape), np.zeros(mean.shape)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers only; the decay is an argument, not state."""
-        return {"mean": None if self._mean is None else [float(value) for value in self._mean]}
+        mean = self.mean
+        steps = self._steps + (self._count > 0)
+        return {"mean": None if mean is None else mean.tolist(), "steps": steps.tolist()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the average of another run."""
-        mean = state["mean"]
-        self._mean = None if mean is None else np.asarray(mean, dtype=np.float64)
+        self._step, self._steps = None, np.asarray(state["steps"], dtype=np.float64)
+        self._before = np.zeros(0) if state["mean"] is None else np.asarray(state["mean"], dtype=np.float64)
+        self._sum, self._count = np.zeros(self._before.shape), np.zeros(self._before.shape)

@@ -1,7 +1,7 @@
 """A Gramian whose signs mean something: from products of gradients of different batches only."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 from psst.pareto.injection import TaskGradient
 from psst.pareto.least_squares import Array
 
-DECAY = 0.99
+_DECAY = 0.99
 """Share of the averages kept per step: about 200 batches' worth of noise is averaged out."""
 
 
@@ -20,25 +20,21 @@ class DenoisedGramian:
     With gradients :math:`g_i^t` of task i at step t, the memory :math:`h_i^{t-1}` and the cross products
     :math:`C^t_{ij} = \langle g_i^t, h_j^{t-1} \rangle`:
 
-    - ``"ema"`` remembers the running mean :math:`h^t = d\,h^{t-1} + (1-d)\,g^t`. The Gramian of the means is
-      :math:`H^t = d^2 H^{t-1} + d(1-d)(C^t + C^{t\top}) + (1-d)^2 G^t`, in which only the last term holds
-      squares of one batch's noise; it is left out, and what remains is divided by its sum of weights. That is
-      the mean over all pairs of different batches: no noise is left on the diagonal, nor off it where tasks
-      share a batch.
-    - ``"product"`` remembers the last gradient alone, :math:`h^t = g^t`, and averages
-      :math:`(C^t + C^{t\top}) / 2`: the same expectation with more noise, without a sum a step.
+    it remembers the running mean :math:`h^t = d\,h^{t-1} + (1-d)\,g^t`. The Gramian of the means is
+    :math:`H^t = d^2 H^{t-1} + d(1-d)(C^t + C^{t\top}) + (1-d)^2 G^t`, in which only the last term holds
+    squares of one batch's noise; it is left out, and what remains is divided by its sum of weights. That is
+    the mean over all pairs of different batches: no noise is left on the diagonal, nor off it where tasks
+    share a batch.
 
-    Both are unbiased while the true gradients stand still, hold m copies of the shared gradients in float32
-    or wider, and lag behind them by about ``1 / (1 - decay)`` steps. With several ranks, each remembers the
+    It is unbiased while the true gradients stand still, holds m copies of the shared gradients in float32
+    or wider, and lags behind them by about ``1 / (1 - decay)`` steps. With several ranks, each remembers the
     gradients of its own batches; a checkpoint keeps those of the rank that writes it.
 
     Args:
-        kind: Which of the two.
         decay: d, in [0, 1). The result counts as denoised after ``1 / (1 - decay)`` steps.
     """
 
-    def __init__(self, kind: Literal["ema", "product"] = "ema", decay: float = DECAY) -> None:
-        self.kind = kind
+    def __init__(self, decay: float = _DECAY) -> None:
         self.decay = decay
         self.steps = 0
         self._sum: Array | None = None
@@ -66,7 +62,7 @@ class DenoisedGramian:
         Args:
             cross: ``[m, m]`` products of this step's gradients (rows) with `memory`; None if it was empty.
                 If they are not finite, the step is left out.
-            gradients: Of this step, finite, one a task. ``"product"`` keeps them: leave them as they are.
+            gradients: Of this step, finite, one a task.
             shared: Positions to remember.
 
         Returns:
@@ -76,12 +72,8 @@ class DenoisedGramian:
             return self.value()
         if cross is not None:
             both = cross + cross.T
-            if self.kind == "ema":
-                keep, new = self.decay**2, self.decay * (1.0 - self.decay)
-                self._weight = keep * self._weight + 2.0 * new * (1.0 - self.decay**self.steps)
-            else:
-                keep, new = self.decay, 0.5 * (1.0 - self.decay)
-                self._weight = keep * self._weight + 2.0 * new
+            keep, new = self.decay**2, self.decay * (1.0 - self.decay)
+            self._weight = keep * self._weight + 2.0 * new * (1.0 - self.decay**self.steps)
             self._sum = new * both if self._sum is None else keep * self._sum + new * both
         self._remember(gradients, shared)
         self.steps += 1
@@ -102,9 +94,6 @@ class DenoisedGramian:
         return mean
 
     def _remember(self, gradients: Sequence[TaskGradient], shared: Collection[int]) -> None:
-        if self.kind == "product":
-            self._memory = [{p: g for p, g in gradient.items() if p in shared} for gradient in gradients]
-            return
         if not self._memory:
             self._memory = [{} for _ in gradients]
         for task, gradient in zip(self._memory, gradients, strict=True):
@@ -125,7 +114,6 @@ class DenoisedGramian:
         memory = [{p: value.to("cpu", copy=True) for p, value in task.items()} for task in self._memory]
         numbers = None if self._sum is None else self._sum.tolist()
         return {
-            "kind": self.kind,
             "steps": self.steps,
             "sum": numbers,
             "weight": self._weight,
@@ -133,9 +121,7 @@ class DenoisedGramian:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from another run's state of the same kind; another kind's is left alone."""
-        if state["kind"] != self.kind:
-            return
+        """Go on from another run's state."""
         self.steps, self._weight = int(state["steps"]), float(state["weight"])
         self._sum = None if state["sum"] is None else np.asarray(state["sum"], dtype=np.float64)
         self._memory = [dict(task) for task in state["memory"]]

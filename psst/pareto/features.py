@@ -9,9 +9,9 @@ from psst.pareto.graph import Walk, walk
 from psst.pareto.injection import TaskGradient, accumulate
 from psst.pareto.last_block import tensors
 from psst.pareto.scopes import Gathered, Scope
-from psst.pareto.task_gradients import Loss, divide, full_precision, positions, times, without_hooks
+from psst.pareto.task_gradients import Loss, divide, full_precision, kept, times, without_hooks
 
-WAY_OUT = "use `scope='parameters'`, which needs no features"
+_WAY_OUT = "use `scope='parameters'`, which needs no features"
 
 
 class Features(Scope):
@@ -26,8 +26,6 @@ class Features(Scope):
         (MGDA-UB). Departure: any method may read the Gramian, and what the bound does not cover is refused.
     """
 
-    denoises = False
-
     def gather(
         self, losses: Mapping[str, Loss], factor: Tensor | None = None, features: Tensor | None = None
     ) -> Gathered:
@@ -37,30 +35,34 @@ class Features(Scope):
             found = "none" if features is None else "a tensor without a graph"
             raise TypeError(
                 f"`scope='features'` needs `features` from `training_step`, the tensor that all losses read, "
-                f"found {found}; return it beside `losses`, or {WAY_OUT}."
+                f"found {found}; return it beside `losses`, or {_WAY_OUT}."
             )
-        walks = [walk(loss, features) for loss in ready]
-        below = positions(walk(features), self._where)
-        own = self._checked(list(losses), ready, walks, set(below))
-        keep = [found.shares_with(walks[index + 1 :]) for index, found in enumerate(walks)]
-        self._reach([[*below, *above] if w.stopped else above for above, w in zip(own, walks, strict=True)])
+        walks = [walk(loss, features) for loss in ready.values()]
+        below = self._meet(walk(features))
+        own = self._checked(ready, walks, set(below))
+        keep = kept(walks)
+        for task, above, found_walk in zip(ready, own, walks, strict=True):
+            self._reach(task, [*below, *above] if found_walk.stopped else above)
         del walks
-        with full_precision(ready[0].device):
-            scaled = [times(loss, factor) for loss in ready]
+        with full_precision(features.device):
             pairs = [
-                self._take(loss, features, above, held)
-                for loss, above, held in zip(scaled, own, keep, strict=True)
+                self._take(times(loss, factor), features, above, held)
+                for loss, above, held in zip(ready.values(), own, keep, strict=True)
             ]
-        at_features = [pair[0] for pair in pairs]
+        at_features = {name: pair[0] for name, pair in zip(ready, pairs, strict=True)}
         heads = [pair[1] for pair in pairs]
-        gradients = [{0: g.to(torch.promote_types(g.dtype, torch.float32))} for g in at_features]
+        wide = {
+            name: {0: g.to(torch.promote_types(g.dtype, torch.float32))} for name, g in at_features.items()
+        }
+        gradients = self._in_order(wide)
         divide(gradients, factor)
 
         def mixture(weights: Sequence[float]) -> TaskGradient:
             parts: TaskGradient = {}
-            for g, weight in zip(at_features, weights, strict=True):
+            for name, g in at_features.items():
+                weight = float(weights[self.tasks.index(name)])
                 if weight != 0.0:
-                    accumulate(parts, {0: g}, float(weight))
+                    accumulate(parts, {0: g}, weight)
             mixed: TaskGradient = {}
             if below and parts:
                 inputs = [self.parameters[p] for p in below]
@@ -72,27 +74,27 @@ class Features(Scope):
             divide([mixed], factor)
             return mixed
 
-        values = [loss.detach() for loss in ready]
-        return Gathered(values, gradients, {0}, mixture, _common_rows(at_features))
+        values = {name: loss.detach() for name, loss in ready.items()}
+        return Gathered(values, gradients, mixture, {0}, _common_rows(list(at_features.values())))
 
     def _checked(
-        self, tasks: list[str], losses: list[Tensor], walks: list[Walk], below: set[int]
+        self, losses: Mapping[str, Tensor], walks: Sequence[Walk], below: set[int]
     ) -> list[list[int]]:
         """Positions above the features by task, after making sure that no shared parameter is among them."""
-        own = [positions(found, self._where) for found in walks]
+        own = [self._meet(found) for found in walks]
         owner: dict[int, str] = {}
-        for task, loss, found, above in zip(tasks, losses, walks, own, strict=True):
+        for (task, loss), found, above in zip(losses.items(), walks, own, strict=True):
             if loss.grad_fn is not None and not found.stopped:
                 raise ValueError(
                     f"`losses['{task}']` does not reach `features`, on which `scope='features'` weighs the "
-                    f"tasks; compute it from the returned tensor itself, or {WAY_OUT}."
+                    f"tasks; compute it from the returned tensor itself, or {_WAY_OUT}."
                 )
             for p in above:
-                if p in below or p in owner or p in (self._named or ()):
+                if p in below or p in owner or p in self._named:
                     raise ValueError(
                         f"`losses['{task}']` reaches the shared parameter `{self.names[p]}` past `features`, "
                         "where `scope='features'` sees nothing of it; return the last tensor that the "
-                        f"losses share, or {WAY_OUT}."
+                        f"losses share, or {_WAY_OUT}."
                     )
                 owner[p] = task
         return own
@@ -103,7 +105,7 @@ class Features(Scope):
         if loss.grad_fn is None:
             return torch.zeros_like(features), {}
         inputs = [features, *(self.parameters[p] for p in above)]
-        with without_hooks(inputs[1:]):
+        with without_hooks(inputs):  # those on the features see the mixture, once
             first, *others = torch.autograd.grad(loss, inputs, retain_graph=keep, materialize_grads=True)
         return first, dict(zip(above, others, strict=True))
 
@@ -116,7 +118,7 @@ class Features(Scope):
                     raise ValueError(
                         f"`losses['{tasks[j]}']` and `losses['{tasks[i]}']` read disjoint rows of "
                         "`features`, where gradients of two tasks look orthogonal and no conflict shows; "
-                        f"{WAY_OUT}."
+                        f"{_WAY_OUT}."
                     )
 
 

@@ -1,7 +1,7 @@
 """Walking autograd graphs: which leaves a loss reaches, and which nodes two losses share."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -17,11 +17,13 @@ class Walk:
             of times; under autocast all losses share the casts of the weights.
         leaves: Of the graph, by identity.
         stopped: Whether the walk came to the tensor it was to stop at.
+        compiled: Nodes of compiled functions, with the outputs by which they were entered.
     """
 
     nodes: set[Node]
     leaves: dict[int, Tensor]
     stopped: bool
+    compiled: dict[Node, set[int]]
 
     def shares_with(self, others: "Iterable[Walk]") -> bool:
         """Whether a node that backward would free is also one of theirs."""
@@ -32,7 +34,7 @@ def walk(root: Tensor, stop: Tensor | None = None) -> Walk:
     """Walk the graph under a tensor, about a microsecond a node.
 
     Args:
-        root: A tensor without a graph (a constant) reaches nothing.
+        root: A tensor without a graph (a constant) reaches nothing, a leaf itself.
         stop: A tensor not to go beyond.
 
     Raises:
@@ -41,7 +43,8 @@ def walk(root: Tensor, stop: Tensor | None = None) -> Walk:
     end = None if stop is None or stop.grad_fn is None else (stop.grad_fn, stop.output_nr)
     seen: set[Node] = set()
     nodes: set[Node] = set()
-    leaves: dict[int, Tensor] = {}
+    compiled: dict[Node, set[int]] = {}
+    leaves: dict[int, Tensor] = {id(root): root} if root.requires_grad and root.is_leaf else {}
     stopped = False
     waiting = [(root.grad_fn, root.output_nr)] if root.grad_fn is not None else []
     while waiting:
@@ -50,9 +53,12 @@ def walk(root: Tensor, stop: Tensor | None = None) -> Walk:
         if edge == end:
             stopped = True
             continue
+        if node in compiled:
+            compiled[node].add(edge[1])
         if node in seen:
             continue
-        if type(node).__name__ == "AccumulateGrad":
+        kind = type(node).__name__
+        if kind == "AccumulateGrad":
             leaf: Tensor = node.variable  # type: ignore[attr-defined]  # a leaf node has one
             leaves[id(leaf)] = leaf
             continue
@@ -62,10 +68,22 @@ def walk(root: Tensor, stop: Tensor | None = None) -> Walk:
                 "task gradients; pass `use_reentrant=False`."
             )
         seen.add(node)
+        if kind == "CompiledFunctionBackward":
+            compiled[node] = {edge[1]}
         if _saves(type(node)):
             nodes.add(node)
         waiting.extend((child, index) for child, index in node.next_functions if child is not None)
-    return Walk(nodes, leaves, stopped)
+    return Walk(nodes, leaves, stopped, compiled)
+
+
+def joined(walks: Sequence[Walk]) -> bool:
+    """Whether two losses leave one compiled function by different outputs: it holds more than a trunk."""
+    entered: dict[Node, set[int]] = {}
+    for found in walks:
+        for node, outputs in found.compiled.items():
+            if entered.setdefault(node, outputs) != outputs:
+                return True
+    return False
 
 
 @functools.cache

@@ -104,6 +104,11 @@ class _Injection(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: _Context, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "`create_graph=True` asks for a graph of the gradient, but the weighted gradient has none; "
+                "take second derivatives of the losses themselves."
+            )
         (grad_output,) = grad_outputs
         return None, None, *torch._foreach_mul(ctx.gradients, grad_output)
 

@@ -12,18 +12,6 @@ Row = tuple[float, float, float]
 """``(p, q, b)``: ``p x + q (1 - x) >= b`` for the main weight x; of largest entry 1 in (p, q)."""
 
 
-def conflict_rows(gramian: Sequence[Sequence[float]]) -> list[Row]:
-    """Rows by which neither loss rises to first order; none for a task without entries."""
-    (first, one), (other, second) = gramian
-    cross = 0.5 * one + 0.5 * other
-    rows = []
-    for p, q in ((first, cross), (cross, second)):
-        size = max(abs(p), abs(q))
-        if size > 0.0:
-            rows.append((p / size, q / size, 0.0))
-    return rows
-
-
 def nearest_in_interval(target: float, rows: Sequence[Row]) -> float | None:
     """The x nearest to `target` that satisfies the rows, to 1e-12; None if there is none."""
     least, most = -math.inf, math.inf

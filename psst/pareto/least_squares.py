@@ -10,10 +10,6 @@ Array = NDArray[np.float64]
 
 STATIONARY = 1e-12
 """Slope of a squared residual at a minimum, up to rounding."""
-FLAT = 1e-14
-"""Length of a row, relative to the longest, below which it has no direction."""
-UNREACHED = 0.25
-"""Squared residual, relative to 1, below which no point within reach satisfies the inequalities."""
 
 
 @cache
@@ -87,50 +83,3 @@ def factor(gramian: Array) -> Array:
     values, vectors = np.linalg.eigh(cosines)
     root: Array = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * lengths
     return root
-
-
-def least_distance(normals: Array, offsets: Array, reach: float) -> tuple[Array, Array] | None:
-    """The shortest ``x`` with ``normals @ x >= offsets``; ``None`` where none within reach satisfies them.
-
-    Args:
-        normals: ``[r, n]``.
-        offsets: ``[r]``.
-        reach: Length up to which an x is looked for; x is exact to about 1e-15 of it.
-
-    Returns:
-        ``[n]`` x and ``[r]`` multipliers y with ``x = normals^T y``, ``y >= 0``; or ``None``.
-
-    Source:
-        Lawson and Hanson, 1974, algorithm LDP. Departure: rows are brought to unit length and x to that of
-        `reach`, so that the residual tells the longest solution, 1/2, from none, 0.
-    """
-    if not len(normals):
-        return np.zeros(normals.shape[1]), np.zeros(0)
-    lengths = np.sqrt(np.einsum("rn,rn->r", normals, normals))
-    longest = max(float(lengths.max()), 1e-300)
-    if lengths.min() <= FLAT * longest:
-        return _of_rows(normals, offsets, np.flatnonzero(lengths <= FLAT * longest), reach)
-    bounds = offsets / lengths
-    stacked = np.empty((normals.shape[1] + 1, len(normals)))
-    stacked[:-1] = normals.T / lengths
-    stacked[-1] = bounds / reach
-    shares = nonnegative(stacked, last_axis(len(stacked)))
-    residual = stacked @ shares
-    left = 1.0 - float(residual[-1])
-    if left < UNREACHED:
-        return None
-    return residual[:-1] * (reach / left), shares * (reach / left) / lengths
-
-
-def _of_rows(
-    normals: Array, offsets: Array, flat: NDArray[np.intp], reach: float
-) -> tuple[Array, Array] | None:
-    """`least_distance` without the `flat` rows, which have no direction: they hold everywhere or nowhere."""
-    if offsets[flat].max() > 1e-12:
-        return None
-    found = least_distance(np.delete(normals, flat, axis=0), np.delete(offsets, flat), reach)
-    if found is None:
-        return None
-    multipliers = np.zeros(len(normals))
-    multipliers[np.setdiff1d(np.arange(len(normals)), flat)] = found[1]
-    return found[0], multipliers

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from psst.pareto.injection import TaskGradient
 
-CHUNK = 2**20
+_CHUNK = 2**20
 """Most numbers of one gradient joined for inner products, unless a parameter is larger by itself."""
 
 
@@ -21,7 +21,7 @@ def inner_products(
 ) -> Tensor:
     """Inner products of gradients over the shared parameters, a few parameters at a time.
 
-    Parameters are joined up to `CHUNK` numbers, so that small ones cost no call each and no copy of all
+    Parameters are joined up to `_CHUNK` numbers, so that small ones cost no call each and no copy of all
     gradients exists. Dot products do not run in the reduced precision that a user may have allowed for the
     matrix products of the network.
 
@@ -36,7 +36,11 @@ def inner_products(
     """
     first = {p: value for gradient in (*columns, *rows) for p, value in gradient.items()}
     device = next(iter(first.values())).device if first else torch.device("cpu")
-    wide = torch.float64 if any(value.dtype == torch.float64 for value in first.values()) else torch.float32
+    wide = (
+        torch.float64
+        if any(value.dtype in (torch.float64, torch.complex128) for value in first.values())
+        else torch.float32
+    )
     r, c = len(rows), len(columns)
     same = c >= r and all(left is right for left, right in zip(rows, columns, strict=False))
     pairs = [(i, j) for i in range(r) for j in range(c) if not (same and j < i)]
@@ -55,12 +59,12 @@ def inner_products(
 
 
 def _chunks(order: Sequence[int], like: Mapping[int, Tensor]) -> Iterator[list[int]]:
-    """Neighboring positions on one device, of up to `CHUNK` numbers together; a larger one by itself."""
+    """Neighboring positions on one device, of up to `_CHUNK` numbers together; a larger one by itself."""
     chunk: list[int] = []
     size = 0
     for p in order:
         value = like[p]
-        if chunk and (size + value.numel() > CHUNK or value.device != like[chunk[0]].device):
+        if chunk and (size + value.numel() > _CHUNK or value.device != like[chunk[0]].device):
             yield chunk
             chunk, size = [], 0
         chunk.append(p)
@@ -75,12 +79,20 @@ def _joined(
     """``[n]`` for each gradient: its parts end to end, in one common order; zeros for those it lacks."""
     parts: list[list[Tensor]] = [[] for _ in gradients]
     for p in chunk:
-        found = [gradient[p] if p in gradient else torch.zeros_like(like[p]) for gradient in gradients]
+        found = [
+            _dense(gradient[p] if p in gradient else torch.zeros_like(like[p])) for gradient in gradients
+        ]
         if all(_channels_last(value) for value in found):
             found = [value.permute(0, 2, 3, 1) for value in found]  # as it lies in memory: no copy
         for part, value in zip(parts, found, strict=True):
             part.append(value.reshape(-1))
     return [(part[0] if len(part) == 1 else torch.cat(part)).to(dtype) for part in parts]
+
+
+def _dense(value: Tensor) -> Tensor:
+    """Real numbers in rows: a complex one counts as two, a sparse gradient as what it stands for."""
+    value = value.to_dense() if value.is_sparse else value
+    return torch.view_as_real(value) if value.is_complex() else value
 
 
 def _channels_last(value: Tensor) -> bool:

@@ -1,11 +1,9 @@
-"""Projection of weights onto the polytope of allowed ones, in the norm of a Gramian."""
-
-import math
-from functools import cache
+"""Projection of weights onto the polytope of allowed ones, in the norm of a Gramian, and its certificate."""
 
 import numpy as np
+import quadprog
 
-from psst.pareto.least_squares import Array, identity, least_distance, nonnegative
+from psst.pareto.least_squares import Array, identity, nonnegative
 
 Rows = tuple[Array, Array]
 
@@ -20,60 +18,42 @@ def of_unit_size(rows: Rows) -> Rows:
     return rows[0] / sizes[:, None], rows[1] / sizes
 
 
-def stacked(first: Rows, second: Rows) -> Rows:
-    """Both sets of inequalities."""
-    return np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])
-
-
 def constraints(n_tasks: int, min_main_share: float = 0.0, rows: Rows | None = None) -> Rows:
     """Inequalities ``normals a >= offsets`` of every step: signs, the main task's share, the user's rows."""
     normals, offsets = identity(n_tasks), np.zeros(n_tasks)
     offsets[0] = min_main_share
-    return (normals, offsets) if rows is None else stacked((normals, offsets), rows)
-
-
-@cache
-def sum_keeping(n_tasks: int) -> Array:
-    """``[m, m - 1]`` changes of weights that take from the last task; shared and read-only."""
-    basis = np.concatenate([np.eye(n_tasks - 1), np.full((1, n_tasks - 1), -1.0)])
-    basis.flags.writeable = False
-    return basis
-
-
-def directions(metric: Array) -> Array:
-    """``[m, m - 1]`` changes of weights that keep their sum, orthonormal in the metric ``[m, m]``.
-
-    Raises:
-        numpy.linalg.LinAlgError: If the metric is not positive definite among them.
-    """
-    basis = sum_keeping(len(metric))
-    lower = np.linalg.cholesky(basis.T @ metric @ basis)
-    orthonormal: Array = basis @ np.linalg.inv(lower).T
-    return orthonormal
+    if rows is None:
+        return normals, offsets
+    return np.concatenate([normals, rows[0]]), np.concatenate([offsets, rows[1]])
 
 
 def nearest_feasible(
-    along: Array, target: Array, normals: Array, offsets: Array
+    metric: Array, target: Array, normals: Array, offsets: Array
 ) -> tuple[Array, Array] | None:
-    """Weights of sum 1 nearest to `target` in a metric of trace 1 with ``normals a >= offsets``.
+    """Weights of sum 1 nearest to `target` with ``normals a >= offsets``.
 
     Args:
-        along: ``[m, m - 1]``, the metric's `directions`.
+        metric: ``[m, m]``, positive definite, of trace 1 or so.
         target: ``[m]``, of sum 1.
         normals: ``[r, m]``.
         offsets: ``[r]``.
 
     Returns:
-        ``[m]`` weights and ``[r]`` multipliers; None if there are no such weights.
+        ``[m]`` weights and ``[r]`` multipliers; None where the solver finds none.
+
+    Source:
+        Goldfarb and Idnani, Mathematical Programming 27, 1983, as quadprog has it.
     """
-    missing = offsets - normals @ target
-    if missing.max() <= 0.0:
+    if (normals @ target >= offsets).all():
         return target.copy(), np.zeros(len(normals))
-    found = least_distance(normals @ along, missing, 1.5 + math.sqrt(target @ target))
-    if found is None:
+    columns = np.vstack([np.ones(len(target)), normals]).T
+    bounds = np.concatenate([np.ones(1), offsets])
+    try:
+        found = quadprog.solve_qp(metric.copy(), metric @ target, columns, bounds, meq=1)
+    except ValueError:  # the rows contradict each other, to its rounding
         return None
-    weights = np.maximum(target + along @ found[0], 0.0)  # takes away the rounding: nothing below 0,
-    return weights / weights.sum(), found[1]  # sum 1
+    weights = np.maximum(found[0], 0.0)  # takes away the rounding: nothing below 0, sum 1
+    return weights / weights.sum(), found[4][1:]
 
 
 def optimality_gap(

@@ -1,13 +1,15 @@
 """Rays of loss space that move as the losses fall, and the sectors between them."""
 
+import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from psst.pareto.coordinates import centered_log, log_of_losses
-from psst.pareto.lattice import das_dennis
 from psst.pareto.least_squares import Array
 from psst.pareto.npz import read_arrays, write_arrays
 
@@ -15,7 +17,7 @@ RESOLUTION = 4.0
 """Standard deviations of the measured noise below which two points count as one."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RaySet:
     """K rays, each a trajectory in centered log coordinates; sector k is the Voronoi cell of ray k.
 
@@ -56,9 +58,13 @@ class RaySet:
         return cls(points[:, None, :], 0, np.ones(points.shape) if priors is None else priors, noise)
 
     @classmethod
-    def from_losses(cls, losses: Array, priors: Array | None = None, noise: float | Array = 0.0) -> "RaySet":
+    def from_losses(
+        cls, losses: ArrayLike, priors: Array | None = None, noise: float | Array = 0.0
+    ) -> "RaySet":
         """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length."""
-        return cls.constant(centered_log(np.stack([log_of_losses(row) for row in losses])), priors, noise)
+        return cls.constant(
+            centered_log(np.stack([log_of_losses(row) for row in np.asarray(losses)])), priors, noise
+        )
 
     @classmethod
     def lattice(
@@ -99,6 +105,11 @@ class RaySet:
             )
         held = np.repeat(self.points[:, -1:], more, axis=1)
         return replace(self, points=np.concatenate([self.points, held], axis=1))
+
+    def __repr__(self) -> str:
+        """Enough to tell two sets apart."""
+        found = zlib.crc32(self.points.tobytes(), zlib.crc32(self.priors.tobytes()))
+        return f"RaySet({list(self.points.shape)}, first_step={self.first_step}, crc={found:08x})"
 
     def __len__(self) -> int:
         return len(self.points)
@@ -156,3 +167,34 @@ class RaySet:
         """Read what `save` wrote; ValueError or FileNotFoundError where it cannot."""
         arrays = read_arrays(path, ("points", "first_step", "priors", "noise"), "rays")
         return cls(arrays["points"], int(arrays["first_step"]), arrays["priors"], arrays["noise"])
+
+
+def das_dennis(n_tasks: int, divisions: int, inset: float = 0.1) -> Array:
+    """Simplex lattice: every way to split ``divisions`` equal parts among the tasks, moved inwards.
+
+    Args:
+        n_tasks: Number m of objectives, 1 at least.
+        divisions: Parts p, 1 at least.
+        inset: Share of the way from each point to the center, in [0, 1]; 0 leaves points on the border, where
+            a coordinate is 0.
+
+    Returns:
+        ``[K, m]``, none negative, each row of sum 1, ``K = binom(p + m - 1, m - 1)``, in lexicographic order.
+
+    Raises:
+        ValueError: If an argument is outside its range.
+
+    Source:
+        Das and Dennis, SIAM J. Optimization 8, 1998, section 3. Departure: moved inwards.
+    """
+    for name, value in (("n_tasks", n_tasks), ("divisions", divisions)):
+        if value < 1:
+            raise ValueError(f"`{name}={value}` must be positive; 4 divisions of 3 tasks give 15 rays.")
+    if not 0.0 <= inset <= 1.0:
+        raise ValueError(f"`inset={inset}` must be in [0, 1]; 0.1 keeps off the border.")
+    places = divisions + n_tasks - 1
+    bars = np.array(list(combinations(range(places), n_tasks - 1)), dtype=np.float64)
+    left = np.full((len(bars), 1), -1.0)
+    points = np.diff(np.hstack([left, bars, left + 1.0 + places]), axis=1) - 1.0
+    moved: Array = (1.0 - inset) * points / divisions + inset / n_tasks
+    return moved

@@ -1,22 +1,13 @@
 """The quadratic program of a Pareto step, on the m x m Gramian alone, and what every program answers."""
 
 import math
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 
 import numpy as np
 
-from psst.pareto.interval import conflict_rows, interval_gap, nearest_in_interval
+from psst.pareto.interval import interval_gap, nearest_in_interval
 from psst.pareto.least_squares import Array, factor, identity
-from psst.pareto.projection import (
-    Rows,
-    constraints,
-    directions,
-    nearest_feasible,
-    of_unit_size,
-    optimality_gap,
-    stacked,
-)
+from psst.pareto.projection import Rows, constraints, nearest_feasible, of_unit_size, optimality_gap
 
 RIDGE = 1e-6
 """Ridge of ``nearest``, relative to the trace: decides between weights of one and the same direction."""
@@ -35,10 +26,9 @@ class Solution:
         weights: ``[m]`` float64.
         kkt_gap: How far the optimality conditions are from holding, relative to the trace of the Gramian (of
             its positive semi-definite part, where rounding has made it indefinite).
-        status: ``"optimal"``, with a gap of 1e-9 at most; ``"relaxed"`` where the conflict rows, or the
-            guarantees of `Priority`, were infeasible and dropped; ``"inexact"`` where constraints are so
-            nearly contradictory that the gap stays above; ``"skipped"`` where the Gramian was zero or not
-            finite, and `weights` are equal (`min_norm`) or those nearest to the target (`nearest`).
+        status: ``"optimal"``, with a gap of 1e-9 at most; ``"inexact"`` where constraints are so nearly
+            contradictory that the gap stays above; ``"skipped"`` where the Gramian was zero or not finite,
+            and `weights` are equal (`min_norm`) or those nearest to the target (`nearest`).
     """
 
     weights: Array
@@ -99,61 +89,42 @@ def _scaled_pair(gramian: list[list[float]]) -> Array | None:
     return np.array([[first / trace, cross / trace], [cross / trace, second / trace]])
 
 
-def nearest(
-    gramian: Array,
-    target: Array,
-    min_main_share: float = 0.0,
-    rows: Rows | None = None,
-    conflict: Array | None = None,
-) -> Solution:
+def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Rows | None = None) -> Solution:
     """The weights nearest to `target` in the norm of ``G + ridge`` that satisfy the constraints of the step.
 
     ``min (a - target)^T (G / trace + ridge I) (a - target)`` subject to ``sum a = 1``, ``a >= 0``,
-    ``a_0 >= min_main_share``, ``A a >= b`` and ``C a >= 0``.
+    ``a_0 >= min_main_share`` and ``A a >= b``. For m = 2 every norm agrees on what is nearest.
 
     Args:
         gramian: ``[m, m]``.
         target: ``[m]``, of sum 1.
         min_main_share: Least weight of task 0, in [0, 1].
         rows: ``(A [r, m], b [r])``, finite.
-        conflict: C, ``[m, m]``: a Gramian so denoised that its signs mean something. No task's loss then
-            rises to first order. Where this leaves no weights at all, or too nearly none, it is dropped and
-            the status is ``"relaxed"``.
 
     Raises:
         ValueError: If `min_main_share` and `rows` leave no weights at all.
     """
     target = np.asarray(target, dtype=np.float64)
     normalized = scaled(gramian)
-    status = "optimal" if normalized is not None else "skipped"
-    if conflict is None and rows is None and target.min() >= 0.0 and target[0] >= min_main_share:
-        return Solution(target.copy(), 0.0, status)
-    guard = None if conflict is None or normalized is None else scaled(conflict)
+    skipped = normalized is None
+    if rows is None and target.min() >= 0.0 and target[0] >= min_main_share:
+        return Solution(target.copy(), 0.0, "skipped" if skipped else "optimal")
     solve = _of_two if len(target) == 2 else _of_many
-    if guard is not None:
-        solution = solve(normalized, target, min_main_share, rows, guard)
-        if solution is not None and solution.status == "optimal":
-            return solution
-        status = "relaxed"
-    solution = solve(normalized, target, min_main_share, rows, None)
+    solution = solve(normalized, target, min_main_share, rows)
     if solution is None:
         raise ValueError(
             f"`rows` and `min_main_share={min_main_share}` leave no weights with sum 1 and none negative; "
             "lower `min_main_share` or loosen `rows`."
         )
-    return solution if status == "optimal" else replace(solution, status=status)
+    return Solution(solution.weights, solution.kkt_gap, "skipped") if skipped else solution
 
 
-def _of_two(
-    normalized: Array | None, target: Array, least: float, rows: Rows | None, guard: Array | None
-) -> Solution | None:
-    """Closed form for m = 2, where every norm agrees on what is nearest."""
+def _of_two(normalized: Array | None, target: Array, least: float, rows: Rows | None) -> Solution | None:
+    """Closed form: an interval of the main task's weight."""
     limits = [(1.0, 0.0, least), (0.0, 1.0, 0.0)]
     if rows is not None:
         normals, bounds = of_unit_size(rows)
         limits += [(p, q, bound) for (p, q), bound in zip(normals.tolist(), bounds.tolist(), strict=True)]
-    if guard is not None:
-        limits += conflict_rows(guard.tolist())
     wanted = float(target[0])
     weight = nearest_in_interval(wanted, limits)
     if weight is None:
@@ -166,23 +137,18 @@ def _of_two(
     return certified(np.array([weight, 1.0 - weight]), gap)
 
 
-def _of_many(
-    normalized: Array | None, target: Array, least: float, rows: Rows | None, guard: Array | None
-) -> Solution | None:
+def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows | None) -> Solution | None:
     """The general case; None where no weights satisfy the rows.
 
     Where the gap stays open, rows nearly contradict each other: another attempt loosens all but the signs.
     """
-    if guard is not None:
-        zeros = np.zeros(len(guard))
-        rows = (guard, zeros) if rows is None else stacked(rows, (guard, zeros))
     normals, offsets = constraints(len(target), least, None if rows is None else of_unit_size(rows))
-    metric, along = _metric(normalized, len(target))
+    metric = _metric(normalized, len(target))
     attempts: list[Solution] = []
     for loosening in (0.0, LOOSENING):
         bounds = offsets.copy()
         bounds[len(target) :] -= loosening
-        found = nearest_feasible(along, target, normals, bounds)
+        found = nearest_feasible(metric, target, normals, bounds)
         if found is None:
             continue
         weights, multipliers = found
@@ -195,18 +161,15 @@ def _of_many(
     return min(attempts, key=lambda solution: solution.kkt_gap, default=None)
 
 
-@cache
-def _ridge(n_tasks: int) -> Array:
-    return RIDGE * identity(n_tasks)
-
-
-def _metric(normalized: Array | None, n_tasks: int) -> tuple[Array, Array]:
-    """The ridge on top of the Gramian, or of its positive semi-definite part; and its directions."""
-    ridge = _ridge(n_tasks)
-    metric: Array = ridge if normalized is None else normalized + ridge
+def _metric(normalized: Array | None, n_tasks: int) -> Array:
+    """The ridge on top of the Gramian, or of its positive semi-definite part."""
+    ridge = RIDGE * identity(n_tasks)
+    if normalized is None:
+        return ridge
+    metric: Array = normalized + ridge
     try:
-        return metric, directions(metric)
+        np.linalg.cholesky(metric)
     except np.linalg.LinAlgError:
-        root = factor(metric)
+        root = factor(normalized)
         metric = root.T @ root + ridge
-        return metric, directions(metric)
+    return metric

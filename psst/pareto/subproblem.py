@@ -1,4 +1,4 @@
-"""One subproblem: keep the losses at a ray by tilting the weights round the ray's prior."""
+"""One subproblem: keep the losses at a ray by tilting the weights round its prior, or give up on it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 
 from psst.pareto.least_squares import Array
-from psst.pareto.reach_watch import ReachWatch
 
-GAIN = 4.0
-LARGEST_ERROR = 2.0
-SMALLEST_DEAD_ZONE = 0.25
-DRIFT_RATE = 2.0
+_GAIN = 4.0
+_LARGEST_ERROR = 2.0
+_SMALLEST_DEAD_ZONE = 0.25
+_DRIFT_RATE = 2.0
 """Most that the logarithm of a weight drifts within one patience."""
-DRIFT_REACH = 1.0
+_DRIFT_REACH = 1.0
 """Largest error at which weights drift: farther out the tilt is strong enough."""
-LARGEST_DRIFT = 7.0
+_LARGEST_DRIFT = 7.0
+_LEAST_PATIENCE = 200
+_LEAST_PROGRESS = 0.01
 
 
 def dead_zone(sd: float, unit: float) -> float:
     """Error that is left alone: a quarter of the unit, or two standard deviations of the noise."""
-    return max(SMALLEST_DEAD_ZONE, 2.0 * sd / unit)
+    return max(_SMALLEST_DEAD_ZONE, 2.0 * sd / unit)
 
 
 def tilt(error: Array, dz: float) -> Array:
@@ -35,12 +36,12 @@ def tilt(error: Array, dz: float) -> Array:
     Returns:
         ``[..., m]``, at most 8 in size.
     """
-    error = np.clip(error, -LARGEST_ERROR, LARGEST_ERROR)
-    tilted: Array = GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
+    error = np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR)
+    tilted: Array = _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
     return tilted
 
 
-def tilted_weights(prior: Array, tilts: Array) -> Array:
+def _tilted_weights(prior: Array, tilts: Array) -> Array:
     """Weights proportional to ``prior exp(tilt)``, of sum 1; both ``[..., m]``."""
     grown = prior * np.exp(tilts - tilts.max(axis=-1, keepdims=True))
     weights: Array = grown / grown.sum(axis=-1, keepdims=True)
@@ -70,10 +71,12 @@ class Subproblem:
 
     Args:
         run_steps: Length of the run, of which a tenth (and 200 steps at least) is the patience.
+        least_share: Part of its share, by the prior as it has drifted, that every task keeps.
     """
 
-    def __init__(self, run_steps: int) -> None:
+    def __init__(self, run_steps: int, least_share: float = 0.0) -> None:
         self.watch = ReachWatch(run_steps)
+        self.least_share = least_share
         self.flips = 0
         self._steps = 0
         self._last_sign = 0
@@ -99,9 +102,11 @@ class Subproblem:
         tilts = np.zeros_like(error) if given_up else tilt(error, dz)
         self._count_flip(int(np.sign(tilts[0])))
         drift = self._drifted(tilts, distance, given_up)
-        target = tilted_weights(prior, tilts + drift)
+        least = self.least_share * _tilted_weights(prior, drift)
+        target = np.maximum(_tilted_weights(prior, tilts + drift), least)
+        target /= target.sum()
         certificates: dict[str, float | Array] = {
-            "error": np.clip(error, -LARGEST_ERROR, LARGEST_ERROR),
+            "error": np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR),
             "tilt": tilts,
             "drift": drift,
             "target": target,
@@ -117,9 +122,9 @@ class Subproblem:
     def _drifted(self, tilts: Array, distance: float, given_up: bool) -> Array:
         if self._drift is None or given_up:
             self._drift = np.zeros_like(tilts)
-        elif distance <= DRIFT_REACH and tilts.any():
-            moved = self._drift + DRIFT_RATE / self.watch.patience * np.maximum(np.minimum(tilts, 1.0), -1.0)
-            self._drift = np.maximum(np.minimum(moved, LARGEST_DRIFT), -LARGEST_DRIFT)
+        elif distance <= _DRIFT_REACH and tilts.any():
+            moved = self._drift + _DRIFT_RATE / self.watch.patience * np.maximum(np.minimum(tilts, 1.0), -1.0)
+            self._drift = np.maximum(np.minimum(moved, _LARGEST_DRIFT), -_LARGEST_DRIFT)
         return self._drift
 
     def _count_flip(self, sign: int) -> None:
@@ -140,3 +145,62 @@ class Subproblem:
         self._last_sign, drift = int(state["last_sign"]), state["drift"]
         self._drift = None if drift is None else np.asarray(drift, dtype=np.float64)
         self.watch.load_state_dict(state["watch"])
+
+
+class ReachWatch:
+    """Notices a ray that cannot be reached: a whole patience outside its sector and on average no nearer.
+
+    Distances are averaged over the last halves of stretches as long as the patience. A ray is given up at the
+    end of a stretch whose mean is not below that of the stretch before by 1% at least, if neither of the two
+    touched the sector. The first stretch is held against its farthest point. So neither a detour nor swinging
+    about the sector ends the pull, and the noise of single steps hardly matters.
+
+    Args:
+        run_steps: Length of the run; the patience is a tenth of it, and 200 steps at least.
+    """
+
+    def __init__(self, run_steps: int) -> None:
+        self.patience = max(_LEAST_PATIENCE, run_steps // 10)
+        self.nearest = float("inf")
+        self.unreachable = False
+        self._reference = 0.0
+        self._first = True
+        self._touched = [False, False]
+        self._sum = 0.0
+        self._count = 0
+
+    def update(self, distance: float, reached: bool) -> bool:
+        """Take in one step's distance; True from the step on at which the ray is given up."""
+        self.nearest = min(self.nearest, distance)
+        if self._first:
+            self._reference = max(self._reference, distance)
+        self._touched[-1] = self._touched[-1] or reached
+        self._count += 1
+        if 2 * self._count > self.patience:
+            self._sum += distance
+        if self._count == self.patience:
+            mean = self._sum / (self.patience - self.patience // 2)
+            nearer = mean < (1.0 - _LEAST_PROGRESS) * self._reference
+            self.unreachable = self.unreachable or not (nearer or any(self._touched))
+            self._reference, self._first, self._sum, self._count = mean, False, 0.0, 0
+            self._touched = [self._touched[-1], False]
+        return self.unreachable
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "nearest": self.nearest,
+            "unreachable": self.unreachable,
+            "reference": self._reference,
+            "first": self._first,
+            "touched": list(self._touched),
+            "sum": self._sum,
+            "count": self._count,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another watch stopped."""
+        self.nearest, self.unreachable = float(state["nearest"]), bool(state["unreachable"])
+        self._reference, self._first = float(state["reference"]), bool(state["first"])
+        self._touched = [bool(touched) for touched in state["touched"]]
+        self._sum, self._count = float(state["sum"]), int(state["count"])

@@ -1,6 +1,6 @@
-"""One gradient a task, each graph freed as soon as nobody needs it any more."""
+"""One gradient a task, each graph freed as soon as nobody needs it; or one weighted pass for all of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -11,6 +11,9 @@ from psst.pareto.injection import TaskGradient
 
 #: A scalar loss, or a function that computes it with its whole graph.
 Loss = Tensor | Callable[[], Tensor]
+
+_LEAST_WEIGHT = 1e-3
+"""Weight from which on a task's own gradient is read off the weighted pass; less would cost precision."""
 
 
 def task_gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[TaskGradient]:
@@ -30,7 +33,7 @@ def task_gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> li
     where = {id(parameter): index for index, parameter in enumerate(parameters)}
     walks = [walk(loss) for loss in losses]
     reached = [positions(found, where) for found in walks]
-    needed_later = [found.shares_with(walks[index + 1 :]) for index, found in enumerate(walks)]
+    needed_later = kept(walks)
     del walks  # it holds on to every node, and so to every saved activation
     return [
         gradient(loss, indices, parameters, keep)
@@ -38,60 +41,79 @@ def task_gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> li
     ]
 
 
-def interleaved_gradients(
-    losses: Mapping[str, Loss], parameters: Sequence[Tensor], factor: Tensor | None = None
-) -> tuple[list[Tensor], list[TaskGradient]]:
-    """Values and gradients of losses of which some are functions: each is called, differentiated and freed.
-
-    Never more than one function's graph is alive, so that the peak is that of the largest task. Losses given
-    as tensors come first.
-
-    Args:
-        losses: By task name.
-        parameters: Leaves to differentiate by, each once.
-        factor: Of a gradient scaler; the gradients hold it.
-
-    Returns:
-        Detached values and gradients, in the order of `losses`.
-
-    Raises:
-        ValueError: A function's graph shares nodes with one that has been freed, or see `task_gradients`.
-    """
-    where = {id(parameter): index for index, parameter in enumerate(parameters)}
-    ready = {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
-    values = {name: loss.detach() for name, loss in ready.items()}
-    with full_precision(next(iter(values.values())).device if values else torch.device("cpu")):
-        found = task_gradients([times(loss, factor) for loss in ready.values()], parameters)
-    gradients = dict(zip(ready, found, strict=True))
-    for name, function in losses.items():
-        if isinstance(function, Tensor):
-            continue
-        loss = function()
-        values[name] = loss.detach()
-        with full_precision(loss.device):
-            try:
-                gradients[name] = gradient(
-                    times(loss, factor), positions(walk(loss), where), parameters, keep=False
-                )
-            except RuntimeError as error:
-                if "second time" not in str(error):
-                    raise
-                raise ValueError(
-                    f"`losses['{name}']` is a function whose graph shares a part with a loss that has been "
-                    "differentiated and freed before it; compute that part inside each function, or give the "
-                    "losses as tensors."
-                ) from error
-        del loss
-    return [values[name] for name in losses], [gradients[name] for name in losses]
+def kept(walks: Sequence[Walk]) -> list[bool]:
+    """Whether the graph of each loss is needed by a later one."""
+    return [found.shares_with(walks[index + 1 :]) for index, found in enumerate(walks)]
 
 
 def gradient(loss: Tensor, indices: Sequence[int], parameters: Sequence[Tensor], keep: bool) -> TaskGradient:
     """Gradient of one loss with respect to the parameters at `indices`; its graph is kept if asked for."""
-    found: Sequence[Tensor] = ()
+    return _pass([loss], [1.0], indices, parameters, keep)
+
+
+def weighted_gradient(
+    losses: Sequence[Tensor],
+    found: Sequence[Collection[int]],
+    weights: Sequence[float],
+    weighted: Collection[int],
+    parameters: Sequence[Tensor],
+) -> TaskGradient:
+    """What `combine` makes of the task gradients, without any of them: one pass of the weighted losses.
+
+    The own parameters of a task get its weighted gradient by that pass, which is divided by the weight. Where
+    the weight is (nearly) zero, and where tasks meet in parameters that are not weighted, a second pass
+    through those parts alone gives the plain sum.
+
+    Args:
+        losses: Of the tasks in this batch.
+        found: Positions that each of them reaches.
+        weights: One a loss.
+        weighted: `weighted_positions`.
+        parameters: By position.
+    """
+    owners: dict[int, list[int]] = {}
+    for task, positions_now in enumerate(found):
+        for p in positions_now:
+            owners.setdefault(p, []).append(task)
+    divided = {
+        p: weights[tasks[0]]
+        for p, tasks in owners.items()
+        if p not in weighted and len(tasks) == 1 and abs(weights[tasks[0]]) >= _LEAST_WEIGHT
+    }
+    apart = sorted(p for p in owners if p not in weighted and p not in divided)
+    carried = [task for task, weight in enumerate(weights) if weight != 0.0]
+    together = sorted(
+        {p for task in carried for p in found[task] if p in weighted or divided.get(p) == weights[task]}
+    )
+    mixed: TaskGradient = {}
+    if apart:
+        plain = sorted({task for p in apart for task in owners[p]})
+        mixed |= _pass([losses[t] for t in plain], [1.0] * len(plain), apart, parameters, bool(together))
+    if together:
+        chosen = [weights[task] for task in carried]
+        mixed |= _pass([losses[task] for task in carried], chosen, together, parameters, keep=False)
+    for p, weight in divided.items():
+        if weight != 1.0:
+            mixed[p] = mixed[p] / weight
+    return mixed
+
+
+def _pass(
+    losses: Sequence[Tensor],
+    weights: Sequence[float],
+    indices: Sequence[int],
+    parameters: Sequence[Tensor],
+    keep: bool,
+) -> TaskGradient:
+    """Gradient of a weighted sum with respect to the parameters at `indices`, in one backward pass."""
     inputs = [parameters[p] for p in indices]
-    if inputs:
-        with without_hooks(inputs):
-            found = torch.autograd.grad(loss, inputs, retain_graph=keep, materialize_grads=True)
+    live = [(loss, weight) for loss, weight in zip(losses, weights, strict=True) if loss.requires_grad]
+    if not inputs or not live:
+        return {}
+    roots = [loss for loss, _ in live]
+    starts = [torch.full_like(loss, weight) for loss, weight in live]
+    with without_hooks(inputs):
+        found = torch.autograd.grad(roots, inputs, starts, retain_graph=keep, materialize_grads=True)
     return dict(zip(indices, found, strict=True))
 
 
@@ -115,16 +137,16 @@ def divide(gradients: Sequence[TaskGradient], factor: Tensor | None) -> None:
 
 
 @contextmanager
-def without_hooks(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Take the users' hooks off parameters: they belong to the one gradient that is accumulated later."""
-    hooked = [parameter._backward_hooks for parameter in parameters if parameter._backward_hooks]
-    kept = [dict(hooks) for hooks in hooked]
+def without_hooks(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Take the users' hooks off tensors: they belong to the one gradient that is passed on later."""
+    hooked = [tensor._backward_hooks for tensor in tensors if tensor._backward_hooks]
+    kept_hooks = [dict(hooks) for hooks in hooked]
     for hooks in hooked:
         hooks.clear()
     try:
         yield
     finally:
-        for hooks, own in zip(hooked, kept, strict=True):
+        for hooks, own in zip(hooked, kept_hooks, strict=True):
             hooks.update(own)
 
 

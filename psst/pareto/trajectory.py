@@ -1,13 +1,17 @@
 """What a run records of its losses, step by step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
 from psst.pareto.npz import read_arrays, write_arrays
+
+_MOST_ROWS = 2**14
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,3 +62,60 @@ class Trajectory:
         """Read what `save` wrote; ValueError or FileNotFoundError where it cannot."""
         arrays = read_arrays(path, ("log_losses", "first_step", "weights"), "trajectory")
         return cls(arrays["log_losses"], int(arrays["first_step"]), arrays["weights"])
+
+
+class Track:
+    """Rows of numbers, one an optimizer step, that never take more than 16,384 rows of memory.
+
+    A longer run keeps every second row, then every fourth, and so on; `rows` fills in what is between.
+
+    Args:
+        first_step: Step of the first row.
+    """
+
+    def __init__(self, first_step: int = 0) -> None:
+        self.first_step = first_step
+        self._kept: list[Array] = []
+        self._stride = 1
+        self._count = 0
+        self._last: Array | None = None
+        self._step: int | None = None
+
+    def put(self, step: int, row: Array) -> None:
+        """The row of a step; of two for one step the second counts."""
+        if step != self._step:
+            self._settle()
+            self._count += 1
+        self._step, self._last = step, row
+
+    def _settle(self) -> None:
+        if self._last is not None and (self._count - 1) % self._stride == 0:
+            self._kept.append(self._last)
+        if len(self._kept) > _MOST_ROWS:
+            self._kept, self._stride = self._kept[::2], 2 * self._stride
+
+    @property
+    def rows(self) -> Array:
+        """``[steps, n]``; ``[0, 0]`` before the first step."""
+        if self._last is None:
+            return np.zeros((0, 0))
+        places = [float(i * self._stride) for i in range(len(self._kept))]
+        kept = list(self._kept)
+        if not places or places[-1] < self._count - 1:
+            places, kept = [*places, self._count - 1.0], [*kept, self._last]
+        kept[-1] = self._last if places[-1] == self._count - 1.0 else kept[-1]
+        steps, columns = np.arange(float(self._count)), np.array(kept).T
+        return np.array([np.interp(steps, places, column) for column in columns]).T
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, and the kept rows."""
+        rows = [*self._kept] if self._last is None else [*self._kept, self._last]
+        place = {"first_step": self.first_step, "stride": self._stride, "count": self._count}
+        return {**place, "step": self._step, "rows": np.array(rows)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another track stopped."""
+        rows = [np.array(row) for row in state["rows"].tolist()]  # an array, or a tensor of a checkpoint
+        self._kept, self._last = rows[:-1], rows[-1] if rows else None
+        self.first_step, self._stride = int(state["first_step"]), int(state["stride"])
+        self._count, self._step = int(state["count"]), state["step"]

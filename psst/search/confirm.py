@@ -5,10 +5,8 @@ from typing import Any
 from psst.evaluation import ClassDifference, class_difference
 from psst.search.result import Candidate, SearchResult
 
-__all__ = ["described", "differences", "rivals"]
 
-
-def rivals(result: SearchResult) -> list[Candidate]:
+def _rivals(result: SearchResult) -> list[Candidate]:
     """What the chosen model is held against: `plain` and the best fixed weights, or the first anchor."""
     names = ["plain", result.best_fixed]
     found = [model for model in result.baselines if model.name in names]
@@ -18,15 +16,10 @@ def rivals(result: SearchResult) -> list[Candidate]:
 
 
 def differences(result: SearchResult, held_out: bool) -> dict[str, ClassDifference]:
-    """Validation accuracy of the chosen model minus that of each rival, on common episodes.
-
-    Args:
-        result: Of the search.
-        held_out: On the classes that confirm, instead of those that chose.
-    """
+    """Accuracy of the chosen model minus each rival's, on the classes that chose or that were held out."""
     best = result.best.held_out if held_out else result.best.scores
     found = {}
-    for rival in rivals(result):
+    for rival in _rivals(result):
         theirs = rival.held_out if held_out else rival.scores
         if best and theirs:
             found[rival.name] = class_difference(best, theirs)
@@ -42,21 +35,17 @@ def verdict(difference: ClassDifference) -> str:
 
 def described(result: SearchResult) -> dict[str, Any]:
     """How the choice was made, among how many, and what the classes that chose and confirmed say of it."""
-    best = result.best
-    return {
+    told: dict[str, Any] = {
         "kind": result.selection.kind,
         "reason": result.selection.reason,
         "chosen": result.chosen,
         "among": len(result.candidates),
-        "classes_that_chose": n_classes(best, held_out=False),
-        "classes_that_confirm": n_classes(best, held_out=True),
-        "on_the_classes_that_chose": {
-            name: difference_described(gap) for name, gap in differences(result, held_out=False).items()
-        },
-        "on_the_classes_that_confirm": {
-            name: difference_described(gap) for name, gap in differences(result, held_out=True).items()
-        },
     }
+    for held_out, part in ((False, "chose"), (True, "confirm")):
+        gaps = differences(result, held_out)
+        told[f"classes_that_{part}"] = n_classes(result.best, held_out)
+        told[f"on_the_classes_that_{part}"] = {name: difference_described(gap) for name, gap in gaps.items()}
+    return told
 
 
 def difference_described(gap: ClassDifference) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,20 +14,18 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from psst.search.budgets.budget import read_budget
 from psst.search.budgets.search import make_pacer
-from psst.search.engines.choice import EngineName, check_engine, make_engine
-from psst.search.engines.progress_file import Report
+from psst.search.engines import EngineName, check_engine, make_engine
 from psst.search.engines.worker import packed
 from psst.search.front_search import Search
 from psst.search.metric_judge import MetricJudge
+from psst.search.progress import Report
 from psst.search.python_run import DataSource, ModuleFactory, PythonRun
 from psst.search.reports.report import write_report
 from psst.search.result import Metric, SearchResult
 from psst.search.settings import SearchSettings
 from psst.search.work import Workshop
 
-__all__ = ["search"]
-
-UNFOUNDED = (
+_UNFOUNDED = (
     "resuming from a checkpoint that ended before the epoch ended",  # a KeyedLoader goes on where it was
     "The number of training batches",  # units may be short
     "isinstance\\(treespec, LeafSpec\\)",  # between Lightning and torch
@@ -107,66 +105,51 @@ def search(
     check_engine(workers, engine)
     allowed = read_budget(budget, budget_steps, ("budget=", "budget_steps="))
     settings = settings or SearchSettings()
-    choice = {"monitor": monitor, "mode": mode}
-    run = PythonRun(module_factory, datamodule, max_steps, seed, trainer, settings, choice)
-    judge = MetricJudge(run, Metric(monitor, mode, monitor))
-    with isolate_rng(), process_settings(settings.threads):
+
+    def parts(steps: int, settings: SearchSettings) -> tuple[PythonRun, MetricJudge]:
+        choice = {"monitor": monitor, "mode": mode}
+        run = PythonRun(module_factory, datamodule, steps, seed, trainer, settings, choice)
+        return run, MetricJudge(run, Metric(monitor, mode, monitor))
+
+    run, judge = parts(max_steps, settings)
+    with isolate_rng(), _process_settings(settings.threads):
         pacer = None
         if allowed is not None:
+            say = partial(print, file=sys.stderr)  # where the search's progress goes
             pacer = make_pacer(run, judge, settings, allowed, Path(output), say)
-            settings, steps = pacer.settings, pacer.first.max_steps
-            run = PythonRun(module_factory, datamodule, steps, seed, trainer, settings, choice)
-            judge = MetricJudge(run, Metric(monitor, mode, monitor))
+            settings = pacer.settings
+            run, judge = parts(pacer.first.max_steps, settings)
         if workers > 1 or engine == "ray":
-            packed(SentWorkshop(judge, settings, Path(output)))  # refused before anything is written
+            packed(partial(_open_sent, judge, settings, Path(output)))  # refused before anything is written
         course = Search(run, judge, settings, Path(output), ("max_steps", "output"), pacer)
-        opening = SentWorkshop(judge, settings, course.folder)
+        opening = partial(_open_sent, judge, settings, course.folder)
         result = course.run(make_engine(engine, workers, opening, settings.threads, course.look))
-        write_report(result, course.folder, *course.manifest.cost)
+        write_report(result, course.folder)
     return result
 
 
-def say(line: str) -> None:
-    """Write a line where the search's progress goes."""
-    print(line, file=sys.stderr)
+def _open_sent(judge: MetricJudge, settings: SearchSettings, folder: Path, report: Report) -> Workshop:
+    """Make a workshop in another process, of what was sent there."""
+    _silence()
+    return Workshop(judge.run, judge, settings, folder, report)
 
 
-@dataclass(frozen=True)
-class SentWorkshop:
-    """Makes a workshop of objects that are sent themselves.
-
-    Args:
-        judge: With the run.
-        settings: Of the search.
-        folder: Of the search.
-    """
-
-    judge: MetricJudge
-    settings: SearchSettings
-    folder: Path
-
-    def open(self, report: Report) -> Workshop:
-        """Use what was sent."""
-        silence()
-        return Workshop(self.judge.run, self.judge, self.settings, self.folder, report)
-
-
-def silence() -> None:
+def _silence() -> None:
     """Keep the trainers of all units from introducing themselves."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for remark in UNFOUNDED:
+    for remark in _UNFOUNDED:
         warnings.filterwarnings("ignore", message=f".*({remark})")
 
 
 @contextmanager
-def process_settings(threads: int) -> Iterator[None]:
+def _process_settings(threads: int) -> Iterator[None]:
     """Set threads, and keep the trainers of all units from introducing themselves, for as long as needed."""
     lightning = logging.getLogger("pytorch_lightning")
     level, before = lightning.level, torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with warnings.catch_warnings():
-            silence()
+            _silence()
             yield
     finally:
         lightning.setLevel(level)

@@ -16,9 +16,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["ChordCheck", "Mix", "average", "chord_check", "plan_mixes", "scaled_chord"]
+from psst.search.result import Candidate, loss_matrix
 
 State = dict[str, Tensor]
+
+
+def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+    """Return ``[n, m]``: logarithms of the losses, centered over the tasks; 0 counts as the least float."""
+    logarithms = np.log(np.maximum(loss_matrix(candidates), np.finfo(np.float32).tiny))
+    return np.asarray(logarithms - logarithms.mean(axis=1, keepdims=True))
+
+
+def neighbors(points: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return the pairs (i, j), i < j, of points ``[n, m]`` that no third one lies between.
+
+    They make the relative neighborhood graph; on a line, with two objectives, these are the adjacent points.
+
+    References:
+        Toussaint, The relative neighbourhood graph of a finite planar set, Pattern Recognition 12, 1980.
+    """
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    pairs = []
+    for i in range(len(points)):
+        for j in range(i + 1, len(points)):
+            others = [k for k in range(len(points)) if k not in (i, j)]
+            if all(max(distance[i, k], distance[j, k]) >= distance[i, j] for k in others):
+                pairs.append((i, j))
+    return pairs
 
 
 @dataclass(frozen=True)
@@ -40,13 +64,6 @@ def plan_mixes(
     """Return the averages to try: those between neighbors of the region first, then the region's mean.
 
     Where the region has a single member, its links to the candidates around it are used.
-
-    Args:
-        names: The n candidates.
-        links: Neighboring pairs of candidates.
-        members: Indices of the region's candidates.
-        positions: Where between two neighbors to average, each in (0, 1).
-        at_most: Largest number of averages.
     """
     inside = [link for link in links if set(link) <= set(members)]
     chosen = inside or [link for link in links if set(link) & set(members)]
@@ -56,10 +73,9 @@ def plan_mixes(
         mixes.append(Mix("mix-region", tuple(names[i] for i in members), (share,) * len(members)))
     for t in sorted(
         positions, key=lambda value: abs(value - 0.5)
-    ):  # midpoints first: a cut list keeps the spread
-        mixes += [
-            Mix(f"mix-{names[i]}-{names[j]}-{t:g}", (names[i], names[j]), (1 - t, t)) for i, j in chosen
-        ]
+    ):  # midpoints first: a cut list keeps spread
+        for one, other in ((names[i], names[j]) for i, j in chosen):
+            mixes.append(Mix(f"mix-{one}-{other}-{t:g}", (one, other), (1 - t, t)))
     return mixes[:at_most]
 
 
@@ -76,16 +92,11 @@ def average(states: Sequence[State], shares: Sequence[float]) -> State:
 
 
 @dataclass(frozen=True)
-class ChordCheck:
-    """How far an average lies above the chord of its parents, per task, on fresh paired episodes.
+class _ChordCheck:
+    """How far an average lies above the chord of its parents, per task, on fresh paired episodes."""
 
-    Args:
-        excess: ``[m]``, mean loss minus the chord's; negative is below the chord.
-        standard_error: ``[m]``, of that mean over episodes.
-    """
-
-    excess: NDArray[np.float64]
-    standard_error: NDArray[np.float64]
+    excess: NDArray[np.float64]  # ``[m]``, mean loss minus the chord's; negative is below the chord
+    standard_error: NDArray[np.float64]  # ``[m]``, of that mean over episodes
 
     @property
     def accepted(self) -> bool:
@@ -95,16 +106,13 @@ class ChordCheck:
 
 def chord_check(
     mixed: NDArray[np.float64], parents: Sequence[NDArray[np.float64]], shares: Sequence[float]
-) -> ChordCheck:
+) -> _ChordCheck:
     """Compare losses ``[episodes, m]`` of an average with the mix of its parents' on the same episodes."""
     chord = sum(share * losses for share, losses in zip(shares, parents, strict=True))
     excess = np.asarray(mixed - chord)
-    error = (
-        excess.std(axis=0, ddof=1) / np.sqrt(len(excess))
-        if len(excess) > 1
-        else np.full(excess.shape[1], np.inf)
-    )
-    return ChordCheck(excess.mean(axis=0), error)
+    if len(excess) < 2:
+        return _ChordCheck(excess.mean(axis=0), np.full(excess.shape[1], np.inf))
+    return _ChordCheck(excess.mean(axis=0), excess.std(axis=0, ddof=1) / np.sqrt(len(excess)))
 
 
 def scaled_chord(

@@ -6,48 +6,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from psst.files import atomic_path
-from psst.pareto import RaySet, Trajectory, rays_between
+from psst.pareto import Trajectory, rays_between
 from psst.search.budgets.pacer import Pacer
-from psst.search.engines.engine import Engine, InProcess
-from psst.search.engines.progress_file import forget_progress, read_progress
-from psst.search.explore import Mix, plan_mixes
-from psst.search.graph import Graph, Node
-from psst.search.manifest import Manifest
-from psst.search.occupied import occupied
-from psst.search.progress import SearchProgress
+from psst.search.budgets.stages import Stages
+from psst.search.explore import Mix, centered_losses, neighbors, plan_mixes
+from psst.search.graph import Engine, Graph, InProcess, Node
+from psst.search.progress import SearchProgress, forget_progress, read_progress
 from psst.search.protocols import Judge, Run
-from psst.search.ranks import agree, is_first
-from psst.search.region import neighbors
+from psst.search.ranks import agree, first_only
+from psst.search.record import Manifest, TestRecord, occupied
 from psst.search.reports.live import LiveFront
 from psst.search.result import Candidate, SearchResult
 from psst.search.settings import SearchSettings
-from psst.search.stages import Stages
-from psst.search.tangents.exploration import plan_tangents
-from psst.search.tangents.unit import kept_checkpoint
-from psst.search.tangents.work import NeighboringRay, TangentStep, open_exploration
-from psst.search.test_record import TestRecord
-from psst.search.units import Schedule, Unit, check_method
-from psst.search.work import Mixing, Testing, Training, Work, Workshop
-
-__all__ = ["Search"]
+from psst.search.tangents.exploration import TangentExploration, plan_tangents, tangent_work
+from psst.search.unit_callbacks import KeepAt
+from psst.search.units import Schedule, Unit
+from psst.search.work import Work, Workshop, mixing, testing, training
 
 
 class Search:
     """Runs the units that are not finished yet, as soon as what they depend on is, and chooses.
 
-    All decisions and the manifest are made in this process; the units are left to an engine.
-
-    Args:
-        run: Gives fresh parts for each unit.
-        judge: Measures their models.
-        settings: Of the search.
-        folder: Output folder, created if need be.
-        spelled: How the user typed `max_steps` and `output`, for errors.
-        pacer: Keeps the search within a budget; None if it has none.
+    All decisions and the manifest are made in this process; the units are left to an engine. `spelled` is how
+    the user typed `max_steps` and `output`; `pacer` keeps the search within a budget.
     """
 
     def __init__(
@@ -63,7 +45,6 @@ class Search:
         self.folder = folder.resolve()
         self.judge = judge
         self.spelled = spelled
-        check_method(settings)
         self.task_names = judge.task_names()
         self.schedule = Schedule(settings, run.max_steps, self.task_names[1:], spelled[0])
         resumed = Manifest.has_units(self.folder)
@@ -77,34 +58,29 @@ class Search:
         if pacer is not None:
             pacer.save()
         baselines = self.schedule.baselines
-        self._baselines = pacer.baselines(baselines, self._twin) if pacer else baselines
+        self._baselines = pacer.baselines(baselines, self.schedule.twin) if pacer else baselines
         self.progress = SearchProgress(pacer.steps if pacer else self._expected_steps())
         self.workshop = Workshop(run, judge, settings, self.folder, self.progress.at)
         self.runner = self.workshop.runner
         tangents = settings.max_tangents > 0
-        self._keep = open_exploration(self.workshop, settings.tangent).keep_steps if tangents else ()
+        self._keep = (TangentExploration.of(self.workshop).keep_step,) if tangents else ()
         anchors = len(self.schedule.anchors)
         self.live = LiveFront(self.folder, judge.metric, anchors, self.schedule.max_steps)
         self.graph = Graph(self._started, self._finished, self._failed)
         self._subproblems: list[Unit] = []
-        self._mixes: list[Mix] = []
-        self._tangents: list[TangentStep | NeighboringRay] = []
+        self._explored: list[Work] = []
         self._members: list[int] = []
         self._result: SearchResult | None = None
 
     def run(self, engine: Engine | None = None) -> SearchResult:
-        """Search, choose on validation, and test the choice beside the baselines once.
-
-        Args:
-            engine: Does the work; this process if None. Closed when the search ends.
-        """
+        """Search, choose on validation, and test the choice beside the baselines once."""
         schedule = self.schedule
         anchors = [unit.name for unit in schedule.anchors]
         self._add(schedule.warm)
         self._add(*schedule.anchors, after=(schedule.warm.name,))
         self.graph.add(Node("rays", tuple(anchors), self._lay_rays))
         for unit in self._baselines:
-            twin = self._twin(unit)
+            twin = schedule.twin(unit)
             if twin is None:
                 self.graph.add(Node(unit.name, (), partial(self._train_baseline, unit), patient=True))
             else:
@@ -143,7 +119,7 @@ class Search:
         if self.manifest.finished(unit.name):
             self.progress.skip(unit.name, unit.steps, "finished earlier")
             return None
-        return Training(unit, self._keep if unit.kind in ("anchor", "subproblem") else ())
+        return training(unit, self._keep if unit.kind in ("anchor", "subproblem") else ())
 
     def _train_baseline(self, unit: Unit) -> Work | None:
         finished, pacer = self.manifest.finished(unit.name), self.pacer
@@ -151,11 +127,6 @@ class Search:
             return self._train(unit)
         self.progress.skip(unit.name, unit.steps, "does not fit into the budget any more")
         return None
-
-    def _twin(self, unit: Unit) -> str | None:
-        """Name an anchor that is a baseline, step for step: one weighted like the warm start."""
-        warm, anchors = self.schedule.warm, self.schedule.anchors
-        return next((a.name for a in anchors if a.method == warm.method == unit.method), None)
 
     def _copy(self, unit: Unit, twin: str) -> None:
         """Make a baseline of its twin."""
@@ -173,10 +144,9 @@ class Search:
         trajectories = [
             Trajectory.load(self.runner.unit_folder(unit.name) / "trajectory.npz") for unit in anchors
         ]
-        rays: RaySet = rays_between(trajectories, pairs=self.schedule.anchor_pairs)
+        rays = rays_between(trajectories, pairs=self.schedule.anchor_pairs)
         rays_file = self.folder / "rays.npz"
-        if is_first():
-            rays.save(rays_file)
+        first_only(rays.save)(rays_file)
         agree(None)
         self._subproblems = self.schedule.subproblems(str(rays_file), len(rays.priors))
         if self.pacer is not None:
@@ -191,26 +161,14 @@ class Search:
     def _halve(self, pacer: Pacer) -> None:
         """Train the rays by halves, and more of them inside the region, as the budget allows."""
 
-        def skipped(unit: Unit) -> None:
-            self.progress.skip(unit.name, unit.steps, "finished earlier")
-
         def ended(units: list[Unit]) -> None:
             self.progress.total_steps += pacer.steps - planned
             self._subproblems = units
             self.graph.add(Node("region", (), self._explore))
 
         planned = pacer.steps
-        stages = Stages(
-            self.graph,
-            self.manifest,
-            self.judge,
-            pacer,
-            self.folder,
-            self._candidate,
-            centered_losses,
-            skipped,
-        )
-        stages.subproblems(self.schedule.anchors, self._subproblems, ended)
+        parts = (self.graph, self.manifest, self.judge, pacer, self.folder, self._candidate, self.progress)
+        Stages(*parts, self.schedule.anchors, ended).begin(self._subproblems)
 
     def _trained(self) -> list[Candidate]:
         return [self._candidate(unit.name) for unit in [*self.schedule.anchors, *self._subproblems]]
@@ -222,53 +180,37 @@ class Search:
         self._members = self.judge.region(trained, points)
         names, settings = [candidate.name for candidate in trained], self.settings
         links = neighbors(points)
-        at_most = settings.max_explored
-        if self.pacer is not None:
-            at_most = min(at_most, self.pacer.plan.explored)
-        self._mixes = plan_mixes(names, links, self._members, settings.mixes, at_most)
-        self.graph.add(*(Node(mix.name, (), partial(self._mix, mix)) for mix in self._mixes))
-        self._tangents = self._plan_tangents(trained, links)
-        self.graph.add(*(Node(step.name, (), partial(self._step, step)) for step in self._tangents))
-        explored = [*self._mixes, *self._tangents]
-        waited = [node.name for node in [*explored, *self._baselines]]
+        at_most = settings.max_explored if self.pacer is None else self.pacer.plan.explored
+        mixes = plan_mixes(names, links, self._members, settings.mixes, at_most)
+        self._explored = [*map(self._mix, mixes), *self._plan_tangents(trained, links)]
+        self.graph.add(*(Node(work.name, (), partial(self._left, work)) for work in self._explored))
+        waited = [*(work.name for work in self._explored), *(unit.name for unit in self._baselines)]
         self.graph.add(Node("choice", tuple(waited), self._choose))
 
-    def _plan_tangents(
-        self, trained: Sequence[Candidate], links: Sequence[tuple[int, int]]
-    ) -> list[TangentStep | NeighboringRay]:
-        """Plan tangents from members of the region, the best first, and their rivals."""
+    def _plan_tangents(self, trained: Sequence[Candidate], links: Sequence[tuple[int, int]]) -> list[Work]:
+        """Plan tangents from members of the region, the best first."""
         if not self._keep:
             return []
-        settings, quality, end = self.settings, self.judge.metric.quality, self.schedule.max_steps
-        at_most = settings.max_tangents
-        if self.pacer is not None:
-            at_most = min(at_most, self.pacer.plan.tangents)
-        begun = [  # what was trained by halves lacks the checkpoints to go on from
-            i
-            for i in self._members
-            if all(kept_checkpoint(self.runner.unit_folder(trained[i].name), s).is_file() for s in self._keep)
+        at_most = self.settings.max_tangents if self.pacer is None else self.pacer.plan.tangents
+        folders = [self.runner.unit_folder(one.name) for one in trained]
+        begun = [  # what was trained by halves lacks the checkpoint to go on from
+            i for i in self._members if KeepAt.path(folders[i], self._keep[0]).is_file()
         ]
-        begun.sort(key=lambda i: -quality(trained[i].metric))
-        steps: list[TangentStep | NeighboringRay] = []
-        for pair in plan_tangents([one.name for one in trained], links, begun, at_most):
-            steps.append(TangentStep(*pair, settings.tangent, (self._keep[1], end)))
-            if settings.rivals:
-                steps.append(NeighboringRay(*pair, settings.tangent, (self._keep[0], end)))
-        return steps
+        begun.sort(key=lambda i: -self.judge.metric.quality(trained[i].metric))
+        pairs = plan_tangents([one.name for one in trained], links, begun, at_most)
+        return [tangent_work(*pair, (self._keep[0], self.schedule.max_steps)) for pair in pairs]
 
-    def _step(self, step: TangentStep | NeighboringRay) -> Work | None:
-        return None if self.manifest.finished(step.name) else step
+    def _left(self, work: Work) -> Work | None:
+        return None if self.manifest.finished(work.name) else work
 
-    def _mix(self, mix: Mix) -> Work | None:
-        if self.manifest.finished(mix.name):
-            return None
+    def _mix(self, mix: Mix) -> Work:
         known = tuple(tuple(self._candidate(parent).losses.values()) for parent in mix.parents)
-        return Mixing(mix, known)
+        return mixing(mix, known)
 
     def _choose(self) -> None:
         """Choose among all candidates, and test the choice beside two baselines."""
         trained = self._trained()
-        tried = [one.name for one in [*self._mixes, *self._tangents]]
+        tried = [work.name for work in self._explored]
         explored = [name for name in tried if self.manifest.units[name]["accepted"]]
         candidates = trained + [self._candidate(name) for name in explored]
         finished = [unit.name for unit in self._baselines if self.manifest.finished(unit.name)]
@@ -289,12 +231,10 @@ class Search:
             max_steps=self.schedule.max_steps,
             selection=self.judge.selection,
         )
-        if is_first():
-            with atomic_path(best) as temporary:
-                shutil.copyfile(self.runner.checkpoint(chosen), temporary)
+        _copy_file(self.runner.checkpoint(chosen), best)
         if self.judge.can_test:
             compared = [name for name in ("plain", self._result.best_fixed) if name in finished]
-            if when := agree(TestRecord(self.folder).touch([chosen, *compared]) if is_first() else ""):
+            if when := agree(TestRecord(self.folder).touch([chosen, *compared])):
                 self.progress.skip("test", 0, f"touched on {when}, its results are used again")
             for name in [chosen, *compared]:
                 self.graph.add(Node(f"test of {name}", (), partial(self._test, name)))
@@ -303,7 +243,7 @@ class Search:
 
     def _test(self, name: str) -> Work | None:
         tested = self.judge.read_test(self.runner.unit_folder(name)) is not None
-        return None if tested else Testing(name)
+        return None if tested else testing(name)
 
     def _read_tests(self, names: Sequence[str]) -> None:
         assert self._result is not None
@@ -321,15 +261,14 @@ class Search:
 
     def _started(self, work: Work) -> None:
         first, last = work.steps
-        if is_first():
-            forget_progress(self.runner.unit_folder(work.name))
+        forget_progress(self.runner.unit_folder(work.name))
         self.progress.begin(work.name, first, last - first)
 
     def _failed(self, work: Work, reason: str) -> None:
         self.progress.again(work.name, f"{reason.splitlines()[0] if reason else 'failed'} It goes on.")
 
     def _finished(self, work: Work, result: dict[str, Any]) -> None:
-        if isinstance(work, Testing):
+        if not work.noted:
             self.progress.end(work.name, "tested")
             return
         self.manifest.finish(work.name, result)
@@ -346,8 +285,7 @@ class Search:
         self.progress.end(work.name, said + took)
 
 
-def centered_losses(candidates: Sequence[Candidate]) -> NDArray[np.float64]:
-    """Return ``[n, m]``: logarithms of the losses, centered over the tasks; 0 counts as the least float."""
-    losses = np.array([list(candidate.losses.values()) for candidate in candidates])
-    logarithms = np.log(np.maximum(losses, np.finfo(np.float32).tiny))
-    return np.asarray(logarithms - logarithms.mean(axis=1, keepdims=True))
+@first_only
+def _copy_file(source: Path, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        shutil.copyfile(source, temporary)

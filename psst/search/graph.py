@@ -1,33 +1,71 @@
-"""The units of a search as a graph: what waits for what, and what runs next."""
+"""The units of a search as a graph: what waits for what, what runs next, and on which engine."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from psst.search.engines.engine import Engine
-    from psst.search.work import Work
+if TYPE_CHECKING:  # a worker that has not yet opened its workshop knows nothing of training
+    from psst.search.work import Work, Workshop
 
-__all__ = ["ATTEMPTS", "Graph", "Node"]
+_ATTEMPTS = 3  # of a unit that fails in another process, or whose process is killed
 
-ATTEMPTS = 3  # of a unit that fails in another process, or whose process is killed
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one piece of work."""
+
+    name: str
+    result: dict[str, Any] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+class Engine(Protocol):
+    """Does pieces of work side by side."""
+
+    slots: int
+
+    def submit(self, work: "Work") -> None:
+        """Start one; only while fewer than `slots` are at work."""
+
+    def wait(self) -> Outcome:
+        """Return one that has ended."""
+
+    def close(self) -> None:
+        """Stop whatever is at work."""
+
+
+class InProcess:
+    """Does one piece after the other; an error is raised where it occurs."""
+
+    slots = 1
+
+    def __init__(self, workshop: "Workshop") -> None:
+        self.workshop = workshop
+        self._work: list[Work] = []
+
+    def submit(self, work: "Work") -> None:
+        """Keep it for `wait`."""
+        self._work.append(work)
+
+    def wait(self) -> Outcome:
+        """Do it."""
+        work = self._work.pop()
+        from psst.search.ranks import agree
+
+        return Outcome(work.name, agree(work.do(self.workshop)))
+
+    def close(self) -> None:
+        """Nothing is at work."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One unit, or one decision between units.
+    """One unit, or one decision between units."""
 
-    Args:
-        name: Unique.
-        after: Names of the nodes that it waits for.
-        begin: Called when these are done. Gives the work; None if there is none left. May add nodes.
-        patient: Whether it leaves the engine to all others.
-    """
-
-    name: str
-    after: tuple[str, ...]
-    begin: "Callable[[], Work | None]"
-    patient: bool = False
+    name: str  # unique
+    after: tuple[str, ...]  # names of the nodes that it waits for
+    begin: "Callable[[], Work | None]"  # gives the work, None if there is none left; may add nodes
+    patient: bool = False  # whether it leaves the engine to all others
 
 
 class Graph:
@@ -64,11 +102,11 @@ class Graph:
             assert node.name not in self._done.union(self._waiting), f"{node.name} is there already"
             self._waiting[node.name] = node
 
-    def run(self, engine: "Engine") -> None:
+    def run(self, engine: Engine) -> None:
         """Run until nothing is left.
 
         Raises:
-            Exception: That of the unit that has failed `ATTEMPTS` times.
+            Exception: That of the unit that has failed three times.
         """
         while True:
             for node in self._ready():
@@ -109,7 +147,7 @@ class Graph:
 
     def _try_again(self, name: str, work: "Work", error: Exception) -> None:
         self._failures[name] = self._failures.get(name, 0) + 1
-        if self._failures[name] >= ATTEMPTS:
+        if self._failures[name] >= _ATTEMPTS:
             raise error
         self.failed(work, str(error))
         self._queue.insert(0, (False, -1, name, work))

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from pytorch_lightning.utilities import CombinedLoader
+from pytorch_lightning.utilities.seed import isolate_rng
 
 from psst.randomness import stream_key
-
-__all__ = ["KeyedLoader", "PassPlace", "Randomness", "seed_global", "one_loader"]
 
 
 class KeyedLoader:
@@ -51,7 +51,7 @@ class KeyedLoader:
         self.place = place or PassPlace()
 
     def __len__(self) -> int:
-        length = loader_length(self.loader)
+        length = _loader_length(self.loader)
         if length is None:
             raise TypeError(f"{type(self.loader).__name__} has no length.")
         return length
@@ -62,13 +62,13 @@ class KeyedLoader:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
-        position, length = self.position(), loader_length(self.loader)
+        position, length = self.position(), _loader_length(self.loader)
         n_batches = None if length is None else self.pass_length(length)
         began = self.place.begin(position)
         number, skipped = divmod(position, n_batches) if n_batches else (began, position - began)
-        numbers = Randomness(stream_key(self.seed, self.stream, "pass", number))
+        numbers = _Randomness(stream_key(self.seed, self.stream, "pass", number))
         with numbers.drawing():
-            set_pass(self.loader, number, numbers.key)
+            _set_pass(self.loader, number, numbers.key)
             batches = iter(self.loader)
         for place in count(position - skipped):
             with numbers.drawing():
@@ -83,16 +83,11 @@ class KeyedLoader:
 
 
 class PassPlace:
-    """Where the current pass over a loader began.
-
-    Attributes:
-        began: Batches of the stream that were used before.
-        resumed: Where the pass began that the next one goes on with; None if it begins.
-    """
+    """Where the current pass over a loader began."""
 
     def __init__(self) -> None:
-        self.began = 0
-        self.resumed: int | None = None
+        self.began = 0  # batches of the stream that were used before
+        self.resumed: int | None = None  # where the pass began that the next one goes on with
 
     def begin(self, position: int) -> int:
         """Begin a pass, or go on with one, at `position`; return where it began."""
@@ -101,28 +96,22 @@ class PassPlace:
         return self.began
 
 
-class Randomness:
-    """The global generators of torch (CPU), NumPy and Python, a set of their states kept apart.
-
-    Args:
-        key: Where they start.
-    """
+class _Randomness:
+    """The global generators of torch (CPU), NumPy and Python, a set of their states kept apart."""
 
     def __init__(self, key: int) -> None:
         self.key = key
-        with _kept():
+        with isolate_rng(include_cuda=False):
             seed_global(key)
-            self._states = _states()
+            self._states = _collect_rng_states(include_cuda=False)
 
     @contextmanager
     def drawing(self) -> Iterator[None]:
         """Draw from these states inside the block; the global ones are as they were afterwards."""
-        with _kept():
-            _restore(self._states)
-            try:
-                yield
-            finally:
-                self._states = _states()
+        with isolate_rng(include_cuda=False):
+            _set_rng_states(self._states)
+            yield
+            self._states = _collect_rng_states(include_cuda=False)
 
 
 def seed_global(key: int) -> None:
@@ -132,10 +121,10 @@ def seed_global(key: int) -> None:
     random.seed(key)
 
 
-def loader_length(loader: Iterable[Any]) -> int | None:
+def _loader_length(loader: Iterable[Any]) -> int | None:
     """Return the number of batches in a pass, None where that is not known beforehand."""
     if isinstance(loader, CombinedLoader):
-        lengths = [loader_length(part) for part in loader.flattened]
+        lengths = [_loader_length(part) for part in loader.flattened]
         known = [length for length in lengths if length is not None]
         if len(known) < len(lengths) or not known:
             return None
@@ -153,7 +142,7 @@ def one_loader(loader: Any) -> Iterable[Any]:
     return CombinedLoader(loader, "max_size_cycle") if isinstance(loader, list | tuple | dict) else loader
 
 
-def set_pass(loader: Iterable[Any], number: int, key: int) -> None:
+def _set_pass(loader: Iterable[Any], number: int, key: int) -> None:
     """Tell samplers the pass, as Lightning does, and start the generators that loaders hold themselves."""
     parts = loader.flattened if isinstance(loader, CombinedLoader) else [loader]
     for part in parts:
@@ -165,22 +154,3 @@ def set_pass(loader: Iterable[Any], number: int, key: int) -> None:
                 holder.generator.manual_seed(key)
             if callable(getattr(holder, "set_epoch", None)):
                 holder.set_epoch(number)
-
-
-def _states() -> tuple[Any, ...]:
-    return torch.get_rng_state(), np.random.get_state(), random.getstate()
-
-
-def _restore(states: tuple[Any, ...]) -> None:
-    torch.set_rng_state(states[0])
-    np.random.set_state(states[1])
-    random.setstate(states[2])
-
-
-@contextmanager
-def _kept() -> Iterator[None]:
-    before = _states()
-    try:
-        yield
-    finally:
-        _restore(before)

@@ -1,30 +1,28 @@
 """Any module is judged by one logged metric; its losses come from validation, or from the end of training."""
 
-import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch.nn.parameter import is_lazy
 
-from psst.files import write_atomic
-from psst.pareto import Trajectory
-from psst.search.explore import State
-from psst.search.probe import check_checkpoint_loads, check_factory, check_names
+from psst.files import read_json, write_json
+from psst.search.explore import State, neighbors
+from psst.search.protocols import BatchWork, T, training_losses
 from psst.search.python_run import PythonRun
-from psst.search.region import neighbors
 from psst.search.result import Candidate, Metric, Selection
-from psst.search.tangents.batches import T, Work, on_training_batches
-from psst.search.training_pass import training_pass
+from psst.search.training_pass import on_training_batches, training_pass
 
-__all__ = ["MetricJudge"]
-
-TEST_FILE = "test_metrics.json"
+_TEST_FILE, _FORMAT = "test_metrics.json", 1
 
 
 class MetricJudge:
@@ -32,10 +30,6 @@ class MetricJudge:
 
     Losses are ``val/<task>_loss`` where the module logs all of them; otherwise the running means (decay 0.95)
     of the training losses at a unit's last step, comparable because all units see the same batches.
-
-    Args:
-        run: Gives the parts.
-        metric: What chooses.
     """
 
     def __init__(self, run: PythonRun, metric: Metric) -> None:
@@ -52,9 +46,9 @@ class MetricJudge:
                 fresh.
         """
         if not self._names:
-            module = check_factory(self.run)
+            module = _check_factory(self.run)
             names, _ = training_pass(self.run, module, 0, 1)
-            check_names(names, type(module).__name__)
+            _check_names(names, type(module).__name__)
             self._names = names
         return self._names
 
@@ -85,7 +79,7 @@ class MetricJudge:
             trainer = self.run.measuring(default_root_dir=folder)
             trainer.validate(module, datamodule=data, verbose=False)
             self._measured(trainer)
-            check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
+            _check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
 
     def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
         """Seed what the fit draws before its first batch; batches key the rest."""
@@ -97,11 +91,8 @@ class MetricJudge:
         """Validate; the losses of a trained unit that logs none are those of its trajectory's end."""
         trainer.validate(module, datamodule=data, verbose=False)
         result = self._measured(trainer)
-        trajectory = folder / "trajectory.npz"
-        if "losses" not in result and trajectory.is_file():
-            means = np.exp(Trajectory.load(trajectory).log_losses[-1])
-            result["losses"] = dict(zip(self.task_names(), means.tolist(), strict=True))
-            result["losses_from"] = "training"
+        if "losses" not in result and (losses := training_losses(folder, self.task_names())):
+            result |= {"losses": losses, "losses_from": "training"}
         return result
 
     def candidate(self, name: str, folder: Path, result: dict[str, Any]) -> Candidate:
@@ -131,7 +122,7 @@ class MetricJudge:
         training_pass(self.run, module, start, count, state, renew=True)
         return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
 
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
         """Do `work` with losses of training batches, by the module's own `training_step`."""
         return on_training_batches(self.run, state, starts, count, work)
 
@@ -141,12 +132,12 @@ class MetricJudge:
         """Test, and keep what the module logs."""
         trainer.test(module, datamodule=data, verbose=False)
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        write_atomic(folder / TEST_FILE, json.dumps(logged, indent=1))
+        write_json(folder / _TEST_FILE, logged, _FORMAT)
 
     def read_test(self, folder: Path) -> dict[str, Any] | None:
         """Logged test metrics by name."""
-        path = folder / TEST_FILE
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        path = folder / _TEST_FILE
+        return read_json(path, _FORMAT, f"the record of test metrics `{path}`") if path.is_file() else None
 
     def _measured(self, trainer: Trainer) -> dict[str, Any]:
         """Read the metric, and the losses if all of them are there."""
@@ -168,3 +159,68 @@ class MetricJudge:
                         "loss under that name, or none, and that of training is used."
                     )
         return result
+
+
+def _check_factory(run: PythonRun) -> LightningModule:
+    """Return a fresh module, proven by a second one to share nothing and to begin with the same parameters.
+
+    Raises:
+        TypeError: One is no LightningModule.
+        ValueError: The two are one object, share a parameter or a buffer, or differ.
+    """
+    first, second = run.module(), run.module()
+    if first is second:
+        raise ValueError(
+            "`module_factory` gave the same object twice, but each unit needs a module of its own; make it "
+            "inside: `lambda: MyModule(...)`."
+        )
+    one, other = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (first, second))
+    for name, value in one.items():
+        twin = other.get(name)
+        if any(value is tensor for tensor in other.values()):
+            raise ValueError(
+                f"`module_factory` gave two modules that share `{name}`, so that units would train each "
+                "other's; make every layer inside the factory."
+            )
+        if twin is None or twin.shape != value.shape or not _same(value, twin):
+            raise ValueError(
+                f"`module_factory` gave two modules that differ in `{name}`, though `seed={run.seed}` was "
+                "set before each; draw parameters from torch's global generator."
+            )
+    return first
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two parameters are equal, or have no values yet."""
+    if is_lazy(one) or is_lazy(other):
+        return is_lazy(one) and is_lazy(other)
+    return torch.equal(torch.nan_to_num(one.detach()), torch.nan_to_num(other.detach()))
+
+
+def _check_names(names: Sequence[str], module: str) -> None:
+    """Raise ValueError unless there are two losses or more, named as folders may be."""
+    if len(names) < 2:
+        raise ValueError(
+            f"`losses` of {module} are {list(names)}: a search trades off at least two; return another one "
+            'beside it from `training_step`: {"loss": ..., "losses": {"main": ..., "other": ...}}.'
+        )
+    for name in names:
+        if not re.fullmatch(r"[\w .+-]+", name):
+            raise ValueError(
+                f"`losses['{name}']` of {module} names files and folders of the search; use letters, digits, "
+                "`_`, `-` and `.` only."
+            )
+
+
+def _check_checkpoint_loads(trainer: Trainer, path: Path) -> None:
+    """Raise TypeError if what the module and callbacks put into a checkpoint is more than plain values."""
+    trainer.save_checkpoint(path)
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        kind = type(trainer.lightning_module).__name__
+        reason = str(error).split("Please file")[0].strip().splitlines()[-1].strip()
+        raise TypeError(
+            f"a checkpoint of {kind} cannot be read with `weights_only=True` ({reason}); keep objects out "
+            "of it: `self.save_hyperparameters(ignore=[...])`."
+        ) from error

@@ -6,27 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
 from psst.pareto import RaySet
 from psst.search.episode_judge import EpisodeJudge
-from psst.search.manifest import Manifest
+from psst.search.record import Manifest
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule, Unit
 from psst.training.experiment import Experiment
 
-__all__ = ["Planned", "plan", "print_plan"]
-
 
 @dataclass(frozen=True)
-class Planned:
-    """One line of a plan.
-
-    Args:
-        name: Of a unit, or of several.
-        after: What it waits for.
-        steps: Optimizer steps.
-        finished: Whether an earlier run has done it.
-        note: What else is to be said.
-    """
+class _Planned:
+    """One line of a plan."""
 
     name: str
     after: str
@@ -37,68 +31,39 @@ class Planned:
 
 def plan(
     schedule: Schedule, settings: SearchSettings, units: Mapping[str, Any], n_rays: int | None
-) -> list[Planned]:
-    """Lay out a search.
+) -> list[_Planned]:
+    """Lay out a search."""
 
-    Args:
-        schedule: Of its units.
-        settings: Of the search.
-        units: Finished ones.
-        n_rays: Number of subproblems, once the anchors have decided it.
-    """
-
-    def line(unit: Unit, after: str, note: str = "") -> Planned:
-        return Planned(unit.name, after, unit.steps, unit.name in units, note)
+    def line(unit: Unit, after: str, note: str = "") -> _Planned:
+        return _Planned(unit.name, after, unit.steps, unit.name in units, note)
 
     expected = len(schedule.anchor_pairs) if n_rays is None else n_rays
     guess = "one a pair of neighboring anchors" if n_rays is None else ""
-    same = [anchor.name for anchor in schedule.anchors if anchor.method == schedule.warm.method]
     lines = [line(schedule.warm, "nothing")]
     lines += [line(unit, "warm") for unit in schedule.anchors]
     lines += [line(unit, "anchors", guess) for unit in schedule.subproblems("rays.npz", expected)]
     if settings.max_explored:
         mixes = f"at most {settings.max_explored} averages"
-        lines.append(Planned(mixes, "anchors, subproblems", note="no training"))
+        lines.append(_Planned(mixes, "anchors, subproblems", note="no training"))
     for unit in schedule.baselines:
-        if same and unit.method == schedule.warm.method:
-            lines.append(Planned(unit.name, same[0], 0, unit.name in units, f"the same as {same[0]}"))
+        if twin := schedule.twin(unit):
+            lines.append(_Planned(unit.name, twin, 0, unit.name in units, f"the same as {twin}"))
         else:
             lines.append(line(unit, "nothing", "when a worker is idle"))
     tested = "best and 2 baselines" if settings.baselines else "best"
-    return [*lines, Planned(f"test of {tested}", "all")]
+    return [*lines, _Planned(f"test of {tested}", "all")]
 
 
-def described(lines: list[Planned], max_steps: int, pace: float | None, workers: int = 1) -> str:
-    """Return the plan as a table.
-
-    Args:
-        lines: Of the plan.
-        max_steps: T.
-        pace: Seconds a step, where a finished unit tells.
-        workers: Units at work side by side.
-    """
-    width = max(len(line.name) for line in lines)
-    wait = max(len(line.after) for line in lines)
-    head = f"{'unit':<{width}}  {'after':<{wait}}  {'steps':>8}  {'T':>5}"
-    rows = [head, "-" * len(head)]
-    for line in lines:
-        steps = f"{line.steps:>8}  {line.steps / max_steps:>5.2f}" if line.steps else " " * 15
-        note = "finished" if line.finished else line.note
-        rows.append(f"{line.name:<{width}}  {line.after:<{wait}}  {steps}  {note}".rstrip())
-    total, left = (sum(line.steps for line in group) for group in (lines, unfinished(lines)))
-    rows.append(f"{total} steps, {total / max_steps:.2f} T; {left} steps, {left / max_steps:.2f} T, are left")
+def summary(lines: list[_Planned], max_steps: int, pace: float | None, workers: int = 1) -> str:
+    """Cost of a plan and of what is left of it; in minutes if the seconds of a step are known."""
+    total = sum(line.steps for line in lines)
+    left = sum(line.steps for line in lines if not line.finished)
+    told = f"{total} steps, {total / max_steps:.2f} T; {left} steps, {left / max_steps:.2f} T, are left\n"
     if pace is None:
-        rows.append("The time is known once a unit is finished.")
-    else:
-        minutes = math.ceil(left * pace / 60)
-        beside = f", at best {math.ceil(minutes / workers)} with {workers} workers" if workers > 1 else ""
-        rows.append(f"about {minutes} min at {pace:.3f} s a step{beside}")
-    return "\n".join(rows)
-
-
-def unfinished(lines: list[Planned]) -> list[Planned]:
-    """What is left."""
-    return [line for line in lines if not line.finished]
+        return f"{told}The time is known once a unit is finished."
+    minutes = math.ceil(left * pace / 60)
+    beside = f", at best {math.ceil(minutes / workers)} with {workers} workers" if workers > 1 else ""
+    return f"{told}about {minutes} min at {pace:.3f} s a step{beside}"
 
 
 def print_plan(experiment: Experiment, settings: SearchSettings, output: Path, workers: int = 1) -> None:
@@ -117,4 +82,11 @@ def print_plan(experiment: Experiment, settings: SearchSettings, output: Path, w
     n_rays = len(RaySet.load(rays).priors) if done and rays.is_file() else None
     trained = [unit for unit in units.values() if unit.get("steps") and unit.get("seconds")]
     pace = sum(u["seconds"] for u in trained) / sum(u["steps"] for u in trained) if trained else None
-    print(described(plan(schedule, settings, units, n_rays), schedule.max_steps, pace, workers))
+    lines = plan(schedule, settings, units, n_rays)
+    counts = (Column(name, justify="right") for name in ("steps", "T"))
+    table = Table("unit", "after", *counts, "", box=SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        cost = (str(line.steps), f"{line.steps / schedule.max_steps:.2f}") if line.steps else ("", "")
+        table.add_row(line.name, line.after, *cost, "finished" if line.finished else line.note)
+    console = Console(width=max(Console().width, 110), highlight=False)
+    console.print(table, summary(lines, schedule.max_steps, pace, workers))

@@ -1,32 +1,30 @@
 """What a search shows while it runs: the units in training, the time left, the best so far."""
 
-import io
+import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from psst.search.ranks import is_first
+from psst.files import read_json, write_json
+from psst.search.ranks import first_only
 
-__all__ = ["SearchProgress"]
+Report = Callable[[Path, int, int], None]
+"""Gets a unit's folder, the optimizer step with which its training began or went on, and where it is."""
+
+_FORMAT = 1
 
 
 @dataclass
-class Running:
-    """A unit in training.
+class _Running:
+    """A unit in training."""
 
-    Attributes:
-        start: Optimizer step at which it starts.
-        steps: It takes.
-        known: Step at which this process has first met it: what came before costs no time now.
-        step: At which it is.
-    """
-
-    start: int
-    steps: int
-    known: int | None = None
-    step: int = 0
+    start: int  # optimizer step at which it starts
+    steps: int  # it takes
+    known: int | None = None  # where this process has first met it: what came before costs no time now
+    step: int = 0  # at which it is
 
     @property
     def done(self) -> int:
@@ -40,34 +38,23 @@ class Running:
 
 
 class SearchProgress:
-    """Counts optimizer steps over all units; one line a unit, and a running line on a terminal.
-
-    Args:
-        total_steps: Expected cost of the whole search in optimizer steps; may be revised.
-        stream: Where to write; standard error by default.
-    """
+    """Counts optimizer steps over all units; one line a unit, and a running line on a terminal."""
 
     def __init__(self, total_steps: int, stream: TextIO | None = None) -> None:
-        self.total_steps = total_steps
+        self.total_steps = total_steps  # expected of the whole search; may be revised
         self.best = ""
-        self._stream = stream or (sys.stderr if is_first() else io.StringIO())
+        self._stream = stream or sys.stderr
         self._started = time.monotonic()
         self._finished_steps = 0
         self._finished_here = 0  # by this process: what an earlier run has finished costs no time now
-        self._running: dict[str, Running] = {}
+        self._running: dict[str, _Running] = {}
 
     def begin(self, name: str, start: int = 0, steps: int = 0) -> None:
         """Announce a unit that starts now; a `steps` of 0 for one that trains nothing."""
-        self._running[name] = Running(start, steps)
+        self._running[name] = _Running(start, steps)
 
     def at(self, folder: Path, first: int, step: int) -> None:
-        """Take note of where a unit is; on a terminal, rewrite the running line.
-
-        Args:
-            folder: The unit's.
-            first: Optimizer step with which its training began, or went on.
-            step: At which it is.
-        """
+        """Take note of where a unit is; on a terminal, rewrite the running line."""
         unit = self._running.get(folder.name)
         if unit is None or step == unit.step:
             return
@@ -79,8 +66,7 @@ class SearchProgress:
         if self._stream.isatty():
             names = ", ".join(f"{name} step {one.step}" for name, one in self._running.items())
             best = f", best so far {self.best}" if self.best else ""
-            self._stream.write(f"\r\033[K{names}: {self.time_left()}{best}")
-            self._stream.flush()
+            self._write(f"\r\033[K{names}: {self.time_left()}{best}")
 
     def end(self, name: str, text: str = "") -> None:
         """Take a unit as finished; write a line about it, with the time left."""
@@ -115,5 +101,32 @@ class SearchProgress:
 
     def _line(self, text: str) -> None:
         start = "\r\033[K" if self._stream.isatty() else ""
-        self._stream.write(f"{start}{text}\n")
+        self._write(f"{start}{text}\n")
+
+    @first_only
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
         self._stream.flush()
+
+
+def write_progress(folder: Path, first: int, step: int) -> None:
+    """Leave in a unit's folder how far it is, for the process that watches."""
+    write_json(_file(folder), {"first": first, "step": step, "process": os.getpid()}, _FORMAT)
+
+
+def read_progress(folder: Path) -> tuple[int, int] | None:
+    """Return the first and the last step that `write_progress` has left; None if nothing."""
+    if not _file(folder).is_file():
+        return None
+    content = read_json(_file(folder), _FORMAT, f"the unit's progress `{folder}`")
+    return int(content["first"]), int(content["step"])
+
+
+@first_only
+def forget_progress(folder: Path) -> None:
+    """Remove what an earlier run has left."""
+    _file(folder).unlink(missing_ok=True)
+
+
+def _file(folder: Path) -> Path:
+    return folder / "progress.json"

@@ -4,19 +4,22 @@ A run (a parsed YAML, or a function that makes modules) gives fresh parts and it
 validation and test are: scores of common episodes, or one number by name. Neither knows of units.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
 
+from psst.pareto import Trajectory
 from psst.search.explore import State
 from psst.search.result import Candidate, Metric, Selection
-from psst.search.tangents.batches import T, Work
+from psst.tangents.curvature import BatchLosses
 
-__all__ = ["Judge", "Run"]
+T = TypeVar("T")
+BatchWork = Callable[[LightningModule, list[list[BatchLosses]]], T]
+"""What is to be done with a module in evaluation mode and its losses on some sets of fixed batches."""
 
 
 class Run(Protocol):
@@ -42,9 +45,6 @@ class Run(Protocol):
 
     def yaml(self) -> str:
         """Return the run's identity, line by line: what a search must not change once it has begun."""
-
-    def save(self, path: Path) -> None:
-        """Write `yaml` to a file."""
 
 
 class Judge(Protocol):
@@ -89,11 +89,13 @@ class Judge(Protocol):
     def recalibrated(self, state: State, start: int, count: int) -> State:
         """Renew the BatchNorm statistics of `state` on `count` batches from `start` on."""
 
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: Work[T]) -> T:
-        """Return what `work` makes of a model and its twice differentiable losses.
+    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
+        """Return what `work` makes of a model and its losses on `count` batches of each start.
 
-        See `psst.search.tangents.batches.GraphJudge`: a set of `count` batches for each of `starts`, those of
-        `fresh_losses`, in evaluation mode.
+        The batches are those of `fresh_losses`; sets of different starts are drawn independently, or share
+        nothing of a stream without end. Each function gives the same losses, main first, with their
+        graphs at every call: evaluation mode, running BatchNorm statistics, no dropout, nothing compiled,
+        float32 at least, and the same random numbers.
         """
 
     def test(
@@ -107,3 +109,16 @@ class Judge(Protocol):
     @property
     def can_test(self) -> bool:
         """Whether there is anything to test on."""
+
+
+def training_losses(folder: Path, names: Sequence[str]) -> dict[str, float] | None:
+    """Running means of the training losses at a unit's last step; None for what was never trained.
+
+    They stand in for losses that validation does not give for every task, and are comparable because all
+    units see the same batches.
+    """
+    path = folder / "trajectory.npz"
+    if not path.is_file():
+        return None
+    means = np.exp(Trajectory.load(path).log_losses[-1])
+    return dict(zip(names, means.tolist(), strict=True))

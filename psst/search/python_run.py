@@ -1,24 +1,38 @@
 """A run given by Python objects: a function that makes modules, and a datamodule."""
 
 import copy
+import inspect
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch.nn.parameter import is_lazy
 
-from psst.files import write_atomic
-from psst.search.identity import described, identity
 from psst.search.keyed_loader import KeyedLoader, PassPlace, one_loader
 from psst.search.settings import SearchSettings
-from psst.search.trainer_arguments import check_arguments
-
-__all__ = ["DataSource", "ModuleFactory", "PythonRun"]
 
 ModuleFactory = Callable[[], LightningModule]
 DataSource = LightningDataModule | Callable[[], LightningDataModule]
+
+_RESERVED = {
+    "max_steps": "give `max_steps=` to `psst.search`",
+    **dict.fromkeys(("max_epochs", "min_epochs", "min_steps"), "`max_steps` sets the length of each unit"),
+    "max_time": "all candidates must train equally long",
+    "fast_dev_run": "give a small `max_steps` instead",
+    "default_root_dir": "`output` holds everything",
+    "logger": "each unit logs to its own folder",
+    "enable_checkpointing": "each unit keeps the model of its last step",
+    **dict.fromkeys(("enable_progress_bar", "enable_model_summary"), "the search reports for its units"),
+    **dict.fromkeys(("check_val_every_n_epoch", "val_check_interval"), "each unit is validated at its end"),
+    "num_sanity_val_steps": "the search validates an untrained module once, before it begins",
+    "overfit_batches": "a front of models fitted to a few batches chooses nothing; give less data",
+    "barebones": "the search needs what it switches off",
+    "inference_mode": "measurements need `torch.no_grad`",
+}
 
 
 class PythonRun:
@@ -61,7 +75,7 @@ class PythonRun:
         self.settings = settings or SearchSettings()
         self.choice = dict(choice or {})
         self._identity: str | None = None
-        check_arguments(self.trainer_arguments)
+        _check_arguments(self.trainer_arguments)
 
     def module(self) -> LightningModule:
         """Return a new module; TypeError if the factory gives something else."""
@@ -77,7 +91,7 @@ class PythonRun:
     def datamodule(self) -> LightningDataModule:
         """Return a datamodule for one unit, its training batches keyed."""
         data = self.plain_datamodule()
-        if not keeps_its_place(data):
+        if not _keeps_its_place(data):
             make, trainer_of, place = data.train_dataloader, data, PassPlace()
 
             def position() -> int:
@@ -115,13 +129,7 @@ class PythonRun:
         without: type[Callback] | tuple[type[Callback], ...] = (),
         **overrides: Any,
     ) -> Trainer:
-        """Return a new trainer of one process; ValueError if the arguments ask for more.
-
-        Args:
-            extra_callbacks: Callbacks beside those of `trainer`.
-            without: Types of its callbacks to leave out.
-            overrides: Arguments in place of those of `trainer`.
-        """
+        """Return a new trainer of one process; ValueError if the arguments ask for more."""
         arguments = {**copy.deepcopy(self.trainer_arguments), **overrides}
         callbacks = arguments.pop("callbacks", None) or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
@@ -150,10 +158,6 @@ class PythonRun:
             self._identity = self._described()
         return self._identity
 
-    def save(self, path: Path) -> None:
-        """Write `yaml` to a file."""
-        write_atomic(path, self.yaml())
-
     def _described(self) -> str:
         given = {
             "max_steps": self.max_steps,
@@ -163,7 +167,7 @@ class PythonRun:
             "trainer": dict(sorted(self.trainer_arguments.items())),
         }
         return (
-            json.dumps({**identity(self.module(), self.plain_datamodule()), **described(given)}, indent=1)
+            json.dumps({**_identity(self.module(), self.plain_datamodule()), **_described(given)}, indent=1)
             + "\n"
         )
 
@@ -175,6 +179,51 @@ class PythonRun:
         return limited
 
 
-def keeps_its_place(data: LightningDataModule) -> bool:
+def _keeps_its_place(data: LightningDataModule) -> bool:
     """Whether a datamodule saves its own state, such as its place in a stream."""
     return is_overridden("state_dict", data, LightningDataModule)
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Hold the user's arguments against what the Trainer takes and what the search sets.
+
+    Raises:
+        TypeError: The Trainer knows no such argument.
+        ValueError: The search sets it.
+    """
+    known = inspect.signature(Trainer).parameters
+    for name in arguments:
+        if name in _RESERVED:
+            raise ValueError(f"`trainer={{'{name}': ...}}` is set by the search: {_RESERVED[name]}.")
+        if name not in known:
+            raise TypeError(f"`trainer={{'{name}': ...}}` is no argument of the Trainer; see its signature.")
+
+
+def _identity(module: LightningModule, data: LightningDataModule) -> dict[str, Any]:
+    """Return the classes of module and data, and the module's hyperparameters and shapes."""
+    state = module.state_dict()
+    return {
+        "module": _path_of(module),
+        "hparams": _described(dict(module.hparams)),
+        "shapes": {name: str(list(value.shape)) for name, value in state.items() if not is_lazy(value)},
+        "datamodule": _path_of(data),
+    }
+
+
+def _described(value: object) -> Any:
+    """Return a value as JSON holds it; objects as their text, or as their class where that is an address."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _described(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_described(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _described(asdict(value))
+    text = repr(value)
+    return _path_of(value) if re.search(r" at 0x[0-9a-fA-F]+", text) else text
+
+
+def _path_of(thing: object) -> str:
+    """Return the import path of an object's class."""
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"

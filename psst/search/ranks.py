@@ -2,30 +2,27 @@
 
 Lightning starts the command again for each further rank when the first trainer runs. What was decided before
 is read from the files that the first rank has written; from then on it tells the others what it has found.
+Whatever writes or prints is wrapped in `first_only`: nothing else in the search asks for its rank.
 """
 
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import TypeVar
 
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning import Trainer
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
+from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed
 
 from psst.files import atomic_path
 
-__all__ = ["agree", "check_ranks", "is_first", "save_checkpoint"]
+_T = TypeVar("_T")
 
-T = TypeVar("T")
-
-
-def is_first() -> bool:
-    """Whether this is the rank that writes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+first_only = rank_zero_only
+"""Makes of a function one that only the first rank carries out; the others get None."""
 
 
-def agree(value: T) -> T:
+def agree(value: _T) -> _T:
     """Return the first rank's value, once all ranks are here."""
     if not (distributed.is_available() and distributed.is_initialized()):
         return value
@@ -36,7 +33,7 @@ def agree(value: T) -> T:
 
 def save_checkpoint(trainer: Trainer, path: Path) -> None:
     """Save a checkpoint whole or not at all; all ranks take part, and it is there when they go on."""
-    if is_first():
+    if trainer.is_global_zero:
         with atomic_path(path) as temporary:
             trainer.save_checkpoint(temporary)
     else:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psst.evaluation import EpisodeScores
-from psst.search.reports import front
-
-__all__ = ["Candidate", "Metric", "SearchResult", "Selection", "non_dominated"]
+from psst.search.reports.front import non_dominated
 
 
 @dataclass(frozen=True)
@@ -122,11 +121,14 @@ class SearchResult:
         return str(self.candidates[0].result.get("losses_from", "validation"))
 
     @property
+    def on_front(self) -> list[bool]:
+        """For each of `models`, whether no other one is at least as good in every loss and better in one."""
+        return [bool(flag) for flag in non_dominated(loss_matrix(self.models))]
+
+    @property
     def front(self) -> list[str]:
-        """Names of the models that no other one dominates in the losses."""
-        return [
-            model.name for model, kept in zip(self.models, non_dominated(self.models), strict=True) if kept
-        ]
+        """Names of the models on the front."""
+        return [model.name for model, kept in zip(self.models, self.on_front, strict=True) if kept]
 
     @property
     def best(self) -> Candidate:
@@ -142,6 +144,7 @@ class SearchResult:
         return max(fixed, key=lambda candidate: self.metric.quality(candidate.metric)).name
 
 
-def non_dominated(models: Sequence[Candidate]) -> list[bool]:
-    """Whether no other model is at least as good in every loss and better in one."""
-    return [bool(flag) for flag in front.non_dominated(front.matrix([model.losses for model in models]))]
+def loss_matrix(models: Sequence[Candidate]) -> NDArray[np.float64]:
+    """``[n, m]``, the losses of n models; ``[0, 0]`` without any."""
+    rows = [list(model.losses.values()) for model in models]
+    return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 0))

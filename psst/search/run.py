@@ -1,53 +1,26 @@
 """From a configuration to a searched, chosen, tested and reported model."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from psst.search.budgets.budget import Budget
 from psst.search.budgets.search import budgeted_experiment
-from psst.search.engines.choice import EngineName, check_engine, make_engine
-from psst.search.engines.progress_file import Report
+from psst.search.engines import EngineName, check_engine, make_engine
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.front_search import Search
-from psst.search.ranks import is_first
-from psst.search.reports.report import write_report
-from psst.search.reports.tables import print_tables
+from psst.search.progress import Report
+from psst.search.ranks import first_only
+from psst.search.reports import cost
+from psst.search.reports.report import print_tables, write_report
 from psst.search.result import SearchResult
 from psst.search.settings import SearchSettings
 from psst.search.work import Workshop
 from psst.training.experiment import Experiment
 
-__all__ = ["run_search"]
-
-CONFIG = "config.yaml"
-
-
-@dataclass(frozen=True)
-class ConfiguredWorkshop:
-    """Makes a workshop from a saved configuration.
-
-    Args:
-        folder: Of the search, with its config.yaml.
-        prepare: Called in the process before.
-    """
-
-    folder: Path
-    prepare: Callable[[], None] | None = None
-
-    def open(self, report: Report) -> Workshop:
-        """Parse the configuration again, as it stands in the folder."""
-        if self.prepare is not None:
-            self.prepare()
-        path = self.folder / CONFIG
-        experiment = Experiment.from_config(path, search=SearchSettings)
-        if experiment.yaml() != path.read_text(encoding="utf-8"):
-            raise RuntimeError(f"{path} is read differently in another process; set `--workers 1`.")
-        settings = experiment.settings()
-        judge = EpisodeJudge(experiment, settings.selection)
-        return Workshop(experiment, judge, settings, self.folder, report)
+_CONFIG = "config.yaml"
 
 
 def run_search(
@@ -78,24 +51,35 @@ def run_search(
     torch.set_num_threads(settings.threads)
     pacer = None
     if budget is not None:
-        experiment, pacer = budgeted_experiment(experiment, episode_judge, budget, output)
+        experiment, pacer = budgeted_experiment(experiment, budget, output)
         settings = experiment.settings()
-    search = Search(experiment, episode_judge(experiment, settings), settings, output, pacer=pacer)
-    if is_first():
-        experiment.save(search.folder / CONFIG)
-    opening = ConfiguredWorkshop(search.folder, prepare)
+    search = Search(experiment, EpisodeJudge(experiment, settings.selection), settings, output, pacer=pacer)
+    first_only(experiment.save)(search.folder / _CONFIG)
+    opening = partial(open_configured, search.folder, prepare)
     result = search.run(make_engine(engine, workers, opening, settings.threads, search.look))
-    if not is_first():
-        return result
-    steps, seconds = search.manifest.cost
-    write_report(result, search.folder, steps, seconds)
-    print_tables(result)
-    if pacer is not None:
-        print(pacer.spent_line(search.manifest.units))
-    print(f"{steps} training steps in {seconds:.0f} s; best.ckpt, front.* and metrics.json in {output}")
+    _tell(search, result, output)
     return result
 
 
-def episode_judge(experiment: Experiment, settings: SearchSettings) -> EpisodeJudge:
-    """Make the judge of a configured search."""
-    return EpisodeJudge(experiment, settings.selection)
+def open_configured(folder: Path, prepare: Callable[[], None] | None, report: Report) -> Workshop:
+    """Make a workshop in another process, from the config.yaml in the search's folder."""
+    if prepare is not None:
+        prepare()
+    path = folder / _CONFIG
+    experiment = Experiment.from_config(path, search=SearchSettings)
+    if experiment.yaml() != path.read_text(encoding="utf-8"):
+        raise RuntimeError(f"{path} is read differently in another process; set `--workers 1`.")
+    settings = experiment.settings()
+    return Workshop(experiment, EpisodeJudge(experiment, settings.selection), settings, folder, report)
+
+
+@first_only
+def _tell(search: Search, result: SearchResult, output: Path) -> None:
+    """Write and print what was found."""
+    write_report(result, search.folder)
+    print_tables(result)
+    if search.pacer is not None:
+        print(search.pacer.spent_line(search.manifest.units))
+    spent = cost.described(result.units, result.max_steps)["all"]
+    took = f"{spent['steps']:.0f} training steps in {spent['seconds']:.0f} s"
+    print(f"{took}; best.ckpt, front.* and metrics.json in {output}")

@@ -1,12 +1,55 @@
-"""What a user may set under the `search:` group of a config."""
+"""What a user may set under the `search:` group of a config; nothing heavy is imported."""
 
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from psst.search.tangents.settings import TangentSettings
 
-__all__ = ["SearchSettings"]
+@dataclass(frozen=True)
+class TangentSettings:
+    """Settings of the tangent; all batches are those of training.
+
+    Args:
+        place: How far to go towards the neighbor, in (0, 1], in log-ratios of losses.
+        batches: For the task gradients, in two halves drawn independently, each of which checks the other.
+        curvature_batches: Of these, for the Hessian; each of its products costs about five steps a batch.
+        check_batches: Fresh ones on which a step is confirmed, once predicted and once corrected.
+        recalibration_batches: For BatchNorm's statistics.
+        iterations: Of MINRES, for each of the m - 1 systems.
+        damping: Relative to the Hessian's size along the right-hand side.
+        tolerance: Of MINRES, relative.
+        correct_steps: Optimizer steps of the corrector.
+        keep_graphs: Keep the graphs of the curvature batches: quicker, and all of them in memory.
+
+    Raises:
+        ValueError: A value lies outside its range.
+    """
+
+    place: float = 0.5
+    batches: int = 32
+    curvature_batches: int = 2
+    check_batches: int = 30
+    recalibration_batches: int = 15
+    iterations: int = 12
+    damping: float = 0.1
+    tolerance: float = 1e-2
+    correct_steps: int = 100
+    keep_graphs: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.place <= 1:
+            raise ValueError(f"`search.tangent.place={self.place}` must lie in (0, 1]; 0.5 is half way.")
+        least = {"batches": 2, "curvature_batches": 1, "check_batches": 2, "recalibration_batches": 1}
+        for name, bound in {**least, "iterations": 1, "correct_steps": 0}.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"`search.tangent.{name}={getattr(self, name)}` must be at least {bound}.")
+        if self.curvature_batches > self.batches:
+            raise ValueError(
+                f"`search.tangent.curvature_batches={self.curvature_batches}` are taken from "
+                f"`search.tangent.batches={self.batches}` and cannot be more."
+            )
+        if self.damping < 0 or self.tolerance < 0:
+            raise ValueError("`search.tangent.damping` and `search.tangent.tolerance` must not be negative.")
 
 
 @dataclass(frozen=True)
@@ -20,7 +63,7 @@ class SearchSettings:
         warm_fraction: Share of T spent in the warm start, in (0, 1).
         warm_weight: Auxiliary weight during the warm start.
         method: Class path of the method that keeps a subproblem in its sector: `psst.pareto.Preference`,
-            `MinNorm`, `Project`, `Priority`, `Ray`, or any `Method` of one's own with `rays` and `index`.
+            `MinNorm`, `Ray`, or any `Method` of one's own with `rays` and `index`.
         min_main_share: Least weight of the main task in a subproblem, in [0, 1].
         baselines: Train `plain` and `fixed(w)` from scratch for T steps each beside the search.
         mixes: Positions between two neighboring solutions at which weights are interpolated, each in (0, 1).
@@ -34,7 +77,6 @@ class SearchSettings:
         selection: `best` lets all validation classes choose; `confirm` half of them, and the other half says
             what the choice is worth. With fewer than twice `evaluation.way` classes a half, all choose.
         max_tangents: Most points that are predicted along the front's tangent; 0 for none.
-        rivals: Train beside each tangent a warm start on its ray, for as many steps as a tangent may cost.
         tangent: Settings of the tangents.
 
     Raises:
@@ -55,7 +97,6 @@ class SearchSettings:
     checkpoint_every: int = 200
     selection: Literal["best", "confirm"] = "best"
     max_tangents: int = 0
-    rivals: bool = False
     tangent: TangentSettings = field(default_factory=TangentSettings)
 
     def __post_init__(self) -> None:
@@ -86,8 +127,3 @@ class SearchSettings:
                 )
         if self.selection not in ("best", "confirm"):
             raise ValueError(f"`search.selection={self.selection}` must be `best` or `confirm`.")
-        if self.rivals and not self.max_tangents:
-            raise ValueError(
-                "`search.rivals=true` trains one rival a tangent, but `search.max_tangents=0` allows none; "
-                "set it to 1 or more."
-            )

@@ -1,20 +1,164 @@
-"""What the search asks of a unit's trainer."""
+"""What a search asks of a unit's trainer: checkpoints, news, where it ends, and the state it begins with.
 
+From a checkpoint in the middle of a unit it ends bit for bit as if it had never stopped.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from psst.callbacks import PSSTCallback
 from psst.search.explore import State
+from psst.search.keyed_loader import PassPlace
+from psst.search.progress import Report
+from psst.search.ranks import save_checkpoint
 
-__all__ = ["LoadState", "StopAt"]
+
+class _BetweenBatches(Callback):
+    """Saves whole checkpoints when the next batch is about to be trained on: all hooks of the last have run.
+
+    All ranks take part, and the first one writes.
+    """
+
+    _saving = False
+
+    def save(self, trainer: Trainer, path: Path) -> None:
+        """Save to `path`, whole or not at all."""
+        self._saving = True
+        try:
+            save_checkpoint(trainer, path)
+        finally:
+            self._saving = False
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take back the batch that is counted as ready but has not been trained on."""
+        if self._saving:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            for counters in (progress["total"], progress["current"]):
+                counters["ready"] = counters["completed"]
+            progress["is_last_batch"] = False
+
+
+class Checkpoints(_BetweenBatches):
+    """Saves everything a unit's training consists of, every so many optimizer steps.
+
+    Each checkpoint is taken when the next batch is about to be trained on: all hooks of the step before have
+    run, its window of accumulated batches is closed, and so there is none at a unit's end. Where a schedule
+    waits for a metric of the epoch, whose parts no checkpoint holds, it is taken between epochs.
+
+    Args:
+        path: The file, replaced each time.
+        unit: Name of the unit: what is remembered of a fit is handed back to the same unit only.
+        every: Optimizer steps.
+        memory: The callback whose trajectory and mean weights belong to the fit alone.
+    """
+
+    def __init__(self, path: Path, unit: str, every: int, memory: PSSTCallback) -> None:
+        self.path = path
+        self.unit = unit
+        self.every = every
+        self.memory = memory
+        self._earlier = 0.0  # seconds of training before the checkpoint that this fit goes on from
+        self._began = time.monotonic()
+        self._saved_at = 0
+        self._resumed = False
+        self._place = PassPlace()
+
+    @property
+    def seconds(self) -> float:
+        """Of training, summed over the pieces of the unit."""
+        return self._earlier + time.monotonic() - self._began
+
+    @property
+    def state_key(self) -> str:
+        """Under which its state is found again."""
+        return "psst.search.Checkpoints"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the place in the current pass, where the data have one; a checkpoint is read after this."""
+        self._place = getattr(trainer.datamodule, "pass_place", self._place)  # type: ignore[attr-defined]  # set by a connector
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from the step at which this fit starts."""
+        self._saved_at = trainer.global_step
+        if self._resumed:  # else Lightning leaves out what a schedule does at the end of this epoch
+            trainer.fit_loop._restarting = False
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, if a checkpoint is due and everything before this batch is done."""
+        due = trainer.global_step // self.every > self._saved_at // self.every
+        if due and batch_idx % _window(trainer) == 0:
+            self._saved_at = trainer.global_step
+            self.save(trainer, self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What belongs to this fit alone; nothing in checkpoints that others start from."""
+        if not self._saving:
+            return {}
+        fit = self.memory.fit_state()
+        return {"unit": self.unit, "seconds": self.seconds, "fit": fit, "pass_began": self._place.began}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the same unit's fit."""
+        if state_dict.get("unit") == self.unit:
+            self._resumed = True
+            self._earlier = float(state_dict["seconds"])
+            self.memory.continue_fit(state_dict["fit"])
+            self._place.resumed = int(state_dict["pass_began"])
+
+
+class KeepAt(_BetweenBatches):
+    """Saves a whole checkpoint at some optimizer steps of a unit, from which others can go on."""
+
+    def __init__(self, steps: Sequence[int], folder: Path) -> None:
+        self.steps = set(steps)
+        self.folder = folder
+
+    @staticmethod
+    def path(folder: Path, step: int) -> Path:
+        """Where the checkpoint of a step is kept in a unit's folder."""
+        return folder / f"step-{step}.ckpt"
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Save, once for each of the steps."""
+        path = self.path(self.folder, trainer.global_step)
+        if trainer.global_step in self.steps and not path.is_file():
+            self.save(trainer, path)
+
+
+class Watch(Callback):
+    """Tells how far a unit is, a few times a second at most."""
+
+    def __init__(self, report: Report, pause: float = 0.3) -> None:
+        self.report = report
+        self.pause = pause
+        self._told = 0.0
+        self._first = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell where the fit begins."""
+        self._first = trainer.global_step
+        self.report(Path(trainer.default_root_dir), self._first, self._first)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Tell, if it is time to."""
+        now = time.monotonic()
+        if now - self._told >= self.pause:
+            self._told = now
+            self.report(Path(trainer.default_root_dir), self._first, trainer.global_step)
 
 
 class LoadState(Callback):
-    """Gives the module its parameters once it has been set up: only then some modules have their layers.
-
-    Args:
-        state: Of a finished unit, or an average.
-    """
+    """Gives the module its parameters once it has been set up: only then some modules have their layers."""
 
     def __init__(self, state: State) -> None:
         self._weights = state
@@ -23,18 +167,13 @@ class LoadState(Callback):
         """Load."""
         pl_module.load_state_dict(self._weights)
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load."""
-        pl_module.load_state_dict(self._weights)
+    on_test_start = on_validation_start
 
 
 class StopAt(Callback):
     """Ends a fit after a number of optimizer steps, the trainer's `max_steps` being that of a full training.
 
     A learning rate schedule that asks the trainer for its length thus gets the same answer in every unit.
-
-    Args:
-        step: The last optimizer step, counted from the start of the warm start.
     """
 
     def __init__(self, step: int) -> None:
@@ -52,3 +191,10 @@ class StopAt(Callback):
                 f"unit `{name}` ended at step {trainer.global_step} instead of {self.step}; remove what "
                 "stops it (`EarlyStopping`, `max_epochs`, `max_time`), for all candidates train equally long."
             )
+
+
+def _window(trainer: Trainer) -> int:
+    """Batches after which a checkpoint may be taken, counted from the start of an epoch."""
+    if any(schedule.reduce_on_plateau for schedule in trainer.lr_scheduler_configs):
+        return int(min(trainer.num_training_batches, 2**62))
+    return trainer.accumulate_grad_batches

@@ -9,26 +9,16 @@ from psst.components import instantiate
 from psst.pareto import Method
 from psst.search.settings import SearchSettings
 
-__all__ = ["Schedule", "Unit"]
-
 
 @dataclass(frozen=True)
 class Unit:
-    """One training run.
+    """One training run."""
 
-    Args:
-        name: Also the name of the unit's folder.
-        kind: `warm`, `anchor`, `subproblem` or `baseline`.
-        method: Description (class path and arguments) of the method that weighs the task gradients.
-        start: Optimizer step at which the unit starts; above 0 it goes on from the warm start.
-        stop: Optimizer step at which it ends.
-    """
-
-    name: str
-    kind: str
-    method: dict[str, Any]
-    start: int
-    stop: int
+    name: str  # also the name of the unit's folder
+    kind: str  # `warm`, `anchor`, `subproblem` or `baseline`
+    method: dict[str, Any]  # class path and arguments of what weighs the task gradients
+    start: int  # optimizer step; above 0 it goes on from the warm start
+    stop: int  # optimizer step at which it ends
 
     @property
     def steps(self) -> int:
@@ -49,27 +39,12 @@ def ray_method(settings: SearchSettings, rays_file: str, index: int) -> dict[str
     return {"class_path": settings.method, "init_args": {**arguments, "index": index}}
 
 
-def check_method(settings: SearchSettings) -> None:
-    """Make the subproblems' method once, before any unit is trained.
-
-    Raises:
-        TypeError: It is no `psst.pareto.Method`, or takes neither a ray nor the bound asked for.
-        ValueError: Nothing importable is named.
-    """
-    instantiate(ray_method(settings, "rays.npz", 0), Method)
-
-
 class Schedule:
-    """Lays out the units of a search with m - 1 auxiliary tasks.
-
-    Args:
-        settings: The user's `search:` group.
-        max_steps: T, the steps of one full training.
-        auxiliary_names: The m - 1 auxiliary tasks, in order.
-        spelled: How the user typed `max_steps`, for errors.
+    """Lays out the units of a search with m - 1 auxiliary tasks; the user has `spelled` T as `max_steps`.
 
     Raises:
-        ValueError: There is no auxiliary task, or T is too short to be divided.
+        TypeError: The subproblems' method is no `psst.pareto.Method`, or takes neither a ray nor the bound.
+        ValueError: There is no auxiliary task, T is too short to be divided, or nothing importable is named.
     """
 
     def __init__(
@@ -84,6 +59,7 @@ class Schedule:
                 "`model.init_args.auxiliary=[]` leaves nothing to trade off; name an auxiliary task such as "
                 "psst.tasks.Rotation, or train plainly with `psst fit`."
             )
+        instantiate(ray_method(settings, "rays.npz", 0), Method)
         self.settings = settings
         self.max_steps = max_steps
         self.auxiliary_names = list(auxiliary_names)
@@ -102,17 +78,14 @@ class Schedule:
 
     def _weightings(self) -> list[tuple[str, list[float]]]:
         """Named fixed weights: none, each auxiliary task alone, and (two or more tasks) all together."""
-        n_tasks = len(self.auxiliary_names)
+        n_tasks, positive = len(self.auxiliary_names), self.settings.auxiliary_weights[1:]
         named = [("0", [0.0] * n_tasks)]
         for position, task in enumerate(self.auxiliary_names):
-            for weight in self.settings.auxiliary_weights[1:]:
-                weights = [0.0] * n_tasks
-                weights[position] = weight
-                named.append((f"{weight:g}" if n_tasks == 1 else f"{task}-{weight:g}", weights))
+            for weight in positive:
+                alone = [weight if place == position else 0.0 for place in range(n_tasks)]
+                named.append((f"{weight:g}" if n_tasks == 1 else f"{task}-{weight:g}", alone))
         if n_tasks > 1:
-            named += [
-                (f"all-{weight:g}", [weight] * n_tasks) for weight in self.settings.auxiliary_weights[1:]
-            ]
+            named += [(f"all-{weight:g}", [weight] * n_tasks) for weight in positive]
         return named
 
     @property
@@ -127,38 +100,24 @@ class Schedule:
     def anchor_pairs(self) -> list[tuple[int, int]]:
         """Neighboring anchors: along each auxiliary task, and along all together."""
         per_axis = len(self.settings.auxiliary_weights) - 1
-        n_axes = (len(self.anchors) - 1) // per_axis
-        pairs = []
-        for axis in range(n_axes):
-            chain = [0, *range(1 + axis * per_axis, 1 + (axis + 1) * per_axis)]
-            pairs += list(pairwise(chain))
-        return pairs
+        chains = ([0, *range(first, first + per_axis)] for first in range(1, len(self.anchors), per_axis))
+        return [pair for chain in chains for pair in pairwise(chain)]
 
     @property
     def baselines(self) -> list[Unit]:
         """`plain` and `fixed(w)` from scratch, T steps each; none when the settings say so."""
         if not self.settings.baselines:
             return []
-        return [
-            Unit(
-                "plain" if not any(weights) else f"fixed-{name}",
-                "baseline",
-                fixed_weights(weights),
-                0,
-                self.max_steps,
-            )
-            for name, weights in self._weightings()
-        ]
+        named = (("plain" if not any(w) else f"fixed-{name}", w) for name, w in self._weightings())
+        return [Unit(name, "baseline", fixed_weights(w), 0, self.max_steps) for name, w in named]
+
+    def twin(self, unit: Unit) -> str | None:
+        """Name an anchor that is a baseline, step for step: one weighted like the warm start."""
+        same = (anchor.name for anchor in self.anchors if anchor.method == self.warm.method == unit.method)
+        return next(same, None)
 
     def subproblems(self, rays_file: str, n_rays: int) -> list[Unit]:
         """One unit a ray, from the warm start."""
-        return [
-            Unit(
-                f"subproblem-{index}",
-                "subproblem",
-                ray_method(self.settings, rays_file, index),
-                self.warm_steps,
-                self.max_steps,
-            )
-            for index in range(n_rays)
-        ]
+        methods = [ray_method(self.settings, rays_file, index) for index in range(n_rays)]
+        ends = (self.warm_steps, self.max_steps)
+        return [Unit(f"subproblem-{i}", "subproblem", method, *ends) for i, method in enumerate(methods)]

@@ -21,31 +21,29 @@ def rays() -> RaySet:
     return RaySet.from_losses(rng.uniform(0.5, 2.0, (4, 3)), rng.dirichlet(np.ones(3), size=4))
 
 
-def states(n: int, guarded: bool) -> list[StepState]:
+def states(n: int) -> list[StepState]:
     rng, found = np.random.default_rng(1), []
     for step in range(n):
-        jacobian, denoised = rng.standard_normal((3, 10)), rng.standard_normal((3, 3))
+        jacobian = rng.standard_normal((3, 10))
         losses = np.exp(0.5 * rng.standard_normal(3))
-        guard = denoised @ denoised.T if guarded else None
-        found.append(StepState(jacobian @ jacobian.T, losses, np.log(losses), step, guard))
+        found.append(StepState(jacobian @ jacobian.T, losses, np.log(losses), step))
     return found
 
 
 def convex(function: str, **settings: object) -> Convex:
-    method = Convex(rays(), 1, f"{HERE}.{function}", **{"conflict_rows": True, **settings})
+    method = Convex(rays(), 1, f"{HERE}.{function}", **settings)
     method.start(3)
     return method
 
 
-@pytest.mark.parametrize("guarded", [False, True])
 @pytest.mark.parametrize(("function", "rows"), [("linear", user_constraints.ROWS), ("nothing", None)])
-def test_linear_constraints_give_what_preference_gives(function, rows, guarded):
+def test_linear_constraints_give_what_preference_gives(function, rows):
     method, reference = (
         convex(function, min_main_share=0.1),
-        Preference(rays(), 1, 0.1, rows, conflict_rows=True),
+        Preference(rays(), 1, 0.1, rows),
     )
     reference.start(3)
-    for state in states(20, guarded):
+    for state in states(20):
         ours, expected = method.decide(state), reference.decide(state)
         assert ours.status == expected.status
         laws.assert_on_simplex(ours.weights)
@@ -59,7 +57,7 @@ def test_linear_constraints_give_what_preference_gives(function, rows, guarded):
 
 def test_curved_constraints_hold_and_nothing_allowed_is_nearer():
     method, active = convex("ball"), 0
-    for state in states(15, guarded=False):
+    for state in states(15):
         decision = method.decide(state)
         weights, target = decision.weights, decision.certificates["target"]
         metric = state.gramian / state.gramian.trace() + RIDGE * np.eye(3)
@@ -87,29 +85,15 @@ def test_curved_constraints_hold_and_nothing_allowed_is_nearer():
 
 
 def test_entropy_keeps_every_task_alive():
-    for state in states(5, guarded=False):
+    for state in states(5):
         weights = convex("entropy").decide(state).weights
         assert -(weights * np.log(weights)).sum() >= 0.9 - 1e-7
 
 
-def test_infeasible_conflict_rows_are_dropped_and_counted():
-    method = convex("linear")
-    (state,) = states(1, guarded=False)
-    opposed = np.array([[1.0, -2.0, 0.0], [-2.0, 1.0, -2.0], [0.0, -2.0, 1.0]])  # no Gramian: nothing agrees
-    guarded = StepState(state.gramian, state.losses, state.log_losses, 0, opposed)
-    decision = method.decide(guarded)
-    assert decision.status == "relaxed"
-    assert decision.certificates["relaxed"] == 1.0
-    np.testing.assert_array_equal(decision.weights, convex("linear").decide(state).weights)
-    assert convex("linear", conflict_rows=False).decide(guarded).status == "optimal"
-
-
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_gramian_that_says_nothing_still_gives_allowed_weights(value):
-    state = states(1, guarded=False)[0]
-    decision = convex("linear").decide(
-        StepState(np.full((3, 3), value), state.losses, state.log_losses, 0, np.full((3, 3), value))
-    )
+    state = states(1)[0]
+    decision = convex("linear").decide(StepState(np.full((3, 3), value), state.losses, state.log_losses, 0))
     assert decision.status == "skipped"
     laws.assert_on_simplex(decision.weights)
     assert decision.weights[1] >= 0.3 - 1e-8
@@ -117,10 +101,8 @@ def test_gramian_that_says_nothing_still_gives_allowed_weights(value):
 
 @pytest.mark.parametrize("scale", [1e-12, 1e12])
 def test_common_scale_of_the_gradients_changes_nothing(scale):
-    for state in states(4, guarded=True):
-        scaled = StepState(
-            scale * state.gramian, state.losses, state.log_losses, state.step, scale * state.denoised
-        )
+    for state in states(4):
+        scaled = StepState(scale * state.gramian, state.losses, state.log_losses, state.step)
         # The solver stops at a gap of 1e-12: 1e-6 in the norm of G, and more along its flat directions.
         np.testing.assert_allclose(
             convex("ball").decide(scaled).weights, convex("ball").decide(state).weights, atol=1e-4
@@ -128,7 +110,7 @@ def test_common_scale_of_the_gradients_changes_nothing(scale):
 
 
 def test_resumed_run_decides_as_the_whole_one():
-    steps, whole, first, second = states(10, True), convex("linear"), convex("linear"), convex("linear")
+    steps, whole, first, second = states(10), convex("linear"), convex("linear"), convex("linear")
     expected = [whole.decide(state).certificates["flips"] for state in steps]
     found = [first.decide(state).certificates["flips"] for state in steps[:4]]
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))

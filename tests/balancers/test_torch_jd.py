@@ -226,6 +226,8 @@ def test_gramian_that_says_nothing_is_reported_and_leaves_the_state_alone(name, 
     steps = states(5)
     bad = StepState(np.full((M, M), value), steps[2].losses, steps[2].log_losses, 2)
     method = made(name)
+    if not method.needs_gramian:
+        pytest.skip("looks at none")
     first = method.decide(bad)
     assert first.status == "skipped"
     np.testing.assert_allclose(first.weights, 1.0 / M)
@@ -262,9 +264,9 @@ def test_a_solver_that_fails_costs_the_step_and_no_more():
 
 @pytest.mark.parametrize("name", TWO_BATCHES)
 def test_two_batch_weightings_are_refused_without_a_denoised_gramian(name):
-    with pytest.raises(ValueError, match="`denoise: ema`"):
+    with pytest.raises(ValueError, match="`denoise: true`"):
         PSSTCallback(made(name))
-    PSSTCallback(made(name), denoise="product")
+    PSSTCallback(made(name), denoise=True)
     PSSTCallback(made("UPGrad"))
 
 

@@ -10,7 +10,8 @@ from two_tasks import largest_difference, loader
 from two_tasks import trainer as quiet_trainer
 
 from psst.callbacks import PSSTCallback
-from psst.pareto.methods import Decision, Method, StepState, Tradeoff
+from psst.pareto import RaySet
+from psst.pareto.methods import Decision, Method, Preference, StepState
 
 #: Float32 rounding over a few steps: both sides add the same products, in another order.
 ROUNDING = 5e-6
@@ -21,6 +22,9 @@ class Smooth(Method):
 
     def __init__(self):
         self.decided, self.states = [], []
+
+    def __deepcopy__(self, memo):
+        return self  # what it has seen is read after the fit
 
     def start(self, n_tasks):
         self.n_tasks = n_tasks
@@ -35,12 +39,18 @@ class Smooth(Method):
         return Decision(self.decided[-1], 0.0)
 
 
-class Told(Tradeoff):
-    """A method with a memory that looks at losses only: warm-up, ray, flips. Its decisions are kept."""
+class Told(Preference):
+    """A method with a memory that looks at losses only: drift, patience, flips. Its decisions are kept."""
+
+    __deepcopy__ = Smooth.__deepcopy__
 
     def __init__(self):
-        super().__init__(0.2, warmup_steps=3)
+        super().__init__(RaySet.from_losses([[1.0, 1.2], [1.2, 1.0]]), 0)
         self.decided, self.states = [], []
+
+    def start(self, n_tasks):
+        super().start(n_tasks)
+        self.needs_gramian = True  # to be compared
 
     def decide(self, state):
         decision = super().decide(state)
@@ -62,7 +72,7 @@ class HandLoop:
         clip: Applied to the parameters before an update.
         autocast: Makes the context of the forward pass.
         scaler: Scales the losses before they are differentiated, and may refuse an update.
-        ema: Decay of the running mean of the losses.
+        ema: Largest decay of the running mean of the losses, which counts updates.
         after_update: Called with the module after an update.
     """
 
@@ -76,7 +86,8 @@ class HandLoop:
     ema: float = 0.99
     after_update: Callable = lambda module: None
     n_updates: int = 0
-    mean: np.ndarray | None = None
+    before: np.ndarray | float = 0.0
+    seen: list[np.ndarray] = field(default_factory=list)
     reached: list[set[int]] = field(default_factory=list)
 
     def fit(self, module, batches, epochs=1):
@@ -104,6 +115,7 @@ class HandLoop:
             self.clip(module.parameters())
             self.scaler.step(optimizer)
             self.scaler.update()
+        self.before, self.seen = self.mean(), []
         self.n_updates += 1
         self.after_update(module)
 
@@ -144,6 +156,11 @@ class HandLoop:
                     reached.add(i)
         return np.array([loss.item() for loss in losses]), gradients
 
+    def mean(self):
+        """Of the losses: an update counts once, however many micro-batches it is made of."""
+        keep = min(self.ema, 1 - 10 / (self.n_updates + 10))
+        return keep * self.before + (1 - keep) * np.mean(self.seen, axis=0)
+
     def mix(self, by_rank):
         """The weighted gradient of parameters that two tasks have reached, the plain sum of the others."""
         losses = np.mean([losses for losses, _ in by_rank], axis=0)
@@ -151,8 +168,10 @@ class HandLoop:
         shared = [sum(i in reached for reached in self.reached) > 1 for i in range(n_parameters)]
         jacobians = [jacobian(gradients, shared) for _, gradients in by_rank]
         matrix = np.mean([rows @ rows.T for rows in jacobians], axis=0)
-        self.mean = losses if self.mean is None else self.ema * self.mean + (1 - self.ema) * losses
-        weights = self.method.decide(StepState(matrix, losses, np.log(self.mean), self.n_updates)).weights
+        self.seen.append(losses)
+        with np.errstate(invalid="ignore"):
+            logs = np.log(self.mean())
+        weights = self.method.decide(StepState(matrix, losses, logs, self.n_updates)).weights
         if not np.isfinite(weights).all():
             weights = np.full(len(losses), 1 / len(losses))
         mixture = []

@@ -46,10 +46,9 @@ class Still(Trunked):
         return torch.optim.SGD(self.parameters(), lr=0.0)
 
 
-@pytest.mark.parametrize("kind", ["ema", "product"])
-def test_the_method_gets_it_after_enough_steps_and_it_is_the_true_gramian(kind, short):
+def test_the_method_gets_it_after_enough_steps_and_it_is_the_true_gramian(short):
     method = Smooth()
-    fit(Still(), PSSTCallback(method, denoise=kind), epochs=3, n_batches=24)
+    fit(Still(), PSSTCallback(method, denoise=True), epochs=3, n_batches=24)
     first = next(i for i, state in enumerate(method.states) if state.denoised is not None)
     assert first + 1 == ENOUGH
     module = Still()
@@ -72,12 +71,12 @@ def test_the_method_gets_it_after_enough_steps_and_it_is_the_true_gramian(kind, 
 
 def test_by_default_it_takes_a_hundred_steps():
     method = Smooth()
-    fit(Trunked(), PSSTCallback(method, denoise="ema"), epochs=1, n_batches=101)
+    fit(Trunked(), PSSTCallback(method, denoise=True), epochs=1, n_batches=101)
     assert [state.denoised is not None for state in method.states] == [False] * 99 + [True] * 2
 
 
 def test_without_it_and_for_features_there_is_none(short):
-    for arguments in ({"denoise": None}, {"scope": "features", "denoise": "ema"}):
+    for arguments in ({}, {"scope": "features", "denoise": True}):
         method = Smooth()
         fit(Trunked(), PSSTCallback(method, **arguments), epochs=3)
         assert all(state.denoised is None for state in method.states)
@@ -85,16 +84,15 @@ def test_without_it_and_for_features_there_is_none(short):
 
 def test_last_block_denoises_its_own_gramian(short):
     method = Smooth()
-    fit(Still(), PSSTCallback(method, scope="last_block", denoise="ema"), epochs=4)
+    fit(Still(), PSSTCallback(method, scope="last_block", denoise=True), epochs=4)
     assert (
         method.states[-1].denoised.diagonal() < np.max([s.gramian.diagonal() for s in method.states], 0)
     ).all()
 
 
-@pytest.mark.parametrize("kind", ["ema", "product"])
-def test_a_resumed_run_goes_on_bit_for_bit(kind, tmp_path, short):
+def test_a_resumed_run_goes_on_bit_for_bit(tmp_path, short):
     def callback():
-        return PSSTCallback(Guarded(), denoise=kind)
+        return PSSTCallback(Guarded(), denoise=True)
 
     whole, first, resumed = Trunked(), Trunked(), Trunked()
     fit(whole, callback(), epochs=5)
@@ -107,7 +105,7 @@ def test_a_resumed_run_goes_on_bit_for_bit(kind, tmp_path, short):
 
 def test_a_second_fit_of_the_same_trainer_goes_on(short):
     method = Smooth()
-    run = trainer(PSSTCallback(method, denoise="ema"), max_epochs=2)
+    run = trainer(PSSTCallback(method, denoise=True), max_epochs=2)
     module = Trunked()
     run.fit(module, loader(8))
     run.fit_loop.max_epochs = 4
@@ -117,8 +115,8 @@ def test_a_second_fit_of_the_same_trainer_goes_on(short):
 
 def test_the_checkpoint_holds_m_copies_of_the_shared_gradients_or_none():
     shared = sum(p.numel() for p in Trunked().trunk.parameters())
-    for kind, copies in (("ema", 2), ("product", 2), (None, 0)):
-        callback = PSSTCallback(FixedWeights(1.0), denoise=kind)
+    for denoise, copies in ((True, 2), (False, 0)):
+        callback = PSSTCallback(FixedWeights(1.0), denoise=denoise)
         fit(Trunked(), callback, epochs=1)
         state = callback.state_dict()["denoiser"] or {"memory": []}
         numbers = [value for task in state["memory"] for value in task.values()]
@@ -141,7 +139,7 @@ def test_gradients_that_overflow_are_left_out(short):
                 parameter.grad.nan_to_num_(0.0, 0.0, 0.0)
 
     method = Smooth()
-    callback = PSSTCallback(method, denoise="ema")
+    callback = PSSTCallback(method, denoise=True)
     fit(Hooked(), callback, epochs=3)
     assert callback.skipped == 3
     assert callback._step.denoiser.steps == 3 * 7

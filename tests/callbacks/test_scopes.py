@@ -10,12 +10,19 @@ from pytorch_lightning.plugins import MixedPrecision
 from trunked import Trunked
 from two_tasks import TwoTasks, largest_difference, loader, trainer
 
+from psst.balancers import TorchJD
 from psst.callbacks import PSSTCallback
-from psst.pareto import FixedWeights
+from psst.pareto import FixedWeights, Tradeoff
 from psst.pareto.last_block import last_block
 
 SCOPES = ["parameters", "last_block", "features"]
 ROUNDING = 2e-6  # float32, 6 steps
+
+
+class Measured(FixedWeights):
+    """The same weights by way of the task gradients."""
+
+    needs_gramian = True
 
 
 def fit(module, callback=None, n_batches=6, **settings):
@@ -41,7 +48,7 @@ class WeightedTrunk(Trunked):
 @pytest.mark.parametrize("scope", SCOPES)
 def test_every_scope_gives_the_trunk_the_weighted_gradient_and_heads_their_own(scope):
     expected = fit(WeightedTrunk())
-    ours = fit(Trunked(), PSSTCallback(FixedWeights(0.6), scope=scope))
+    ours = fit(Trunked(), PSSTCallback(Measured(0.6), scope=scope))
     assert largest_difference(expected, ours) < ROUNDING
     assert largest_difference(expected, Trunked()) > 1e-2
 
@@ -53,7 +60,7 @@ def test_all_weight_on_main_is_plain_training_bit_for_bit(scope):
             return super().training_step(batch, batch_idx)["losses"]["main"]
 
     plain = fit(MainOnly(names=("main",)))
-    ours = fit(Trunked(), PSSTCallback(FixedWeights(0.0), scope=scope)).state_dict()
+    ours = fit(Trunked(), PSSTCallback(Measured(0.0), scope=scope)).state_dict()
     assert all(torch.equal(value, ours[name]) for name, value in plain.state_dict().items())
 
 
@@ -83,8 +90,28 @@ def test_the_gramian_is_that_of_the_scope(scope):
     ("scope", "first", "last"), [("parameters", 3, 3), ("last_block", 1, 4), ("features", 1, 1)]
 )
 def test_a_step_passes_the_trunk_as_often_as_it_says(scope, first, last):
-    module = fit(Trunked(names=("main", "a", "b")), PSSTCallback(FixedWeights(1.0), scope=scope), n_batches=1)
+    module = fit(Trunked(names=("main", "a", "b")), PSSTCallback("min_norm", scope=scope), n_batches=1)
     assert (module.passes[0], module.passes[2]) == (first, last)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("method", [FixedWeights([0.5, 0.0]), Tradeoff(0.3), TorchJD("UW"), TorchJD("Mean")])
+def test_without_a_gramian_the_trunk_is_passed_once(scope, method):
+    module = fit(Trunked(names=("main", "a", "b")), PSSTCallback(method, scope=scope), n_batches=1)
+    assert (module.passes[0], module.passes[2]) == (1, 1)
+
+
+@pytest.mark.parametrize("shared", [None, ["trunk"], ["trunk.0", "trunk.1"]])
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [0.5, 0.0], [1e-5, 2.0], [0.3, 3.0]])
+@pytest.mark.parametrize("functions", [False, True])
+def test_one_weighted_pass_gives_what_task_gradients_give(weights, functions, shared):
+    def module():
+        return Trunked(names=("main", "a", "b"), functions=functions)
+
+    exact = fit(module(), PSSTCallback(Measured(weights), shared=shared))
+    ours = fit(module(), PSSTCallback(FixedWeights(weights), shared=shared))
+    assert largest_difference(exact, ours) < 1e-6
+    assert largest_difference(module(), ours) > 1e-2
 
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [0.5, 0.0], [0.5, 2.0]])
@@ -103,8 +130,8 @@ def test_last_block_equals_parameters_where_tasks_leave_the_trunk_at_different_d
             losses |= {name: self.loss(deep, name) for name in ("a", "b")}
             return {"loss": sum(losses.values()), "losses": losses}
 
-    exact = fit(Early(), PSSTCallback(FixedWeights(weights), scope="parameters"))
-    ours = fit(Early(), PSSTCallback(FixedWeights(weights), scope="last_block"))
+    exact = fit(Early(), PSSTCallback(Measured(weights), scope="parameters"))
+    ours = fit(Early(), PSSTCallback(Measured(weights), scope="last_block"))
     assert largest_difference(exact, ours) < ROUNDING
 
 
@@ -121,9 +148,9 @@ def test_float16_is_near_float32(scope):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=1e6)
 
-    full = fit(Tiny(), PSSTCallback(FixedWeights(1.0), scope=scope))
+    full = fit(Tiny(), PSSTCallback(Measured(1.0), scope=scope))
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
-    half = fit(Tiny(), PSSTCallback(FixedWeights(1.0), scope=scope), plugins=[plugin])
+    half = fit(Tiny(), PSSTCallback(Measured(1.0), scope=scope), plugins=[plugin])
     moved = largest_difference(Tiny(), full)
     assert moved > 1e-2
     assert largest_difference(full, half) < 0.05 * moved
@@ -131,7 +158,7 @@ def test_float16_is_near_float32(scope):
 
 def test_the_last_block_is_named_once(caplog):
     with caplog.at_level(logging.INFO):
-        fit(Trunked(), PSSTCallback(FixedWeights(1.0), scope="last_block"))
+        fit(Trunked(), PSSTCallback(Measured(1.0), scope="last_block"))
     assert [r.getMessage() for r in caplog.records if "trunk.2" in r.getMessage()] != []
     assert sum("trunk.2" in r.getMessage() for r in caplog.records) == 1
 
@@ -215,7 +242,7 @@ class DisjointRows(Trunked):
 def test_features_are_refused_where_they_say_nothing(make, error, message):
     module = make()
     with pytest.raises(error, match=message + r".*`scope='parameters'`"):
-        fit(module, PSSTCallback(FixedWeights(1.0), scope="features"))
+        fit(module, PSSTCallback(Measured(1.0), scope="features"))
     assert largest_difference(module, make()) == 0.0
 
 
@@ -233,8 +260,8 @@ def test_a_constant_loss_has_no_gradient_at_the_features():
             return output
 
     method = Smooth()
-    exact = fit(Absent(), PSSTCallback(FixedWeights(0.5)))
-    ours = fit(Absent(), PSSTCallback(FixedWeights(0.5), scope="features"))
+    exact = fit(Absent(), PSSTCallback(Measured(0.5)))
+    ours = fit(Absent(), PSSTCallback(Measured(0.5), scope="features"))
     assert largest_difference(exact, ours) < ROUNDING
     fit(Absent(), PSSTCallback(method, scope="features"))
     assert not method.states[1].gramian[1].any()
@@ -249,7 +276,7 @@ def test_a_frozen_trunk_below_the_features():
         def features(self, x):
             return super().features(x.clone().requires_grad_())
 
-    before, module = Frozen(), fit(Frozen(), PSSTCallback(FixedWeights(0.5), scope="features"))
+    before, module = Frozen(), fit(Frozen(), PSSTCallback(Measured(0.5), scope="features"))
     assert torch.equal(before.trunk[0][0].weight, module.trunk[0][0].weight)
     assert not torch.equal(before.heads["other"].weight, module.heads["other"].weight)
 
@@ -299,10 +326,10 @@ def test_unknown_names_are_refused_before_the_first_batch_with_the_nearest():
     ("arguments", "message"),
     [
         ({"scope": "trunk"}, r"`scope='trunk'` must be one of.*'last_block'"),
-        ({"denoise": "mean"}, r"`denoise='mean'` must be one of.*None"),
+        ({"denoise": "mean"}, r"`denoise='mean'` must be one of.*False"),
         ({"accumulate": "batch"}, r"`accumulate='batch'` must be one of"),
         ({"shared": "backbone"}, r"`shared='backbone'` must be a list"),
-        ({"shared": []}, r"`shared=\(\)` must be a list"),
+        ({"shared": []}, r"`shared=\[\]` must be a list"),
         ({"scope": "features", "accumulate": "window"}, r"`accumulate='window'`.*`scope='features'`.*use"),
     ],
 )

@@ -50,7 +50,7 @@ def assert_equal(one, other):
         assert one == other
 
 
-@pytest.mark.parametrize("denoise", ["ema", "product", None])
+@pytest.mark.parametrize("denoise", [True, False])
 @pytest.mark.parametrize("stop", [2, 4, 6, 9])
 def test_resumed_in_mid_fit(tmp_path, stop, denoise):
     """In the warm-up, after it, at the end of an epoch and in the second: the rest comes out bit for bit."""

@@ -109,7 +109,7 @@ def test_a_batch_without_losses_leaves_the_window_whole(skipped):
 
 def test_a_resumed_run_ends_where_the_uninterrupted_one_does(tmp_path):
     def callback():
-        return PSSTCallback(tradeoff=0.2, warmup_steps=3, accumulate="window")
+        return PSSTCallback(tradeoff=0.2, accumulate="window")
 
     settings = {"accumulate_grad_batches": 4}
     whole = fit(Shifted(), callback(), max_epochs=4, **settings)

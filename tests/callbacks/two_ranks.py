@@ -94,7 +94,7 @@ def joined_loader():
 def run(folder, name):
     arguments, make_method, settings = ALL_CASES[name]
     method = make_method()
-    psst = PSSTCallback(method, denoise="ema", accumulate="window" if name == "window" else "micro_batch")
+    psst = PSSTCallback(method, denoise=True, accumulate="window" if name == "window" else "micro_batch")
     strategy = DDPStrategy(
         start_method="fork", process_group_backend="gloo", find_unused_parameters="unused" in name
     )

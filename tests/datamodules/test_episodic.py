@@ -222,7 +222,7 @@ def test_groups_are_evaluated_within_themselves(cache):
         ),
         (
             {"episodes": {"shot": 5}},
-            r"episodes.shot=5` and `data.init_args.episodes.query=4` need 9 .* `train1` has 8, `train5` has 8; lower",
+            r"episodes.shot=5` and .*episodes.query=4` need 9 .* `train1` has 8, `train5` has 8; lower",
         ),
         (
             {"evaluation": {"query": 9}},

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from psst.datamodules.glyphs import Glyphs, GlyphSource
-from psst.episodes import Episodes
+from psst.episodes import Episodes, Evaluation
 
 SIZE = 16
 
 
 @pytest.fixture(scope="module")
 def glyphs(tmp_path_factory):
-    data = Glyphs(size=SIZE, episodes=Episodes(5, 1, 5), cache_dir=str(tmp_path_factory.mktemp("cache")))
+    settings = {"episodes": Episodes(query=5), "evaluation": Evaluation(query=5)}
+    data = Glyphs(size=SIZE, cache_dir=str(tmp_path_factory.mktemp("cache")), **settings)
     data.prepare_data()
     data.setup("fit")
     return data
@@ -77,6 +78,6 @@ def test_scripts_of_the_test_split_are_pooled(glyphs):
 
 def test_train_episodes_are_latin_letters_only(glyphs):
     batch = next(iter(glyphs.train_dataloader()))
-    names = {glyphs.store.class_names[label] for label in glyphs.store.labels[batch.ids]}
+    names = {glyphs.store.class_names[i] for i in glyphs.store.labels[batch.episodes.ids]}
     assert len(names) == 5
     assert all(name.startswith("Latin/") for name in names)

@@ -39,9 +39,9 @@ def minimal(tmp_path):
     return root
 
 
-def datamodule(root, **options):
-    settings = {"episodes": Episodes(2, 1, 3), "evaluation": Evaluation(2, 1, 3), "size": 12}
-    return Omniglot(root=str(root), **{**settings, **options})
+def datamodule(root, way=2, **options):
+    episodes, evaluation = Episodes(way=way, query=3), Evaluation(way=2, query=3)
+    return Omniglot(root=str(root), episodes=episodes, evaluation=evaluation, size=12, **options)
 
 
 def classes(data):
@@ -56,8 +56,8 @@ def alphabets(names):
     return {name.split("/")[0] for name in names}
 
 
-def trained_alphabets(data, i):
-    return alphabets(data.store.class_names[label] for label in data.store.labels[data.train_batch(i).ids])
+def alphabets_of_batch(data, index):
+    return alphabets(data.store.class_names[i] for i in data.store.labels[data.train_batch(index).ids])
 
 
 def test_the_split_of_vinyals_has_the_published_numbers(complete):
@@ -151,9 +151,7 @@ def test_rotated_classes_belong_to_the_group_of_their_alphabet(minimal, tmp_path
 
 
 def test_evaluation_may_mix_alphabets(minimal, tmp_path):
-    data = datamodule(
-        minimal, eval_within="split", evaluation=Evaluation(3, 1, 3), cache_dir=str(tmp_path / "cache")
-    )
+    data = datamodule(minimal, eval_within="split", eval_way=3, cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     data.setup("test")
     plan = data.episode_plan("test")
@@ -164,21 +162,19 @@ def test_evaluation_may_mix_alphabets(minimal, tmp_path):
 
 
 def test_training_may_keep_to_one_alphabet_an_episode(minimal, tmp_path):
-    data = datamodule(
-        minimal, train_within="alphabet", episodes=Episodes(3, 1, 3), cache_dir=str(tmp_path / "cache")
-    )
+    data = datamodule(minimal, train_within="alphabet", way=3, cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     data.setup("fit")
-    seen = [trained_alphabets(data, i) for i in range(60)]
+    seen = [alphabets_of_batch(data, i) for i in range(60)]
     assert {len(found) for found in seen} == {1}
     assert set().union(*seen) == set(SMALL1)
 
 
 def test_training_mixes_alphabets_by_default(minimal, tmp_path):
-    data = datamodule(minimal, episodes=Episodes(5, 1, 3), cache_dir=str(tmp_path / "cache"))
+    data = datamodule(minimal, way=5, cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     data.setup("fit")
-    assert max(len(trained_alphabets(data, i)) for i in range(20)) > 2
+    assert max(len(alphabets_of_batch(data, i)) for i in range(20)) > 2
 
 
 def test_every_option_is_part_of_the_key(minimal):

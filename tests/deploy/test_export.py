@@ -128,11 +128,7 @@ def test_a_checkpoint_of_a_newer_psst_is_refused(checkpoint, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [
-        ({"format_version": 99}, "format version 99"),
-        ({"format": "x"}, "'x'"),
-        ({"image_shape": None}, "'image_shape'"),
-    ],
+    [({"format": 99}, "format 99"), ({"format": "x"}, "'x'"), ({"image_shape": None}, "'image_shape'")],
 )
 def test_a_config_that_is_not_ours_is_refused(change, message, checkpoint, tmp_path):
     folder = export_encoder(checkpoint, tmp_path / "encoder")

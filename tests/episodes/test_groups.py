@@ -177,4 +177,4 @@ def test_groups_are_part_of_the_fingerprint():
         for groups in (None, np.arange(16) // 2, np.arange(16) // 4)
     }
     assert len(streams) == 3
-    assert Apart(np.arange(4), np.array([4]), np.array([0, 0, 1, 1]), 1, 2, 0).groups.tolist() == [0, 0, 1, 1]
+    assert Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, 0).groups.tolist() == [0, 0, 1, 1]

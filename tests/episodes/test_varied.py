@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from psst.episodes import EpisodeSampler, VariedSampler
-from psst.episodes.balance import query_counts
 from psst.episodes.counters import random_words
+from psst.episodes.varied import query_counts
 
 SIZES = [14, 30, 14, 16, 40, 15]
 

@@ -21,7 +21,6 @@ class Conditions:
         loss_noise: Standard deviation of a batch's loss, relative to the loss.
         ema: Decay of the running mean through which methods see the losses.
         fading: Whether steps shrink to nothing along a cosine, as in training, so that noise averages out.
-        guard: Whether methods get a denoised Gramian, here the exact one, which turns on the conflict rows.
         trend: ``[steps, m]`` factors of the losses in time.
         paired: Whether all runs see the same noise, as on one batch stream.
         longer: Factor of the number of steps, the step being shorter by it.
@@ -31,7 +30,6 @@ class Conditions:
     loss_noise: float = 0.0
     ema: float = 0.0
     fading: bool = True
-    guard: bool = False
     trend: Array | None = None
     paired: bool = False
     longer: float = 1.0
@@ -46,7 +44,6 @@ class Ending:
         points: ``[runs, n]``.
         gap: Largest KKT gap of all steps.
         unreachable: ``[runs]`` whether the method has given up.
-        by_guard: ``[runs]`` whether that was because of the step's constraints.
         nearest: ``[runs]`` nearest distance to the ray, in units of the error.
         logs: ``[steps, runs, m]`` what the methods saw.
         weights: ``[runs, m]`` mean over the last tenth.
@@ -56,7 +53,6 @@ class Ending:
     points: Array
     gap: float
     unreachable: Array
-    by_guard: Array
     nearest: Array
     logs: Array
     weights: Array
@@ -108,9 +104,8 @@ def descend(
         logs = ema.update(seen.ravel()).reshape(seen.shape)
         kept.append(logs)
         gramians = gradients @ gradients.transpose(0, 2, 1)
-        denoised = exact @ exact.transpose(0, 2, 1) if conditions.guard else [None] * len(methods)
         decisions = [
-            method.decide(StepState(gramians[run], seen[run], logs[run], step, denoised[run]))
+            method.decide(StepState(gramians[run], seen[run], logs[run], step))
             for run, method in enumerate(methods)
         ]
         weights = np.stack([decision.weights for decision in decisions])
@@ -127,7 +122,6 @@ def descend(
         points,
         gap,
         np.array([float(found.get("unreachable", 0.0)) > 0.0 for found in certificates]),
-        np.array([float(found.get("unreachable_by_guard", 0.0)) > 0.0 for found in certificates]),
         np.array([float(found.get("nearest_distance", np.nan)) for found in certificates]),
         np.stack(kept),
         sums / (len(sizes) - late),

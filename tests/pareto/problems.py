@@ -7,8 +7,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from psst.pareto.coordinates import centered_log
-from psst.pareto.lattice import das_dennis
-from psst.pareto.ray_set import RaySet
+from psst.pareto.ray_set import RaySet, das_dennis
 
 Array = np.ndarray
 Evaluate = Callable[[Array], tuple[Array, Array]]

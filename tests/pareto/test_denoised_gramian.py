@@ -47,7 +47,7 @@ def semidefinite(matrix):
 @pytest.mark.parametrize("n_steps", [ENOUGH, 25])
 def test_ema_is_the_weighted_mean_over_all_pairs_of_different_batches(n_steps, m):
     steps = batches(n_steps, m, mean=0.5)
-    found = feed(DenoisedGramian("ema", DECAY), steps)
+    found = feed(DenoisedGramian(DECAY), steps)
     share = DECAY ** np.arange(n_steps)[::-1]
     pairs = np.outer(share, share)
     np.fill_diagonal(pairs, 0.0)
@@ -56,22 +56,12 @@ def test_ema_is_the_weighted_mean_over_all_pairs_of_different_batches(n_steps, m
     assert np.allclose(found, semidefinite(expected), rtol=1e-10, atol=1e-12)
 
 
-def test_product_is_the_weighted_mean_over_neighboring_batches():
-    steps = batches(25, mean=0.5)
-    found = feed(DenoisedGramian("product", DECAY), steps)
-    flat = steps.numpy()
-    products = [0.5 * (a @ b.T + b @ a.T) for a, b in zip(flat[1:], flat[:-1], strict=True)]
-    expected = np.average(products, axis=0, weights=DECAY ** np.arange(24)[::-1])
-    assert np.allclose(found, semidefinite(expected), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize("kind", ["ema", "product"])
-def test_noise_is_gone_from_the_diagonal_and_where_tasks_share_a_batch(kind):
+def test_noise_is_gone_from_the_diagonal_and_where_tasks_share_a_batch():
     """The mean over 20 runs is within 5 standard errors of the true Gramian; a batch's own is 3 times it."""
     truth = np.full((2, 2), 6 * 0.4**2)
     found = []
     for seed in range(20):
-        denoiser = DenoisedGramian(kind, 0.98)
+        denoiser = DenoisedGramian(0.98)
         feed(denoiser, batches(60, mean=0.4, seed=seed))
         found.append(denoiser._sum / denoiser._weight)  # the projection that follows is not linear
     error = 5 * np.std(found, axis=0) / np.sqrt(len(found))
@@ -81,9 +71,8 @@ def test_noise_is_gone_from_the_diagonal_and_where_tasks_share_a_batch(kind):
     assert (noisy > 3 * truth).all()
 
 
-@pytest.mark.parametrize("kind", ["ema", "product"])
-def test_nothing_is_told_before_enough_steps_and_then_never_an_indefinite_matrix(kind):
-    denoiser = DenoisedGramian(kind, DECAY)
+def test_nothing_is_told_before_enough_steps_and_then_never_an_indefinite_matrix():
+    denoiser = DenoisedGramian(DECAY)
     for number, step in enumerate(batches(60), start=1):
         found = take(denoiser, as_tasks(step))
         assert (found is None) == (number < ENOUGH)
@@ -93,17 +82,15 @@ def test_nothing_is_told_before_enough_steps_and_then_never_an_indefinite_matrix
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
-@pytest.mark.parametrize("kind", ["ema", "product"])
-def test_it_scales_with_the_square_of_the_gradients(kind, scale):
-    one = feed(DenoisedGramian(kind, DECAY), batches(20, mean=0.5))
-    other = feed(DenoisedGramian(kind, DECAY), scale * batches(20, mean=0.5))
+def test_it_scales_with_the_square_of_the_gradients(scale):
+    one = feed(DenoisedGramian(DECAY), batches(20, mean=0.5))
+    other = feed(DenoisedGramian(DECAY), scale * batches(20, mean=0.5))
     assert np.allclose(other, scale**2 * one, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["ema", "product"])
-def test_state_survives_a_file_bit_for_bit_in_plain_values_and_tensors(kind, tmp_path):
+def test_state_survives_a_file_bit_for_bit_in_plain_values_and_tensors(tmp_path):
     steps = batches(30, mean=0.5).float()
-    whole, first, second = (DenoisedGramian(kind, DECAY) for _ in range(3))
+    whole, first, second = (DenoisedGramian(DECAY) for _ in range(3))
     expected = feed(whole, steps)
     feed(first, steps[:17])
     torch.save(first.state_dict(), tmp_path / "state.pt")
@@ -112,7 +99,7 @@ def test_state_survives_a_file_bit_for_bit_in_plain_values_and_tensors(kind, tmp
 
 
 def test_the_state_is_a_copy():
-    denoiser = DenoisedGramian("ema", DECAY)
+    denoiser = DenoisedGramian(DECAY)
     feed(denoiser, batches(3))
     state = denoiser.state_dict()
     before = state["memory"][0][0].clone()
@@ -120,17 +107,9 @@ def test_the_state_is_a_copy():
     assert torch.equal(before, state["memory"][0][0])
 
 
-def test_the_state_of_another_kind_is_left_alone():
-    ema, product = DenoisedGramian("ema", DECAY), DenoisedGramian("product", DECAY)
-    feed(ema, batches(20))
-    product.load_state_dict(ema.state_dict())
-    assert product.steps == 0
-    assert product.value() is None
-
-
 def test_a_step_that_is_not_finite_is_left_out():
     steps = batches(20, mean=0.5)
-    clean, hit = DenoisedGramian("ema", DECAY), DenoisedGramian("ema", DECAY)
+    clean, hit = DenoisedGramian(DECAY), DenoisedGramian(DECAY)
     expected = feed(clean, steps)
     feed(hit, steps[:9])
     broken = as_tasks(steps[9])
@@ -141,7 +120,7 @@ def test_a_step_that_is_not_finite_is_left_out():
 
 def test_a_task_that_is_absent_counts_as_zero_and_a_parameter_may_come_late():
     steps = batches(20, mean=0.5)
-    denoiser, zeros = DenoisedGramian("ema", DECAY), steps.clone()
+    denoiser, zeros = DenoisedGramian(DECAY), steps.clone()
     zeros[5, 1] = 0.0  # absent
     zeros[:3, :, 2:] = 0.0  # the second parameter is not shared yet
     for number, step in enumerate(steps):
@@ -149,12 +128,12 @@ def test_a_task_that_is_absent_counts_as_zero_and_a_parameter_may_come_late():
         if number == 5:
             tasks[1] = {}
         found = take(denoiser, tasks, shared=(0,) if number < 3 else (0, 3))
-    assert np.allclose(found, feed(DenoisedGramian("ema", DECAY), zeros), rtol=1e-12)
+    assert np.allclose(found, feed(DenoisedGramian(DECAY), zeros), rtol=1e-12)
 
 
 def test_half_precision_gradients_are_averaged_in_float32():
     """An average kept in bfloat16 itself would stand still: a hundredth is below its rounding."""
-    denoiser = DenoisedGramian("ema", 0.99)
+    denoiser = DenoisedGramian(0.99)
     for _ in range(400):
         found = take(denoiser, [{0: torch.ones(4, dtype=torch.bfloat16)} for _ in range(2)], shared=(0,))
     assert denoiser.memory([torch.zeros(1)])[0][0].dtype == torch.float32

@@ -7,7 +7,13 @@ from torch.utils.checkpoint import checkpoint
 
 from psst.pareto.injection import combine, inject, inject_nothing, shared_positions
 from psst.pareto.products import gramian
-from psst.pareto.task_gradients import interleaved_gradients, task_gradients
+from psst.pareto.scopes import Parameters
+from psst.pareto.task_gradients import task_gradients
+
+
+def gathered(losses, parameters):
+    found = Parameters(list(losses), [str(p) for p in range(len(parameters))], parameters).gather(losses)
+    return list(found.values.values()), found.gradients
 
 
 def network(n_tasks=2, dtype=torch.float32):
@@ -190,7 +196,7 @@ def test_functions_give_the_same_gradients_and_are_called_one_by_one():
         "b": losses_of(trunk, heads, separate=True)[1],
         "c": lambda: function(2),
     }
-    values, gradients = interleaved_gradients(lazy, parameters)
+    values, gradients = gathered(lazy, parameters)
     assert len(alive) == 2
     for value, loss in zip(values, losses_of(trunk, heads, separate=True), strict=True):
         assert not value.requires_grad
@@ -204,7 +210,7 @@ def test_a_function_on_a_freed_graph_is_named():
     features = trunk(torch.randn(3, 5))
     lazy = {"main": lambda: heads[0](features).square().mean(), "other": lambda: heads[1](features).mean()}
     with pytest.raises(ValueError, match=r"`losses\['other'\]`.*freed before.*inside each function"):
-        interleaved_gradients(lazy, list(trunk.parameters()))
+        gathered(lazy, list(trunk.parameters()))
 
 
 def test_other_errors_of_a_function_pass_through():
@@ -223,7 +229,7 @@ def test_other_errors_of_a_function_pass_through():
         return Broken.apply(trunk[0].weight)
 
     with pytest.raises(RuntimeError, match="my own"):
-        interleaved_gradients({"a": broken}, list(trunk.parameters()))
+        gathered({"a": broken}, list(trunk.parameters()))
 
 
 def test_hooks_wait_for_the_accumulated_gradient_and_are_back_after_an_error():

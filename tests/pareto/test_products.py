@@ -20,7 +20,7 @@ def flat(gradients, shared):
 @pytest.mark.parametrize("chunk", [1, 15, 10**6])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_any_chunks_give_the_same(chunk, dtype, monkeypatch):
-    monkeypatch.setattr(products, "CHUNK", chunk)
+    monkeypatch.setattr(products, "_CHUNK", chunk)
     rows, memory, shared = gradients_of(3, dtype), gradients_of(3, dtype, seed=1), {0, 2, 3, 4}
     expected = flat(rows, shared) @ flat([*rows, *memory], shared).T
     tolerance = 1e-5 if dtype == torch.float32 else 1e-13  # rounding of sums of 65 numbers

@@ -8,10 +8,11 @@ import pytest
 from psst.datamodules import Glyphs
 from psst.episodes import Evaluation
 from psst.evaluation import EpisodeScores
-from psst.search import confirm
-from psst.search.halves import halved, reason_against, split_scores
+from psst.search import SearchSettings, confirm
+from psst.search.episode_judge import EpisodeJudge, halved, reason_against, split_scores
+from psst.search.record import TestRecord
 from psst.search.result import Candidate, Metric, SearchResult, Selection
-from psst.search.test_record import TestRecord
+from psst.training.experiment import Experiment
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,18 @@ def test_episodes_of_a_list_cannot_be_halved(data, tmp_path):
     listed = Glyphs(cache_dir=data.cache_dir, evaluation=Evaluation(file=str(tmp_path / "episodes.npz")))
     listed.setup("fit")
     assert "come from a list" in reason_against(listed.episode_plan("val"))
+
+
+def test_a_judge_that_confirms_draws_validation_alone_within_the_halves(data):
+    changes = {"data.init_args.cache_dir": data.cache_dir}
+    experiment = Experiment.from_config("quickstart", changes, SearchSettings)
+    judge, images = EpisodeJudge(experiment, "confirm"), experiment.datamodule()
+    assert judge.selection.kind == "confirm"
+    judge.prepare(experiment.module(), images)
+    images.prepare_data()
+    images.setup("fit")
+    assert set(images.episode_plan("val")) == {"all-chooses", "all-confirms"}
+    assert set(images.episode_plan("test")) == {"all"}
 
 
 def scores(mean, n_classes=20, first=0, seed=0):

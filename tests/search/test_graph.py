@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from psst.search.engines.engine import InProcess
 from psst.search.engines.process_pool import ProcessPool
 from psst.search.engines.worker import packed
-from psst.search.graph import Graph, Node
+from psst.search.graph import Graph, InProcess, Node
 from tests.search.works import Named, Noting
 
 

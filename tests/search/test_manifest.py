@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from psst.search.manifest import Manifest
+from psst.search.record import Manifest
 
 
 def test_finished_units_survive(tmp_path):

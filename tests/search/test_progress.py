@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from psst.search.engines.progress_file import forget_progress, read_progress, write_progress
-from psst.search.progress import SearchProgress
+from psst.search.progress import SearchProgress, forget_progress, read_progress, write_progress
 
 
 def test_steps_of_an_earlier_run_count_as_done_and_take_no_time(monkeypatch):

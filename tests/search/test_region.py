@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from psst.evaluation import EpisodeScores
-from psst.search.region import neighbors, region
+from psst.search.episode_judge import region
+from psst.search.explore import neighbors
 
 WAY, CLASSES = 5, 40
 

@@ -6,7 +6,7 @@ import pytest
 from psst.components import instantiate
 from psst.pareto import Method, RaySet
 from psst.search.settings import SearchSettings
-from psst.search.units import Schedule, check_method
+from psst.search.units import Schedule
 
 
 def test_every_candidate_ends_after_exactly_the_steps_of_one_training():
@@ -38,12 +38,11 @@ def test_two_auxiliary_tasks_are_weighed_each_alone_and_both_together():
     assert len({unit.name for unit in schedule.anchors + schedule.baselines}) == 14
 
 
-@pytest.mark.parametrize("name", ["Preference", "MinNorm", "Project", "Priority", "Ray"])
+@pytest.mark.parametrize("name", ["Preference", "MinNorm", "Ray"])
 def test_each_method_is_made_from_its_units_description(name, tmp_path):
     rays = RaySet.constant(np.array([[-0.1, 0.1], [0.1, -0.1]]))
     rays.save(tmp_path / "rays.npz")
     settings = SearchSettings(method=f"psst.pareto.{name}")
-    check_method(settings)
     schedule = Schedule(settings, 1000, ["rotation"])
     for index, unit in enumerate(schedule.subproblems(str(tmp_path / "rays.npz"), 2)):
         made = instantiate(unit.method, Method)
@@ -53,8 +52,8 @@ def test_each_method_is_made_from_its_units_description(name, tmp_path):
 
 def test_a_method_that_knows_no_bound_is_refused_with_one_before_any_training():
     with pytest.raises(TypeError, match="min_main_share"):
-        check_method(SearchSettings(method="psst.pareto.MinNorm", min_main_share=0.4))
-    check_method(SearchSettings(min_main_share=0.4))
+        Schedule(SearchSettings(method="psst.pareto.MinNorm", min_main_share=0.4), 1000, ["rotation"])
+    Schedule(SearchSettings(min_main_share=0.4), 1000, ["rotation"])
 
 
 def test_a_bound_on_the_main_share_reaches_the_method_that_knows_it():

@@ -37,5 +37,5 @@ class Named:
 
     name: str
 
-    def open(self, report):
+    def __call__(self, report):
         return self.name

@@ -1,10 +1,13 @@
 """What every method sees and says in one step."""
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from psst.pareto.least_squares import Array
 from psst.pareto.ray_set import RaySet
@@ -15,15 +18,15 @@ class StepState:
     """What is known before one optimizer step.
 
     Attributes:
-        gramian: ``[m, m]`` float64, of this step's gradients of the raw losses on the shared parameters.
-        losses: ``[m]`` raw losses of this step.
-        log_losses: ``[m]`` log of their running mean.
-        step: The trainer's global step, before the update.
-        denoised: ``[m, m]`` Gramian whose signs mean something, where there is one: it turns on the conflict
-            guard.
+        gramian: ``[m, m]`` float64, of this step's gradients of the raw losses on the shared parameters; None
+            for methods that need none.
+        losses: ``[m]`` raw losses of this batch, NaN for a task that is absent from it.
+        log_losses: ``[m]`` log of their running mean; NaN where that is not positive.
+        step: The trainer's global step, before the update: the one clock. Batches of one step share it.
+        denoised: ``[m, m]`` Gramian whose signs mean something, where there is one.
     """
 
-    gramian: Array
+    gramian: Array | None
     losses: Array
     log_losses: Array
     step: int
@@ -35,29 +38,36 @@ class Decision:
     """Weights of one step, and the reasons.
 
     Attributes:
-        weights: ``[m]`` float64, none negative, of sum 1.
+        weights: ``[m]`` float64, of the raw gradients.
         kkt_gap: Of the step's quadratic program, relative to the Gramian's trace.
         certificates: Scalars and ``[m]`` arrays to log.
-        status: The solver's: ``"optimal"``, ``"relaxed"``, ``"inexact"`` or ``"skipped"``; see `Solution`.
+        status: The solver's: ``"optimal"``, ``"inexact"`` or ``"skipped"``; see `Solution`.
+        shares: ``[m]``, how much of the step is meant for each task; the weights by default. What tasks that
+            are absent from a batch leave over goes to the others by these.
     """
 
     weights: Array
-    kkt_gap: float
+    kkt_gap: float = 0.0
     certificates: dict[str, float | Array] = field(default_factory=dict)
     status: str = "optimal"
+    shares: Array | None = None
 
 
 class Method(ABC):
     """Decides the weights of the task gradients, step by step. Objectives are losses, the main one first.
 
     Attributes:
-        needs_ratios: Whether it reads ratios of losses, and so needs positive ones. Where it does not,
-            ``log_losses`` is NaN for a loss whose running mean is not positive.
+        needs_gramian: Whether it reads the Gramian. Where it does not, a step costs one weighted pass.
         needs_denoised: Whether it decides by the denoised Gramian, once there is one.
+        may_starve: Whether a weight near zero is worth a warning: nobody has asked for it.
     """
 
-    needs_ratios: bool = True
+    needs_gramian: bool = True
     needs_denoised: bool = False
+    may_starve: bool = True
+
+    def name_tasks(self, names: Sequence[str]) -> None:  # noqa: B027 - most methods know tasks by position
+        """Learn what the tasks are called, before `start`; ValueError where that does not fit."""
 
     @abstractmethod
     def start(self, n_tasks: int) -> None:
@@ -79,6 +89,24 @@ class Method(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most methods have no state
         """Take over what `state_dict` gave."""
+
+    def described(self) -> str:
+        """Class and arguments as text; state is restored only into a method of the same description."""
+        kind = type(self)
+        arguments = {name: getattr(self, name, None) for name in inspect.signature(kind).parameters}
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in arguments.items()}
+        return f"{kind.__module__}.{kind.__qualname__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
+
+
+def share(argument: str, value: object, way_out: str) -> float:
+    """A number in [0, 1].
+
+    Raises:
+        ValueError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{argument}={value!r}` must be a number in [0, 1]; {way_out}.")
+    return float(value)
 
 
 def open_rays(rays: RaySet | str | Path, index: int, n_tasks: int) -> RaySet:

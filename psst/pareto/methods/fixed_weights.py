@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from psst.pareto.methods.base import Decision, Method, StepState
-from psst.pareto.solver import nearest
 
 
 class FixedWeights(Method):
@@ -17,24 +16,31 @@ class FixedWeights(Method):
 
     Raises:
         ValueError: If a weight is negative or not finite.
+
+    Example:
+        >>> method = FixedWeights([0.5, 0.5])
+        >>> method.start(n_tasks=3)
     """
 
-    needs_ratios = False
+    needs_gramian = False
+    may_starve = False
 
     def __init__(self, auxiliary: Sequence[float] | float = 0.3) -> None:
-        values = np.atleast_1d(np.asarray(auxiliary, dtype=np.float64))
-        if values.ndim != 1 or not (np.isfinite(values).all() and (values >= 0.0).all()):
+        try:
+            values = np.atleast_1d(np.asarray(auxiliary, dtype=np.float64))
+        except (TypeError, ValueError):
+            values = np.full(1, np.nan)
+        plain = not isinstance(auxiliary, bool | str)
+        if not plain or values.ndim != 1 or not (np.isfinite(values).all() and (values >= 0.0).all()):
             raise ValueError(
-                f"`auxiliary={auxiliary}` must be finite and not negative; use 0 for plain training."
+                f"`auxiliary={auxiliary!r}` must be finite and not negative; use 0 for plain training."
             )
         self.auxiliary = auxiliary
-        self._weights = np.ones(1)
+        self._values = values
 
     def start(self, n_tasks: int) -> None:
         """Raises ValueError if the number of weights is not that of the auxiliary tasks."""
-        values = np.atleast_1d(np.asarray(self.auxiliary, dtype=np.float64))
-        if np.ndim(self.auxiliary) == 0:
-            values = np.full(n_tasks - 1, float(values[0]))
+        values = np.repeat(self._values, n_tasks - 1) if np.ndim(self.auxiliary) == 0 else self._values
         if len(values) != n_tasks - 1:
             raise ValueError(
                 f"`auxiliary={self.auxiliary}` has {len(values)} weights for {n_tasks - 1} auxiliary tasks; "
@@ -44,6 +50,5 @@ class FixedWeights(Method):
         self._weights = unnormalized / unnormalized.sum()
 
     def decide(self, state: StepState) -> Decision:
-        """The same weights in every step; a zero or non-finite Gramian is reported as skipped."""
-        solution = nearest(state.gramian, self._weights)
-        return Decision(solution.weights, solution.kkt_gap, status=solution.status)
+        """The same weights in every step."""
+        return Decision(self._weights)

@@ -1,17 +1,19 @@
 """Pareto MTL's own step, beside the default one."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from psst.pareto.hull import min_norm
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import StepState
+from psst.pareto.methods.base import Decision, StepState
 from psst.pareto.methods.ray_method import RayMethod
+from psst.pareto.ray_set import RaySet
 from psst.pareto.solver import Solution
 from psst.pareto.subproblem import Aim
 
-NEAR = 0.1
+_NEAR = 0.1
 """Share of the way from a border to the ray within which the border already counts."""
 
 
@@ -19,10 +21,15 @@ class MinNorm(RayMethod):
     """Shortest common descent direction of all losses inside the sector of one ray; restoration first.
 
     Outside the sector the violated borders alone are descended, inside it the losses and the borders nearby.
+    Without rays there is no sector, and it is the multiple-gradient descent of Desideri (2012), exact.
 
     Args:
-        rays: The rays, or the npz file that holds them.
+        rays: The rays, or the npz file that holds them; none by default.
         index: Which of them.
+
+    Example:
+        >>> method = MinNorm()
+        >>> method.start(n_tasks=2)
 
     Source:
         Lin et al., Pareto MTL, 2019, section 4. Departures: sectors are the cells of the rays in log-ratios,
@@ -32,22 +39,39 @@ class MinNorm(RayMethod):
         nearer (`ReachWatch`).
     """
 
+    def __init__(self, rays: RaySet | str | Path | None = None, index: int = 0) -> None:
+        super().__init__(rays, index)
+
+    def start(self, n_tasks: int) -> None:
+        """Read and check the rays and `index`; ValueError or FileNotFoundError if they do not fit."""
+        if self.rays is not None:
+            super().start(n_tasks)
+
+    def decide(self, state: StepState) -> Decision:
+        """Multiple-gradient descent, within the sector where there is one."""
+        if self.rays is not None:
+            return super().decide(state)
+        assert state.gramian is not None
+        solution = min_norm(state.gramian)
+        return Decision(solution.weights, solution.kkt_gap, status=solution.status)
+
     def _solve(
         self, state: StepState, aim: Aim, centered: Array, given_up: bool
     ) -> tuple[Solution, dict[str, float | Array]]:
         """Restoration outside the sector, Pareto MTL's second phase inside it."""
-        borders, margins = sector_borders(self._ray_set.at(state.step), self.index, centered)
-        violated, near = margins < 0.0, margins < NEAR
+        assert state.gramian is not None
+        borders, margins = _sector_borders(self._ray_set.at(state.step), self.index, centered)
+        violated, near = margins < 0.0, margins < _NEAR
         rows: Array | None = None
         if violated.any() and not given_up:
             rows = borders[violated]
         elif near.any() and not given_up:
             rows = np.vstack([np.eye(len(centered)), borders[near]])
         solution = min_norm(state.gramian, rows)
-        return replace(solution, weights=clipped(solution.weights)), {}
+        return replace(solution, weights=_clipped(solution.weights)), {}
 
 
-def sector_borders(points: Array, index: int, centered: Array) -> tuple[Array, Array]:
+def _sector_borders(points: Array, index: int, centered: Array) -> tuple[Array, Array]:
     """Borders of a ray's Voronoi cell: ``G_j = (r_j - r_k) . (log L - midpoint of r_j and r_k) <= 0``.
 
     Args:
@@ -69,7 +93,7 @@ def sector_borders(points: Array, index: int, centered: Array) -> tuple[Array, A
     return rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True)), margins
 
 
-def clipped(weights: Array) -> Array:
+def _clipped(weights: Array) -> Array:
     """Weights without negative entries and of sum 1; equal ones where nothing is left."""
     positive = np.maximum(weights, 0.0)
     total = float(positive.sum())

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import StepState
+from psst.pareto.methods.base import StepState, share
 from psst.pareto.methods.ray_method import RayMethod
 from psst.pareto.ray_set import RaySet
 from psst.pareto.solver import Solution, nearest
@@ -25,13 +25,18 @@ class Preference(RayMethod):
         index: Which of them.
         min_main_share: Least weight of the main task, in [0, 1].
         rows: Further rows ``(A [r, m], b [r])`` with ``A weights >= b``; an equality is two of them.
-        conflict_rows: Let no loss rise to first order, judged by the denoised Gramian, in the steps that have
-            one. Rows that leave no weights are dropped for the step, which counts as ``relaxed``. Off by
-            default: on the front one loss falls only where another rises, so that the rows keep a run where
-            it first comes upon the front, whatever its ray.
+        least_share: Part of its share, by the prior as it has drifted, that the tilt leaves to every task, in
+            [0, 1]. Rays near a corner of the front, and concave fronts, need the whole tilt.
+
+    Without rows no Gramian is needed, and with two tasks none ever is.
 
     Raises:
-        ValueError: If `min_main_share` is outside [0, 1].
+        ValueError: If `min_main_share` or `least_share` is outside [0, 1].
+
+    Example:
+        >>> rays = RaySet.from_losses([[1.0, 3.0], [1.0, 1.0], [3.0, 1.0]])
+        >>> method = Preference(rays, index=0)
+        >>> method.start(n_tasks=2)
 
     Source:
         Sectors after Lin et al., Pareto MTL, 2019. Departures: sectors live in log-ratios of losses, rays
@@ -44,31 +49,31 @@ class Preference(RayMethod):
         index: int,
         min_main_share: float = 0.0,
         rows: tuple[Sequence[Sequence[float]], Sequence[float]] | None = None,
-        conflict_rows: bool = False,
+        least_share: float = 0.0,
     ) -> None:
-        if not 0.0 <= min_main_share <= 1.0:
-            raise ValueError(f"`min_main_share={min_main_share}` must be in [0, 1]; 0 asks for nothing.")
-        super().__init__(rays, index)
+        share("min_main_share", min_main_share, "0 asks for nothing")
+        share("least_share", least_share, "0 asks for nothing")
+        super().__init__(rays, index, least_share)
         self.min_main_share = min_main_share
         self.rows = rows
-        self.conflict_rows = self.needs_denoised = conflict_rows
 
     def start(self, n_tasks: int) -> None:
         """Read and check the rays, `index` and `rows`; ValueError or FileNotFoundError if they do not fit."""
         super().start(n_tasks)
-        self._rows = checked_rows(self.rows, n_tasks, self.min_main_share)
+        self._rows = _checked_rows(self.rows, n_tasks, self.min_main_share)
+        self.needs_gramian = n_tasks > 2 and (self._rows is not None or self.min_main_share > 0.0)
 
     def _solve(
         self, state: StepState, aim: Aim, centered: Array, given_up: bool
     ) -> tuple[Solution, dict[str, float | Array]]:
         """The nearest weights to the target that satisfy the constraints."""
-        guard = state.denoised if self.conflict_rows else None
-        solution = nearest(state.gramian, aim.target, self.min_main_share, self._rows, guard)
-        self._note_held(solution.weights, aim)
-        return solution, {}
+        if not self.needs_gramian and self._rows is None and aim.target[0] >= self.min_main_share:
+            return Solution(aim.target, 0.0), {}
+        gramian = np.eye(len(centered)) if state.gramian is None else state.gramian  # m = 2: any will do
+        return nearest(gramian, aim.target, self.min_main_share, self._rows), {}
 
 
-def checked_rows(
+def _checked_rows(
     rows: tuple[Sequence[Sequence[float]], Sequence[float]] | None, n_tasks: int, min_main_share: float
 ) -> tuple[Array, Array] | None:
     """The user's rows as arrays, known to leave some weights.

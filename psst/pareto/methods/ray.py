@@ -9,9 +9,9 @@ from psst.pareto.methods.ray_method import RayMethod
 from psst.pareto.solver import Solution
 from psst.pareto.subproblem import Aim
 
-FULL_BALANCE = 0.5
+_FULL_BALANCE = 0.5
 """Distance to the ray, in log-ratios, from which on the pull towards it is as strong as it gets."""
-LARGEST_LOG_RATIO = 200.0
+_LARGEST_LOG_RATIO = 200.0
 """Between a loss and the smallest, beyond which a task counts as if it were there: keeps numbers finite."""
 
 
@@ -34,6 +34,10 @@ class Ray(RayMethod):
         rays: The rays, or the npz file that holds them.
         index: Which of them.
 
+    Example:
+        >>> method = Ray(psst.pareto.RaySet.from_losses([[1.0, 3.0], [3.0, 1.0]]), index=0)
+        >>> method.start(n_tasks=2)
+
     Source:
         Mahapatra and Rajan, Exact Pareto Optimal search, ICML 2020: balance and descent modes. Departures:
         distance to the ray in centered logs instead of a divergence of shares; no loss is raised on purpose;
@@ -45,12 +49,13 @@ class Ray(RayMethod):
         self, state: StepState, aim: Aim, centered: Array, given_up: bool
     ) -> tuple[Solution, dict[str, float | Array]]:
         """A blend of balance and descent."""
+        assert state.gramian is not None
         error = centered - self._ray_set.at(state.step)[self.index]
         off_ray = float(np.abs(error).max())
         length = float(np.linalg.norm(error))
-        pull = 0.0 if given_up else 1.0 / max(FULL_BALANCE, length)
-        inverse = np.exp(np.maximum(centered.min() - centered, -LARGEST_LOG_RATIO))
-        solution = onto_hull(np.asarray(state.gramian) * np.outer(inverse, inverse), pull * error)
+        pull = 0.0 if given_up else 1.0 / max(_FULL_BALANCE, length)
+        inverse = np.exp(np.maximum(centered.min() - centered, -_LARGEST_LOG_RATIO))
+        solution = onto_hull(state.gramian * np.outer(inverse, inverse), pull * error)
         weights = solution.weights * inverse
         found: dict[str, float | Array] = {"off_ray": off_ray, "balance": pull * length}
         return Solution(weights / weights.sum(), solution.kkt_gap, solution.status), found

@@ -14,49 +14,48 @@ from psst.pareto.ray_set import RaySet
 from psst.pareto.solver import Solution
 from psst.pareto.subproblem import Aim, Subproblem, dead_zone
 
-HELD = 0.01
-"""Largest change of a weight by the constraints that does not count as holding the target back."""
-
 
 class RayMethod(Method):
     """Measures the error against one ray, asks the subclass for weights, counts, and survives a resume.
 
     The certificates are those of `Subproblem.aim` (``tilt`` and ``target`` say what the ray asks for,
-    whatever the method makes of it), ``relaxed``, the steps so far whose constraints were infeasible and
-    dropped, and ``unreachable_by_guard``: 1 where the ray was given up and the constraints had held back the
-    target in at least half of the steps since the losses were last in the sector.
+    whatever the method makes of it) and ``held``: 1 where a mean loss is not positive, has no logarithm, and
+    the last weights are used again. Batches of one optimizer step share one aim.
 
     Args:
         rays: The rays, or the npz file that holds them.
         index: Which of them.
+        least_share: Part of its prior share that the tilt leaves to every task, in [0, 1].
     """
 
-    def __init__(self, rays: RaySet | str | Path, index: int) -> None:
+    def __init__(self, rays: RaySet | str | Path | None, index: int, least_share: float = 0.0) -> None:
         self.rays = rays
         self.index = index
+        self.least_share = least_share
         self._loaded: Mapping[str, Any] | None = None
         self._subproblem: Subproblem | None = None
-        self._relaxed = 0
-        self._outside = 0
-        self._held = 0
+        self._step: int | None = None
 
     def start(self, n_tasks: int) -> None:
         """Read and check the rays and `index`; ValueError or FileNotFoundError if they do not fit."""
+        assert self.rays is not None
         self._ray_set = open_rays(self.rays, self.index, n_tasks)
-        self._subproblem = Subproblem(self._ray_set.n_steps)
+        self._subproblem = Subproblem(self._ray_set.n_steps, self.least_share)
+        self._last: Array = self._ray_set.priors[self.index]
         if self._loaded is not None:
             self._restore(self._loaded)
 
     def decide(self, state: StepState) -> Decision:
         """Error, target by the tilt, then the method's own weights."""
+        if not np.isfinite(state.log_losses).all():
+            return Decision(self._last, 0.0, {"held": 1.0})
         centered = centered_log(state.log_losses)
-        aim = self._aim(centered, state.step)
-        given_up = bool(aim.certificates["unreachable"])
-        solution, found = self._solve(state, aim, centered, given_up)
-        self._relaxed += solution.status == "relaxed"
-        guarded = given_up and self._outside > 0 and 2 * self._held >= self._outside
-        counted = {"relaxed": float(self._relaxed), "unreachable_by_guard": float(guarded)}
-        certificates = {**aim.certificates, **counted, **found}
+        if state.step != self._step:
+            self._step, self._now = state.step, self._aim(centered, state.step)
+        aim = self._now
+        solution, found = self._solve(state, aim, centered, bool(aim.certificates["unreachable"]))
+        self._last = solution.weights
+        certificates = {**aim.certificates, **found, "held": 0.0}
         return Decision(solution.weights, solution.kkt_gap, certificates, solution.status)
 
     def _aim(self, centered: Array, step: int) -> Aim:
@@ -81,20 +80,11 @@ class RayMethod(Method):
             given_up: Whether steering towards the ray has ended.
         """
 
-    def _note_held(self, weights: Array, aim: Aim) -> None:
-        """Count the steps outside the sector, and those in which constraints changed the target."""
-        if aim.certificates["in_sector"]:
-            self._outside = self._held = 0
-        elif not aim.certificates["unreachable"]:
-            self._outside += 1
-            self._held += bool(np.abs(weights - aim.target).max() > HELD)
-
     def state_dict(self) -> dict[str, Any]:
-        """Plain counters; the rays are an argument."""
+        """Plain counters and the last weights; the rays are an argument."""
         if self._subproblem is None:
             return {} if self._loaded is None else dict(self._loaded)
-        counters = {"relaxed": self._relaxed, "outside": self._outside, "held": self._held}
-        return {**counters, "subproblem": self._subproblem.state_dict()}
+        return {"last": self._last.tolist(), "subproblem": self._subproblem.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Before or after `start`."""
@@ -104,6 +94,5 @@ class RayMethod(Method):
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         assert self._subproblem is not None
-        self._relaxed, self._outside = int(state["relaxed"]), int(state["outside"])
-        self._held = int(state["held"])
+        self._last = np.array(state["last"])
         self._subproblem.load_state_dict(state["subproblem"])

@@ -1,63 +1,38 @@
 """Keeps a search within its budget: what is planned at first, and what still fits after each decision."""
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from psst.files import write_atomic
-from psst.search.budgets.budget import Budget, CostModel, passes
-from psst.search.budgets.plan import (
-    Done,
-    Frame,
-    SearchPlan,
-    fit_schedule,
-    planned_cost,
-    refit,
-    rung_counts,
-)
-from psst.search.ranks import agree, is_first
+from psst.files import read_json, write_json
+from psst.search.budgets.budget import Budget, CostModel
+from psst.search.budgets.plan import Done, Frame, SearchPlan, fit_schedule, planned_cost, refit, rung_counts
+from psst.search.ranks import agree, first_only
 from psst.search.settings import SearchSettings
 from psst.search.units import Unit
 
-__all__ = ["Pacer", "done", "open_pacer"]
-
-NAME = "budget.json"
-FORMAT = 1
-SURE = 0.85
+_FORMAT = 1
+_SURE = 0.85
 """Share of a time that is planned at first, for a pace measured in seconds may not last; the rest goes into
 rays inside the region if it is there."""
-Units = Mapping[str, Mapping[str, Any]]
+_Units = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass
 class Pacer:
-    """Plans of one search.
+    """Plans of one search."""
 
-    Attributes:
-        budget: Of the whole search, what an earlier run of it has spent included.
-        frame: What the user has asked for.
-        first: The plan that the search was started with: length of the trainings, anchors, and the most of
-            everything else that its settings allow.
-        plan: What is to be done as far as is known now.
-        model: Cost of the parts; of a time budget it follows the measured pace.
-        path: Where plan and time spent are kept; None keeps nothing.
-        say: Gets a line whenever the plan changes.
-        spent_before: Seconds of earlier runs, and of measuring the pace.
-        decisions: Plans made so far, by the name of the decision.
-    """
-
-    budget: Budget
-    frame: Frame
-    first: SearchPlan
-    plan: SearchPlan
-    model: CostModel
-    path: Path | None = None
-    say: Callable[[str], None] = lambda line: None
-    spent_before: float = 0.0
-    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    budget: Budget  # of the whole search, earlier runs of it included
+    frame: Frame  # what the user has asked for
+    first: SearchPlan  # what the search was started with, and the most that its settings allow
+    plan: SearchPlan  # what is to be done as far as is known now
+    model: CostModel  # cost of the parts; in seconds it follows the measured pace
+    path: Path | None = None  # where plan and time spent are kept; None keeps nothing
+    say: Callable[[str], None] = lambda line: None  # gets a line whenever the plan changes
+    spent_before: float = 0.0  # seconds of earlier runs, and of measuring the pace
+    decisions: dict[str, dict[str, Any]] = field(default_factory=dict)  # plans so far, by name
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
@@ -69,15 +44,51 @@ class Pacer:
             max_explored=first.explored,
             baselines=asked.baselines and first.baselines > 0,
             max_tangents=first.tangents,
-            rivals=asked.rivals and first.tangents > 0,
         )
+
+    @classmethod
+    def open(
+        cls,
+        frame: Frame,
+        budget: Budget,
+        folder: Path | None,
+        measure: Callable[[], tuple[CostModel, float]],
+        say: Callable[[str], None] = lambda line: None,
+        started: bool = False,
+    ) -> "Pacer":
+        """Plan a search, or take up the plan of the one in `folder`; a new one alone measures the cost.
+
+        Raises:
+            ValueError: The budget pays for nothing, or the folder holds a search with another one.
+        """
+        path = None if folder is None else _budget_file(folder)
+        if started and path is not None and path.is_file():
+            kept = _read_plan(path)
+            if kept["budget"]["amount"] != budget.amount or kept["budget"]["in_steps"] != budget.in_steps:
+                raise ValueError(
+                    f"`{budget.typed}`: the search in {folder} was planned for `{kept['budget']['typed']}`; "
+                    "go on with that, or name another folder."
+                )
+            first, model = SearchPlan(**kept["first"]), CostModel(**kept["model"])
+            return cls(
+                budget, frame, first, first, model, path, say, float(kept["seconds"]), kept["decisions"]
+            )
+        if started:
+            raise ValueError(
+                f"`{budget.typed}`: the search in {folder} was started without a budget; go on without, or "
+                "name another folder."
+            )
+        model, seconds = measure()
+        left = budget if budget.in_steps else replace(budget, amount=_SURE * (budget.amount - seconds))
+        plan = fit_schedule(frame, left, model)
+        return cls(budget, frame, plan, plan, model, path, say, seconds)
 
     @property
     def seconds(self) -> float:
         """Spent so far."""
         return self.spent_before + time.monotonic() - self._began
 
-    def left(self, units: Units) -> float:
+    def left(self, units: _Units) -> float:
         """What is left of the budget, by the units that the manifest holds.
 
         Of a number of steps, the baselines' are set aside from the beginning: when they are trained depends
@@ -88,17 +99,15 @@ class Pacer:
         search = [unit for unit in units.values() if unit["kind"] != "baseline"]
         trained = sum(float(unit.get("steps", 0)) for unit in search)
         tried = sum("steps" not in unit for unit in search)
-        spent = trained + tried * passes(self.settings) + self.first.baselines * self.first.max_steps
+        spent = (
+            trained
+            + tried * CostModel.in_steps(self.settings).explored
+            + self.first.baselines * self.first.max_steps
+        )
         return self.budget.amount - spent
 
-    def again(self, when: str, units: Units, n_rays: int | None = None) -> SearchPlan:
-        """Plan for what is left, say what has changed, and keep it: a later run decides the same.
-
-        Args:
-            when: Name of the decision.
-            units: Finished, as the manifest holds them.
-            n_rays: Between all anchors, once they are known.
-        """
+    def again(self, when: str, units: _Units, n_rays: int | None = None) -> SearchPlan:
+        """Plan for what is left, say what has changed, and keep it: a later run decides the same."""
         before = self.plan
         if when not in self.decisions:
             self._decide(units, n_rays)
@@ -109,7 +118,7 @@ class Pacer:
         self.frame = replace(self.frame, n_rays=decided["n_rays"])
         changes = [
             f"{name} {getattr(before, part)} -> {getattr(self.plan, part)}"
-            for part, name in PARTS.items()
+            for part, name in _PARTS.items()
             if getattr(before, part) != getattr(self.plan, part)
         ]
         if changes:
@@ -128,12 +137,7 @@ class Pacer:
         return [units[place] for place in places]
 
     def baselines(self, units: Sequence[Unit], twin: Callable[[Unit], str | None]) -> list[Unit]:
-        """The baselines of the plan: `plain` and those nearest to the warm start's weights; twins are free.
-
-        Args:
-            units: All that the settings ask for.
-            twin: Names the anchor that is the same training, if there is one.
-        """
+        """`plain` and the baselines nearest to the warm start's weights, as planned; twins are free."""
         order = [0.0, *self._asked.ranked]
 
         def rank(unit: Unit) -> int:
@@ -143,7 +147,7 @@ class Pacer:
         kept = {unit.name for unit in costly[: self.first.baselines]}
         return [unit for unit in units if unit.name in kept or twin(unit) is not None]
 
-    def affords(self, units: Units, unit: Unit) -> bool:
+    def affords(self, units: _Units, unit: Unit) -> bool:
         """Whether a baseline that is about to start still fits; in steps, all that are planned do."""
         if self.budget.in_steps:
             return True
@@ -167,7 +171,7 @@ class Pacer:
             f"  {plan.baselines} baselines from scratch (of {frame.baselines}).",
         ]
 
-    def spent_line(self, units: Units) -> str:
+    def spent_line(self, units: _Units) -> str:
         """What the search has taken of its budget."""
         budget = self.budget
         baselines = sum(float(unit.get("steps", 0)) for unit in units.values() if unit["kind"] == "baseline")
@@ -179,21 +183,21 @@ class Pacer:
             f"Budget {budget.text(budget.amount)}, taken {taken}, averages counted by their forward passes."
         )
 
+    @first_only
     def save(self) -> None:
         """Keep plan and time for a later run of the same search."""
-        if self.path is None or not is_first():
+        if self.path is None:
             return
         content = {
-            "format": FORMAT,
             "budget": asdict(self.budget),
             "first": asdict(self.first),
             "decisions": self.decisions,
             "model": asdict(self.model),
             "seconds": self.seconds,
         }
-        write_atomic(self.path, json.dumps(content, indent=1))
+        write_json(self.path, content, _FORMAT)
 
-    def _decide(self, units: Units, n_rays: int | None) -> None:
+    def _decide(self, units: _Units, n_rays: int | None) -> None:
         settings = replace(self.settings, baselines=False) if self.budget.in_steps else self.settings
         self.frame = replace(self.frame, settings=settings, n_rays=n_rays or self.frame.n_rays)
         self._follow_pace(units)
@@ -203,11 +207,11 @@ class Pacer:
             self.frame = replace(self.frame, n_rays=n_rays)
             self.plan = self._refitted(units)
 
-    def _refitted(self, units: Units) -> SearchPlan:
-        plan = refit(self.plan, self.frame, self.left(units), self.model, done(units))
+    def _refitted(self, units: _Units) -> SearchPlan:
+        plan = refit(self.plan, self.frame, self.left(units), self.model, Done.of(units))
         return replace(plan, baselines=self.first.baselines) if self.budget.in_steps else plan
 
-    def _follow_pace(self, units: Units) -> None:
+    def _follow_pace(self, units: _Units) -> None:
         if self.budget.in_steps:
             return
         trained = [unit for unit in units.values() if unit.get("steps") and unit.get("seconds")]
@@ -219,7 +223,7 @@ class Pacer:
             self.model = CostModel.in_seconds(self.frame.settings, pace, self.model.unit, n_tasks)
 
 
-PARTS = {
+_PARTS = {
     "n_weights": "auxiliary weights",
     "explored": "averages",
     "baselines": "baselines",
@@ -229,62 +233,18 @@ PARTS = {
 }
 
 
-def done(units: Units) -> Done:
-    """Count what the manifest holds."""
-    kinds = [str(unit["kind"]) for unit in units.values()]
-    legs = [unit.get("rungs", (0, 1, 2)) for unit in units.values() if unit["kind"] in ("rung", "subproblem")]
-    one, two, three = (sum(rung in leg for leg in legs) for rung in range(3))
-    ways = [str(unit["way"]) for unit in units.values() if "way" in unit]
-    costly = [unit for unit in units.values() if unit["kind"] == "baseline" and unit.get("steps")]
-    return Done(
-        warm="warm" in kinds,
-        anchors=kinds.count("anchor"),
-        rungs=(one, two, three),
-        refined=kinds.count("refined"),
-        tangents=ways.count("tangent"),
-        explored=kinds.count("explored") - len(ways),
-        baselines=len(costly),
-    )
+def read_budget_report(folder: Path) -> dict[str, Any] | None:
+    """The budget of a search and what was planned for it, at first and later; None without a budget."""
+    path = _budget_file(folder)
+    if not path.is_file():
+        return None
+    kept = _read_plan(path)
+    return {"asked": kept["budget"]["typed"], "first": kept["first"], "later": kept["decisions"]}
 
 
-def open_pacer(
-    frame: Frame,
-    budget: Budget,
-    folder: Path | None,
-    measure: Callable[[], tuple[CostModel, float]],
-    say: Callable[[str], None] = lambda line: None,
-    started: bool = False,
-) -> Pacer:
-    """Plan a search, or take up the plan of the one in `folder`.
+def _budget_file(folder: Path) -> Path:
+    return folder / "budget.json"
 
-    Args:
-        frame: What the user asks for.
-        budget: Of the search.
-        folder: Its output folder, which need not exist; with None, nothing is kept.
-        measure: Gives the cost of a step and of a unit, and the seconds that measuring took; asked for a new
-            plan only.
-        say: Gets lines about changes.
-        started: Whether the folder holds finished units.
 
-    Raises:
-        ValueError: The budget pays for nothing, or the folder holds a search with another one.
-    """
-    path = None if folder is None else folder / NAME
-    if started and path is not None and path.is_file():
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["budget"]["amount"] != budget.amount or kept["budget"]["in_steps"] != budget.in_steps:
-            raise ValueError(
-                f"`{budget.typed}`: the search in {folder} was planned for `{kept['budget']['typed']}`; go "
-                "on with that, or name another folder."
-            )
-        first, model = SearchPlan(**kept["first"]), CostModel(**kept["model"])
-        return Pacer(budget, frame, first, first, model, path, say, float(kept["seconds"]), kept["decisions"])
-    if started:
-        raise ValueError(
-            f"`{budget.typed}`: the search in {folder} was started without a budget; go on without, or name "
-            "another folder."
-        )
-    model, seconds = measure()
-    left = budget if budget.in_steps else replace(budget, amount=SURE * (budget.amount - seconds))
-    plan = fit_schedule(frame, left, model)
-    return Pacer(budget, frame, plan, plan, model, path, say, seconds)
+def _read_plan(path: Path) -> dict[str, Any]:
+    return read_json(path, _FORMAT, f"the plan of a budget `{path}`")

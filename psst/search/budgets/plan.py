@@ -7,48 +7,31 @@ budget is the highest level that it pays for; so more budget never gives less of
 2. averages, then the other anchors with their rays, then `plain` and the other baselines;
 3. longer trainings, up to `max_steps` and never beyond;
 4. rays between the candidates of the preference region, as many as there were rays in the first place;
-5. tangents, each with its rival if it has one;
+5. tangents;
 6. more rays that are trained to their end, instead of the best quarter.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from psst.search.budgets.budget import Budget, CostModel
 from psst.search.settings import SearchSettings
 
-__all__ = [
-    "Done",
-    "Frame",
-    "SearchPlan",
-    "fit_schedule",
-    "planned_cost",
-    "refit",
-    "rung_counts",
-    "rung_steps",
-]
-
-SHORTEST = 10
-SHARES = (1 / 3, 2 / 3, 1.0)
+_SHORTEST = 10
+_SHARES = (1 / 3, 2 / 3, 1.0)
 """Of a subproblem's steps, after which the better half goes on."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What the user has asked for: the most that a plan may contain.
+    """What the user has asked for: the most that a plan may contain."""
 
-    Args:
-        settings: Of the search.
-        max_steps: T.
-        n_auxiliary: Auxiliary tasks, m - 1.
-        n_rays: Rays between all anchors, once they are known; as many as there are gaps until then.
-    """
-
-    settings: SearchSettings
-    max_steps: int
-    n_auxiliary: int
-    n_rays: int | None = None
+    settings: SearchSettings  # of the search
+    max_steps: int  # T
+    n_auxiliary: int  # auxiliary tasks, m - 1
+    n_rays: int | None = None  # between all anchors, once known; one a gap until then
 
     @property
     def axes(self) -> int:
@@ -89,59 +72,58 @@ class Frame:
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A level of the ladder.
+    """A level of the ladder."""
 
-    Attributes:
-        max_steps: T, of each candidate and baseline.
-        n_weights: Auxiliary weights of the anchors, 0 included.
-        explored: Averages that are tried at most.
-        baselines: From scratch, the free one not counted.
-        refined: Rays between candidates of the region.
-        tangents: Points predicted along the front.
-        finishers: Rays trained to their end.
-        cost: Of all of it, in the budget's currency.
-    """
-
-    max_steps: int
-    n_weights: int
-    explored: int = 0
-    baselines: int = 0
-    refined: int = 0
-    tangents: int = 0
-    finishers: int = 1
-    cost: float = 0.0
+    max_steps: int  # T, of each candidate and baseline
+    n_weights: int  # auxiliary weights of the anchors, 0 included
+    explored: int = 0  # averages that are tried at most
+    baselines: int = 0  # from scratch, the free one not counted
+    refined: int = 0  # rays between candidates of the region
+    tangents: int = 0  # points predicted along the front
+    finishers: int = 1  # rays trained to their end
+    cost: float = 0.0  # of all of it, in the budget's currency
 
 
 @dataclass(frozen=True)
 class Done:
-    """What has been trained already, which costs nothing more.
+    """What has been trained already, which costs nothing more."""
 
-    Attributes:
-        warm: Whether the warm start has.
-        anchors: How many of them.
-        rungs: Rays trained up to each of the three rungs.
-        refined: How many rays inside the region.
-        tangents: Tried, with their rivals.
-        explored: Averages that were tried.
-        baselines: From scratch.
-    """
+    warm: bool = False  # whether the warm start has
+    anchors: int = 0  # how many of them
+    rungs: tuple[int, int, int] = (0, 0, 0)  # rays trained up to each of the three rungs
+    refined: int = 0  # how many rays inside the region
+    tangents: int = 0  # tried
+    explored: int = 0  # averages that were tried
+    baselines: int = 0  # from scratch
 
-    warm: bool = False
-    anchors: int = 0
-    rungs: tuple[int, int, int] = (0, 0, 0)
-    refined: int = 0
-    tangents: int = 0
-    explored: int = 0
-    baselines: int = 0
+    @classmethod
+    def of(cls, units: Mapping[str, Mapping[str, Any]]) -> "Done":
+        """Count what the manifest holds."""
+        kinds = [str(unit["kind"]) for unit in units.values()]
+        legs = [
+            unit.get("rungs", (0, 1, 2)) for unit in units.values() if unit["kind"] in ("rung", "subproblem")
+        ]
+        one, two, three = (sum(rung in leg for leg in legs) for rung in range(3))
+        ways = [str(unit["way"]) for unit in units.values() if "way" in unit]
+        costly = [unit for unit in units.values() if unit["kind"] == "baseline" and unit.get("steps")]
+        return cls(
+            warm="warm" in kinds,
+            anchors=kinds.count("anchor"),
+            rungs=(one, two, three),
+            refined=kinds.count("refined"),
+            tangents=ways.count("tangent"),
+            explored=kinds.count("explored") - len(ways),
+            baselines=len(costly),
+        )
 
 
-NOTHING = Done()
+_NOTHING = Done()
 
 
 def rung_steps(max_steps: int, warm_steps: int) -> tuple[int, int, int]:
     """Last optimizer step of each rung."""
     span = max_steps - warm_steps
-    one, two, three = (warm_steps + math.ceil(share * span) for share in SHARES)
+    one, two, three = (warm_steps + math.ceil(share * span) for share in _SHARES)
     return one, two, three
 
 
@@ -151,7 +133,7 @@ def rung_counts(rays: int, finishers: int) -> tuple[int, int, int]:
     return rays, max(math.ceil(rays / 2), finishers), finishers
 
 
-def planned_cost(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = NOTHING) -> float:
+def planned_cost(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = _NOTHING) -> float:
     """Cost of what a plan has beyond what is done."""
     warm = round(frame.settings.warm_fraction * plan.max_steps)
     branch = model.unit + model.step * (plan.max_steps - warm)
@@ -163,7 +145,7 @@ def planned_cost(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = 
         cost += max(count - trained, 0) * (model.unit + model.step * (last - before))
         before = last
     cost += max(plan.refined - done.refined, 0) * branch
-    cost += max(plan.tangents - done.tangents, 0) * model.tangent * (1 + frame.settings.rivals)
+    cost += max(plan.tangents - done.tangents, 0) * model.tangent
     cost += max(plan.explored - done.explored, 0) * model.explored
     cost += max(plan.baselines - done.baselines, 0) * (model.unit + model.step * plan.max_steps)
     return cost + (1 + min(plan.baselines, 2)) * model.test
@@ -176,9 +158,9 @@ def fit_schedule(frame: Frame, budget: Budget, model: CostModel) -> SearchPlan:
         ValueError: It does not pay for the lowest.
     """
     amount = budget.amount
-    shortest = min(SHORTEST, frame.max_steps)
+    shortest = min(_SHORTEST, frame.max_steps)
     half = max(frame.max_steps // 2, shortest)
-    parts = list(compositions(frame))
+    parts = list(_compositions(frame))
     lowest = _costed(replace(parts[0], max_steps=shortest), frame, model)
     if lowest.cost > amount:
         raise ValueError(
@@ -194,7 +176,7 @@ def fit_schedule(frame: Frame, budget: Budget, model: CostModel) -> SearchPlan:
     best = _longest(parts[-1], half, frame.max_steps, frame, amount, model)
     if best.max_steps < frame.max_steps:
         return best
-    return _highest([best, *extras(best, frame)], frame, amount, model) or best
+    return _highest([best, *_extras(best, frame)], frame, amount, model) or best
 
 
 def refit(plan: SearchPlan, frame: Frame, left: float, model: CostModel, done: Done) -> SearchPlan:
@@ -203,13 +185,13 @@ def refit(plan: SearchPlan, frame: Frame, left: float, model: CostModel, done: D
     What is done is not taken back. If not even the rest of the lowest level can be paid, it is returned: a
     search ends with a choice.
     """
-    parts = [part for part in compositions(frame) if frame.anchors(part.n_weights) >= done.anchors]
+    parts = [part for part in _compositions(frame) if frame.anchors(part.n_weights) >= done.anchors]
     ladder = [replace(part, max_steps=plan.max_steps) for part in parts]
-    ladder += list(extras(ladder[-1], frame))
+    ladder += list(_extras(ladder[-1], frame))
     return _highest(ladder, frame, left, model, done) or _costed(ladder[0], frame, model, done)
 
 
-def compositions(frame: Frame) -> Iterator[SearchPlan]:
+def _compositions(frame: Frame) -> Iterator[SearchPlan]:
     """What is made at the second stage, from little to everything; the length is yet to be set."""
     settings = frame.settings
     plan = SearchPlan(0, 2)
@@ -225,7 +207,7 @@ def compositions(frame: Frame) -> Iterator[SearchPlan]:
         yield plan
 
 
-def extras(plan: SearchPlan, frame: Frame) -> Iterator[SearchPlan]:
+def _extras(plan: SearchPlan, frame: Frame) -> Iterator[SearchPlan]:
     """What is made beyond: rays inside the region, tangents, then more rays to their end."""
     rays = frame.rays(plan.n_weights)
     for refined in range(1, rays + 1):
@@ -239,13 +221,13 @@ def extras(plan: SearchPlan, frame: Frame) -> Iterator[SearchPlan]:
         yield plan
 
 
-def _costed(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = NOTHING) -> SearchPlan:
+def _costed(plan: SearchPlan, frame: Frame, model: CostModel, done: Done = _NOTHING) -> SearchPlan:
     finishers = rung_counts(frame.rays(plan.n_weights), plan.finishers)[2]
     return replace(plan, finishers=finishers, cost=planned_cost(plan, frame, model, done))
 
 
 def _highest(
-    ladder: Sequence[SearchPlan], frame: Frame, amount: float, model: CostModel, done: Done = NOTHING
+    ladder: Sequence[SearchPlan], frame: Frame, amount: float, model: CostModel, done: Done = _NOTHING
 ) -> SearchPlan | None:
     """The last level before the first that cannot be paid; None if that is the lowest."""
     best = None

@@ -10,26 +10,24 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import CSVLogger
 
 from psst.search.budgets.budget import Budget, CostModel
-from psst.search.budgets.pacer import Pacer, open_pacer
+from psst.search.budgets.pacer import Pacer
 from psst.search.budgets.plan import Frame
-from psst.search.manifest import Manifest
+from psst.search.episode_judge import EpisodeJudge
 from psst.search.protocols import Judge, Run
-from psst.search.runner import Parts, UnitRunner
+from psst.search.record import Manifest
+from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.units import Schedule, Unit
 from psst.training.experiment import Experiment
 
-__all__ = ["budgeted_experiment", "make_pacer", "measure_pace"]
-
-PROBE_STEPS = 24
-FIRST = 4
+_PROBE_STEPS = 24
+_FIRST = 4
 """Steps of the probe that do not count: what is only done once."""
 
 
-class Clock(Callback):
+class _Clock(Callback):
     """Notes when each optimizer step ends."""
 
     def __init__(self) -> None:
@@ -46,55 +44,31 @@ class Clock(Callback):
     def pace(self) -> float | None:
         """Seconds of a step, the median; None below two."""
         gaps = [after - before for before, after in pairwise(self.times)]
-        return median(gaps[FIRST:] or gaps) if gaps else None
+        return median(gaps[_FIRST:] or gaps) if gaps else None
 
 
-class Probe(UnitRunner):
-    """Trains a unit with a clock beside it."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self.clock = Clock()
-
-    def _fresh(self, folder: Path, callbacks: list[Callback], logger: CSVLogger | None = None) -> Parts:
-        return super()._fresh(folder, [*callbacks, self.clock], logger)
-
-
-def measure_pace(run: Run, judge: Judge, settings: SearchSettings) -> tuple[CostModel, float]:
+def _measure_pace(run: Run, judge: Judge, settings: SearchSettings) -> tuple[CostModel, float]:
     """Train a few steps and validate once, in a temporary folder; nothing of it is kept.
 
     Returns:
         Seconds of a step, the median, and of a unit beside its steps; and the seconds that this took.
     """
-    began = time.monotonic()
+    began, clock = time.monotonic(), _Clock()
     names = judge.task_names()
     schedule = Schedule(settings, run.max_steps, names[1:])
-    steps = min(PROBE_STEPS, run.max_steps)
+    steps = min(_PROBE_STEPS, run.max_steps)
     with TemporaryDirectory() as folder:
-        probe = Probe(run, Path(folder), judge)
-        probe.train(Unit("probe", "warm", schedule.warm.method, 0, steps))
+        runner = UnitRunner(run, Path(folder), judge, watching=[clock])
+        runner.train(Unit("probe", "warm", schedule.warm.method, 0, steps))
     took = time.monotonic() - began
-    pace = probe.clock.pace or took
+    pace = clock.pace or took
     return CostModel.in_seconds(settings, pace, max(took - steps * pace, 0.0), len(names)), took
 
 
 def make_pacer(
-    run: Run,
-    judge: Judge,
-    settings: SearchSettings,
-    budget: Budget,
-    folder: Path,
-    say: Callable[[str], None],
+    run: Run, judge: Judge, settings: SearchSettings, budget: Budget, folder: Path, say: Callable[[str], None]
 ) -> Pacer:
     """Plan a search within a budget, or go on with the plan of the one in `folder`.
-
-    Args:
-        run: As asked for; its length is the longest that a plan has.
-        judge: Of the run.
-        settings: As asked for.
-        budget: Of the search.
-        folder: Its output folder.
-        say: Gets what the search will do, line by line, and later what changes.
 
     Raises:
         ValueError: The budget does not pay for the least search, or the folder holds another one.
@@ -106,12 +80,12 @@ def make_pacer(
         if budget.in_steps:
             return CostModel.in_steps(settings, len(names)), 0.0
         judge.check(False)
-        model, seconds = measure_pace(run, judge, settings)
+        model, seconds = _measure_pace(run, judge, settings)
         say(f"Measured: {model.step:.4f} s a step, {model.unit:.1f} s more a unit.")
         return model, seconds
 
     frame = Frame(settings, run.max_steps, len(names) - 1)
-    pacer = open_pacer(frame, budget, folder, measure, say, Manifest.has_units(folder))
+    pacer = Pacer.open(frame, budget, folder, measure, say, Manifest.has_units(folder))
     for line in pacer.lines():
         say(line)
     return pacer
@@ -119,22 +93,15 @@ def make_pacer(
 
 def budgeted_experiment(
     experiment: Experiment,
-    judge: Callable[[Experiment, SearchSettings], Judge],
     budget: Budget,
     folder: Path,
     say: Callable[[str], None] = print,
 ) -> tuple[Experiment, Pacer]:
-    """Plan a configured search within a budget, and return the run that the plan leaves of it.
-
-    Args:
-        experiment: As the user wrote it.
-        judge: Makes the judge of an experiment.
-        budget: Of the search.
-        folder: Its output folder.
-        say: Gets what the search will do, line by line.
-    """
+    """Plan a configured search within a budget, and return the run that the plan leaves of it."""
     settings: SearchSettings = experiment.settings()
-    pacer = make_pacer(experiment, judge(experiment, settings), settings, budget, folder, say)
+    pacer = make_pacer(
+        experiment, EpisodeJudge(experiment, settings.selection), settings, budget, folder, say
+    )
     planned = {part.name: getattr(pacer.settings, part.name) for part in fields(settings)}
     changed: dict[str, object] = {
         f"search.{name}": list(value) if isinstance(value, tuple) else value

@@ -11,6 +11,7 @@ References:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,54 +20,24 @@ import numpy as np
 from psst.pareto import Trajectory
 from psst.search.budgets.plan import rung_counts, rung_steps
 from psst.search.units import Unit
-from psst.search.work import Workshop
-
-__all__ = ["Leg", "Tournament", "joined"]
+from psst.search.work import Work, Workshop
 
 
 @dataclass(frozen=True)
-class Leg:
-    """A part of a subproblem, as work for an engine.
+class _Leg:
+    """A part of a subproblem."""
 
-    Args:
-        unit: To be trained.
-        source: Name of the leg before; None for the first, which goes on from the warm start.
-        rungs: Numbers of the rungs that it reaches, from 0.
-    """
+    unit: Unit  # to be trained
+    source: str | None  # the leg before; None goes on from the warm start
+    rungs: tuple[int, ...]  # those that it reaches, from 0
 
-    unit: Unit
-    source: str | None
-    rungs: tuple[int, ...]
-
-    @property
-    def name(self) -> str:
-        """Of the unit."""
-        return self.unit.name
-
-    @property
-    def steps(self) -> tuple[int, int]:
-        """First and last optimizer step."""
-        return self.unit.start, self.unit.stop
-
-    def do(self, workshop: Workshop) -> dict[str, Any]:
+    def work(self) -> Work:
         """Train, validate, and join the trajectory to that of the leg before."""
-        runner = workshop.runner
-        start = None if self.source is None else runner.checkpoint(self.source)
-        result = runner.train(self.unit, start) | {"rungs": list(self.rungs)}
-        if self.source is not None:
-            before, here = (runner.unit_folder(name) for name in (self.source, self.name))
-            weights = join_files(before / "trajectory.npz", here / "trajectory.npz", self.unit.start)
-            result["weights"] = dict(zip(result["losses"], weights, strict=True))
-        return result
+        return Work(self.unit.name, partial(_train_leg, leg=self), (self.unit.start, self.unit.stop))
 
 
 class Tournament:
-    """Which legs are trained, and who goes on.
-
-    Args:
-        units: The subproblems, as trained in one go.
-        finishers: How many reach their end, if that is more than a quarter.
-    """
+    """Which legs are trained, and who goes on; `finishers` end, if that is more than a quarter."""
 
     def __init__(self, units: Sequence[Unit], finishers: int) -> None:
         self.units = list(units)
@@ -84,32 +55,20 @@ class Tournament:
     def __len__(self) -> int:
         return len(self.stages)
 
-    def legs(self, stage: int, alive: Sequence[Unit]) -> list[Leg]:
+    def legs(self, stage: int, alive: Sequence[Unit]) -> list[_Leg]:
         """The legs of those that are still in."""
         stop, _, rungs = self.stages[stage]
+        last = stage == len(self.stages) - 1
         legs = []
         for unit in alive:
             source = self.leg_name(stage - 1, unit) if stage else None
             start = self.stages[stage - 1][0] if stage else unit.start
-            last = stage == len(self.stages) - 1
-            part = replace(
-                unit,
-                name=self.leg_name(stage, unit),
-                kind=unit.kind if last else "rung",
-                start=start,
-                stop=stop,
-            )
-            legs.append(Leg(part, source, rungs))
+            name, kind = self.leg_name(stage, unit), unit.kind if last else "rung"
+            legs.append(_Leg(replace(unit, name=name, kind=kind, start=start, stop=stop), source, rungs))
         return legs
 
     def survivors(self, stage: int, alive: Sequence[Unit], quality: Callable[[str], float]) -> list[Unit]:
-        """Those that go on after a stage, in their old order: the best by the quality of their legs.
-
-        Args:
-            stage: Whose legs have all been trained.
-            alive: Who took part.
-            quality: Of the leg of this name; the higher the better, earlier ones first among equals.
-        """
+        """Those that go on after a stage, in their old order: the best by the quality of their legs."""
         count = self.stages[stage + 1][1]
         ranked = sorted(range(len(alive)), key=lambda i: (-quality(self.leg_name(stage, alive[i])), i))
         return [alive[i] for i in sorted(ranked[:count])]
@@ -119,7 +78,18 @@ class Tournament:
         return unit.name if stage == len(self.stages) - 1 else f"{unit.name}.{stage + 1}"
 
 
-def join_files(before: Path, here: Path, start: int) -> list[float]:
+def _train_leg(workshop: Workshop, leg: _Leg) -> dict[str, Any]:
+    runner = workshop.runner
+    start = None if leg.source is None else runner.checkpoint(leg.source)
+    result = runner.train(leg.unit, start) | {"rungs": list(leg.rungs)}
+    if leg.source is not None:
+        before, here = (runner.unit_folder(name) / "trajectory.npz" for name in (leg.source, leg.unit.name))
+        weights = _join_files(before, here, leg.unit.start)
+        result["weights"] = dict(zip(workshop.judge.task_names(), weights, strict=True))
+    return result
+
+
+def _join_files(before: Path, here: Path, start: int) -> list[float]:
     """Put the trajectory of the leg before in front of this one, once; return the mean weights of both."""
     trajectory = Trajectory.load(here)
     if trajectory.first_step == start:

@@ -7,25 +7,17 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any
 
-from psst.search.engines.engine import Outcome
 from psst.search.engines.worker import serve
+from psst.search.graph import Outcome
 
 if TYPE_CHECKING:
     from psst.search.work import Work
 
-__all__ = ["ProcessPool"]
-
-PAUSE = 0.3  # seconds between two looks at what the workers are doing
+_PAUSE = 0.3  # seconds between two looks at what the workers are doing
 
 
-class Member:
-    """One worker process.
-
-    Args:
-        number: Its place in the pool.
-        payload: See `serve`.
-        threads: For torch.
-    """
+class _Member:
+    """One worker process."""
 
     def __init__(self, number: int, payload: bytes, threads: int) -> None:
         context = get_context("spawn")  # forked processes share locks of threads that do not exist there
@@ -50,19 +42,12 @@ class Member:
 
 
 class ProcessPool:
-    """Keeps `slots` processes, started when first needed and replaced when lost.
-
-    Args:
-        payload: See `serve`.
-        slots: How many.
-        threads: For torch, in each.
-        look: Called a few times a second while waiting.
-    """
+    """Keeps `slots` processes, started when first needed and replaced when lost."""
 
     def __init__(self, payload: bytes, slots: int, threads: int, look: Callable[[], None]) -> None:
         self.slots = slots
         self._payload, self._threads, self._look = payload, threads, look
-        self._members: list[Member] = []
+        self._members: list[_Member] = []
 
     def submit(self, work: "Work") -> None:
         """Give it to an idle process, or to a new one."""
@@ -70,7 +55,7 @@ class ProcessPool:
         if member is None:
             taken = {member.number for member in self._members}
             number = min(set(range(self.slots)) - taken)
-            member = Member(number, self._payload, self._threads)
+            member = _Member(number, self._payload, self._threads)
             self._members.append(member)
         member.work = work
         with suppress(OSError):  # lost while idle, as `wait` will find
@@ -80,7 +65,7 @@ class ProcessPool:
         """Return the first outcome; that of a lost process is an error."""
         while True:
             busy = [member for member in self._members if member.work is not None]
-            wait([handle for member in busy for handle in member.handles], timeout=PAUSE)
+            wait([handle for member in busy for handle in member.handles], timeout=_PAUSE)
             self._look()
             for member in busy:
                 outcome = self._heard(member)
@@ -93,7 +78,7 @@ class ProcessPool:
             member.stop()
         self._members.clear()
 
-    def _heard(self, member: Member) -> Outcome | None:
+    def _heard(self, member: _Member) -> Outcome | None:
         assert member.work is not None
         name = member.work.name
         try:
@@ -111,7 +96,7 @@ class ProcessPool:
             return self._lost(member, name)
         return None if member.process.is_alive() else self._lost(member, name)
 
-    def _lost(self, member: Member, name: str) -> Outcome:
+    def _lost(self, member: _Member, name: str) -> Outcome:
         member.stop()
         self._members.remove(member)
         code = member.process.exitcode

@@ -4,24 +4,13 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from psst.search.engines.engine import Outcome
 from psst.search.engines.worker import open_payload, sendable
+from psst.search.graph import Outcome
 from psst.search.work import Work
 
-__all__ = ["RayEngine", "import_ray"]
-
-PAUSE = 0.3  # seconds between two looks at what the workers are doing
+_PAUSE = 0.3  # seconds between two looks at what the workers are doing
 
 _opened: dict[bytes, Any] = {}  # in a process of Ray's, which does many pieces of work
-
-
-def import_ray() -> Any:
-    """Return the module; ImportError says how to get it."""
-    try:
-        import ray
-    except ImportError as error:
-        raise ImportError("`engine=ray` needs Ray: pip install 'psst-fewshot[ray]'.") from error
-    return ray
 
 
 class RayEngine:
@@ -29,24 +18,20 @@ class RayEngine:
 
     Joins the cluster that is there (``ray start``, or the address in ``RAY_ADDRESS``), and starts one on this
     machine if there is none.
-
-    Args:
-        payload: See `psst.search.engines.worker.serve`.
-        slots: Pieces of work at a time.
-        threads: CPUs that each takes.
-        look: Called a few times a second while waiting.
     """
 
     def __init__(self, payload: bytes, slots: int, threads: int, look: Callable[[], None]) -> None:
         self.slots = slots
         self._look = look
-        self._ray = import_ray()
+        import ray
+
+        self._ray: Any = ray
         self._started = not self._ray.is_initialized()
         if self._started:
             self._begin(slots * threads)
         gpus = self._ray.cluster_resources().get("GPU", 0)
         share = {"num_gpus": min(1.0, gpus / slots)} if gpus else {}
-        self._task = self._ray.remote(num_cpus=threads, max_retries=0, **share)(do_there)
+        self._task = self._ray.remote(num_cpus=threads, max_retries=0, **share)(_do_there)
         self._payload = self._ray.put(payload)
         self._threads = threads
         self._running: dict[Any, str] = {}
@@ -58,7 +43,7 @@ class RayEngine:
     def wait(self) -> Outcome:
         """Return the first outcome; that of a lost process is an error."""
         while True:
-            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=PAUSE)
+            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=_PAUSE)
             self._look()
             if ready:
                 break
@@ -85,7 +70,7 @@ class RayEngine:
             self._ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
 
 
-def do_there(payload: bytes, work: Work, threads: int) -> dict[str, Any] | Exception:
+def _do_there(payload: bytes, work: Work, threads: int) -> dict[str, Any] | Exception:
     """Do one piece of work in a process of Ray's."""
     import torch
 

@@ -6,15 +6,21 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["open_payload", "packed", "sendable", "serve"]
+if TYPE_CHECKING:  # until it opens its workshop, a worker knows nothing of training
+    from psst.search.progress import Report
+    from psst.search.work import Workshop
+
+Opening = Callable[["Report"], "Workshop"]
+"""Makes a workshop in another process, to which it can be sent."""
 
 
-def packed(opening: object) -> bytes:
-    """Return what `open_payload` reads: an `Opening`, and where its modules are found.
+def packed(opening: Opening) -> bytes:
+    """Return what `open_payload` reads: the opening, and where its modules are found.
 
     Raises:
         TypeError: Something in it cannot be sent to another process.
@@ -29,13 +35,14 @@ def packed(opening: object) -> bytes:
         ) from error
 
 
-def open_payload(payload: bytes) -> Any:
+def open_payload(payload: bytes) -> "Workshop":
     """Make the workshop here."""
     path, opening = pickle.loads(payload)
     sys.path.extend(place for place in path if place not in sys.path)
-    from psst.search.engines.progress_file import write_progress
+    from psst.search.progress import write_progress
 
-    return pickle.loads(opening).open(write_progress)
+    workshop: Workshop = pickle.loads(opening)(write_progress)
+    return workshop
 
 
 def serve(connection: "Connection[Any, Any]", payload: bytes, threads: int, number: int) -> None:
@@ -50,9 +57,9 @@ def serve(connection: "Connection[Any, Any]", payload: bytes, threads: int, numb
         number: Of this process; on several GPUs it decides which one is used.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the main one decides
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        take_device(number)
+        _take_device(number)
         import torch
 
         torch.set_num_threads(threads)
@@ -73,7 +80,7 @@ def serve(connection: "Connection[Any, Any]", payload: bytes, threads: int, numb
         connection.send(answer)
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """End this process when the main one ends, however it does: two must never train one unit."""
     parent = parent_process()
     if parent is not None:
@@ -81,7 +88,7 @@ def end_with_parent() -> None:
         os._exit(1)
 
 
-def take_device(number: int) -> None:
+def _take_device(number: int) -> None:
     """Let each process see one of the machine's GPUs, before anything uses them."""
     import torch
 

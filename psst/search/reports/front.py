@@ -5,25 +5,18 @@ each task. So no scale of any loss matters, and two searches with the same ancho
 
 References:
     Fonseca, Paquete and Lopez-Ibanez, An improved dimension-sweep algorithm for the hypervolume indicator,
-    CEC 2006 (in moocore). Zitzler et al., Performance assessment of multiobjective optimizers, IEEE TEC 7,
-    2003 (additive epsilon, in moocore). Zhou et al., Combining model-based and genetics-based offspring
-    generation for multi-objective optimization using a convergence criterion, CEC 2006 (spread). Das, On
-    characterizing the "knee" of the Pareto curve based on normal-boundary intersection, Structural
-    Optimization 18, 1999 (knee).
+    CEC 2006 (in moocore). Zhou et al., Combining model-based and genetics-based offspring generation for
+    multi-objective optimization using a convergence criterion, CEC 2006 (spread). Das, On characterizing
+    the "knee" of the Pareto curve based on normal-boundary intersection, Structural Optimization 18, 1999.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MARGIN", "FrontScale", "epsilon", "hypervolume", "knee", "matrix", "non_dominated", "spread"]
-
-Losses = NDArray[np.float64]
-
-MARGIN = 1.1
-"""The reference point of the hypervolume, in units of the anchors' range above their best."""
+_Losses = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +27,16 @@ class FrontScale:
         ideal: ``[m]`` best loss of any anchor.
         nadir: ``[m]`` worst loss of any anchor, on the front or not: an anchor that is beaten in all tasks
             would otherwise change what the others are worth.
+        margin: Where the reference point of the hypervolume lies, in units of the anchors' range above
+            their best.
     """
 
-    ideal: Losses
-    nadir: Losses
+    ideal: _Losses
+    nadir: _Losses
+    margin: ClassVar[float] = 1.1
 
     @classmethod
-    def of(cls, anchors: Losses) -> "FrontScale":
+    def of(cls, anchors: _Losses) -> "FrontScale":
         """The scale of anchors ``[n, m]``; those with a loss that is no number do not count.
 
         Raises:
@@ -55,26 +51,26 @@ class FrontScale:
         return cls(finite.min(axis=0), finite.max(axis=0))
 
     @property
-    def reference(self) -> Losses:
+    def reference(self) -> _Losses:
         """``[m]`` the reference point of the hypervolume, as losses."""
-        point: Losses = self.ideal + MARGIN * self._range
+        point: _Losses = self.ideal + self.margin * self._range
         return point
 
-    def __call__(self, losses: Losses) -> Losses:
+    def __call__(self, losses: _Losses) -> _Losses:
         """``[n, m]`` losses in units of the anchors' range above their best."""
-        scaled: Losses = (losses - self.ideal) / self._range
+        scaled: _Losses = (losses - self.ideal) / self._range
         return scaled
 
     @property
-    def _range(self) -> Losses:
+    def _range(self) -> _Losses:
         """A task in which all anchors are equal is measured by its loss."""
         width = self.nadir - self.ideal
         size = np.maximum(np.abs(self.ideal), np.finfo(np.float32).tiny)
-        known: Losses = np.where(width > 1e-9 * size, width, size)
+        known: _Losses = np.where(width > 1e-9 * size, width, size)
         return known
 
 
-def non_dominated(losses: Losses) -> NDArray[np.bool_]:
+def non_dominated(losses: _Losses) -> NDArray[np.bool_]:
     """Whether no other row of ``[n, m]`` is at least as good in every loss and better in one.
 
     Rows with a value that is no number are dominated.
@@ -88,29 +84,15 @@ def non_dominated(losses: Losses) -> NDArray[np.bool_]:
     return kept
 
 
-def hypervolume(losses: Losses, scale: FrontScale) -> float:
+def hypervolume(losses: _Losses, scale: FrontScale) -> float:
     """Volume between ``[n, m]`` losses and the reference point, in units of the anchors' ranges."""
     import moocore
 
     scaled = scale(_finite(losses))
-    return float(moocore.hypervolume(scaled, ref=MARGIN)) if len(scaled) else 0.0
+    return float(moocore.hypervolume(scaled, ref=scale.margin)) if len(scaled) else 0.0
 
 
-def epsilon(losses: Losses, reference: Losses, scale: FrontScale) -> float:
-    """Least shift of ``[n, m]`` losses, in anchors' ranges, after which they cover ``[k, m]`` ones.
-
-    At most 0 where every reference is matched in every task; infinite where there is nothing to shift, and
-    minus infinity where there is nothing to cover.
-    """
-    import moocore
-
-    ours, theirs = _finite(losses), _finite(reference)
-    if not len(ours) or not len(theirs):
-        return np.inf if len(theirs) else -np.inf
-    return float(moocore.epsilon_additive(scale(ours), ref=scale(theirs)))
-
-
-def spread(losses: Losses, ends: Losses, scale: FrontScale) -> float | None:
+def spread(losses: _Losses, ends: _Losses, scale: FrontScale) -> float | None:
     """How unevenly the non-dominated rows of ``[n, m]`` losses lie between the ends of a front; 0 is even.
 
     With d the distance of each point to its nearest neighbor and e that of each end to its nearest point:
@@ -138,7 +120,7 @@ def spread(losses: Losses, ends: Losses, scale: FrontScale) -> float | None:
     return float((missed + uneven) / (missed + nearest.sum()))
 
 
-def knee(losses: Losses) -> int | None:
+def knee(losses: _Losses) -> int | None:
     """Index of the row of ``[n, m]`` that lies farthest below the plane through the ends of the front.
 
     Losses are scaled by the range of the front itself: the plane is where they sum to one. For m = 2 that is
@@ -159,11 +141,6 @@ def knee(losses: Losses) -> int | None:
     return int(kept[best]) if below[best] > 1e-9 else None
 
 
-def matrix(losses: Sequence[dict[str, float]]) -> Losses:
-    """``[n, m]`` of n named losses."""
-    return np.array([list(row.values()) for row in losses], dtype=np.float64)
-
-
-def _finite(losses: Losses) -> Losses:
-    rows: Losses = losses[np.isfinite(losses).all(axis=1)]
+def _finite(losses: _Losses) -> _Losses:
+    rows: _Losses = losses[np.isfinite(losses).all(axis=1)]
     return rows

@@ -2,35 +2,28 @@
 
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psst.search.ranks import is_first
-from psst.search.reports.measures import measured
+from psst.search.ranks import first_only
+from psst.search.reports.measures import measure
 from psst.search.result import Candidate, Metric, SearchResult
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
-__all__ = ["LiveFront"]
-
-FOLDER = "tensorboard"
-SHARE = 0.02
+_SHARE = 0.02
 """Of the time that pictures may take."""
-CANDIDATES = ("anchor", "subproblem", "refined", "explored")
+_CANDIDATES = ("anchor", "subproblem", "refined", "explored")
 
 
 class LiveFront:
     """Writes scalars after each finished unit, over the optimizer steps spent by all of them, and pictures.
 
     A search that goes on adds to what it has written before. Pictures are drawn when one is due, for they
-    take longer than a small unit's training; the last one always is.
-
-    Args:
-        folder: Of the search; events go to its ``tensorboard`` folder.
-        metric: What chooses.
-        n_anchors: How many there will be: the hypervolume is measured by them, so it begins with the last.
-        max_steps: Of a full training.
+    take longer than a small unit's training; the last one always is. The hypervolume is measured by all
+    `n_anchors`, so it begins with the last of them.
     """
 
     def __init__(self, folder: Path, metric: Metric, n_anchors: int, max_steps: int) -> None:
@@ -39,62 +32,53 @@ class LiveFront:
         self.n_anchors = n_anchors
         self.max_steps = max_steps
         self.models: dict[str, Candidate] = {}
-        self._writer: SummaryWriter | None = None
         self._next_picture = 0.0
 
     @property
     def best(self) -> Candidate | None:
         """The best candidate so far."""
-        found = [model for model in self.models.values() if model.kind in CANDIDATES]
+        found = [model for model in self.models.values() if model.kind in _CANDIDATES]
         return max(found, key=lambda model: self.metric.quality(model.metric), default=None)
 
     def add(self, model: Candidate, units: Mapping[str, Mapping[str, Any]], told: bool = True) -> None:
         """Take a finished unit; warm starts and parts of subproblems are no candidates and change nothing.
 
-        Args:
-            model: What it has become.
-            units: All finished ones, as the manifest holds them.
-            told: Whether to write; False for one that an earlier run has written.
+        With `told` false nothing is written: an earlier run has done it.
         """
-        if model.kind not in (*CANDIDATES, "baseline"):
+        if model.kind not in (*_CANDIDATES, "baseline"):
             return
         self.models[model.name] = model
         best = self.best
-        if not told or best is None or not is_first():
-            return
-        steps = spent(units)
-        candidates = [one for one in self.models.values() if one.kind in CANDIDATES]
+        if told and best is not None:
+            self._write(best, units)
+
+    @first_only
+    def _write(self, best: Candidate, units: Mapping[str, Mapping[str, Any]]) -> None:
+        steps = _spent(units)
+        candidates = [one for one in self.models.values() if one.kind in _CANDIDATES]
         scalars = {f"best/{self.metric.label}": best.metric, "front/n_candidates": float(len(candidates))}
         if sum(one.kind == "anchor" for one in candidates) == self.n_anchors:
-            front = measured(candidates, [])
+            front = measure(candidates, [])
             scalars |= {} if front is None else {"front/hypervolume": front.hypervolume}
         for name, value in scalars.items():
-            self.writer.add_scalar(name, value, steps)
+            self._writer.add_scalar(name, value, steps)
         if time.monotonic() >= self._next_picture:
             baselines = [one for one in self.models.values() if one.kind == "baseline"]
-            files = self.folder / "best.ckpt"
-            self._draw(
-                SearchResult(
-                    self.metric, candidates, baselines, [], best.name, files, {}, units, self.max_steps
-                )
-            )
-        self.writer.flush()
+            best_file, run = self.folder / "best.ckpt", (units, self.max_steps)
+            self._draw(SearchResult(self.metric, candidates, baselines, [], best.name, best_file, {}, *run))
+        self._writer.flush()
 
+    @first_only
     def close(self, result: SearchResult) -> None:
         """Write the last picture, region and choice in it, and close the file."""
-        if is_first():
-            self._draw(result)
-            self.writer.close()
-            self._writer = None
+        self._draw(result)
+        self._writer.close()
 
-    @property
-    def writer(self) -> "SummaryWriter":
-        """Opened when it is needed first."""
-        if self._writer is None:
-            from torch.utils.tensorboard.writer import SummaryWriter
+    @cached_property
+    def _writer(self) -> "SummaryWriter":
+        from torch.utils.tensorboard.writer import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder / FOLDER))
-        return self._writer
+        return SummaryWriter(str(self.folder / "tensorboard"))
 
     def _draw(self, result: SearchResult) -> None:
         import numpy as np
@@ -106,11 +90,11 @@ class LiveFront:
         canvas = FigureCanvasAgg(front_figure(result))
         canvas.draw()  # type: ignore[no-untyped-call]  # untyped in matplotlib
         pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]  # as above
-        self.writer.add_image("front", pixels, spent(result.units), dataformats="HWC")
+        self._writer.add_image("front", pixels, _spent(result.units), dataformats="HWC")
         ended = time.monotonic()
-        self._next_picture = ended + (ended - began) / SHARE
+        self._next_picture = ended + (ended - began) / _SHARE
 
 
-def spent(units: Mapping[str, Mapping[str, Any]]) -> int:
+def _spent(units: Mapping[str, Mapping[str, Any]]) -> int:
     """Optimizer steps of all finished units."""
     return round(sum(float(unit.get("steps", 0)) for unit in units.values()))

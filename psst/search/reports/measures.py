@@ -1,87 +1,50 @@
-"""The front of a search in numbers: size, hypervolume, distance to other fronts, evenness, knee."""
+"""The front of a search in numbers: size, hypervolume, evenness, knee."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from psst.search.reports import front
-from psst.search.result import Candidate, SearchResult
-
-__all__ = ["FrontMeasures", "measure"]
+from psst.search.result import Candidate, loss_matrix
 
 
 @dataclass(frozen=True)
-class FrontMeasures:
-    """Of the candidates of a search; distances in ranges of the anchors, see `psst.search.reports.front`.
+class _FrontMeasures:
+    """Of the candidates of a search; distances in ranges of the anchors, see `psst.search.reports.front`."""
 
-    Attributes:
-        size: Candidates that no other candidate dominates.
-        hypervolume: Of the candidates.
-        hypervolumes: Of the anchors and of the baselines alone.
-        reference: Loss of each task at the reference point.
-        epsilon: How far the candidates have to be shifted to cover the anchors, and the baselines.
-        spread: Unevenness along the front.
-        extent: For each task, the worst loss on the front by the best.
-        knee: Name of the candidate there.
+    size: int  # candidates that no other candidate dominates
+    hypervolume: float  # of the candidates
+    hypervolumes: dict[str, float]  # of the anchors and of the baselines alone
+    reference_point: dict[str, float]  # loss of each task there
+    spread: float | None  # unevenness along the front
+    knee: str | None  # name of the candidate there
+
+
+def measure(candidates: list[Candidate], baselines: list[Candidate]) -> _FrontMeasures | None:
+    """Measure candidates against the anchors among them, or against all where there are none.
+
+    Returns:
+        None where no candidate has finite losses.
     """
-
-    size: int
-    hypervolume: float
-    hypervolumes: dict[str, float]
-    reference: dict[str, float]
-    epsilon: dict[str, float]
-    spread: float | None
-    extent: dict[str, float]
-    knee: str | None
-
-    def described(self) -> dict[str, Any]:
-        """Plain values, with what they mean."""
-        return {
-            "size": self.size,
-            "hypervolume": self.hypervolume,
-            **{f"hypervolume_of_{name}": value for name, value in self.hypervolumes.items()},
-            "reference_point": self.reference,
-            **{f"epsilon_to_{name}": value for name, value in self.epsilon.items()},
-            "spread": self.spread,
-            "extent": self.extent,
-            "knee": self.knee,
-            "scale": f"ranges of the anchors' losses; the reference point lies {front.MARGIN} above the best",
-        }
-
-
-def measure(result: SearchResult) -> FrontMeasures | None:
-    """Measure the front of a search; None where no candidate has finite losses."""
-    return measured(result.candidates, result.baselines)
-
-
-def measured(candidates: list[Candidate], baselines: list[Candidate]) -> FrontMeasures | None:
-    """Measure some candidates against the anchors among them, or against all where there are no anchors."""
-    losses = losses_of(candidates)
-    anchors = losses_of([candidate for candidate in candidates if candidate.kind == "anchor"])
-    if not np.isfinite(anchors).all(axis=-1).any():
-        anchors = losses
-    if not np.isfinite(losses).all(axis=-1).any():
+    losses = loss_matrix(candidates)
+    anchors = loss_matrix([candidate for candidate in candidates if candidate.kind == "anchor"])
+    if not _measurable(losses):
         return None
-    scale = front.FrontScale.of(anchors)
-    others = {"anchors": anchors, "baselines": losses_of(baselines)}
-    others = {name: rows for name, rows in others.items() if np.isfinite(rows).all(axis=-1).any()}
-    kept = front.non_dominated(losses)
-    tasks = list(candidates[0].losses)
+    scale = front.FrontScale.of(anchors if _measurable(anchors) else losses)
+    alone = {"anchors": anchors, "baselines": loss_matrix(baselines)}
     best = front.knee(losses)
-    extent = losses[kept].max(axis=0) / np.maximum(losses[kept].min(axis=0), np.finfo(np.float32).tiny)
-    return FrontMeasures(
-        size=int(kept.sum()),
+    return _FrontMeasures(
+        size=int(front.non_dominated(losses).sum()),
         hypervolume=front.hypervolume(losses, scale),
-        hypervolumes={name: front.hypervolume(rows, scale) for name, rows in others.items()},
-        reference=dict(zip(tasks, scale.reference.tolist(), strict=True)),
-        epsilon={name: front.epsilon(losses, rows, scale) for name, rows in others.items()},
+        hypervolumes={
+            name: front.hypervolume(rows, scale) for name, rows in alone.items() if _measurable(rows)
+        },
+        reference_point=dict(zip(candidates[0].losses, scale.reference.tolist(), strict=True)),
         spread=front.spread(losses, losses, scale),
-        extent=dict(zip(tasks, extent.tolist(), strict=True)),
         knee=None if best is None else candidates[best].name,
     )
 
 
-def losses_of(models: list[Candidate]) -> front.Losses:
-    """``[n, m]``; ``[0, 0]`` without models."""
-    return front.matrix([model.losses for model in models]) if models else np.zeros((0, 0))
+def _measurable(losses: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(losses).all(axis=-1).any())

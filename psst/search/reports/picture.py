@@ -1,39 +1,41 @@
 """The picture of a front: losses of every model, the chosen one marked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from psst.files import atomic_path
-from psst.search.reports.labels import place_labels
 from psst.search.reports.measures import measure
 from psst.search.result import Candidate, Metric, SearchResult
 
-__all__ = ["draw_front", "front_figure"]
+_Array = NDArray[np.float64]
+_Place = Callable[[Candidate], tuple[float, float]]
 
-Place = Callable[[Candidate], tuple[float, float]]
-
-MARKS = {
+_MARKS = {
     "anchor": ("s", "tab:blue"),
     "subproblem": ("o", "tab:orange"),
     "refined": ("h", "tab:olive"),
     "explored": ("D", "tab:green"),
     "tangent": ("P", "tab:purple"),
-    "neighboring ray": ("X", "tab:brown"),
     "baseline": ("^", "tab:gray"),
 }
-LEGENDS = {
+_LEGENDS = {
     "anchor": "anchor (fixed weights from the warm start)",
     "subproblem": "subproblem (kept on its ray)",
     "refined": "subproblem inside the region",
     "explored": "average of neighbors",
     "tangent": "along the tangent",
-    "neighboring ray": "from a neighbor, on its ray",
     "baseline": "from scratch",
 }
+
+_RADII = (11.0, 20.0, 32.0, 46.0, 62.0, 80.0)  # of labels round their places, in points
+_MARKER = 5.0  # half the width of a marker, in points
 
 
 def draw_front(result: SearchResult, path: Path) -> None:
@@ -50,7 +52,7 @@ def front_figure(result: SearchResult) -> Figure:
     size = (6.2 * len(tasks), 5.4)
     figure = Figure(figsize=size, dpi=120, layout="constrained")  # no pyplot: no display, no global state
     axes = figure.subplots(1, len(tasks), squeeze=False)
-    places: list[Place] = [partial(_losses, task, tasks[0]) for task in tasks[1:]]
+    places: list[_Place] = [partial(_losses, task, tasks[0]) for task in tasks[1:]]
     places.append(partial(_metric, tasks[1], result.metric))
     for axis, task in zip(axes[0], tasks[1:], strict=False):
         axis.set(
@@ -68,8 +70,8 @@ def front_figure(result: SearchResult) -> Figure:
         _scatter(axis, models, result, place)
     figure.legend(*last.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
     for axis, place in zip(axes[0], places, strict=True):
-        texts = {text: place(model) for text, model in labeled(result).items()}
-        place_labels(axis, texts, [place(model) for model in models])
+        texts = {text: place(model) for text, model in _labeled(result).items()}
+        _place_labels(axis, texts, [place(model) for model in models])
     return figure
 
 
@@ -81,17 +83,12 @@ def _metric(across: str, metric: Metric, model: Candidate) -> tuple[float, float
     return model.losses[across], metric.shown(model.metric)
 
 
-def _scatter(
-    axis: Axes,
-    models: list[Candidate],
-    result: SearchResult,
-    place: Place,
-) -> None:
-    for kind, (marker, color) in MARKS.items():
+def _scatter(axis: Axes, models: list[Candidate], result: SearchResult, place: _Place) -> None:
+    for kind, (marker, color) in _MARKS.items():
         points = [place(model) for model in models if model.result.get("way", model.kind) == kind]
         if points:
             x, y = zip(*points, strict=True)
-            axis.scatter(x, y, marker=marker, color=color, label=LEGENDS[kind], s=36, zorder=2)
+            axis.scatter(x, y, marker=marker, color=color, label=_LEGENDS[kind], s=36, zorder=2)
     members = [place(model) for model in models if model.name in result.region]
     if members:
         x, y = zip(*members, strict=True)
@@ -104,9 +101,12 @@ def _scatter(
     axis.grid(alpha=0.3)
 
 
-def labeled(result: SearchResult) -> dict[str, Candidate]:
+def _labeled(result: SearchResult) -> dict[str, Candidate]:
     """What a dense picture can name: the chosen model, its rivals, the knee, and the ends of the region."""
-    front, models = measure(result), {model.name: model for model in result.models}
+    front, models = (
+        measure(result.candidates, result.baselines),
+        {model.name: model for model in result.models},
+    )
     along = list(result.best.losses)[1]
     inside = sorted((models[name] for name in result.region), key=lambda model: model.losses[along])
     words: dict[str, list[str]] = {result.chosen: ["chosen"]}
@@ -117,3 +117,51 @@ def labeled(result: SearchResult) -> dict[str, Candidate]:
         words.setdefault(end.name, []).append("end of the region" if len(inside) > 1 else "")
     texts = {name: ", ".join(filter(None, said)) for name, said in words.items()}
     return {f"{name} ({text})" if text else name: models[name] for name, text in texts.items()}
+
+
+def _place_labels(
+    axis: Axes, labels: Mapping[str, tuple[float, float]], points: Sequence[tuple[float, float]]
+) -> None:
+    """Write each label beside its place, the nearest free spot first, with a line where it is far."""
+    figure = axis.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    figure.draw_without_rendering()  # the layout is known only then
+    pixels = figure.dpi / 72.0
+    centers = axis.transData.transform(np.asarray(points, dtype=np.float64))
+    taken = [_box(center, np.full(2, _MARKER * pixels)) for center in centers]
+    style: dict[str, Any] = {
+        "textcoords": "offset points",
+        "ha": "center",
+        "va": "center",
+        "fontsize": "x-small",
+    }
+    arrow = {"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3}
+    for text, place in labels.items():
+        note = axis.annotate(text, place, xytext=(0.0, 0.0), arrowprops=arrow, zorder=4, **style)
+        note.set_in_layout(False)
+        size, center = note.get_window_extent(), axis.transData.transform(place)
+        half = np.array([size.width, size.height]) / 2
+        shifts = [
+            (radius * pixels + half) * np.array([np.cos(angle), np.sin(angle)])
+            for radius in _RADII
+            for angle in np.radians(np.arange(0, 360, 30))
+        ]
+        covered = [
+            _covered(_box(center + shift, half), np.stack(taken), np.array(axis.get_window_extent().extents))
+            for shift in shifts
+        ]
+        shift = shifts[int(np.argmin(covered))]  # the nearest of those that cover nothing
+        note.set_position((float(shift[0] / pixels), float(shift[1] / pixels)))
+        taken.append(_box(center + shift, half))
+
+
+def _box(center: _Array, half: _Array) -> _Array:
+    """Left, lower, right and upper end, in pixels."""
+    return np.concatenate([center - half, center + half])
+
+
+def _covered(box: _Array, taken: _Array, inside: _Array) -> float:
+    """Area that a box shares with those `taken`, ``[n, 4]``; very much if it is not `inside`."""
+    shared = np.minimum(box[2:], taken[:, 2:]) - np.maximum(box[:2], taken[:, :2])
+    outside = (box[:2] < inside[:2]).any() or (box[2:] > inside[2:]).any()
+    return float(np.maximum(shared, 0.0).prod(axis=1).sum()) + 1e6 * bool(outside)

@@ -3,33 +3,19 @@
 import math
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from psst.pareto import Trajectory
-from psst.search.explore import State
+from psst.search.protocols import Judge
+from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
-from psst.search.tangents.batches import GraphJudge
-from psst.search.tangents.explorer import TangentExplorer
-from psst.search.tangents.proposal import Solution
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import Continuation, correction, kept_checkpoint, rival
-from psst.search.units import Unit
-
-__all__ = ["TangentExploration", "UnitTrainer", "plan_tangents"]
-
-
-class UnitTrainer(Protocol):
-    """What trains units: the search's runner."""
-
-    def unit_folder(self, name: str) -> Path:
-        """Where a unit keeps its checkpoints and its trajectory."""
-
-    def state(self, name: str) -> State:
-        """The parameters and buffers of a finished unit."""
-
-    def train(self, unit: Unit, start: Path | None = None) -> dict[str, Any]:
-        """Train a unit from `start`, save it, and return its validation result."""
+from psst.search.tangents.explorer import TangentExplorer, planned_cost
+from psst.search.tangents.search import Solution
+from psst.search.tangents.unit import continuation, rays_through
+from psst.search.unit_callbacks import KeepAt
+from psst.search.work import Work, Workshop
 
 
 def plan_tangents(
@@ -38,12 +24,6 @@ def plan_tangents(
     """Return the (parent, neighbor) pairs to try: gaps inside the region, then those around it.
 
     One tangent a gap: half way from either end is the same place. Parents are members, earlier ones first.
-
-    Args:
-        names: The n candidates.
-        links: Neighboring pairs of candidates.
-        members: Indices of the region's candidates, the best first.
-        at_most: Largest number of tangents.
     """
     rank = {index: place for place, index in enumerate(members)}
     last = len(members)
@@ -53,94 +33,76 @@ def plan_tangents(
     return [(names[parent], names[neighbor]) for parent, neighbor in gaps[:at_most]]
 
 
-class TangentExploration:
-    """Runs tangents and their rivals as units of a search.
+def tangent_work(parent: str, neighbor: str, steps: tuple[int, int]) -> Work:
+    """Predict, correct and confirm a model between two finished units; or say why not."""
+    return Work(f"tangent-{parent}-{neighbor}", partial(_go, parent=parent, neighbor=neighbor), steps)
 
-    Args:
-        runner: Trains units.
-        judge: Gives losses.
-        settings: Of the search.
-        tangent: Of the tangents.
-        folder: Of the search; rays and starting points are kept in ``tangents/<unit>``.
-        warm_steps: Step at which every unit leaves the warm start.
-        stop: Step at which every unit ends, T.
-        n_tasks: m.
+
+class TangentExploration:
+    """Runs tangents as units of a search.
 
     Raises:
         ValueError: The corrector is as long as the units themselves.
     """
 
     def __init__(
-        self,
-        runner: UnitTrainer,
-        judge: GraphJudge,
-        settings: SearchSettings,
-        tangent: TangentSettings,
-        folder: Path,
-        warm_steps: int,
-        stop: int,
-        n_tasks: int,
+        self, runner: UnitRunner, judge: Judge, settings: SearchSettings, folder: Path, max_steps: int
     ) -> None:
         self.runner = runner
-        self.explorer = TangentExplorer(judge, tangent, stop)
+        self.explorer = TangentExplorer(judge, settings.tangent, max_steps)
         self.settings = settings
         self.folder = folder / "tangents"
-        self.stop = stop
-        longest = stop - warm_steps - 1
-        if not 1 <= tangent.correct_steps <= longest:
+        self.stop = max_steps
+        self.longest = max_steps - round(settings.warm_fraction * max_steps) - 1
+        if not 1 <= settings.tangent.correct_steps <= self.longest:
             raise ValueError(
-                f"`search.tangent.correct_steps={tangent.correct_steps}` must lie in [1, {longest}]: "
-                "the corrector repeats the end of a unit that starts from the warm start."
+                f"`search.tangent.correct_steps={settings.tangent.correct_steps}` must lie in "
+                f"[1, {self.longest}]: the corrector repeats the end of a unit that leaves the warm start."
             )
-        planned = math.ceil(self.explorer.planned_cost(n_tasks))
-        self.tangent_steps = planned
-        self.rival_steps = min(planned, longest)
+        self.tangent_steps = math.ceil(planned_cost(settings.tangent, len(judge.task_names())))
+
+    @classmethod
+    def of(cls, workshop: Workshop) -> "TangentExploration":
+        """Return what runs the tangents of a search in this process."""
+        runner, settings = workshop.runner, workshop.settings
+        return cls(runner, workshop.judge, settings, runner.folder, workshop.max_steps)
 
     @property
-    def keep_steps(self) -> tuple[int, int]:
-        """Steps at which each anchor and subproblem has to keep a checkpoint (`KeepAt`)."""
-        return self.stop - self.rival_steps, self.stop - self.explorer.settings.correct_steps
+    def keep_step(self) -> int:
+        """Step at which each anchor and subproblem has to keep a checkpoint (`KeepAt`)."""
+        return self.stop - self.settings.tangent.correct_steps
 
     def tangent(self, parent: str, neighbor: str) -> dict[str, Any]:
         """Predict, correct, confirm; return plain values, with ``skipped`` saying why nothing was trained.
 
         ``steps`` counts the tangent's own passes too, in steps of one forward and backward pass.
         """
-        one, other = self._solution(parent), self._solution(neighbor)
+        one, other = self.solution(parent), self.solution(neighbor)
         proposal = self.explorer.propose(one, other)
         trained: dict[str, Any] = {}
-        if proposal.accepted:
-            kept = kept_checkpoint(self.runner.unit_folder(parent), self.keep_steps[1])
-            place = self._place(proposal.name)
-            plan = correction(proposal, one, other, kept, self.stop, place, self.settings)
-            trained = self._train(plan)
+        if proposal.state is not None and proposal.accepted:
+            kept = KeepAt.path(self.runner.unit_folder(parent), self.keep_step)
+            folder = self.folder / proposal.name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            rays = rays_through(one, other, proposal.place, self.keep_step)
+            settings, change = self.settings, proposal.log_change
+            unit, start = continuation(
+                proposal.name, proposal.state, rays, kept, self.stop, folder, settings, change
+            )
+            trained = self.runner.train(unit, start)
+            start.unlink()  # as large as the unit's own, and made anew if ever needed
             self.explorer.confirm(proposal, one.state, self.runner.state(proposal.name))
         result = trained | proposal.result()
         result["steps"] = trained.get("steps", 0) + math.ceil(proposal.cost)
         result["seconds"] = trained.get("seconds", 0.0) + proposal.seconds
         return result
 
-    def rival(self, parent: str, neighbor: str) -> dict[str, Any]:
-        """Train on the same ray from the parent's end, for as many steps as a tangent may cost."""
-        one, other = self._solution(parent), self._solution(neighbor)
-        kept = kept_checkpoint(self.runner.unit_folder(parent), self.keep_steps[0])
-        name = f"neighbor-{parent}-{neighbor}"
-        at = self.explorer.settings.place
-        plan = rival(one, other, at, kept, self.stop, self._place(name), self.settings)
-        described = {"way": "neighboring ray", "parents": {parent: 1.0}, "neighbor": neighbor, "place": at}
-        return self._train(plan) | described | {"accepted": True}
-
-    def _train(self, plan: Continuation) -> dict[str, Any]:
-        result = self.runner.train(plan.unit, plan.checkpoint)
-        plan.checkpoint.unlink()  # as large as the unit's own, and made anew if ever needed
-        return result
-
-    def _solution(self, name: str) -> Solution:
+    def solution(self, name: str) -> Solution:
+        """Read a finished unit."""
         trajectory = Trajectory.load(self.runner.unit_folder(name) / "trajectory.npz")
         return Solution(name, self.runner.state(name), trajectory)
 
-    def _place(self, name: str) -> Path:
-        folder = self.folder / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
+
+def _go(workshop: Workshop, parent: str, neighbor: str) -> dict[str, Any]:
+    return TangentExploration.of(workshop).tangent(parent, neighbor)

@@ -12,27 +12,32 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.pareto.curvature import GRAPH_STEPS, PRODUCT_STEPS
-from psst.pareto.gates import Verdict, confirmed
 from psst.search.explore import State
-from psst.search.tangents.batches import GraphJudge
-from psst.search.tangents.proposal import Proposal, Solution
-from psst.search.tangents.search import FORWARD, LENGTHS, TangentSearch
-from psst.search.tangents.settings import TangentSettings
+from psst.search.protocols import Judge
+from psst.search.settings import TangentSettings
+from psst.search.tangents.search import FORWARD, Proposal, Solution, TangentSearch
+from psst.tangents.curvature import GRAPH_STEPS, PRODUCT_STEPS
+from psst.tangents.gates import Verdict, confirmed
 
-__all__ = ["TangentExplorer"]
+
+def planned_cost(settings: TangentSettings, n_tasks: int) -> float:
+    """The most steps that a tangent can cost for m tasks, its corrector included."""
+    products = (n_tasks - 1) * (settings.iterations + (settings.damping > 0)) + 1
+    made = GRAPH_STEPS if settings.keep_graphs else 0.0
+    per_batch = made + PRODUCT_STEPS[settings.keep_graphs] * products
+    forwards = (1 + len(TangentSearch.lengths)) * settings.batches + 4 * settings.check_batches
+    forwards += 3 * settings.recalibration_batches
+    trained = settings.batches + settings.correct_steps
+    return trained + per_batch * settings.curvature_batches + FORWARD * forwards
 
 
 class TangentExplorer:
     """Predicts models between neighbors, gate by gate, the cheap gates first.
 
-    Args:
-        judge: Gives losses.
-        settings: Of the tangent.
-        first_batch: Number of the first batch that no training has used.
+    `first_batch` is the number of the first batch that no training has used.
     """
 
-    def __init__(self, judge: GraphJudge, settings: TangentSettings, first_batch: int) -> None:
+    def __init__(self, judge: Judge, settings: TangentSettings, first_batch: int) -> None:
         self.judge = judge
         self.settings = settings
         self._recalibration = first_batch
@@ -65,21 +70,6 @@ class TangentExplorer:
         verdict = Verdict("correction", verdict.passed, verdict.value, verdict.reason)
         proposal.add(verdict)
         return verdict
-
-    def planned_cost(self, n_tasks: int) -> float:
-        """The most steps that a tangent can cost for m tasks, its corrector included."""
-        settings = self.settings
-        products = (n_tasks - 1) * (settings.iterations + (settings.damping > 0)) + 1
-        made = GRAPH_STEPS if settings.keep_graphs else 0.0
-        per_batch = made + PRODUCT_STEPS[settings.keep_graphs] * products
-        forwards = (1 + len(LENGTHS)) * settings.batches + 4 * settings.check_batches
-        forwards += 3 * settings.recalibration_batches
-        return (
-            settings.batches
-            + per_batch * settings.curvature_batches
-            + FORWARD * forwards
-            + settings.correct_steps
-        )
 
     def _confirm_prediction(self, proposal: Proposal, parent: State, predicted: State) -> None:
         before, after = self._check({"parent": parent, "predicted": predicted}, self._first_check)

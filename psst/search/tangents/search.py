@@ -1,43 +1,108 @@
-"""Gradients, gates and MINRES on a module's fixed batches: from a trained model to a predicted one."""
+"""Gradients, gates and MINRES on a module's fixed batches: from a trained model to a predicted one.
+
+A proposal is that model, or the gate that stopped it.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning import LightningModule
 
-from psst.pareto import min_norm
+from psst.pareto import Trajectory, min_norm
 from psst.pareto.coordinates import centered_log, first_without_log
-from psst.pareto.curvature import BatchLosses, WeightedHessian, split
-from psst.pareto.front_gradients import FrontGradients, front_gradients
-from psst.pareto.gates import Verdict, critical, curved, fall_weights, reliable, solved
-from psst.pareto.tangent import Tangent, tangent
 from psst.search.explore import State
-from psst.search.tangents.proposal import Proposal
-from psst.search.tangents.settings import TangentSettings
-
-__all__ = ["FORWARD", "LENGTHS", "TangentSearch"]
+from psst.search.settings import TangentSettings
+from psst.tangents.curvature import BatchLosses, WeightedHessian, split
+from psst.tangents.front_gradients import FrontGradients, front_gradients
+from psst.tangents.gates import Verdict, critical, curved, fall_weights, reliable, solved
+from psst.tangents.tangent import Tangent, tangent
 
 FORWARD = 0.4
 """Cost of a forward pass without gradients, in steps of a forward and a backward pass."""
-LENGTHS = (1.0, 0.5, 0.25)
-"""Parts of the predicted step that are tried, longest first."""
-KEPT_PROMISE = 0.5
+_KEPT_PROMISE = 0.5
 """Share of the fall promised by the model that a step must bring on the batches it was made from."""
-NO_SECOND_DERIVATIVE = ("derivative", "differentiate twice", "not implemented")
+_NO_SECOND_DERIVATIVE = ("derivative", "differentiate twice", "not implemented")
 """What the errors of such operations say."""
 
 
-class TangentSearch:
-    """What is done with the parent's graphs; called by the judge.
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A finished unit: where a tangent begins, or where it leads to."""
 
-    Args:
-        proposal: Gets verdicts and costs.
-        settings: Of the tangent.
-        neighbor: ``[m]`` its losses on the same batches.
+    name: str
+    state: State
+    trajectory: Trajectory
+
+
+@dataclass(eq=False)
+class Proposal:
+    """A predicted model, or the reason why there is none."""
+
+    parent: str  # name of the unit it comes from
+    neighbor: str  # name of the unit towards which it goes
+    verdicts: list[Verdict] = field(default_factory=list)  # of the gates; the first that fails ends it
+    state: State | None = None  # predicted, BatchNorm recalibrated; None if a gate has failed
+    place: float = 0.0  # how far towards the neighbor, shortened steps counted
+    log_change: NDArray[np.float64] | None = None  # ``[m]`` measured on fresh batches
+    predicted: NDArray[np.float64] | None = None  # ``[m]`` change of the losses, to first order
+    details: dict[str, Any] = field(default_factory=dict)  # plain values of the tangent, for the manifest
+    cost: float = 0.0  # in forward and backward passes over one batch, all tasks
+    seconds: float = 0.0  # it took
+
+    @property
+    def name(self) -> str:
+        """Of the unit that corrects it."""
+        return f"tangent-{self.parent}-{self.neighbor}"
+
+    @property
+    def accepted(self) -> bool:
+        """Whether all gates have passed so far."""
+        return self.state is not None and all(verdict.passed for verdict in self.verdicts)
+
+    @property
+    def reason(self) -> str:
+        """Why it was skipped; empty if it was not."""
+        failed = [verdict for verdict in self.verdicts if not verdict.passed]
+        return f"{failed[0].gate}: {failed[0].reason}" if failed else ""
+
+    def add(self, verdict: Verdict) -> bool:
+        """Note a verdict; return whether it passed."""
+        self.verdicts.append(verdict)
+        return verdict.passed
+
+    def result(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        gates = {
+            verdict.gate: {"passed": verdict.passed, "value": verdict.value, "reason": verdict.reason}
+            for verdict in self.verdicts
+        }
+        return {
+            "kind": "explored",
+            "way": "tangent",
+            "parents": {self.parent: 1.0},
+            "neighbor": self.neighbor,
+            "place": self.place,
+            "accepted": self.accepted,
+            "skipped": self.reason,
+            "gates": gates,
+            "tangent_steps": self.cost,
+            "tangent_seconds": self.seconds,
+            **self.details,
+        }
+
+
+class TangentSearch:
+    """What is done with the parent's graphs; called by the judge. The proposal gets verdicts and costs.
+
+    `neighbor` ``[m]`` are the neighbor's losses on the same batches.
     """
+
+    lengths = (1.0, 0.5, 0.25)  # parts of the predicted step that are tried, longest first
 
     def __init__(self, proposal: Proposal, settings: TangentSettings, neighbor: NDArray[np.float64]) -> None:
         self.proposal = proposal
@@ -70,7 +135,7 @@ class TangentSearch:
         try:
             step = self._solve(gradients, hessian, losses)
         except RuntimeError as error:
-            if not any(words in str(error) for words in NO_SECOND_DERIVATIVE):
+            if not any(words in str(error) for words in _NO_SECOND_DERIVATIVE):
                 raise
             self._add(Verdict("second derivatives", False, math.nan, str(error).splitlines()[0]))
             return None
@@ -99,15 +164,8 @@ class TangentSearch:
     ) -> Tangent:
         settings = self.settings
         towards = settings.place * (centered_log(np.log(self.neighbor)) - centered_log(np.log(losses)))
-        return tangent(
-            gradients.jacobian,
-            hessian,
-            losses,
-            towards,
-            settings.damping,
-            settings.tolerance,
-            settings.iterations,
-        )
+        limits = (settings.damping, settings.tolerance, settings.iterations)
+        return tangent(gradients.jacobian, hessian, losses, towards, *limits)
 
     def _describe(self, step: Tangent, losses: NDArray[np.float64]) -> None:
         self.proposal.predicted = step.change
@@ -132,14 +190,14 @@ class TangentSearch:
         falls = fall_weights(losses, step.change)
         promised = float((step.change / losses) @ falls)
         taken = 0.0
-        for length in LENGTHS:
+        for length in self.lengths:
             with torch.no_grad():
                 for parameter, part in zip(parameters, split(step.direction, parameters), strict=True):
                     parameter.add_(part, alpha=length - taken)
                 moved = np.mean([[float(loss) for loss in batch()] for batch in batches], axis=0)
             taken = length
             self.proposal.cost += FORWARD * len(batches)
-            if float((moved / losses - 1.0) @ falls) <= KEPT_PROMISE * length * promised:
+            if float((moved / losses - 1.0) @ falls) <= _KEPT_PROMISE * length * promised:
                 break
         self.proposal.place = taken * self.settings.place
         self.proposal.predicted = taken * step.change

@@ -269,14 +269,6 @@ def output(process):
     return text.strip()
 
 
-def test_two_processes_at_once_download_once(server, tmp_path):
-    processes = [start(server, "slow", tmp_path) for _ in range(2)]
-    assert [output(process) for process in processes] == [str(len(DATA))] * 2
-    assert len(server.asked) == 1
-    assert (tmp_path / NAME).read_bytes() == DATA
-    assert left(tmp_path) == [NAME]
-
-
 def test_killed_process_is_continued(server, tmp_path):
     process = start(server, "slow", tmp_path)
     part = tmp_path / f".{NAME}.download" / f"{NAME}.part"
@@ -374,7 +366,7 @@ def test_progress_shows_only_on_a_terminal(server, tmp_path, capfd):
     assert "0:00:0" in shown  # the time left
 
 
-def test_who_waits_for_another_process_says_so(server, tmp_path, monkeypatch, capfd):
+def test_two_processes_at_once_download_once_and_who_waits_says_so(server, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("psst.images.files.alone._PATIENCE", 0.1)
     process = start(server, "slow", tmp_path)
     deadline = time.monotonic() + 60
@@ -384,3 +376,5 @@ def test_who_waits_for_another_process_says_so(server, tmp_path, monkeypatch, ca
     assert output(process) == str(len(DATA))
     assert f"`{tmp_path / NAME}` is being downloaded by another process; waiting" in capfd.readouterr().err
     assert len(server.asked) == 1
+    assert (tmp_path / NAME).read_bytes() == DATA
+    assert left(tmp_path) == [NAME]

@@ -142,7 +142,7 @@ def test_info_counts_the_groups_of_a_folder(tracks, packed, tmp_path, capsys):
         with tarfile.open(tmp_path / "packed" / "images-00.tar", "w") as archive:
             archive.add(tracks, ".")
     path = str(tmp_path / "packed" if packed else tracks)
-    assert main(["data", "info", path, "--groups.pattern", "(.*)_"]) == 0
+    assert main(["data", "info", path, "--pattern", "(.*)_"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1:] == [
         "  ImageFolder     6 class folders with 24 images, no split",
@@ -151,7 +151,7 @@ def test_info_counts_the_groups_of_a_folder(tracks, packed, tmp_path, capsys):
 
 
 def test_info_counts_the_groups_of_a_column(tracks, lists, capsys):
-    words = ["data", "info", str(tracks), "--splits", str(lists), "--groups.column", "patient"]
+    words = ["data", "info", str(tracks), "--splits", str(lists), "--column", "patient"]
     with pytest.warns(UserWarning, match="stand for themselves"):
         assert main(words) == 0
     text = capsys.readouterr().out.splitlines()[-1]

@@ -321,5 +321,5 @@ def test_what_the_other_library_raises_is_told_with_the_arguments():
 
 
 def test_arguments_without_a_lasting_name_are_refused():
-    with pytest.raises(ValueError, match="text is another in the next run; make the data sets"):
+    with pytest.raises(ValueError, match="is another text in the next run; make the data sets"):
         source(f"{PLACE}.Moded", {"root": "data", "transform": object()})

@@ -1,9 +1,11 @@
 """Every subproblem ends in its own sector, on the front, on problems whose front is known."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from psst.pareto import FixedWeights, Method, MinNorm, Preference, Project, Ray, RaySet
+from psst.pareto import FixedWeights, Method, MinNorm, Preference, Ray, RaySet
 from tests import laws
 from tests.pareto.descent import Conditions, Ending, descend
 from tests.pareto.problems import (
@@ -30,15 +32,8 @@ CORE = [vlmop2, zdt2_variant, dtlz2]
 QUADRATICS = [lambda: isotropic(2), lambda: isotropic(3), lambda: weighted(2), lambda: weighted(3)]
 
 
-class Guarded(Preference):
-    """With its conflict rows."""
-
-    def __init__(self, rays: RaySet, index: int) -> None:
-        super().__init__(rays, index, conflict_rows=True)
-
-
 def run_all(
-    kind: type[Method],
+    kind: Callable[[RaySet, int], Method],
     problem: Problem,
     n_seeds: int,
     conditions: Conditions = EXACT,
@@ -151,23 +146,6 @@ def test_fixed_weights_collapse_to_the_ends_of_the_concave_front():
     assert (ending.losses.min(axis=1) < 0.05).all()
 
 
-def test_project_follows_no_direction_that_raises_a_loss():
-    """Its law: ``G weights >= 0`` for the Gramian it was given, at every step of a run."""
-    problem = weighted(3)
-    rays, found = problem.rays(), []
-
-    class Watched(Project):
-        def decide(self, state):
-            decision = super().decide(state)
-            found.append((state.gramian @ decision.weights).min() / state.gramian.trace())
-            return decision
-
-    starts = np.stack([problem.starts(0)] * len(rays))
-    ending = descend(problem, [Watched(rays, index) for index in range(len(rays))], starts, NOISY_GRADIENTS)
-    assert min(found) >= -laws.GAP
-    assert np.median(problem.front_distance(ending.losses)) <= 1e-2
-
-
 def test_disjoint_tasks_all_end_at_their_floors_whatever_the_ray():
     """A front of one point: rays elsewhere are out of reach, are reported so, and cost nothing."""
     problem = disjoint(3)
@@ -199,12 +177,3 @@ def test_rays_beyond_a_nearly_corner_front_are_reported_and_still_end_on_it():
     units = np.array([rays.distance(index, 0) for index in range(len(rays))])
     # Centers of the wells lie a little beyond the ends of `front`, which is cut off there.
     assert (ending.nearest[beyond] >= 0.8 * (gap / units)[beyond]).all()
-
-
-@pytest.mark.parametrize("maker", [vlmop2, pytest.param(dtlz2, marks=pytest.mark.slow)])
-def test_what_conflict_rows_keep_out_of_its_sector_is_reported_with_the_reason(maker):
-    """No loss may rise to first order, so that a run cannot move along the front: it is told, not hidden."""
-    problem = maker()
-    ending, inside, _ = run_all(Guarded, problem, 1, Conditions(guard=True, longer=3.0))
-    assert (inside | (ending.unreachable & ending.by_guard)).all()
-    assert np.median(problem.front_distance(ending.losses)) <= 1e-3

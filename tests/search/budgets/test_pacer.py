@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from psst.pareto import Trajectory
 from psst.search import SearchSettings
-from psst.search.budgets.budget import Budget, CostModel, passes
-from psst.search.budgets.pacer import Pacer, done, open_pacer
-from psst.search.budgets.plan import Frame
-from psst.search.budgets.refine import gaps_to_refine, refined_units
+from psst.search.budgets.budget import Budget, CostModel, read_budget
+from psst.search.budgets.pacer import Pacer
+from psst.search.budgets.plan import Done, Frame
+from psst.search.budgets.stages import gaps_to_refine, refined_units
 from psst.search.budgets.tournament import Tournament, joined
-from psst.search.region import neighbors
+from psst.search.explore import neighbors
 from psst.search.units import Schedule
 
 
 def pacer_for(budget, folder=None, max_steps=500, started=False, chosen=None, n_auxiliary=1):
     chosen = chosen or SearchSettings()
     frame = Frame(chosen, max_steps, n_auxiliary)
-    return open_pacer(frame, budget, folder, lambda: (CostModel.in_steps(chosen), 0.0), started=started)
+    return Pacer.open(frame, budget, folder, lambda: (CostModel.in_steps(chosen), 0.0), started=started)
 
 
 def simulate(pacer, n_auxiliary, n_rays, seed=0):
@@ -69,25 +69,25 @@ def test_a_search_never_spends_more_steps_than_its_budget(amount, max_steps, m, 
     """Whatever the number of rays turns out to be."""
     chosen = SearchSettings(auxiliary_weights=weights, baselines=plain)
     try:
-        pacer = pacer_for(Budget.of_steps(amount), max_steps=max_steps, chosen=chosen, n_auxiliary=m)
+        pacer = pacer_for(read_budget(None, amount), max_steps=max_steps, chosen=chosen, n_auxiliary=m)
     except ValueError:
         return
     pairs = pacer.frame.axes * (pacer.first.n_weights - 1)
     units = simulate(pacer, m, max(pairs + surprise, 1))
     tried = sum(unit["kind"] == "explored" for unit in units.values())
-    spent = sum(unit.get("steps", 0) for unit in units.values()) + tried * passes(chosen)
+    spent = sum(unit.get("steps", 0) for unit in units.values()) + tried * CostModel.in_steps(chosen).explored
     assert spent <= amount + 1e-6
     assert pacer.left(units) <= amount - spent + 1e-6
 
 
 def test_a_large_budget_is_a_whole_search_and_more():
-    pacer = pacer_for(Budget.of_steps(10**6))
+    pacer = pacer_for(read_budget(None, 10**6))
     units = simulate(pacer, 1, 4)
     kinds = [unit["kind"] for unit in units.values()]
     assert [kinds.count(kind) for kind in ("anchor", "subproblem", "refined", "explored", "baseline")] == [
         5, 4, 4, 10, 5,
     ]  # fmt: skip
-    assert done(units).rungs == (4, 4, 4)
+    assert Done.of(units).rungs == (4, 4, 4)
     assert {unit["steps"] for unit in units.values() if unit["kind"] == "subproblem"} == {200}  # in one go
 
 
@@ -111,23 +111,23 @@ def test_the_better_halves_of_the_subproblems_go_on_and_end_at_the_end():
     assert seen[1] == [f"subproblem-{i}" for i in (2, 3, 4, 7)]  # qualities 2 3 4 2, the first of equals
     assert seen[2] == ["subproblem-3", "subproblem-4"]
     assert all(trained[name] == 40 for name in seen[2])
-    assert [leg.name for leg in legs] == seen[2]  # the last leg has the unit's own name
+    assert [leg.unit.name for leg in legs] == seen[2]  # the last leg has the unit's own name
 
 
 def test_a_plan_is_kept_for_a_later_run(tmp_path):
-    budget = Budget.of_steps(3000)
+    budget = read_budget(None, 3000)
     first = pacer_for(budget, tmp_path)
     first.again("rays", {"warm": {"kind": "warm", "steps": 300}}, 4)
     again = pacer_for(budget, tmp_path, started=True)
     assert (again.first, again.settings) == (first.first, first.settings)
     assert again.again("rays", {}, 9) == first.plan  # decided already
     with pytest.raises(ValueError, match=r"planned for `--budget-steps 3000`"):
-        pacer_for(Budget.of_steps(4000), tmp_path, started=True)
+        pacer_for(read_budget(None, 4000), tmp_path, started=True)
 
 
 def test_a_search_without_a_budget_does_not_get_one_later(tmp_path):
     with pytest.raises(ValueError, match="started without a budget"):
-        pacer_for(Budget.of_steps(3000), tmp_path, started=True)
+        pacer_for(read_budget(None, 3000), tmp_path, started=True)
 
 
 def test_a_slow_machine_makes_the_rest_smaller(tmp_path):

@@ -13,7 +13,7 @@ import torch
 
 import psst.search
 from psst.search import SearchSettings
-from psst.search.occupied import occupied
+from psst.search.record import occupied
 from tests.search.tasks import Columns, Heads
 from tests.search.test_killed_search import WORDS, check
 

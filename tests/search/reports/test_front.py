@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from psst.pareto import RaySet, Trajectory
-from psst.search.reports.cost import account, described, full_seconds, total
-from psst.search.reports.coverage import coverage, read_coverage
-from psst.search.reports.front import MARGIN, FrontScale, epsilon, hypervolume, knee, non_dominated, spread
+from psst.search.reports.cost import described
+from psst.search.reports.front import FrontScale, hypervolume, knee, non_dominated, spread
 
 
 def losses(seed, n=12, m=2):
@@ -23,7 +21,7 @@ def test_no_number_knows_the_scale_of_a_loss(seed, m):
     found = []
     for rows in (points, points * units):
         scale = FrontScale.of(rows[:4])
-        numbers = hypervolume(rows, scale), epsilon(rows[4:], rows[:4], scale), spread(rows, rows, scale)
+        numbers = hypervolume(rows, scale), spread(rows, rows, scale)
         found.append([*numbers, -1 if knee(rows) is None else knee(rows)])
     assert found[0] == pytest.approx(found[1], rel=1e-6)  # losses of 1e-4 and 1e3 in float64
 
@@ -34,10 +32,7 @@ def test_one_more_model_never_takes_from_the_front(seed, m):
     points = losses(seed, m=m)
     scale = FrontScale.of(points[:4])
     volumes = [hypervolume(points[: n + 1], scale) for n in range(4, len(points))]
-    shifts = [epsilon(points[: n + 1], points[:4], scale) for n in range(4, len(points))]
     assert volumes == sorted(volumes)
-    assert shifts == sorted(shifts, reverse=True)
-    assert max(shifts) <= 0  # the anchors are among them
 
 
 @pytest.mark.parametrize("m", [2, 3])
@@ -45,19 +40,13 @@ def test_what_is_dominated_changes_nothing(m):
     points = losses(5, m=m)
     kept, scale = points[non_dominated(points)], FrontScale.of(points[:4])
     assert hypervolume(kept, scale) == pytest.approx(hypervolume(points, scale))
-    assert epsilon(kept, points[:4], scale) == pytest.approx(epsilon(points, points[:4], scale))
     assert spread(kept, points, scale) == pytest.approx(spread(points, points, scale))
 
 
 def test_the_volume_of_one_point_is_its_box_up_to_the_reference():
     scale = FrontScale.of(np.array([[1.0, 4.0], [3.0, 2.0]]))
-    assert scale.reference.tolist() == pytest.approx([1 + 2 * MARGIN, 2 + 2 * MARGIN])
-    assert hypervolume(np.array([[2.0, 3.0]]), scale) == pytest.approx((MARGIN - 0.5) ** 2)
-
-
-def test_epsilon_is_the_largest_loss_that_is_missed():
-    scale = FrontScale.of(np.array([[0.0, 10.0], [2.0, 0.0]]))
-    assert epsilon(np.array([[1.0, 1.0]]), np.array([[0.5, 0.5]]), scale) == pytest.approx(0.25)
+    assert scale.reference.tolist() == pytest.approx([1 + 2 * FrontScale.margin, 2 + 2 * FrontScale.margin])
+    assert hypervolume(np.array([[2.0, 3.0]]), scale) == pytest.approx((FrontScale.margin - 0.5) ** 2)
 
 
 def test_the_knee_is_farthest_below_the_chord():
@@ -92,26 +81,7 @@ def test_losses_that_are_no_numbers_are_no_part_of_the_front():
 def test_anchors_that_agree_in_a_task_leave_a_scale():
     scale = FrontScale.of(np.array([[1.0, 2.0], [1.0, 3.0]]))
     assert np.isfinite(scale(np.array([[1.1, 2.5]]))).all()
-    assert hypervolume(np.array([[1.0, 2.0]]), scale) == pytest.approx(MARGIN**2)
-
-
-def test_a_sector_is_covered_by_what_lies_nearest_to_its_ray():
-    rays = RaySet.constant(np.array([[-1.0, 1.0], [0.0, 0.0], [1.0, -1.0]]))
-    found = coverage(rays, ["a", "b", "c"], np.array([[-0.9, 0.9], [-2.0, 2.0], [0.2, -0.2]]), 0)
-    assert found.held == (("a", "b"), ("c",), ())
-    assert found.share == pytest.approx(2 / 3)
-
-
-def test_coverage_is_read_from_what_units_leave(tmp_path):
-    RaySet.constant(np.array([[-1.0, 1.0], [1.0, -1.0]])).save(tmp_path / "rays.npz")
-    for name, end in (("one", [-1.0, 1.0]), ("averaged", None)):
-        (tmp_path / name).mkdir()
-        if end:
-            path = np.array([[1.0, -1.0], end]) + 5.0  # a common factor of the losses does not matter
-            Trajectory(path, 3, np.ones(2)).save(tmp_path / name / "trajectory.npz")
-    found = read_coverage(tmp_path / "rays.npz", [tmp_path / "one", tmp_path / "averaged"])
-    assert found.held == (("one",), ())
-    assert read_coverage(tmp_path / "none.npz", [tmp_path / "one"]) is None
+    assert hypervolume(np.array([[1.0, 2.0]]), scale) == pytest.approx(FrontScale.margin**2)
 
 
 UNITS = {
@@ -126,17 +96,16 @@ UNITS = {
 
 
 def test_the_costs_of_all_kinds_sum_to_the_whole():
-    costs = account(UNITS)
-    assert list(costs) == ["warm start", "anchors", "averages", "tangents", "baselines"]
-    assert total(costs).steps == sum(unit.get("steps", 0) for unit in UNITS.values())
-    assert total(costs).units == len(UNITS)
-    assert costs["tangents"].steps == 55  # its products with the Hessian are steps, too
-    assert total(costs, baselines=False).steps == total(costs).steps - 100
+    costs = described(UNITS, 100)
+    assert list(costs["by_kind"]) == ["warm start", "anchors", "averages", "tangents", "baselines"]
+    assert costs["all"]["steps"] == sum(unit.get("steps", 0) for unit in UNITS.values())
+    assert costs["all"]["units"] == len(UNITS)
+    assert costs["by_kind"]["tangents"]["steps"] == 55  # its products with the Hessian are steps, too
+    assert costs["search"]["steps"] == costs["all"]["steps"] - 100
 
 
 def test_a_training_of_full_length_is_the_unit_of_cost():
-    assert full_seconds(UNITS, 100) == 10.0
     numbers = described(UNITS, 100)
     assert numbers["search"]["trainings"] == pytest.approx(1.95)
-    assert numbers["search"]["trainings_in_seconds"] == pytest.approx(1.9)
+    assert numbers["search"]["trainings_in_seconds"] == pytest.approx(1.9)  # one takes 10 s
     assert "trainings_in_seconds" not in described({"warm": UNITS["warm"]}, 100)["all"]

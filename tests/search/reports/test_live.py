@@ -9,9 +9,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import psst.search
 from psst.search import SearchSettings
-from psst.search.reports.front import FrontScale, hypervolume, matrix
+from psst.search.reports.front import FrontScale, hypervolume
 from psst.search.reports.live import LiveFront
-from psst.search.result import Candidate, Metric, SearchResult
+from psst.search.result import Candidate, Metric, SearchResult, loss_matrix
 from tests.search.tasks import Columns, Heads
 
 METRIC = Metric("val/error", "min", "error")
@@ -60,7 +60,7 @@ def test_the_hypervolume_begins_with_the_last_anchor_and_never_falls(grown):
     assert [event.step for event in events] == [30, 50, 60, 70]
     values = [event.value for event in events]
     assert values == sorted(values)
-    losses = matrix([candidate.losses for candidate in result.candidates])
+    losses = loss_matrix(result.candidates)
     assert values[-1] == pytest.approx(hypervolume(losses, FrontScale.of(losses[:2])), rel=1e-6)
 
 

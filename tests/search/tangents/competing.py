@@ -16,11 +16,11 @@ from psst.pareto import Method
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import PythonRun
 from psst.search.result import Metric
-from psst.search.runner import StopAt
-from psst.search.tangents.batches import on_training_batches
-from psst.search.tangents.proposal import Solution
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import KeepAt
+from psst.search.settings import SearchSettings, TangentSettings
+from psst.search.tangents.search import Solution
+from psst.search.tangents.unit import continuation, rays_through
+from psst.search.training_pass import on_training_batches
+from psst.search.unit_callbacks import KeepAt, StopAt
 from psst.search.units import Unit, fixed_weights
 
 STEPS, WARM, LAST = 560, 260, 120
@@ -161,3 +161,13 @@ def trained_front():
         anchors[weight] = train(run, unit, folder / unit.name, folder / "warm/model.ckpt", keep)
         anchors[weight].trajectory.save(folder / unit.name / "trajectory.npz")
     return run, folder, anchors[1.0], anchors[0.3]
+
+
+def correction(proposal, front, folder):
+    """The parent's checkpoint that the corrector goes on from, its unit, and what that starts with."""
+    _, units, parent, neighbor = front
+    first = STEPS - SETTINGS.correct_steps
+    kept = KeepAt.path(units / parent.name, first)
+    rays = rays_through(parent, neighbor, proposal.place, first)
+    where = (kept, STEPS, folder, SearchSettings())
+    return kept, *continuation(proposal.name, proposal.state, rays, *where, proposal.log_change)

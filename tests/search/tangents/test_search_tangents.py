@@ -1,10 +1,10 @@
-"""Tangents and their rivals as part of a whole search."""
+"""Tangents as part of a whole search."""
 
 import pytest
 
 import psst.search
 from psst.search import SearchSettings
-from psst.search.tangents.settings import TangentSettings
+from psst.search.settings import TangentSettings
 from tests.search.tasks import Columns, Heads
 
 TANGENT = TangentSettings(batches=8, check_batches=4, recalibration_batches=2, correct_steps=3)
@@ -32,20 +32,18 @@ def search(output, **changes):
     )
 
 
-def test_tangents_are_candidates_or_say_why_not_and_rivals_are_candidates(tmp_path):
-    result = search(tmp_path, max_tangents=2, rivals=True)
+def test_tangents_are_candidates_or_say_why_not(tmp_path):
+    result = search(tmp_path, max_tangents=2)
     units = result.units
     tangents = [unit for name, unit in units.items() if name.startswith("tangent-")]
-    rivals = [name for name in units if name.startswith("neighbor-")]
-    assert len(tangents) == len(rivals) == 2
+    assert len(tangents) == 2
     candidates = [candidate.name for candidate in result.candidates]
-    assert set(rivals) <= set(candidates)
     for name, unit in units.items():
         if name.startswith("tangent-"):
             assert unit["accepted"] == (name in candidates)
             assert unit["accepted"] or unit["skipped"]
             assert unit["steps"] >= unit["tangent_steps"] > 0
-    again = search(tmp_path, max_tangents=2, rivals=True)
+    again = search(tmp_path, max_tangents=2)
     assert [c.metric for c in again.candidates] == [c.metric for c in result.candidates]
 
 

@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import LightningModule
 from torch import nn
 from torch.nn import functional as F
 
 from psst.backbones import Conv4
-from psst.episodes import Episode
+from psst.episodes import Batch, EpisodeShape
 from psst.fewshot import PrototypicalHead
-from psst.pareto.curvature import WeightedHessian
-from psst.pareto.front_gradients import front_gradients
-from psst.search.tangents.batches import on_episodes, on_training_batches, twice_differentiable
+from psst.search.training_pass import on_training_batches, work_on
+from psst.tangents.curvature import WeightedHessian
+from psst.tangents.front_gradients import front_gradients
 from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 from tests.search.tangents.competing import Conflict, Rotated, make_run
@@ -19,17 +20,10 @@ from tests.search.tangents.competing import Conflict, Rotated, make_run
 
 def episode(index, way=3, shot=1, query=2, size=16):
     rng = torch.Generator().manual_seed(index)
-
-    def images(count):
-        return torch.randint(0, 256, (1, way * count, 3, size, size), dtype=torch.uint8, generator=rng)
-
-    def labels(count):
-        return torch.arange(way).repeat_interleave(count)[None]
-
-    names = [[str(name) for name in range(way)]]
-    ids = torch.arange(way)[None]
-    return Episode(
-        images(shot), labels(shot), images(query), labels(query), ids, torch.tensor([index]), names
+    pixels = torch.randint(0, 256, (way * (shot + query), 3, size, size), dtype=torch.uint8, generator=rng)
+    targets = torch.cat([torch.arange(way).repeat_interleave(count) for count in (shot, query)])
+    return Batch(
+        torch.arange(len(pixels)), targets, index, EpisodeShape(1, way, shot, query), targets, pixels=pixels
     )
 
 
@@ -56,7 +50,10 @@ def test_the_hessian_of_a_few_shot_model_is_that_of_its_gradients_change():
         assert (product - difference).norm() < 1e-4 * difference.norm()
         return {name: value.clone() for name, value in module.state_dict().items()}
 
-    after = on_episodes(module, state, [[episode(0)], [episode(1)]], work)
+    module.load_state_dict(state)
+    module.eval()
+    sets = [[lambda drawn=drawn: list(module.task_losses(drawn).values())] for drawn in map(episode, (0, 1))]
+    after = work_on(module, sets, work)
     buffers = [name for name in state if "running" in name or "tracked" in name]
     assert buffers
     assert all(torch.equal(after[name], state[name]) for name in buffers)
@@ -117,10 +114,17 @@ def test_nothing_but_kernels_with_second_derivatives_is_used(factory):
     assert product.any()
 
 
+class Remembering(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.memory = nn.LSTM(1, 1)
+
+
 def test_the_way_back_is_as_it_was():
-    with twice_differentiable(nn.LSTM(1, 1)):
-        assert not torch.backends.cudnn.enabled
-        assert torch.is_grad_enabled()
+    def work(module, batches):
+        return torch.backends.cudnn.enabled, torch.is_grad_enabled()
+
+    assert work_on(Remembering(), [], work) == (False, True)
     assert torch.backends.cudnn.enabled
 
 

@@ -8,24 +8,23 @@ import torch
 from torch import nn
 
 from psst.search.python_run import PythonRun
-from psst.search.settings import SearchSettings
-from psst.search.tangents.batches import on_training_batches
-from psst.search.tangents.explorer import TangentExplorer
-from psst.search.tangents.proposal import Solution
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import correction, kept_checkpoint
+from psst.search.settings import TangentSettings
+from psst.search.tangents.explorer import TangentExplorer, planned_cost
+from psst.search.tangents.search import Solution
+from psst.search.training_pass import on_training_batches
 from tests.pareto.problems import weighted_optima
-from tests.pareto.smooth_problems import anisotropic, quadratics
 from tests.search.tangents.competing import (
     SETTINGS,
     STEPS,
     Conflict,
     Rotated,
+    correction,
     make_judge,
     make_run,
     train,
     trained_front,
 )
+from tests.tangents.smooth_problems import anisotropic, quadratics
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +37,7 @@ def gates(proposal):
 
 
 def test_a_tangent_passes_every_gate_and_its_corrected_model_too(front, tmp_path):
-    run, folder, parent, neighbor = front
+    run, _, parent, neighbor = front
     judge = make_judge(run)
     explorer = TangentExplorer(judge, SETTINGS, STEPS)
     proposal = explorer.propose(parent, neighbor)
@@ -47,11 +46,10 @@ def test_a_tangent_passes_every_gate_and_its_corrected_model_too(front, tmp_path
     )
     assert proposal.accepted
     assert proposal.reason == ""
-    assert proposal.cost + SETTINGS.correct_steps <= explorer.planned_cost(2)
-    kept = kept_checkpoint(folder / parent.name, STEPS - SETTINGS.correct_steps)
-    plan = correction(proposal, parent, neighbor, kept, STEPS, tmp_path, SearchSettings())
-    assert plan.unit.steps == SETTINGS.correct_steps
-    corrected = train(run, plan.unit, tmp_path, plan.checkpoint)
+    assert proposal.cost + SETTINGS.correct_steps <= planned_cost(SETTINGS, 2)
+    _, unit, start = correction(proposal, front, tmp_path)
+    assert unit.steps == SETTINGS.correct_steps
+    corrected = train(run, unit, tmp_path, start)
     assert explorer.confirm(proposal, parent.state, corrected.state).passed
     losses = judge.fresh_losses({"p": parent.state, "c": corrected.state, "n": neighbor.state}, 5000, 16)
     places = {name: np.log(rows.mean(axis=0)) @ [-1.0, 1.0] for name, rows in losses.items()}

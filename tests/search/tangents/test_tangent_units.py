@@ -1,4 +1,4 @@
-"""Correctors and rivals as units of a search: where they start, what they cost, how they end."""
+"""Correctors as units of a search: where they start, what they cost, how they end."""
 
 import json
 import pickle
@@ -8,15 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from psst.search.settings import SearchSettings
-from psst.search.tangents.exploration import TangentExploration, plan_tangents
+from psst.search.settings import SearchSettings, TangentSettings
+from psst.search.tangents.exploration import TangentExploration, plan_tangents, tangent_work
 from psst.search.tangents.explorer import TangentExplorer
-from psst.search.tangents.settings import TangentSettings
-from psst.search.tangents.unit import correction, kept_checkpoint, rays_through, rival
-from psst.search.tangents.work import TangentStep
+from psst.search.tangents.unit import continuation, rays_through
+from psst.search.unit_callbacks import KeepAt
 from psst.search.units import Unit, fixed_weights
 from psst.search.work import Workshop
-from tests.search.tangents.competing import LAST, SETTINGS, STEPS, WARM, make_judge, train, trained_front
+from tests.search.tangents.competing import (
+    LAST,
+    SETTINGS,
+    STEPS,
+    WARM,
+    correction,
+    make_judge,
+    train,
+    trained_front,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +36,20 @@ def front():
 def test_a_kept_checkpoint_goes_on_bit_for_bit(front, tmp_path, left):
     """The corrector thus begins where its parent was, optimizer, schedule and batches included."""
     run, folder, parent, _ = front
-    kept = kept_checkpoint(folder / parent.name, STEPS - left)
+    kept = KeepAt.path(folder / parent.name, STEPS - left)
     unit = Unit("again", "anchor", fixed_weights([1.0]), STEPS - left, STEPS)
     again = train(run, unit, tmp_path, kept)
     assert all(torch.equal(value, again.state[name]) for name, value in parent.state.items())
     assert np.array_equal(again.trajectory.log_losses, parent.trajectory.log_losses[-left:])
 
 
-def test_the_rival_has_the_steps_that_the_tangent_costs_and_ends_between(front, tmp_path):
+def test_on_a_ray_of_the_gap_a_unit_ends_between_parent_and_neighbor(front, tmp_path):
     run, folder, parent, neighbor = front
-    kept = kept_checkpoint(folder / parent.name, STEPS - LAST)
-    plan = rival(parent, neighbor, 0.5, kept, STEPS, tmp_path, SearchSettings())
-    assert plan.unit.steps == LAST
-    ended = train(run, plan.unit, tmp_path, plan.checkpoint)
+    kept = KeepAt.path(folder / parent.name, STEPS - LAST)
+    rays = rays_through(parent, neighbor, 0.5, STEPS - LAST)
+    unit, start = continuation("between", parent.state, rays, kept, STEPS, tmp_path, SearchSettings())
+    assert unit.steps == LAST
+    ended = train(run, unit, tmp_path, start)
     judge = make_judge(run)
     losses = judge.fresh_losses({"p": parent.state, "r": ended.state, "n": neighbor.state}, 5000, 16)
     places = [np.log(rows.mean(axis=0)) @ [-1.0, 1.0] for rows in losses.values()]
@@ -48,11 +57,10 @@ def test_the_rival_has_the_steps_that_the_tangent_costs_and_ends_between(front, 
 
 
 def test_the_corrector_starts_from_the_prediction_with_its_losses(front, tmp_path):
-    run, folder, parent, neighbor = front
+    run, _, parent, neighbor = front
     proposal = TangentExplorer(make_judge(run), SETTINGS, STEPS).propose(parent, neighbor)
-    kept = kept_checkpoint(folder / parent.name, STEPS - SETTINGS.correct_steps)
-    plan = correction(proposal, parent, neighbor, kept, STEPS, tmp_path, SearchSettings())
-    before, after = (torch.load(path, weights_only=True) for path in (kept, plan.checkpoint))
+    kept, _, start = correction(proposal, front, tmp_path)
+    before, after = (torch.load(path, weights_only=True) for path in (kept, start))
     assert all(torch.equal(after["state_dict"][name], value) for name, value in proposal.state.items())
     means = [np.array(content["callbacks"]["PSSTCallback"]["ema"]["mean"]) for content in (before, after)]
     np.testing.assert_allclose(np.log(means[1] / means[0]), proposal.log_change, rtol=1e-9)
@@ -94,15 +102,14 @@ class Runner:
 def exploration(front, folder, **settings):
     run, units, *_ = front
     chosen = TangentSettings(**{**SETTINGS.__dict__, **settings})
+    settings = SearchSettings(warm_fraction=WARM / STEPS, tangent=chosen)
     runner = Runner(run, units)
-    return runner, TangentExploration(
-        runner, make_judge(run), SearchSettings(), chosen, folder, WARM, STEPS, 2
-    )
+    return runner, TangentExploration(runner, make_judge(run), settings, folder, STEPS)
 
 
 def test_a_tangent_is_a_unit_like_any_other_with_all_its_cost(front, tmp_path):
     runner, explored = exploration(front, tmp_path)
-    assert explored.keep_steps[1] == STEPS - SETTINGS.correct_steps
+    assert explored.keep_step == STEPS - SETTINGS.correct_steps
     result = explored.tangent("anchor-1", "anchor-0.3")
     assert [unit.name for unit in runner.trained] == ["tangent-anchor-1-anchor-0.3"]
     assert result["accepted"]
@@ -123,15 +130,6 @@ def test_a_skipped_tangent_trains_nothing_and_says_why(front, tmp_path):
     assert 0 < result["steps"] < explored.tangent_steps
 
 
-def test_the_rival_costs_what_a_tangent_may_cost(front, tmp_path):
-    cheap = {"batches": 4, "curvature_batches": 1, "check_batches": 4, "iterations": 6}
-    runner, explored = exploration(front, tmp_path, **cheap)
-    explored.rival_steps = LAST  # what the fixture has kept
-    result = explored.rival("anchor-1", "anchor-0.3")
-    assert runner.trained[0].steps == result["steps"] == LAST
-    assert result["way"] == "neighboring ray"
-
-
 def test_a_corrector_longer_than_the_units_is_refused(front, tmp_path):
     longest = STEPS - WARM - 1
     with pytest.raises(
@@ -150,9 +148,9 @@ def test_as_work_of_a_search_a_tangent_is_an_ordinary_unit(front, tmp_path):
     """By the search's own runner: folder, checkpoint and validation are those of any unit."""
     run, units, *_ = front
     shutil.copytree(units, tmp_path / "units")
-    settings = SearchSettings(warm_fraction=WARM / STEPS)
+    settings = SearchSettings(warm_fraction=WARM / STEPS, tangent=SETTINGS)
     workshop = Workshop(run, make_judge(run), settings, tmp_path)
-    work = pickle.loads(pickle.dumps(TangentStep("anchor-1", "anchor-0.3", SETTINGS, (STEPS - 50, STEPS))))
+    work = pickle.loads(pickle.dumps(tangent_work("anchor-1", "anchor-0.3", (STEPS - 50, STEPS))))
     result = work.do(workshop)
     assert result["accepted"]
     assert result["metric"] > 0.0

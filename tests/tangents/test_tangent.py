@@ -8,10 +8,10 @@ from psst.pareto.coordinates import centered_log
 from psst.pareto.methods import MinNorm, Preference
 from psst.pareto.methods.base import StepState
 from psst.pareto.ray_set import RaySet
-from psst.pareto.tangent import centered_change, tangent
+from psst.tangents.tangent import centered_change, tangent
 from tests.pareto import problems
 from tests.pareto.problems import weighted_optima
-from tests.pareto.smooth_problems import (
+from tests.tangents.smooth_problems import (
     anisotropic,
     at,
     quadratics,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from psst.pareto.front_gradients import FrontGradients, front_gradients
-from psst.pareto.gates import confirmed, critical, curved, reliable, solved
-from psst.pareto.tangent import tangent
+from psst.tangents.front_gradients import FrontGradients, front_gradients
+from psst.tangents.gates import confirmed, critical, curved, reliable, solved
+from psst.tangents.tangent import tangent
 from tests.pareto.problems import weighted_optima
-from tests.pareto.smooth_problems import anisotropic, at, quadratics, vlmop2, vlmop2_optimum
+from tests.tangents.smooth_problems import anisotropic, at, quadratics, vlmop2, vlmop2_optimum
 
 WEIGHTS = np.array([0.3, 0.7])
 BETA = np.array([1.0, -1.0]) / np.sqrt(2)

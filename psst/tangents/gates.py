@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from psst.pareto.denoise import criticality
-from psst.pareto.front_gradients import FrontGradients, matrix_product
 from psst.pareto.least_squares import Array
-from psst.pareto.tangent import Tangent
+from psst.tangents.front_gradients import FrontGradients, matrix_product
+from psst.tangents.tangent import Tangent
 
 LARGEST_CRITICALITY = 0.3
 LEAST_RELIABILITY = 0.8

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psst.pareto.curvature import BatchLosses
 from psst.pareto.injection import TaskGradient
 from psst.pareto.least_squares import Array
-from psst.pareto.minres import CHUNK
 from psst.pareto.task_gradients import task_gradients
+from psst.tangents.curvature import BatchLosses
+from psst.tangents.minres import CHUNK
 
 
 @dataclass(frozen=True, eq=False)

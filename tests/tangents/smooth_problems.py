@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psst.pareto.curvature import WeightedHessian
-from psst.pareto.front_gradients import FrontGradients, front_gradients
+from psst.tangents.curvature import WeightedHessian
+from psst.tangents.front_gradients import FrontGradients, front_gradients
 from tests.pareto.problems import Array
 
 Losses = Callable[[Tensor], Tensor]

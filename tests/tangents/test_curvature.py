@@ -7,8 +7,8 @@ from torch import nn
 from torch.func import functional_call, hessian
 from torch.nn import functional as F
 
-from psst.pareto.curvature import WeightedHessian, flatten, split
-from psst.pareto.front_gradients import front_gradients
+from psst.tangents.curvature import WeightedHessian, flatten, split
+from psst.tangents.front_gradients import front_gradients
 
 
 def two_heads():

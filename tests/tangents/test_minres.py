@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse.linalg import minres as scipy_minres
 
-from psst.pareto.minres import dot, minres, norm
+from psst.tangents.minres import dot, minres, norm
 
 SPECTRA = {
     "positive": np.geomspace(0.1, 10.0, 12),

@@ -9,9 +9,9 @@ from scipy.linalg import helmert
 from torch import Tensor
 
 from psst.pareto.coordinates import centered_log
-from psst.pareto.front_gradients import matrix_product
 from psst.pareto.least_squares import Array
-from psst.pareto.minres import Operator, dot, minres, norm
+from psst.tangents.front_gradients import matrix_product
+from psst.tangents.minres import Operator, dot, minres, norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def tangent(
     `towards`. The sign of the curvature is therefore accounted for, and what is left of the gradients'
     mixture, :math:`J^\top \alpha`, plays no part: it is the same in every row.
 
-    Nothing here says that the point lies on a front, or that H is worth its name: see `psst.pareto.gates`.
+    Nothing here says that the point lies on a front, or that H is worth its name: see `psst.tangents.gates`.
 
     Args:
         jacobian: J, ``[m, P]``, mean task gradients.

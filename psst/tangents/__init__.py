@@ -1,0 +1,1 @@
+"""Second-order tangents of a Pareto front: curvature, MINRES, and the gates a step has to pass."""
