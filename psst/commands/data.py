@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from psst.datamodules import EpisodicDataModule
     from psst.images import ImageStore
-    from psst.images.sources.groups import ImageGroups
 
 _TEXT = """\
 --config takes a file or a shipped name, --data a data set; `psst fit --help` lists their keys.
@@ -142,6 +141,7 @@ def _look(
         splits: Lists of the images, as of ImageFolder.
     """
     from psst.images import ImageStore
+    from psst.images.sources.folder import FolderSource
     from psst.images.sources.groups import ImageGroups
     from psst.images.store import META
 
@@ -153,15 +153,9 @@ def _look(
         return info(path)
     text = recognize(path)
     if (column, pattern, level) != (None, None, None):
-        text += f"\n{_groups_of_folder(path, splits, ImageGroups(column, pattern, level))}"
+        records = FolderSource(path, splits=splits, groups=ImageGroups(column, pattern, level)).scan()
+        text += "\n" + _groups([(record.class_name or None, record.image_group) for record in records])
     return text
-
-
-def _groups_of_folder(path: Path, splits: str | None, groups: "ImageGroups") -> str:
-    from psst.images.sources.folder import FolderSource
-
-    records = FolderSource(path, splits=splits, groups=groups).scan()
-    return _groups([(record.class_name or None, record.image_group) for record in records])
 
 
 def _groups(images: Sequence[tuple[Hashable, Hashable]]) -> str:

@@ -10,6 +10,7 @@ from psst.commands.data import prepare
 from psst.datamodules.cub import CUB, CUBSource, class_splits
 from psst.episodes import Episodes, Evaluation
 from tests.datamodules.birds import CLASSES, PER_CLASS, color, write_archive, write_folder
+from tests.datamodules.stores import content
 
 SPLITS = ("closer_look", "feat", "meta_dataset")
 
@@ -90,13 +91,13 @@ def test_store_has_the_classes_of_the_split(data, tmp_path, split):
 
 
 def test_archive_folder_and_the_folder_itself_give_the_same_store(data, tmp_path):
-    expected = prepare(datamodule(data, tmp_path / "cache")).meta["sha256"]
-    assert prepare(datamodule(data / "CUB_200_2011", tmp_path / "cache")).meta["sha256"] == expected
+    expected = content(prepare(datamodule(data, tmp_path / "cache")))
+    assert content(prepare(datamodule(data / "CUB_200_2011", tmp_path / "cache"))) == expected
     for name, mode in (("CUB_200_2011.tgz", "w:gz"), ("CUB_200_2011.tar", "w")):
         root = tmp_path / name.replace(".", "_")
         root.mkdir()
         write_archive(data / "CUB_200_2011", root / name, mode)
-        assert prepare(datamodule(root, tmp_path / "cache")).meta["sha256"] == expected
+        assert content(prepare(datamodule(root, tmp_path / "cache"))) == expected
         assert [path.name for path in root.iterdir()] == [name]  # nothing was unpacked beside it
 
 
@@ -255,4 +256,4 @@ def test_episodes_can_be_drawn(data, tmp_path):
     module = datamodule(data, tmp_path)
     module.prepare_data()
     module.setup("fit")
-    assert tuple(next(iter(module.train_dataloader())).support.shape) == (1, 2, 3, 16, 16)
+    assert next(iter(module.train_dataloader())).images().shape == (2 * (1 + 1), 3, 16, 16)

@@ -34,7 +34,7 @@ def test_episodes_of_pictures_of_all_kinds(root):
     data.prepare_data()
     data.setup("fit")
     episode = next(iter(data.train_dataloader()))
-    assert episode.support.shape[-3:] == (3, 16, 16)
+    assert episode.images().shape == (2 * (1 + 2), 3, 16, 16)
     assert {split: len(ids) for split, ids in data.store.splits.items()} == {"train": 8, "val": 2, "test": 2}
 
 

@@ -93,6 +93,7 @@ def _sizes(count: int) -> dict[str, int]:
         )
     whole = sum(_SHARES.values())
     sizes = {split: count * _SHARES[split] // whole for split in SPLITS}
+    # Largest remainder: what rounding down left over goes to the splits that lost most by it.
     by_remainder = sorted(SPLITS, key=lambda split: -(count * _SHARES[split] % whole))
     for split in by_remainder[: count - sum(sizes.values())]:
         sizes[split] += 1

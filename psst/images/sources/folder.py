@@ -81,7 +81,7 @@ class FolderSource:
                 f"`data.init_args.groups.column={self.groups.column}` needs lists that name images, and "
                 f"`data.init_args.splits={self.splits}` names none; use `pattern` or `level`."
             )
-        if not tree.images:
+        if not tree.images:  # as downloaded: nothing is unpacked yet
             tree.open_archives()
         if isinstance(self.splits, Mapping):
             folders, split_of = self._published(tree, self.splits)
@@ -176,6 +176,7 @@ class FolderSource:
         for law, names in oddities(tree, folders).items():
             self._warn(names, law)
         sizes = {name: len(list(tree.places(folders.folders(name)))) for name in folders.classes}
+        # Small classes go before a division, which would give them places; lists may name them.
         kept = self._large(sizes)
         split_of = self._split_of(folders, kept)
         unused = [name for name in folders.classes if name in kept and name not in split_of]

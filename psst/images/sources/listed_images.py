@@ -26,6 +26,7 @@ def find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[Place | None
     for place in tree.places(tree.images):
         parts, name = place
         whole[printable("/".join((*parts, name)))] = place
+        # Lists of other machines agree with ours in the end of a path only.
         for end in {"/".join((*parts[-1:], name)), name}:
             key = printable(end)
             ends[key] = None if key in ends else place  # None: several images end so

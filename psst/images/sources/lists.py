@@ -145,7 +145,7 @@ def _csv(file: Path, text: str, split: str | None, group_column: str | None) -> 
                 f"line {lines.line_num} of `{file}` is {','.join(cells)}; it needs {needs}"
                 + ("." if split else f" and one of {', '.join(SPLITS)}.")
             )
-        path = f"{name}/{path}" if image == _IN_CLASS else path
+        path = f"{name}/{path}" if image == _IN_CLASS else path  # 1.jpg of every class is another image
         yield ListedRow(name, place, path, row.get(group or "") or None)
 
 
