@@ -32,12 +32,12 @@ from PIL import Image
 from torch import Tensor
 from workload import Setting, lightning
 
-from psst.episodes import EpisodeSampler, EpisodeStream
+from psst.episodes import BatchStream, EpisodeSampler, Policies
 from psst.images import ImageRecord, ImageStore, build_store
 from psst.images.augment import Augmentation
 from psst.images.sources.folder import FolderSource
 
-PREPARE, FEED, STEP = 1.2, 1 / 20, 0.10
+PREPARE, FEED, STEP = 1.2, 1 / 20, 0.05
 WAY, SHOT, QUERY = 5, 1, 15
 SMALL = 32
 BATCH = 32  # images that a thread decodes at a time
@@ -171,10 +171,11 @@ def memory(root: Path, size: int, workers: int, cache: Path) -> None:
     print(f"    preparing adds at most {grown[0]:.0f} MiB of memory, decoding alone {grown[1]:.0f} MiB")
 
 
-def stream_of(store: ImageStore) -> EpisodeStream:
+def stream_of(store: ImageStore, augmentation: Augmentation | None = None) -> BatchStream:
     classes = store.splits["train"]
     ids = [store.image_ids(int(class_id)) for class_id in classes]
-    return EpisodeStream(store, EpisodeSampler(ids, classes, WAY, SHOT, QUERY, key=0))
+    policies = Policies({} if augmentation is None else {"main": augmentation})
+    return BatchStream(store, classes, policies, EpisodeSampler(ids, classes, WAY, SHOT, QUERY, key=0))
 
 
 def feed(root: Path, size: int, store: ImageStore, repeats: int, clock: Callable[[], float]) -> None:
@@ -195,16 +196,13 @@ def feed(root: Path, size: int, store: ImageStore, repeats: int, clock: Callable
 def step(store: ImageStore, repeats: int, clock: Callable[[], float]) -> None:
     size = store.image_shape[-1]
     run = lightning(Setting("conv4", size, 1, n_way=WAY, n_shot=SHOT, n_query=QUERY), None)
-    stream, labels = stream_of(store), run.batch[1]
+    labels = run.batch[1]
     for name, options in AUGMENTATIONS.items():
-        augmentation, generator, index = Augmentation(**options), torch.Generator(), count()
+        stream, index = stream_of(store, Augmentation(**options)), count()
         data, whole = [], []
         for repeat in range(-2, repeats):
             started = clock()
-            i = next(index)
-            episode = stream[i]
-            images = torch.cat([episode.support[0], episode.query[0]])
-            images = augmentation(images, generator.manual_seed(i)).float() / 255
+            images = stream[next(index)].images()
             read = clock()
             run.batch[:] = [[images], labels]
             run.step()

@@ -12,8 +12,8 @@ from torch import Tensor
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, folder_entries, zip_entries
 
-N_RUNS = 20
-N_WAY = 20
+_N_RUNS = 20
+_N_WAY = 20
 
 _FILE = re.compile(
     r"(?:^|/)(?P<name>run\d\d/(?:class_labels\.txt|training/class\d\d\.png|test/item\d\d\.png))$"
@@ -62,7 +62,7 @@ def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> l
         ValueError: the archive or a drawing is damaged, or a list of answers is not as expected.
     """
     entries = _entries(Path(path).expanduser())
-    return [_run(entries, number, size, channels) for number in range(N_RUNS)]
+    return [_run(entries, number, size, channels) for number in range(_N_RUNS)]
 
 
 def _entries(path: Path) -> dict[str, Entry]:
@@ -84,8 +84,8 @@ def _extracted(folder: Path) -> Iterator[Entry]:
 
 def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> OneShotRun:
     run = f"run{number + 1:02}"
-    classes = [f"{run}/training/class{k:02}.png" for k in range(1, N_WAY + 1)]
-    items = [f"{run}/test/item{k:02}.png" for k in range(1, N_WAY + 1)]
+    classes = [f"{run}/training/class{k:02}.png" for k in range(1, _N_WAY + 1)]
+    items = [f"{run}/test/item{k:02}.png" for k in range(1, _N_WAY + 1)]
     answers = _answers(entries, run, items, classes)
     return OneShotRun(
         number,
@@ -99,10 +99,10 @@ def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: 
     entry = _entry(entries, f"{run}/class_labels.txt")
     pairs = [line.split() for line in entry.read().decode("utf-8", "replace").splitlines() if line.strip()]
     answers = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
-    if set(answers) != set(items) or set(answers.values()) != set(classes) or len(pairs) != N_WAY:
+    if set(answers) != set(items) or set(answers.values()) != set(classes) or len(pairs) != _N_WAY:
         raise ValueError(
-            f"`{entry}` must give each of {items[0]} to item{N_WAY}.png one of {classes[0]} to "
-            f"class{N_WAY}.png, two names a line, found {len(pairs)} lines; {_AGAIN}"
+            f"`{entry}` must give each of {items[0]} to item{_N_WAY}.png one of {classes[0]} to "
+            f"class{_N_WAY}.png, two names a line, found {len(pairs)} lines; {_AGAIN}"
         )
     return answers
 
@@ -117,7 +117,7 @@ def _images(entries: Mapping[str, Entry], names: list[str], size: int, channels:
 def _entry(entries: Mapping[str, Entry], name: str) -> Entry:
     if name not in entries:
         raise FileNotFoundError(
-            f"the one-shot runs lack {name}; {len(entries)} of their files were found, {N_RUNS} runs of "
-            f"{2 * N_WAY} drawings and class_labels.txt make {N_RUNS * (2 * N_WAY + 1)}; {_AGAIN}"
+            f"the one-shot runs lack {name}; {len(entries)} of their files were found, {_N_RUNS} runs of "
+            f"{2 * _N_WAY} drawings and class_labels.txt make {_N_RUNS * (2 * _N_WAY + 1)}; {_AGAIN}"
         )
     return entries[name]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from psst.selfsupervised import Rotation
 
 from psst.backbones import Conv4
 from psst.fewshot import PrototypicalHead
+from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
 from tests.datamodules.test_episodic import Recorder, trainer_of
 from tests.episodes.tiny_source import SIZES, digest, kind_of, ready
@@ -48,10 +48,10 @@ def of_ranks(folder, n_ranks=2):
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(n_ranks)]
 
 
-@pytest.mark.parametrize("kind", ["several", "varied", "unlabeled", "classes"])
+@pytest.mark.parametrize("kind", ["several", "varied", "unlabeled", "classes", "mixed"])
 def test_two_ranks_see_what_one_process_sees(tmp_path, kind):
     """An epoch of 7 episodes does not divide by 2; the run goes on in one process and in two."""
-    settings = {"episodes_per_epoch": 7, "cache_dir": tmp_path / "cache"}
+    settings = {"episodes": {"per_epoch": 7}, "cache_dir": tmp_path / "cache"}
     data = kind_of(kind, **settings)
     trainer_of(tmp_path, max_steps=7, **RANKS).fit(RankRecorder(tmp_path), datamodule=data)
     middle = tmp_path / "step7.ckpt"
@@ -74,13 +74,14 @@ def test_two_ranks_see_what_one_process_sees(tmp_path, kind):
 def test_two_ranks_embed_every_image_once_and_find_the_same_scores(tmp_path):
     """41 images in the split: one rank has one more than the other."""
     sizes = SIZES | {"val": [10, 9, 11, 11]}
-    settings = {"size": 16, "sizes": sizes, "cache_dir": tmp_path / "cache", "n_query": 2}
+    settings = {"size": 16, "sizes": sizes, "cache_dir": tmp_path / "cache", "episodes": {"query": 2}}
 
     def validate(folder, **trainer_settings):
         folder.mkdir()
         torch.manual_seed(0)
         adam = partial(torch.optim.Adam, lr=1e-3)  # spawned processes need one that pickles
-        module = RankScores(Conv4(hidden=4), PrototypicalHead(), [Rotation()], adam, image_shape=(3, 16, 16))
+        main = Episodic(PrototypicalHead())
+        module = RankScores(Conv4(hidden=4), main, [Rotation()], adam, image_shape=(3, 16, 16))
         module.folder = folder
         ready_data = ready(**settings)
         trainer = trainer_of(folder, limit_val_batches=1.0, max_epochs=1, **trainer_settings)

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from psst.datamodules.glyphs import Glyphs, GlyphSource
+from psst.episodes import Episodes, Evaluation
 
 SIZE = 16
 
 
 @pytest.fixture(scope="module")
 def glyphs(tmp_path_factory):
-    data = Glyphs(size=SIZE, n_query=5, eval_query=5, cache_dir=str(tmp_path_factory.mktemp("cache")))
+    settings = {"episodes": Episodes(query=5), "evaluation": Evaluation(query=5)}
+    data = Glyphs(size=SIZE, cache_dir=str(tmp_path_factory.mktemp("cache")), **settings)
     data.prepare_data()
     data.setup("fit")
     return data
@@ -75,7 +77,7 @@ def test_scripts_of_the_test_split_are_pooled(glyphs):
 
 
 def test_train_episodes_are_latin_letters_only(glyphs):
-    episode = next(iter(glyphs.train_dataloader()))
-    names = [glyphs.store.class_names[int(i)] for i in episode.class_ids.flatten()]
+    batch = next(iter(glyphs.train_dataloader()))
+    names = {glyphs.store.class_names[i] for i in glyphs.store.labels[batch.episodes.ids]}
     assert len(names) == 5
     assert all(name.startswith("Latin/") for name in names)

@@ -9,6 +9,7 @@ import pytest
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
 from psst.datamodules.omniglot_splits import BACKGROUND_VAL, evaluation_alphabets, published_split
+from psst.episodes import Episodes, Evaluation
 from tests.datamodules.drawings import archive, folder
 
 SIZES = Counter(
@@ -38,9 +39,9 @@ def minimal(tmp_path):
     return root
 
 
-def datamodule(root, **options):
-    settings = {"n_way": 2, "n_query": 3, "eval_way": 2, "eval_query": 3, "size": 12}
-    return Omniglot(root=str(root), **{**settings, **options})
+def datamodule(root, way=2, **options):
+    episodes, evaluation = Episodes(way=way, query=3), Evaluation(way=2, query=3)
+    return Omniglot(root=str(root), episodes=episodes, evaluation=evaluation, size=12, **options)
 
 
 def classes(data):
@@ -53,6 +54,10 @@ def classes(data):
 
 def alphabets(names):
     return {name.split("/")[0] for name in names}
+
+
+def alphabets_of_batch(data, index):
+    return alphabets(data.store.class_names[i] for i in data.store.labels[data.train_batch(index).ids])
 
 
 def test_the_split_of_vinyals_has_the_published_numbers(complete):
@@ -157,19 +162,19 @@ def test_evaluation_may_mix_alphabets(minimal, tmp_path):
 
 
 def test_training_may_keep_to_one_alphabet_an_episode(minimal, tmp_path):
-    data = datamodule(minimal, train_within="alphabet", n_way=3, cache_dir=str(tmp_path / "cache"))
+    data = datamodule(minimal, train_within="alphabet", way=3, cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     data.setup("fit")
-    seen = [alphabets(data.train_episode(i).class_names[0]) for i in range(60)]
+    seen = [alphabets_of_batch(data, i) for i in range(60)]
     assert {len(found) for found in seen} == {1}
     assert set().union(*seen) == set(SMALL1)
 
 
 def test_training_mixes_alphabets_by_default(minimal, tmp_path):
-    data = datamodule(minimal, n_way=5, cache_dir=str(tmp_path / "cache"))
+    data = datamodule(minimal, way=5, cache_dir=str(tmp_path / "cache"))
     data.prepare_data()
     data.setup("fit")
-    assert max(len(alphabets(data.train_episode(i).class_names[0])) for i in range(20)) > 2
+    assert max(len(alphabets_of_batch(data, i)) for i in range(20)) > 2
 
 
 def test_every_option_is_part_of_the_key(minimal):
