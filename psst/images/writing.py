@@ -1,4 +1,4 @@
-"""Images on their way to the disk: decoded by threads, summed up, hashed and flushed meanwhile."""
+"""Images on their way to the disk: decoded by threads, summed up and hashed meanwhile."""
 
 import hashlib
 import math
@@ -21,7 +21,6 @@ from psst.images.source import ImageRecord, Source
 _IMAGES = 32  # of a batch, at most: sums of so many 8-bit values fit 16 bits, of their squares 32 bits
 _BYTES = 2**22  # of a batch, at most, so that large images do not pile up
 _HASHED_ROWS = 28  # about so many; images that agree in them are compared in full
-_FLUSH = 2**24  # bytes after which the disk is given something to do
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def write_array(path: Path, array: npt.NDArray[np.generic]) -> str:
 
 
 class HashedFile:
-    """A new file that is hashed as it grows, and flushed to the disk by a thread of its own.
+    """A new file that is hashed as it grows.
 
     At the end of the block all of it is on the disk, so that a folder can be renamed. A file written to
     instead of a memory map, which on a full disk would kill the process.
@@ -120,9 +119,6 @@ class HashedFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._digest = hashlib.sha256()
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="psst-flush")
-        self._flushing: Future[None] | None = None
-        self._waiting = 0
 
     @property
     def sha256(self) -> str:
@@ -130,14 +126,9 @@ class HashedFile:
         return self._digest.hexdigest()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Add ``data``; raises OSError if the disk is full, maybe on account of an earlier call."""
+        """Add ``data``; raises OSError if the disk is full."""
         self._file.write(data)
         self._digest.update(data)
-        self._waiting += len(data)
-        if self._waiting >= _FLUSH and (self._flushing is None or self._flushing.done()):
-            self._settle()
-            self._file.flush()
-            self._flushing, self._waiting = self._disk.submit(os.fsync, self._file.fileno()), 0
 
     def __enter__(self) -> "HashedFile":
         return self
@@ -145,19 +136,10 @@ class HashedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._file:  # closes it
             if error is None:
-                self._settle()
                 self._file.flush()
                 os.fsync(self._file.fileno())
-        finally:
-            self._disk.shutdown()
-            self._file.close()
-
-    def _settle(self) -> None:
-        """Wait for the disk, and raise what went wrong there."""
-        if self._flushing is not None:
-            self._flushing.result()
 
 
 def _decode_batches(

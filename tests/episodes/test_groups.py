@@ -1,6 +1,7 @@
 """Images in groups (bursts, tracks, patients): support and query share none, in no episode of any sampler."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 
 from psst.episodes import EpisodeSampler, VariedSampler
 from psst.episodes.apart import Apart, can_part, sides
+from psst.episodes.checks import check_images
+from psst.episodes.recipes import class_sampler
+from psst.images import build_store
+from tests.episodes.tiny_source import TinySource
 
 # Groups of each class. Uneven: the draw is often stuck. Shared: groups lie in several classes.
 CASES = {
@@ -142,10 +147,10 @@ def test_images_in_groups_of_their_own_are_drawn_as_without_groups():
 def test_support_of_a_stuck_class_is_the_random_order_without_what_cannot_be():
     """Sizes 9 and 5, 2 + 6 images: the support is the smaller group's, each image as often as the others."""
     groups = np.repeat([0, 1], [9, 5])
-    drawn = EpisodeSampler([np.arange(14)], [0], 1, 2, 6, 5, image_groups=groups).draw(0, 5000)
+    drawn = EpisodeSampler([np.arange(14)], [0], 1, 2, 6, 5, image_groups=groups).draw(0, 2000)
     counts = Counter(drawn.support.ravel().tolist())
     assert set(counts) == set(range(9, 14))
-    assert all(abs(count - 2000) < 5 * np.sqrt(2000) for count in counts.values())
+    assert all(abs(count - 800) < 5 * np.sqrt(800) for count in counts.values())
 
 
 def test_groups_in_a_circle_of_classes_cannot_be_parted():
@@ -178,3 +183,56 @@ def test_groups_are_part_of_the_fingerprint():
     }
     assert len(streams) == 3
     assert Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, 0).groups.tolist() == [0, 0, 1, 1]
+
+
+class Tracks(TinySource):
+    """Each class in tracks: image i is of track ``i % n_tracks`` of its class, or of one that all share."""
+
+    name = "tracks"
+
+    def __init__(self, sizes, n_tracks, shared=()):
+        super().__init__(sizes)
+        self.n_tracks, self.shared = n_tracks, shared
+
+    def scan(self):
+        return [
+            replace(record, image_group=f"{'' if track in self.shared else record.class_name} {track}")
+            for i, record in enumerate(super().scan())
+            for track in [i % self.n_tracks]
+        ]
+
+
+def test_a_store_with_groups_is_held_against_the_episodes_before_training(tmp_path):
+    sizes = {"train": [12, 12, 12, 12]}
+    store = build_store(Tracks(sizes, 3), 4, tmp_path, progress=False)
+    check_images(store, "tracks", "train", ("episodes.shot", (1, 4)), ("episodes.query", 8))
+    message = r"`data.init_args.episodes.shot=4` and .*episodes.query=9` need 13 images a class.*has 12"
+    with pytest.raises(ValueError, match=message):
+        check_images(store, "tracks", "train", ("episodes.shot", 4), ("episodes.query", 9))
+    message = (
+        r"episodes.query=7` need 12 images a class, support and queries of different groups; in split "
+        r"'train' of tracks `train0` has 12 in 3 groups, .* in 3 groups \(and 1 more\); lower one"
+    )
+    with pytest.raises(ValueError, match=message):
+        check_images(store, "tracks", "train", ("episodes.shot", 5), ("episodes.query", 7))
+    sampler = class_sampler(store, store.splits["train"], 3, 4, 8, key=0, seed=0)
+    assert_apart(sampler.batch(0, 50), store.image_groups)
+
+
+def test_classes_that_share_groups_are_held_against_the_episodes_together(tmp_path):
+    """Two tracks that all classes share, and not enough of their own for anything else."""
+    store = build_store(Tracks({"train": [2, 2, 3]}, 2, shared=(0, 1)), 4, tmp_path, progress=False)
+    check_images(store, "tracks", "train", ("episodes.shot", 1), ("episodes.query", 1))
+    circle = Circle({"train": [2, 2, 2]})
+    store = build_store(circle, 4, tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"cannot be served by the classes of split 'train' of circle"):
+        check_images(store, "circle", "train", ("episodes.shot", 1), ("episodes.query", 1))
+
+
+class Circle(TinySource):
+    """Three classes, each of two of three patients."""
+
+    name = "circle"
+
+    def scan(self):
+        return [replace(r, image_group=f"{g}") for r, g in zip(super().scan(), "011220", strict=True)]

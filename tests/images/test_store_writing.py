@@ -13,16 +13,6 @@ def test_an_array_is_a_plain_npy_file_and_its_hash_that_of_the_file(tmp_path):
     assert hashlib.sha256((tmp_path / "a.npy").read_bytes()).hexdigest() == sha256
 
 
-def test_flushing_in_between_changes_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("psst.images.writing._FLUSH", 1000)
-    with HashedFile(tmp_path / "a") as file:
-        for i in range(300):
-            file.write(bytes([i % 256]) * 77)
-    data = b"".join(bytes([i % 256]) * 77 for i in range(300))
-    assert (tmp_path / "a").read_bytes() == data
-    assert file.sha256 == hashlib.sha256(data).hexdigest()
-
-
 def test_error_in_the_block_comes_through_and_closes_the_file(tmp_path):
     with pytest.raises(KeyError), HashedFile(tmp_path / "a") as file:
         raise KeyError
