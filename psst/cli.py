@@ -116,15 +116,16 @@ def _paragraph(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     if type(error).__name__ != "ArgumentError" and not text.startswith(_NOISE):
         return text
-    wrong = _WRONG_KIND.search(text)
-    if wrong is not None:
-        key, path, kind = wrong.group("key", "path", "kind")
-        return f"`{key}: {path}` is no {kind}; write a subclass of {_TO_WRITE.get(kind, kind)}."
     text = text.replace(
         "Expected a dot import path string:", "expected a path such as psst.backbones.Conv4, got"
     )
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
-    return " ".join(line for line in lines if line and not line.startswith(_NOISE))
+    told = " ".join(line for line in lines if line and not line.startswith(_NOISE))
+    wrong = _WRONG_KIND.search(told)
+    if wrong is None:
+        return told
+    key, path, kind = wrong.group("key", "path", "kind")
+    return f"`{key}: {path}` is no {kind}; write a subclass of {_TO_WRITE.get(kind, kind)}."
 
 
 def _refuse(message: str, status: int = 2) -> int:

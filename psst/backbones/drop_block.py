@@ -22,6 +22,10 @@ class DropBlock(nn.Module):
     Raises:
         ValueError: An argument lies outside its range.
 
+    Example:
+        >>> DropBlock(drop_rate=0.1, block_size=3).eval()(torch.ones(1, 2, 8, 8)).sum()
+        tensor(128.)
+
     References:
         Ghiasi et al., DropBlock, 2018 (arXiv:1810.12890). Departure: the rate is constant over training.
     """

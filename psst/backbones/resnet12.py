@@ -29,6 +29,12 @@ class ResNet12(Backbone):
 
     Raises:
         ValueError: `widths` is not four positive numbers, or another argument lies outside its range.
+
+    Example:
+        >>> backbone = ResNet12((8, 8, 8, 16))
+        >>> backbone.build((3, 32, 32))
+        >>> backbone.num_features
+        16
     """
 
     def __init__(

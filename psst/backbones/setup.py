@@ -18,6 +18,12 @@ class Setup:
         classes: Names of the M training classes, in the order of the labels; empty where they are unknown.
         main: The main task; None for the main task itself. One that classifies all training classes has
             ``logits(features)``, ``[n, D]`` to ``[n, M]``.
+
+    Example:
+        >>> encoder = Encoder(Conv4(hidden=8))
+        >>> encoder.build((1, 28, 28))
+        >>> Setup(encoder, classes=("cat", "dog")).num_features
+        8
     """
 
     encoder: Encoder

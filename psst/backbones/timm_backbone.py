@@ -30,6 +30,12 @@ class Timm(Backbone):
 
     Raises:
         ValueError: Both `pretrained` and `checkpoint_path` are given.
+
+    Example:
+        >>> backbone = Timm("resnet18")
+        >>> backbone.build((3, 64, 64))
+        >>> backbone.num_features
+        512
     """
 
     def __init__(

@@ -43,6 +43,10 @@ class ClassDifference:
         n_classes: Classes that the interval covers, 0 where their draw cannot be told: episodes that do not
             say of which classes they are, or that leave hardly any class out.
         n: Episodes.
+
+    Example:
+        >>> ClassDifference(mean=0.02, half_width=0.01, episode_half_width=0.005, n_classes=20, n=100).better
+        True
     """
 
     mean: float

@@ -23,6 +23,10 @@ class PairedDifference:
         mean: of the first minus the second.
         half_width: of the 95% interval.
         n: number of episodes.
+
+    Example:
+        >>> print(PairedDifference(mean=0.01, half_width=0.002, n=100))
+        +1.00 +- 0.20 points (100 common episodes)
     """
 
     mean: float
@@ -42,6 +46,10 @@ class SeedComparison:
         half_width: of the interval; infinite for one seed.
         n: number of seeds.
         verdict: "too few seeds" below ``MIN_SEEDS``.
+
+    Example:
+        >>> print(SeedComparison(mean=0.01, half_width=0.002, n=5, verdict="better"))
+        +1.00 +- 0.20 points (5 seeds: better)
     """
 
     mean: float

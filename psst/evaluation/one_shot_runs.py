@@ -27,6 +27,12 @@ class OneShotRunScores:
     Attributes:
         scores: a run an episode, so that `save_scores` keeps them and `paired_difference` compares two
             models run by run. Its own ``half_width`` is the normal one; use that of this class.
+
+    Example:
+        >>> accuracies = np.array([0.5, 1.0], dtype=np.float32)
+        >>> scores = EpisodeScores(accuracies, 1 - accuracies, "s", seed=0, n_way=20, n_shot=1, n_query=1)
+        >>> OneShotRunScores(scores).error
+        0.25
     """
 
     scores: EpisodeScores

@@ -28,6 +28,12 @@ class EpisodeScores:
         n_shot: support images a class.
         n_query: query images a class.
         class_ids: ``[n, N]`` classes of each episode; None in files written before they were kept.
+
+    Example:
+        >>> accuracies = np.array([0.5, 1.0], dtype=np.float32)
+        >>> scores = EpisodeScores(accuracies, 1 - accuracies, "s", seed=0, n_way=5, n_shot=1, n_query=15)
+        >>> scores.n, scores.mean
+        (2, 0.75)
     """
 
     accuracies: npt.NDArray[np.float32]

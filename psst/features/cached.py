@@ -63,6 +63,12 @@ class CachedBatch(Batch):
 
     Attributes:
         cache: Gives the features.
+
+    Example:
+        >>> cache = FeatureCache(torch.randn(100, 1, 16), [View()])
+        >>> batch = CachedBatch(torch.arange(4), torch.tensor([0, 0, 1, 1]), index=0, cache=cache)
+        >>> batch.features(View()).shape
+        torch.Size([4, 16])
     """
 
     cache: FeatureCache = field(kw_only=True, repr=False)

@@ -15,6 +15,11 @@ class PrototypicalHead(Head):
     products, after moving the origin to the episode's mean support, so that features far from zero lose
     no digits; in float32 or better under mixed precision too.
 
+    Example:
+        >>> support, query = torch.tensor([[[0.0], [2.0]]]), torch.tensor([[[0.5]]])
+        >>> PrototypicalHead()(support, torch.tensor([[0, 1]]), query, 2)
+        tensor([[[-0.2500, -2.2500]]])
+
     References:
         Snell, Swersky, Zemel, Prototypical Networks for Few-shot Learning, 2017 (arXiv:1703.05175).
     """

@@ -11,7 +11,13 @@ _NEEDED = ("image_shape", "train_classes", "policies", "episode_plan", "eval_epi
 
 
 class FewShotData(Protocol):
-    """A datamodule with images of one shape and episodes to evaluate. `mean` and `std` are optional."""
+    """A datamodule with images of one shape and episodes to evaluate. `mean` and `std` are optional.
+
+    Example:
+        >>> data = few_shot_data(Glyphs())
+        >>> data.image_shape
+        (1, 28, 28)
+    """
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

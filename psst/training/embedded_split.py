@@ -16,7 +16,13 @@ __all__ = ["EmbeddedSplit"]
 
 
 class EmbeddedSplit:
-    """Collects each image's features once, then scores any number of episodes on them."""
+    """Collects each image's features once, then scores any number of episodes on them.
+
+    Example:
+        >>> split = EmbeddedSplit()
+        >>> split.add(torch.randn(4, 8), torch.arange(4))
+        >>> scores = split.scores(datamodule.episode_plan("val"), PrototypicalHead(), n_episodes=100)
+    """
 
     def __init__(self) -> None:
         self._features: list[Tensor] = []

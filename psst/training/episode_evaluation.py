@@ -28,6 +28,10 @@ class EpisodeEvaluation(LightningModule):
 
     Attributes:
         scores: Group of classes to its scores, of the last evaluation.
+
+    Example:
+        >>> Trainer().validate(module, datamodule=Glyphs())  # a FewShotModule is one
+        >>> module.scores["all"].mean  # after `validate` and `test`
     """
 
     def __init__(self) -> None:

@@ -26,6 +26,10 @@ class RunCLI(LightningCLI):
             otherwise the words are only parsed, nothing is instantiated.
         needs_model: Whether a run without ``model`` is an error.
         parser_kwargs: As in LightningCLI; `STRICT` if None.
+
+    Example:
+        >>> RunCLI(["--config", "quickstart"], run=False).config["trainer"]["max_steps"]
+        200
     """
 
     def __init__(
@@ -91,6 +95,10 @@ class Experiment:
     Attributes:
         config: The parsed keys; read only.
         seed: ``seed_everything`` of the run.
+
+    Example:
+        >>> experiment = Experiment.from_config("quickstart", {"trainer.max_steps": 5}, dict)
+        >>> experiment.trainer().fit(experiment.module(), experiment.datamodule())
     """
 
     def __init__(self, args: Sequence[str], search: type | None = None, needs_model: bool = True) -> None:
