@@ -56,10 +56,7 @@ class Variant:
 
 VARIANTS = {
     "default": Variant(),
-    "conflict rows on": Variant(init_args={"conflict_rows": True}, callback={"denoise": "ema"}),
     "min_norm": Variant("psst.pareto.MinNorm"),
-    "project": Variant("psst.pareto.Project"),
-    "priority": Variant("psst.pareto.Priority"),
     "unpaired": Variant(callback={"ema": ALONE_EMA}, paired=False),
     "uncertainty weighting": Variant("psst.balancers.TorchJD", {"name": "UW"}, on_rays=False),
 }

@@ -66,7 +66,6 @@ CASES = {
         Conditions(loss_noise=LOSS_NOISE, ema=DECAY, longer=LONGER),
         noise=LOSS_NOISE * np.sqrt((1.0 - DECAY) / (1.0 + DECAY)),
     ),
-    "conflict rows": Case(Conditions(guard=True)),
 }
 
 
@@ -76,8 +75,7 @@ def row(problem: Problem, case: Case, kind: type[psst.pareto.Method], seeds: int
     indices = np.tile(np.arange(len(rays)), seeds)
     starts = np.stack([problem.starts(seed) for seed in range(seeds)]).repeat(len(rays), axis=0)
     begin = time.process_time()
-    arguments = {"conflict_rows": True} if case.conditions.guard and kind is psst.pareto.Preference else {}
-    methods = [kind(rays, int(index), **arguments) for index in indices]
+    methods = [kind(rays, int(index)) for index in indices]
     ending = descend(problem, methods, starts, case.conditions)
     seconds = time.process_time() - begin
     inside = in_own_sector(rays, ending.losses, indices)

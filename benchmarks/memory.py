@@ -25,10 +25,9 @@ from workload import MAKERS, SUMMED, Run, Setting, chosen
 NAMES = [
     SUMMED,
     "PSST",
-    "PSST denoise=ema",
-    "PSST denoise=product",
+    "PSST denoise",
     "PSST callables",
-    "PSST callables, denoise=ema",
+    "PSST callables, denoise",
     "TorchJD backward, UPGrad",
     "TorchJD backward, MGDA, lean",
     "TorchJD mtl_backward, MGDA",

@@ -22,8 +22,6 @@ from psst.pareto import (
     Method,
     MinNorm,
     Preference,
-    Priority,
-    Project,
     Ray,
     RaySet,
     StepState,
@@ -89,29 +87,20 @@ def cvxpy_nearest(gramian: Array, target: Array, rows: Array, bounds: Array) -> 
 
 
 def programs(m: int, n_rows: int, gramian: Array) -> dict[str, Timed]:
-    """Min-norm over `n_rows` rows; nearest with `n_rows` inequalities, signs and conflict rows among them."""
+    """Min-norm over `n_rows` rows; nearest with `n_rows` inequalities, signs among them."""
     stacked = rows_of(m, n_rows)
     rows = None if n_rows == m else stacked
     equal, corner = np.full(m, 1.0 / m), np.eye(m)[0]
-    n_own = max(n_rows - 2 * m, 1)  # beside m signs and m conflict rows
+    n_own = max(n_rows - m, 1)  # beside m signs
     own = (rows_of(m, m + n_own)[m:], np.full(n_own, -0.05))
-    zeros = np.concatenate([own[1], np.zeros(m)])
     bound = (np.eye(m), np.full(m, 0.1))
     return {
         "cvxpy, min_norm": Timed(lambda: cvxpy_min_norm(gramian, stacked), calls=3),
-        "cvxpy, nearest": Timed(
-            lambda: cvxpy_nearest(gramian, corner, np.vstack([own[0], gramian / gramian.trace()]), zeros),
-            calls=3,
-        ),
+        "cvxpy, nearest": Timed(lambda: cvxpy_nearest(gramian, corner, *own), calls=3),
         "min_norm": Timed(lambda: min_norm(gramian, rows), "cvxpy, min_norm", True),
         "nearest, target allowed": Timed(lambda: nearest(gramian, equal), "cvxpy, nearest", True),
         "nearest, bounds bind": Timed(lambda: nearest(gramian, corner, rows=bound), "cvxpy, nearest", True),
-        "nearest, conflict rows": Timed(
-            lambda: nearest(gramian, corner, conflict=gramian), "cvxpy, nearest", True
-        ),
-        f"nearest, conflict + {n_own} rows": Timed(
-            lambda: nearest(gramian, corner, rows=own, conflict=gramian), "cvxpy, nearest", True
-        ),
+        f"nearest, {n_own} rows": Timed(lambda: nearest(gramian, corner, rows=own), "cvxpy, nearest", True),
     }
 
 
@@ -120,13 +109,10 @@ def decisions(m: int, gramian: Array) -> dict[str, Timed]:
     rays = RaySet.constant(np.vstack([np.eye(m), np.zeros((1, m))]))
     log_losses = np.linspace(0.0, -0.4, m)
     noisy = StepState(gramian, np.exp(log_losses), log_losses, 0)
-    denoised = StepState(gramian, np.exp(log_losses), log_losses, 0, gramian)
     methods: dict[str, tuple[Method, StepState]] = {
         "Preference": (Preference(rays, 0), noisy),
-        "Preference, conflict rows": (Preference(rays, 0, conflict_rows=True), denoised),
+        "Preference, one row": (Preference(rays, 0, min_main_share=0.2), noisy),
         "MinNorm": (MinNorm(rays, 0), noisy),
-        "Project": (Project(rays, 0), noisy),
-        "Priority": (Priority(rays, 0), noisy),
         "Ray": (Ray(rays, 0), noisy),
     }
     found = {}

@@ -18,13 +18,13 @@ from statistics import median
 import torch
 from workload import SUMMED, Run, Setting, chosen, runs
 
+ONE_PASS = ["PSST fixed weights", "PSST tradeoff", "PSST preference"]
 NAMES = {
     "separate": [
         SUMMED,
         "PSST",
-        "PSST denoise=ema",
-        "PSST denoise=product",
-        "PSST fixed weights",
+        "PSST denoise",
+        *ONE_PASS,
         "PSST scope=last_block",
         "TorchJD backward, Mean",
         "TorchJD backward, MGDA",
@@ -35,7 +35,7 @@ NAMES = {
     "shared": [
         SUMMED,
         "PSST",
-        "PSST denoise=ema",
+        *ONE_PASS,
         "PSST scope=last_block",
         "PSST scope=features",
         "TorchJD backward, MGDA",
@@ -46,7 +46,8 @@ NAMES = {
 VMAP = "TorchJD backward, MGDA, vmap"
 
 SEPARATE = {"cpu": 1.10, "cuda": 1.15}
-SHARED_TWO = 1.75
+SHARED = {2: 1.10, 8: 1.25}
+"""One weighted pass of a shared forward, by m."""
 FEATURES = 1.15
 
 
@@ -58,7 +59,7 @@ def budget(setting: Setting, name: str) -> float | None:
         return SEPARATE[setting.device]
     if "scope=features" in name:
         return FEATURES
-    return SHARED_TWO if setting.n_tasks == 2 and "scope" not in name else None
+    return SHARED.get(setting.n_tasks) if name in ONE_PASS else None
 
 
 def clock_of(device: str) -> Callable[[], float]:
@@ -110,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--backbones", nargs="+", default=["conv4", "resnet12", "timm:resnet18"])
     parser.add_argument("--sizes", type=int, nargs="+", default=[32, 84])
-    parser.add_argument("--tasks", type=int, nargs="+", choices=[2, 3], default=[2, 3])
+    parser.add_argument("--tasks", type=int, nargs="+", choices=[2, 3, 8], default=[2, 3, 8])
     parser.add_argument("--forwards", nargs="+", choices=list(NAMES), default=list(NAMES))
     parser.add_argument("--way", type=int, default=5)
     parser.add_argument("--shot", type=int, default=1)

@@ -21,7 +21,7 @@ from torchjd.autojac import backward, jac_to_grad, mtl_backward
 from psst.backbones import Backbone, Conv4, ResNet12, Timm
 from psst.callbacks import PSSTCallback
 from psst.fewshot import PrototypicalHead
-from psst.pareto import FixedWeights, Preference, RaySet
+from psst.pareto import FixedWeights, MinNorm, Preference, RaySet, Tradeoff
 
 Step = Callable[[], None]
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -212,15 +212,15 @@ def torchjd_mtl(setting: Setting, aggregator: Aggregator) -> Run:
     return run
 
 
-def preference(n_tasks: int, conflict_rows: bool) -> Preference:
+def preference(n_tasks: int) -> Preference:
     """On the first of four rays; the losses do not stand on it, so that the weights are tilted."""
     points = np.vstack([np.eye(n_tasks), np.zeros((1, n_tasks))])[:4]
-    return Preference(RaySet.constant(points), 0, conflict_rows=conflict_rows)
+    return Preference(RaySet.constant(points), 0)
 
 
 def psst(setting: Setting, form: str = "losses", method: Any = None, **options: Any) -> Run:
-    """PSSTCallback's step, by default with `preference`, and its conflict rows with `denoise`."""
-    method = method or preference(setting.n_tasks, conflict_rows="denoise" in options)
+    """PSSTCallback's step, by default with a method that reads the Gramian."""
+    method = method or MinNorm()
     return lightning(setting, PSSTCallback(method, **options), form)
 
 
@@ -232,13 +232,14 @@ SUMMED = "summed, one backward"
 MAKERS: dict[str, Maker] = {
     SUMMED: lambda setting: lightning(setting, None),
     "PSST": lambda setting: psst(setting),
-    "PSST denoise=ema": lambda setting: psst(setting, denoise="ema"),
-    "PSST denoise=product": lambda setting: psst(setting, denoise="product"),
+    "PSST denoise": lambda setting: psst(setting, denoise=True),
     "PSST fixed weights": lambda setting: psst(setting, method=FixedWeights(0.3)),
+    "PSST tradeoff": lambda setting: psst(setting, method=Tradeoff(0.3)),
+    "PSST preference": lambda setting: psst(setting, method=preference(setting.n_tasks)),
     "PSST scope=last_block": lambda setting: psst(setting, scope="last_block"),
     "PSST scope=features": lambda setting: psst(setting, scope="features"),
     "PSST callables": lambda setting: psst(setting, "callables"),
-    "PSST callables, denoise=ema": lambda setting: psst(setting, "callables", denoise="ema"),
+    "PSST callables, denoise": lambda setting: psst(setting, "callables", denoise=True),
     "TorchJD backward, Mean": lambda setting: torchjd(setting, Mean()),
     "TorchJD backward, MGDA": lambda setting: torchjd(setting, MGDA()),
     "TorchJD backward, UPGrad": lambda setting: torchjd(setting, UPGrad()),

@@ -64,7 +64,7 @@ def weighted_backward(
     if chosen not in _RUNNING:
         chosen.name_tasks(list(named))
         chosen.start(len(named))
-        _RUNNING[chosen] = LossEMA(), 0
+        _RUNNING[chosen] = LossEMA(0.95), 0
     average, step = _RUNNING[chosen]
     decision = chosen.decide(StepState(gramian, values, average.update(values, step), step))
     _RUNNING[chosen] = average, step + 1

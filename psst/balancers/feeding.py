@@ -83,7 +83,7 @@ class FedSmoothed(Fed):
         self._inner.load_state_dict(state["inner"])
 
 
-def unit_root(state: StepState) -> tuple[Tensor, Tensor]:
+def _unit_root(state: StepState) -> tuple[Tensor, Tensor]:
     """``[m]`` norms D and ``[m, m]`` U with ``D U U^T D`` the Gramian.
 
     The rows of U are the gradients' directions up to a rotation of parameter space, ``D U`` is a Jacobian up
@@ -106,7 +106,7 @@ class FedByDirection(Fed):
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
-        norms, units = unit_root(state)
+        norms, units = _unit_root(state)
         direction: Tensor = self.module(norms[:, None] * units)
         lengths = torch.linalg.pinv(units.T, rtol=1e-8) @ direction
         return torch.where(norms > 0.0, lengths / norms, 0.0)
@@ -117,7 +117,7 @@ class FedByRoot(Fed):
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
-        norms, units = unit_root(state)
+        norms, units = _unit_root(state)
         weights: Tensor = self._weighting(norms[:, None] * units)
         return weights
 

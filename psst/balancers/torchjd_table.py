@@ -39,6 +39,9 @@ class Settings:
     epoch_steps: int
 
 
+Feed = Callable[[nn.Module, tuple[str, ...], Settings], Fed]
+
+
 @dataclass(frozen=True)
 class Entry:
     """One name.
@@ -51,35 +54,20 @@ class Entry:
     """
 
     kind: type[nn.Module]
-    feed: Callable[[nn.Module, tuple[str, ...], Settings], Fed]
+    feed: Feed
     state: tuple[str, ...] = ()
     size: Literal["shape", "n_tasks"] | None = None
 
 
-def _gramian(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
-    return Fed(module, state)
+def _plainly(kind: Callable[..., Fed]) -> Feed:
+    """A feed that needs no settings."""
+    return lambda module, state, settings: kind(module, state)
 
 
 def _smoothed(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
     inner = cast(nn.Module, module.weighting)
-    entry = next(entry for entry in WEIGHTINGS.values() if entry.kind is type(inner))
+    entry = next(entry for entry in _WEIGHTINGS.values() if entry.kind is type(inner))
     return FedSmoothed(module, state, Fed(inner, entry.state))
-
-
-def _direction(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
-    return FedByDirection(module, state)
-
-
-def _root(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
-    return FedByRoot(module, state)
-
-
-def _two_batches(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
-    return FedByTwoBatches(module, state)
-
-
-def _losses(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
-    return FedByLosses(module, state)
 
 
 def _trained(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
@@ -90,11 +78,10 @@ def _epochs(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fe
     return FedByEpochs(module, state, settings.epoch_steps)
 
 
-def _progress(module: nn.Module, state: tuple[str, ...], settings: Settings) -> Fed:
-    return FedByProgress(module, state)
+_gramian, _direction, _root = _plainly(Fed), _plainly(FedByDirection), _plainly(FedByRoot)
+_two_batches, _losses, _progress = _plainly(FedByTwoBatches), _plainly(FedByLosses), _plainly(FedByProgress)
 
-
-WEIGHTINGS: dict[str, Entry] = {
+_WEIGHTINGS: dict[str, Entry] = {
     "AlignedMTL": Entry(aggregation.AlignedMTLWeighting, _gramian),
     "CAGrad": Entry(aggregation.CAGradWeighting, _gramian),
     "ConFIG": Entry(aggregation.ConFIG, _direction),
@@ -139,7 +126,7 @@ REFUSED: dict[str, str] = {
 }
 
 ENTRIES: dict[str, Entry] = dict(
-    sorted({**WEIGHTINGS, **SCALARIZERS}.items(), key=lambda item: item[0].lower())
+    sorted({**_WEIGHTINGS, **SCALARIZERS}.items(), key=lambda item: item[0].lower())
 )
 
 

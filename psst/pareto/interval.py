@@ -3,23 +3,23 @@
 import math
 from collections.abc import Sequence
 
-FLAT = 1e-14
+_FLAT = 1e-14
 """Slope of a row of largest entry 1 below which the main weight does not matter to it."""
 ACTIVE = 1e-9
 """Slack of a row at which it counts as active."""
 
-Row = tuple[float, float, float]
+_Row = tuple[float, float, float]
 """``(p, q, b)``: ``p x + q (1 - x) >= b`` for the main weight x; of largest entry 1 in (p, q)."""
 
 
-def nearest_in_interval(target: float, rows: Sequence[Row]) -> float | None:
+def nearest_in_interval(target: float, rows: Sequence[_Row]) -> float | None:
     """The x nearest to `target` that satisfies the rows, to 1e-12; None if there is none."""
     least, most = -math.inf, math.inf
     for p, q, bound in rows:
         slope, lack = p - q, bound - q
-        if slope > FLAT:
+        if slope > _FLAT:
             least = max(least, lack / slope)
-        elif slope < -FLAT:
+        elif slope < -_FLAT:
             most = min(most, lack / slope)
         elif lack > 1e-12:
             return None
@@ -28,7 +28,7 @@ def nearest_in_interval(target: float, rows: Sequence[Row]) -> float | None:
     return min(max(target, least), max(most, least))
 
 
-def interval_gap(curvature: float, target: float, weight: float, rows: Sequence[Row]) -> float:
+def interval_gap(curvature: float, target: float, weight: float, rows: Sequence[_Row]) -> float:
     """Residual of the optimality conditions: a slope is right where an active row stops the way down.
 
     Args:

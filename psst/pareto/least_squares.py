@@ -8,7 +8,7 @@ from scipy.optimize import lsq_linear, nnls
 
 Array = NDArray[np.float64]
 
-STATIONARY = 1e-12
+_STATIONARY = 1e-12
 """Slope of a squared residual at a minimum, up to rounding."""
 
 
@@ -52,7 +52,7 @@ def nonnegative(matrix: Array, target: Array, iterations: int | None = None) -> 
     except RuntimeError:
         return _bounded(matrix, target)
     slope = (target - matrix @ solution) @ matrix
-    if max(float(slope.max()), abs(float(slope @ solution))) <= STATIONARY:
+    if max(float(slope.max()), abs(float(slope @ solution))) <= _STATIONARY:
         return solution
     second = _bounded(matrix, target)
     lengths = [np.linalg.norm(matrix @ found - target) for found in (solution, second)]

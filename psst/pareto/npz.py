@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from psst.files import atomic_path
 
-VERSION = 1
+_VERSION = 1
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
@@ -20,7 +20,7 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
         OSError: If the folder does not exist or the disk is full.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, version=np.int64(VERSION), **arrays)
+        np.savez(file, allow_pickle=False, version=np.int64(_VERSION), **arrays)
 
 
 def read_arrays(path: str | Path, keys: tuple[str, ...], argument: str) -> dict[str, NDArray[Any]]:
@@ -47,9 +47,9 @@ def read_arrays(path: str | Path, keys: tuple[str, ...], argument: str) -> dict[
     missing = [key for key in ("version", *keys) if key not in arrays]
     if missing:
         raise ValueError(f"`{argument}={path}` must hold {list(keys)}, {missing} missing; save it anew.")
-    if int(arrays["version"]) > VERSION:
+    if int(arrays["version"]) > _VERSION:
         raise ValueError(
             f"`{argument}={path}` has format version {int(arrays['version'])}, this PSST reads up "
-            f"to {VERSION}; update PSST or save it anew."
+            f"to {_VERSION}; update PSST or save it anew."
         )
     return arrays

@@ -10,9 +10,9 @@ from psst.pareto.trajectory import Trajectory
 
 __all__ = ["RaySet", "Trajectory", "rays_between"]
 
-WIDE = 3.0
+_WIDE = 3.0
 """Gaps above this many medians get another ray."""
-COINCIDENT = 1e-6
+_COINCIDENT = 1e-6
 """Log-ratio below which rays are one even without noise."""
 
 
@@ -41,10 +41,10 @@ def rays_between(
     steps = min(len(trajectory.log_losses) for trajectory in trajectories)
     centered = [trajectory.centered[:steps] for trajectory in trajectories]
     noise = paired_noise([centered[b] - centered[a] for a, b in pairs])
-    closest = max(RESOLUTION * float(noise.max()), COINCIDENT)
+    closest = max(RESOLUTION * float(noise.max()), _COINCIDENT)
     gaps = np.array([separation(centered[a], centered[b]) for a, b in pairs])
     points, priors = [], []
-    for (a, b), count in zip(pairs, rays_per_gap(gaps, closest), strict=True):
+    for (a, b), count in zip(pairs, _rays_per_gap(gaps, closest), strict=True):
         first, second = _positive_weights(trajectories[a].weights, trajectories[b].weights)
         for place in (np.arange(count) + 1.0) / (count + 1.0):
             points.append((1.0 - place) * centered[a] + place * centered[b])
@@ -80,9 +80,9 @@ def separation(first: Array, second: Array) -> float:
     return float(np.abs((first[late:] - second[late:]).mean(axis=0)).max())
 
 
-def rays_per_gap(gaps: Array, closest: float) -> list[int]:
+def _rays_per_gap(gaps: Array, closest: float) -> list[int]:
     """How many rays each gap between anchors gets, see `rays_between`; none nearer than `closest`."""
-    wide = gaps > WIDE * np.median(gaps)
+    wide = gaps > _WIDE * np.median(gaps)
     collapsed = int((gaps < closest).sum())
     extra = max(1, collapsed // max(1, int(wide.sum()))) if 2 * collapsed >= len(gaps) else 1
     room = np.maximum(gaps // closest - 1.0, 1.0)

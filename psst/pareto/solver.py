@@ -11,10 +11,10 @@ from psst.pareto.projection import Rows, constraints, nearest_feasible, of_unit_
 
 RIDGE = 1e-6
 """Ridge of ``nearest``, relative to the trace: decides between weights of one and the same direction."""
-LARGEST_GAP = 1e-9
+_LARGEST_GAP = 1e-9
 """Largest gap, relative to the trace, that counts as solved."""
 
-LOOSENING = 0.5 * LARGEST_GAP
+_LOOSENING = 0.5 * _LARGEST_GAP
 """How far a second attempt loosens rows of largest entry 1."""
 
 
@@ -38,7 +38,7 @@ class Solution:
 
 def certified(weights: Array, gap: float, status: str = "optimal") -> Solution:
     """A solution that is named inexact where its gap says so."""
-    return Solution(weights, gap, status if gap <= LARGEST_GAP else "inexact")
+    return Solution(weights, gap, status if gap <= _LARGEST_GAP else "inexact")
 
 
 def scaled(gramian: Array) -> Array | None:
@@ -145,7 +145,7 @@ def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows |
     normals, offsets = constraints(len(target), least, None if rows is None else of_unit_size(rows))
     metric = _metric(normalized, len(target))
     attempts: list[Solution] = []
-    for loosening in (0.0, LOOSENING):
+    for loosening in (0.0, _LOOSENING):
         bounds = offsets.copy()
         bounds[len(target) :] -= loosening
         found = nearest_feasible(metric, target, normals, bounds)
@@ -153,7 +153,7 @@ def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows |
             continue
         weights, multipliers = found
         gap = optimality_gap(metric, target, weights, normals, offsets, multipliers)
-        if gap > LARGEST_GAP:
+        if gap > _LARGEST_GAP:
             gap = min(gap, optimality_gap(metric, target, weights, normals, offsets))
         attempts.append(certified(weights, gap))
         if attempts[-1].status == "optimal":

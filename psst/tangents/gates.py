@@ -15,10 +15,10 @@ from psst.pareto.least_squares import Array
 from psst.tangents.front_gradients import FrontGradients, matrix_product
 from psst.tangents.tangent import Tangent
 
-LARGEST_CRITICALITY = 0.3
-LEAST_RELIABILITY = 0.8
-LARGEST_RESIDUAL = 0.9
-STANDARD_ERRORS = 2.0
+_LARGEST_CRITICALITY = 0.3
+_LEAST_RELIABILITY = 0.8
+_LARGEST_RESIDUAL = 0.9
+_STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Verdict:
     reason: str
 
 
-def critical(gradients: FrontGradients, weights: Array, bound: float = LARGEST_CRITICALITY) -> Verdict:
+def critical(gradients: FrontGradients, weights: Array, bound: float = _LARGEST_CRITICALITY) -> Verdict:
     """The point is nearly Pareto critical: only there a front, and its tangent, exist.
 
     Args:
@@ -57,7 +57,7 @@ def critical(gradients: FrontGradients, weights: Array, bound: float = LARGEST_C
     return Verdict("criticality", passed, value, reason)
 
 
-def reliable(gradients: FrontGradients, beta: Array, bound: float = LEAST_RELIABILITY) -> Verdict:
+def reliable(gradients: FrontGradients, beta: Array, bound: float = _LEAST_RELIABILITY) -> Verdict:
     """The right-hand side is a property of the point, not of the batches.
 
     ``2 c / (1 + c)`` (Spearman and Brown) with c the cosine of ``J^T beta`` between the halves: the
@@ -93,7 +93,7 @@ def curved(step: Tangent) -> Verdict:
     return Verdict("curvature", passed, value, reason)
 
 
-def solved(step: Tangent, bound: float = LARGEST_RESIDUAL) -> Verdict:
+def solved(step: Tangent, bound: float = _LARGEST_RESIDUAL) -> Verdict:
     """The step solves the undamped system at least a little: ``||H d + J^T beta|| / ||J^T beta||``."""
     value = step.residual
     passed = value <= bound
@@ -104,7 +104,7 @@ def solved(step: Tangent, bound: float = LARGEST_RESIDUAL) -> Verdict:
     return Verdict("residual", passed, value, reason)
 
 
-def confirmed(changes: Array, losses: Array, predicted: Array, bound: float = STANDARD_ERRORS) -> Verdict:
+def confirmed(changes: Array, losses: Array, predicted: Array, bound: float = _STANDARD_ERRORS) -> Verdict:
     """The losses that were to fall do fall on fresh batches, by more than chance.
 
     Each batch gives one number: the relative changes of the losses predicted to fall, weighted by how far

@@ -12,7 +12,7 @@ Operator = Callable[[Tensor], Tensor]
 
 CHUNK = 2**20
 """Most numbers that are widened to float64 at once."""
-NULL = 100.0
+_NULL = 100.0
 """Machine precisions of the matrix's norm below which a number counts as zero."""
 
 
@@ -66,7 +66,7 @@ def minres(
     solution = torch.zeros_like(rhs)
     if length == 0.0 or not math.isfinite(length):
         return MinresResult(solution, 0.0, 0, math.nan, True, "not_finite" if length else "zero")
-    null, flat = NULL * precision, math.sqrt(precision)
+    null, flat = _NULL * precision, math.sqrt(precision)
     last_step, step = torch.zeros_like(rhs), torch.zeros_like(rhs)
     size, delta, epsilon, cosine, sine, residual = 0.0, 0.0, 0.0, -1.0, 0.0, 1.0
     least, ended, iterations = math.inf, "limit", 0

@@ -25,7 +25,7 @@ VECTOR = torch.tensor(PREFERENCE, dtype=torch.float64)
 STEPS = 8
 ROUNDING = {"rtol": 1e-9, "atol": 1e-12}  # float64, the same operations
 
-WEIGHTINGS = {
+_WEIGHTINGS = {
     "AlignedMTL": lambda: aggregation.AlignedMTLWeighting(scale_mode="median"),
     "CAGrad": lambda: aggregation.CAGradWeighting(c=0.5),
     "Constant": lambda: aggregation.ConstantWeighting(VECTOR),
@@ -68,9 +68,9 @@ def raw(name: str) -> TorchJD:
     return made(name, normalize=False, learning_rate=0.05)
 
 
-@pytest.mark.parametrize("name", WEIGHTINGS)
+@pytest.mark.parametrize("name", _WEIGHTINGS)
 def test_weights_are_those_of_torchjd_on_the_same_gramian(name):
-    method, reference = raw(name), WEIGHTINGS[name]()
+    method, reference = raw(name), _WEIGHTINGS[name]()
     for number, state in enumerate(states(STEPS)):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_key("torchjd", 0, number))

@@ -11,7 +11,7 @@ from psst.pareto import Solution, min_norm, nearest
 from psst.pareto.hull import onto_hull
 from psst.pareto.least_squares import nonnegative
 from psst.pareto.projection import constraints, nearest_feasible, optimality_gap
-from psst.pareto.solver import LOOSENING, RIDGE
+from psst.pareto.solver import _LOOSENING, RIDGE
 from tests import laws
 
 SIZES = [(1, 3), (2, 5), (3, 8), (5, 20)]
@@ -386,7 +386,7 @@ def test_second_attempt_loosens_rows_that_nearly_contradict_each_other():
     offsets = normals @ inside - 1e-12
     solution = nearest(np.diag([1.0, 2.0, 3.0]), np.array([0.1, 0.8, 0.1]), rows=(normals, offsets))
     assert solution.status == "optimal"
-    assert LOOSENING * 0.9 <= -(normals @ solution.weights - offsets).min() <= laws.GAP
+    assert _LOOSENING * 0.9 <= -(normals @ solution.weights - offsets).min() <= laws.GAP
 
 
 @pytest.mark.parametrize("angle", [1e-5, 1e-7, 1e-8, 1e-10])
