@@ -25,17 +25,19 @@ KINDS = ("Rotation", "Classes", "SimCLR", "SupervisedContrastive", "PatchLocatio
 
 
 class Losses(Callback):
-    """Keeps the losses of every step, and the chance level of every task."""
+    """Keeps the losses and the seconds of every step, and the chance level of every task."""
 
     def __init__(self):
         self.losses, self.chances, self.seconds = [], {}, []
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        """Start the clock."""
         if not self.chances:
             self.chances = {task.name: task.chance(batch) for task in pl_module._tasks()}
         self._begin = time.perf_counter()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        """Stop it, and keep the losses."""
         self.seconds.append(time.perf_counter() - self._begin)
         self.losses.append({name: float(loss) for name, loss in outputs["losses"].items()})
 
@@ -65,27 +67,21 @@ def fit(folder, main, auxiliary, steps, batches="episodes", callback=True, augme
 
 def learn(folder, steps):
     """Print the first and the last losses of each task beside its chance level."""
-    print(f"{'task':<24} {'first 10':>9} {'last 50':>9} {'chance':>7}")
+    print(f"{'task':<38} {'first 10':>9} {'last 50':>9} {'chance':>7}")
     rows = [("main: Episodic", EPISODIC, [], "episodes"), ("main: GlobalClasses", GLOBAL, [], "classes")]
     rows += [(f"beside Episodic: {kind}", EPISODIC, [kind], "episodes") for kind in KINDS]
     for label, main, auxiliary, batches in rows:
-        seen = fit(
-            folder,
-            main,
-            auxiliary,
-            steps,
-            batches,
-            augmented=auxiliary in (["SimCLR"], ["SupervisedContrastive"]),
-        )
+        contrastive = auxiliary in (["SimCLR"], ["SupervisedContrastive"])
+        seen = fit(folder, main, auxiliary, steps, batches, augmented=contrastive)
         name = [*seen.losses[0]][-1]
         first, last = (fmean(row[name] for row in part) for part in (seen.losses[:10], seen.losses[-50:]))
         chance = seen.chances[name]
         verdict = "" if chance is None else "below chance" if last < chance else "NOT BELOW CHANCE"
-        print(f"{label:<24} {first:9.3f} {last:9.3f} {chance or float('nan'):7.3f}  {verdict}", flush=True)
+        print(f"{label:<38} {first:9.3f} {last:9.3f} {chance or float('nan'):7.3f}  {verdict}", flush=True)
 
 
-def cost(folder, repeats=5, steps=60):
-    """Print the seconds of a step beside each auxiliary task over those of main alone, without the callback."""
+def cost(folder, repeats=5, steps=40):
+    """Print a step beside each auxiliary task over one of main alone, without the callback."""
     kinds = (None, *KINDS)
     seconds = {kind: [] for kind in kinds}
     for _ in range(repeats):  # in turn, so that all meet the same machine
@@ -94,10 +90,9 @@ def cost(folder, repeats=5, steps=60):
             seconds[kind].append(median(seen.seconds[10:]))
     for kind in kinds:
         ratios = sorted(mine / alone for mine, alone in zip(seconds[kind], seconds[None], strict=True))
-        print(
-            f"main{' + ' + kind if kind else '':<26} {1e3 * median(seconds[kind]):7.1f} ms  x {median(ratios):.3f} "
-            f"({ratios[0]:.3f} to {ratios[-1]:.3f})"
-        )
+        spread = f"x {median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})"
+        label = f"main + {kind}" if kind else "main"
+        print(f"{label:<30} {1e3 * median(seconds[kind]):7.1f} ms  {spread}", flush=True)
 
 
 if __name__ == "__main__":
