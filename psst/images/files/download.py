@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from psst.files import NO_ROOM
 from psst.images.files.alone import alone, forget
 from psst.images.files.content import is_web_page
-from psst.images.files.temporary import NO_ROOM
 
 _HASH = re.compile(r"sha256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32}")
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)

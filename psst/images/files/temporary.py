@@ -1,12 +1,8 @@
 """What has to be unpacked before it can be read in any order: in files that need no name and leave none."""
 
-import errno
 import tempfile
 from collections.abc import Iterable
 from typing import IO
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where a disk, a quota or the largest file is full."""
 
 
 def unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
