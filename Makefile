@@ -25,11 +25,12 @@ test: $(STAMP) ## environment, install, then the tests (about 4 minutes)
 slow: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow -n auto --dist worksteal --durations 12
 
-check: $(STAMP) ## format, lint, types and layers
+check: $(STAMP) ## format, lint, types, layers and the size of the house
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python benchmarks/house.py
 
 test-learn2learn: $(STAMP) ## the adapter against learn2learn itself, in an environment of its own (a minute; a C compiler)
 	$(BIN)/python tests/learn2learn/environment.py $(LEARN2LEARN)

@@ -4,6 +4,7 @@ Nothing heavy is imported before the command is known, so that ``psst --help`` a
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,6 +34,18 @@ _NOISE = (
     "a class path (str)",
     "a dict with",
 )
+
+# what jsonargparse says of a class that is not of the kind that a key asks for
+_WRONG_KIND = re.compile(
+    r'Parser key "(?P<key>\w+)": Import path (?P<path>\S+) does not correspond to a subclass of (?P<kind>\w+)'
+)
+_TO_WRITE = {
+    "Backbone": "psst.backbones.Backbone with `make(image_shape)`, which makes the network and returns the "
+    "length of its features, and `forward(images)`, which returns them",
+    "Head": "psst.fewshot.Head with `forward(support, support_labels, query, n_way)`, which returns logits",
+    "MainTask": "psst.tasks.MainTask with `name = 'main'` and `loss(batch, encode, draws)`",
+    "Task": "psst.tasks.Task with a `name` and `loss(batch, encode, draws)`",
+}
 
 _EXAMPLES = """\
 examples:
@@ -69,6 +82,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    here = os.getcwd()  # noqa: PTH109 - a class in ./mine.py is found as `mine.Class`, installed ones come first
+    if here not in sys.path:
+        sys.path.append(here)
     module = import_module(COMMANDS[words[0]][0])
     status: int = module.main(words)
     return status
@@ -100,6 +116,10 @@ def _paragraph(error: Exception) -> str:
     text = str(error).strip() or type(error).__name__
     if type(error).__name__ != "ArgumentError" and not text.startswith(_NOISE):
         return text
+    wrong = _WRONG_KIND.search(text)
+    if wrong is not None:
+        key, path, kind = wrong.group("key", "path", "kind")
+        return f"`{key}: {path}` is no {kind}; write a subclass of {_TO_WRITE.get(kind, kind)}."
     text = text.replace(
         "Expected a dot import path string:", "expected a path such as psst.backbones.Conv4, got"
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.episodes.one_shot_runs import N_WAY, OneShotRun
+from psst.episodes.one_shot_runs import OneShotRun
 from psst.evaluation.comparison import t_interval
 from psst.evaluation.episodes import Head
 from psst.evaluation.scores import EpisodeScores
@@ -87,7 +87,7 @@ def evaluate_one_shot_runs(
             losses,
             stream=_fingerprint(runs),
             seed=0,
-            n_way=N_WAY,
+            n_way=len(runs[0].answers),
             n_shot=1,
             n_query=1,
         )
@@ -100,7 +100,7 @@ def _score(
     """Return accuracy and loss of one run."""
     images = run.images if device is None else run.images.to(device)
     features = embed(images)
-    if features.ndim < 2 or len(features) != len(images):
+    if features.ndim != 2 or len(features) != len(images):
         raise ValueError(
             f"`embed` returned {list(features.shape)} for {len(images)} images, it must return "
             f"[{len(images)}, D]: one row an image."
@@ -109,8 +109,9 @@ def _score(
         features = features.float()
     if not bool(features.isfinite().all()):
         raise ValueError("`embed` returned a NaN or an infinity; the model has diverged.")
-    classes, answers = torch.arange(N_WAY, device=features.device), run.answers.to(features.device)
-    logits = head(features[None, :N_WAY], classes[None], features[None, N_WAY:], N_WAY)[0].float()
+    way, answers = len(run.answers), run.answers.to(features.device)
+    classes = torch.arange(way, device=features.device)
+    logits = head(features[None, :way], classes[None], features[None, way:], way)[0].float()
     accuracy = (logits.argmax(dim=1) == answers).float().mean()
     return float(accuracy), float(F.cross_entropy(logits, answers))
 

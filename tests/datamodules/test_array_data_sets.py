@@ -65,7 +65,7 @@ def test_cifar_100_is_downloaded(tmp_path, server, monkeypatch, data_set):
     data = datamodule(data_set, tmp_path / "data", download=True)
     data.prepare_data()
     data.setup("fit")
-    assert tuple(next(iter(data.train_dataloader())).support.shape[-3:]) == (3, 12, 12)
+    assert tuple(next(iter(data.train_dataloader())).images().shape[-3:]) == (3, 12, 12)
     assert (tmp_path / "data" / "cifar-100-python.tar.gz").is_file()
 
 

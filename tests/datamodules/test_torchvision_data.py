@@ -45,7 +45,7 @@ def test_episodes(root):
     data = datamodule(root)
     data.prepare_data()
     data.setup("fit")
-    assert next(iter(data.train_dataloader())).support.shape[-3:] == (1, 16, 16)
+    assert next(iter(data.train_dataloader())).images().shape[-3:] == (1, 16, 16)
     assert data.store.meta["source"] == "fashionmnist"
     assert {split: len(ids) for split, ids in data.store.splits.items()} == {"train": 6, "val": 2, "test": 2}
     assert len(data.store) == 80
@@ -69,7 +69,7 @@ def test_configuration(root):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(EpisodicDataModule, "data")
     options = {"data_set": "FashionMNIST", "root": str(root), "parts": [{"train": True}, {"train": False}]}
-    settings = {**SETTINGS, **options, "cache_dir": str(root.parent / "cache")}
+    settings = {**options, "size": 16, "channels": 1, "cache_dir": str(root.parent / "cache")}
     config = {"class_path": "psst.datamodules.torchvision_data.TorchvisionData", "init_args": settings}
     data = parser.instantiate(parser.parse_object({"data": config})).data
     assert len(prepare(data)) == 80

@@ -106,5 +106,5 @@ def test_bad_input_is_named():
         evaluate_episodes(features[:60], sampler, head, 1)
     with pytest.raises(ValueError, match=r"`image_ids` has shape \[60\], 67 rows need \[67\]"):
         evaluate_episodes(features, sampler, head, 1, np.arange(60))
-    with pytest.raises(ValueError, match=r"floats of shape \[n, D\], found torch.int64 \[67\]"):
+    with pytest.raises(ValueError, match=r"floats of shape \[n, D\], or maps .*, found torch.int64 \[67\]"):
         evaluate_episodes(torch.arange(67), sampler, head, 1)
