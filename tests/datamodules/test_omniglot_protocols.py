@@ -39,8 +39,8 @@ def minimal(tmp_path):
     return root
 
 
-def datamodule(root, way=2, **options):
-    episodes, evaluation = Episodes(way=way, query=3), Evaluation(way=2, query=3)
+def datamodule(root, way=2, eval_way=2, **options):
+    episodes, evaluation = Episodes(way=way, query=3), Evaluation(way=eval_way, query=3)
     return Omniglot(root=str(root), episodes=episodes, evaluation=evaluation, size=12, **options)
 
 
