@@ -35,7 +35,8 @@ def trust(known: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
 
     For runs that open one store many times. Outside of such a block every `build_store` looks anew, so that
     files that have changed are noticed when the next run begins. Blocks inside a block are part of it. A
-    source counts as the same if its class, its arguments, the size and the cache are.
+    source counts as the same if its class, its arguments, the size and the cache are; one whose arguments
+    are more than plain values (objects, functions) is looked at every time.
 
     Args:
         known: what another block has found out: hand it to a worker process, which then looks at no file.

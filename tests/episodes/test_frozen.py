@@ -155,10 +155,12 @@ def test_a_list_needs_a_name_and_a_number(data, tmp_path):
 
 
 def test_a_datamodule_evaluates_the_list(data, path, cache):
-    other = ready(cache, groups={"test": list("AABBB")}, seed=3, episodes_file=str(path), test_episodes=1000)
+    other = ready(
+        cache, groups={"test": list("AABBB")}, seed=3, evaluation={"file": str(path), "test_episodes": 1000}
+    )
     assert (other.eval_episodes("val"), other.eval_episodes("test")) == (20, 30)
     for split in ("val", "test"):
         streams = {group: sampler.stream for group, sampler in data.episode_plan(split).items()}
         assert {group: s.stream for group, s in other.episode_plan(split).items()} == streams
     with pytest.raises(ValueError, match="other numbers of images"):
-        ready(cache, sizes=SIZES | {"val": [10, 9, 11, 11]}, episodes_file=str(path))
+        ready(cache, sizes=SIZES | {"val": [10, 9, 11, 11]}, evaluation={"file": str(path)})
