@@ -118,7 +118,8 @@ def batch_of(setting: Setting) -> list[list[Tensor]]:
     axes = [(), (1,), (2,), (1, 2)]
     flipped = torch.stack([x.flip(axes[int(k)]) for x, k in zip(images, flips, strict=True)])
     ways = [torch.arange(setting.n_way).repeat_interleave(n) for n in (setting.n_shot, setting.n_query)]
-    views, labels = [images, turned, flipped], [torch.cat(ways), turns, flips]
+    views = [images, *[turned, flipped] * (setting.n_tasks // 2)]
+    labels = [torch.cat(ways), *[turns, flips] * (setting.n_tasks // 2)]
     return [[tensor.to(setting.device) for tensor in part[: setting.n_tasks]] for part in (views, labels)]
 
 

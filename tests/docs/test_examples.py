@@ -28,7 +28,7 @@ def numbers(output: str) -> list[list[float]]:
 
 def digits_are_told(output: str, folder: Path) -> None:
     rows = [row for row in numbers(output) if len(row) == 4]
-    assert [tradeoff for tradeoff, *_ in rows] == [0.0, 0.3, 0.9]
+    assert [tradeoff for tradeoff, *_ in rows] == [0.0, 0.3, 0.7]
     _, digits, turns, weights = zip(*rows, strict=True)
     assert min(digits) > 0.75  # chance is 0.1
     assert digits[0] > 0.9
