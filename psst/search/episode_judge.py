@@ -66,8 +66,10 @@ class EpisodeJudge:
         self._data()
 
     def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
-        """Make the layers for the data's images, and draw validation episodes within halves if need be."""
-        _few_shot(module).build(_episodic(data).image_shape)
+        """Make the layers for the data's images and classes, and draw validation episodes within halves if need be."""
+        data.prepare_data()
+        data.setup("fit")
+        _few_shot(module).attach(data)  # its tasks may need the training classes
         if self.selection.kind == "confirm":
             images = _episodic(data)
             images.divide_validation(lambda plan: halved(plan, images.store))

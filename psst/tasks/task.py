@@ -43,6 +43,9 @@ class Task(nn.Module, ABC):
     maps: bool = False
     by_class: bool = False
 
+    def __init__(self) -> None:
+        super().__init__()
+
     def views(self) -> tuple[View, ...]:
         """Return the views that it asks for, turns aside; their policies must be those of the data."""
         return (View(),)
