@@ -46,7 +46,7 @@ def main() -> None:
         experiment = Experiment.from_config("quickstart", changes, SearchSettings)
         experiment.datamodule().prepare_data()
         experiment.save(folder / "config.yaml")
-        payload = packed(partial(open_configured, folder, silence))
+        payload = packed(partial(open_configured, folder, silence, {}))
         pools = {slots: ProcessPool(payload, slots, 1, lambda: None) for slots in (1, 2)}
         times: dict[int, list[float]] = {1: [], 2: []}
         try:

@@ -116,7 +116,7 @@ def _datamodule(rest: list[str]) -> "EpisodicDataModule":
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
 
-    datamodule = Experiment.from_args(rest, SearchSettings, needs_model=False).datamodule()
+    datamodule = Experiment(rest, SearchSettings, needs_model=False).datamodule()
     if not isinstance(datamodule, EpisodicDataModule):
         raise TypeError(f"`data.class_path` is {type(datamodule).__name__}, which keeps no store of images.")
     return datamodule

@@ -50,7 +50,7 @@ def main(words: list[str]) -> int:
     from psst.training.experiment import Experiment
 
     silence()
-    experiment = Experiment.from_args(rest, SearchSettings)
+    experiment = Experiment(rest, SearchSettings)
     output = options.output or Path("runs") / _name(rest)
     if output.exists() and not output.is_dir():
         raise ValueError(f"`--output {output}` is a file; name a folder.")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 
+from psst.images import trust
 from psst.search.budgets.budget import read_budget
 from psst.search.budgets.search import make_pacer
 from psst.search.engines import EngineName, check_engine, make_engine
@@ -112,7 +113,7 @@ def search(
         return run, MetricJudge(run, Metric(monitor, mode, monitor))
 
     run, judge = parts(max_steps, settings)
-    with isolate_rng(), _process_settings(settings.threads):
+    with isolate_rng(), _process_settings(settings.threads), trust():
         pacer = None
         if allowed is not None:
             say = partial(print, file=sys.stderr)  # where the search's progress goes

@@ -66,7 +66,7 @@ class EpisodeJudge:
         self._data()
 
     def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
-        """Make the layers for the data's images and classes, and draw validation episodes within halves if need be."""
+        """Make the layers for the data's images and classes, and divide validation if need be."""
         data.prepare_data()
         data.setup("fit")
         _few_shot(module).attach(data)  # its tasks may need the training classes

@@ -1,11 +1,13 @@
 """From a configuration to a searched, chosen, tested and reported model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from psst.images import trust
 from psst.search.budgets.budget import Budget
 from psst.search.budgets.search import budgeted_experiment
 from psst.search.engines import EngineName, check_engine, make_engine
@@ -21,6 +23,8 @@ from psst.search.work import Workshop
 from psst.training.experiment import Experiment
 
 _CONFIG = "config.yaml"
+
+_lasting = ExitStack()  # of a worker: as long as its process lives
 
 
 def run_search(
@@ -53,16 +57,28 @@ def run_search(
     if budget is not None:
         experiment, pacer = budgeted_experiment(experiment, budget, output)
         settings = experiment.settings()
-    search = Search(experiment, EpisodeJudge(experiment, settings.selection), settings, output, pacer=pacer)
-    first_only(experiment.save)(search.folder / _CONFIG)
-    opening = partial(open_configured, search.folder, prepare)
-    result = search.run(make_engine(engine, workers, opening, settings.threads, search.look))
-    _tell(search, result, output)
+    with trust() as known:  # the files of the data set are looked at once, by the check in `Search`
+        judge = EpisodeJudge(experiment, settings.selection)
+        search = Search(experiment, judge, settings, output, pacer=pacer)
+        first_only(experiment.save)(search.folder / _CONFIG)
+        opening = partial(open_configured, search.folder, prepare, dict(known))
+        result = search.run(make_engine(engine, workers, opening, settings.threads, search.look))
+        _tell(search, result, output)
     return result
 
 
-def open_configured(folder: Path, prepare: Callable[[], None] | None, report: Report) -> Workshop:
-    """Make a workshop in another process, from the config.yaml in the search's folder."""
+def open_configured(
+    folder: Path, prepare: Callable[[], None] | None, known: Mapping[str, str], report: Report
+) -> Workshop:
+    """Make a workshop in another process, from the config.yaml in the search's folder.
+
+    Args:
+        folder: Of the search.
+        prepare: Called first.
+        known: What the search knows of the data's files, see `psst.images.trust`.
+        report: Told how far a unit is.
+    """
+    _lasting.enter_context(trust(known))
     if prepare is not None:
         prepare()
     path = folder / _CONFIG

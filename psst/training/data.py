@@ -1,44 +1,18 @@
 """What a FewShotModule asks of the trainer's datamodule."""
 
-from collections.abc import Mapping
-from typing import Protocol, cast
+from typing import Any
 
-from psst.episodes import EpisodeSampler, Policies
-
-__all__ = ["FewShotData", "few_shot_data"]
+__all__ = ["few_shot_data"]
 
 _NEEDED = ("image_shape", "train_classes", "policies", "episode_plan", "eval_episodes")
 
 
-class FewShotData(Protocol):
-    """A datamodule with images of one shape and episodes to evaluate. `mean` and `std` are optional.
+def few_shot_data(datamodule: object) -> Any:
+    """Return the datamodule, if it has what `psst.datamodules.EpisodicDataModule` offers.
 
-    Example:
-        >>> data = few_shot_data(Glyphs())
-        >>> data.image_shape
-        (1, 28, 28)
-    """
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)``, known before `setup`."""
-
-    @property
-    def train_classes(self) -> tuple[str, ...]:
-        """Names of the training classes, in the order of the labels."""
-
-    def policies(self, split: str) -> Policies:
-        """Return what makes the views of images of a split."""
-
-    def episode_plan(self, split: str) -> Mapping[str, EpisodeSampler]:
-        """Return the sampler of each group of classes of ``val`` or ``test``."""
-
-    def eval_episodes(self, split: str) -> int:
-        """Return the number of episodes of each group."""
-
-
-def few_shot_data(datamodule: object) -> FewShotData:
-    """Return the datamodule, typed.
+    ``image_shape`` ``(C, H, W)``, known before its `setup`; ``train_classes``, names in the order of the
+    labels; ``policies(split)``, which make views; ``episode_plan(split)`` and ``eval_episodes(split)`` of
+    ``val`` and ``test``. ``mean`` and ``std`` are optional.
 
     Raises:
         TypeError: It lacks something.
@@ -53,4 +27,4 @@ def few_shot_data(datamodule: object) -> FewShotData:
             f"FewShotModule needs a datamodule with {', '.join(f'`{name}`' for name in _NEEDED)}, found "
             f"{found}{missing}; pass `datamodule=` a subclass of psst.datamodules.EpisodicDataModule."
         )
-    return cast(FewShotData, datamodule)
+    return datamodule

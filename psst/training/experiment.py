@@ -92,6 +92,15 @@ class RunCLI(LightningCLI):
 class Experiment:
     """A parsed run. `module`, `datamodule` and `trainer` each return a new object at every call.
 
+    Args:
+        args: Words such as ``["--config", "quickstart", "--trainer.max_steps=5"]``, without a command.
+        search: Dataclass of the settings under ``search:``.
+        needs_model: Whether a run without ``model`` is an error.
+
+    Raises:
+        ArgumentError: An unknown key or an impossible value (from argparse).
+        FileNotFoundError: No such config.
+
     Attributes:
         config: The parsed keys; read only.
         seed: ``seed_everything`` of the run.
@@ -108,23 +117,6 @@ class Experiment:
         self._parser: LightningArgumentParser = cli.parser
         self.config: Namespace = cli.config
         self.seed: int = self.config["seed_everything"]
-
-    @classmethod
-    def from_args(
-        cls, args: Sequence[str], search: type | None = None, needs_model: bool = True
-    ) -> "Experiment":
-        """Parse words such as ``["--config", "quickstart", "--trainer.max_steps=5"]``.
-
-        Args:
-            args: The words, without a command.
-            search: Dataclass of the settings under ``search:``.
-            needs_model: Whether a run without ``model`` is an error.
-
-        Raises:
-            ArgumentError: An unknown key or an impossible value (from argparse).
-            FileNotFoundError: No such config.
-        """
-        return cls(args, search, needs_model)
 
     @classmethod
     def from_config(

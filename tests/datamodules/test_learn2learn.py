@@ -62,7 +62,7 @@ data:
     cache_dir: {tmp_path / "cache"}
 """
     )
-    experiment = Experiment.from_args(["--config", str(config)], SearchSettings, needs_model=False)
+    experiment = Experiment(["--config", str(config)], SearchSettings, needs_model=False)
     assert prepare(experiment.datamodule()).image_shape == (3, 8, 8)
 
 

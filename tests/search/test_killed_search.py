@@ -38,7 +38,7 @@ def reference(tmp_path_factory):
     """Arguments, and the folder of a search that nothing has stopped."""
     folder = tmp_path_factory.mktemp("killed")
     words = [*WORDS, f"--data.init_args.cache_dir={folder / 'cache'}"]
-    Experiment.from_args(words[1:], SearchSettings).datamodule().prepare_data()
+    Experiment(words[1:], SearchSettings).datamodule().prepare_data()
     process = search(words, folder / "whole")
     process.join()
     assert process.exitcode == 0
