@@ -97,8 +97,11 @@ def expected(cache):
 @pytest.mark.parametrize(
     ("workers", "context", "n_ranks"),
     [
-        *[(0, None, 1), (0, None, 2), (1, "fork", 1), (4, "fork", 2), (1, "spawn", 1)],
-        *[pytest.param(*rest, marks=pytest.mark.slow) for rest in [(4, "spawn", 1), (1, "spawn", 2)]],
+        *[(0, None, 1), (0, None, 2), (1, "fork", 1), (4, "fork", 2)],
+        *[
+            pytest.param(*rest, marks=pytest.mark.slow)
+            for rest in [(1, "spawn", 1), (4, "spawn", 1), (1, "spawn", 2)]
+        ],
         *[pytest.param(*rest, marks=pytest.mark.slow) for rest in [(4, "fork", 1), (1, "fork", 2)]],
     ],
 )

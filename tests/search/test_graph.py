@@ -64,6 +64,7 @@ def test_an_error_in_this_process_is_raised_where_it_occurs(log, tmp_path):
         log.graph.run(InProcess("here"))
 
 
+@pytest.mark.slow
 def test_lost_and_failed_units_are_tried_again_in_living_processes(log, tmp_path):
     works = [Noting("killed", tmp_path, kills=1), Noting("failing", tmp_path, failures=2)]
     log.graph.add(*(Node(work.name, (), partial(lambda work: work, work)) for work in works))
@@ -78,6 +79,7 @@ def test_lost_and_failed_units_are_tried_again_in_living_processes(log, tmp_path
     assert len(failing) == 1  # its process was not replaced
 
 
+@pytest.mark.slow
 def test_a_unit_that_fails_three_times_stops_the_search_with_its_own_error(log, tmp_path):
     log.graph.add(Node("a", (), lambda: Noting("a", tmp_path, failures=9)))
     engine = pool(1)

@@ -110,12 +110,6 @@ def moments_of(seed: int, count: int, most: int) -> list[tuple[int, float]]:
     return [(draws.randint(1, most), draws.uniform(0.0, 0.1)) for _ in range(count)]
 
 
-def test_three_kills_change_nothing(reference, tmp_path):
-    words, whole = reference
-    assert kill_at(words, tmp_path / "out", moments_of(0, 3, n_paths(whole) // 4)) == 3
-    check(tmp_path / "out", whole)
-
-
 @pytest.mark.slow
 def test_twenty_kills_change_nothing(reference, tmp_path):
     words, whole = reference
