@@ -16,7 +16,7 @@ LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
     "episodes": 2155,
     "training + evaluation": 1530,
     "all lines": 26150,
-    "public names": 590,
+    "public names": 578,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
     "lines of a module, median": 101,

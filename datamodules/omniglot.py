@@ -69,14 +69,14 @@ class _Drawing:
 
 
 @dataclass
-class OmniglotSource:
+class _OmniglotSource:
     """Characters of the official archives, zipped or extracted, in any mixture below one folder.
 
     Classes are named ``Alphabet/characterNN``. A drawing that is found twice (small1 and small2 share Greek
     and Latin) counts once. Ink is 255 on 0. Attributes are the arguments of `Omniglot`.
 
     Example:
-        >>> source = OmniglotSource("data/omniglot", protocol="official", rotations="train")
+        >>> source = _OmniglotSource("data/omniglot", protocol="official", rotations="train")
     """
 
     root: str | Path
@@ -227,7 +227,7 @@ class Omniglot(EpisodicDataModule):
     """
 
     channels = 1
-    layouts = (Layout(_EXPECTS, _sees, OmniglotSource),)
+    layouts = (Layout(_EXPECTS, _sees, _OmniglotSource),)
     remote: tuple[RemoteFile, ...] = (_BACKGROUND, _EVALUATION)
     manual = (
         "https://github.com/brendenlake/omniglot, folder python, has the archives; they are read as they are."
@@ -246,7 +246,7 @@ class Omniglot(EpisodicDataModule):
     ) -> None:
         super().__init__(size=size, **shared)
         self.root = root
-        self._source = OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
+        self._source = _OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
         if protocol in ("minimal", "background"):  # what this protocol needs, not all of it
             self.remote = _SMALL if protocol == "minimal" else (_BACKGROUND,)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 __all__ = ["as_component", "describe", "instantiate"]
 
-Kind = TypeVar("Kind")
+_Kind = TypeVar("_Kind")
 
 
 def describe(component: object) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def describe(component: object) -> dict[str, Any]:
     return {"class_path": _public_path(kind), "init_args": arguments}
 
 
-def instantiate(description: Mapping[str, Any], kind: Callable[..., Kind]) -> Kind:
+def instantiate(description: Mapping[str, Any], kind: Callable[..., _Kind]) -> _Kind:
     """Make the component that a description stands for.
 
     Args:
@@ -60,7 +60,9 @@ def instantiate(description: Mapping[str, Any], kind: Callable[..., Kind]) -> Ki
         TypeError: The class is not a `kind`, or does not accept ``init_args``.
         ValueError: Not a description, or nothing importable at ``class_path``.
     """
-    assert isinstance(kind, type)  # a type for callers too, but abstract ones are no `type[Kind]` to checkers
+    assert isinstance(
+        kind, type
+    )  # a type for callers too, but abstract ones are no `type[_Kind]` to checkers
     path = description.get("class_path")
     extra = sorted(set(description) - {"class_path", "init_args"})
     if not isinstance(path, str) or extra:
@@ -80,10 +82,10 @@ def instantiate(description: Mapping[str, Any], kind: Callable[..., Kind]) -> Ki
         raise TypeError(
             f"`init_args` of {path} do not fit: {error}; it takes {inspect.signature(found)}."
         ) from None
-    return cast(Kind, found(**arguments))
+    return cast(_Kind, found(**arguments))
 
 
-def as_component(argument: str, value: object, kind: Callable[..., Kind]) -> Kind:
+def as_component(argument: str, value: object, kind: Callable[..., _Kind]) -> _Kind:
     """Return a component given as itself or as its description.
 
     Args:
@@ -97,14 +99,14 @@ def as_component(argument: str, value: object, kind: Callable[..., Kind]) -> Kin
     """
     assert isinstance(kind, type)  # as above
     if isinstance(value, Mapping):
-        return cast(Kind, instantiate(value, kind))
+        return cast(_Kind, instantiate(value, kind))
     if not isinstance(value, kind):
         parts = sorted(getattr(kind, "__abstractmethods__", ()))
         wrap = f"; wrap it in a subclass of {_public_path(kind)} with {', '.join(parts)}" if parts else ""
         raise TypeError(
             f"`{argument}` must be a {kind.__name__} or its description, found {type(value).__name__}{wrap}."
         )
-    return cast(Kind, value)
+    return cast(_Kind, value)
 
 
 def _plain(value: object, owner: str) -> Any:

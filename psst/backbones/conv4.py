@@ -9,7 +9,7 @@ from psst.backbones.backbone import Backbone, halved
 
 __all__ = ["Conv4"]
 
-N_BLOCKS = 4
+_N_BLOCKS = 4
 
 
 class Conv4(Backbone):
@@ -44,8 +44,8 @@ class Conv4(Backbone):
     def make(self, image_shape: tuple[int, int, int]) -> int:
         """Make the four blocks; images of less than 16 pixels a side are refused."""
         channels, *size = image_shape
-        height, width = halved((size[0], size[1]), N_BLOCKS, type(self).__name__)
-        widths = [channels] + [self.hidden] * N_BLOCKS
+        height, width = halved((size[0], size[1]), _N_BLOCKS, type(self).__name__)
+        widths = [channels] + [self.hidden] * _N_BLOCKS
         self.blocks = nn.Sequential(*map(_block, widths[:-1], widths[1:]))
         self.blocks.to(memory_format=torch.channels_last)
         self.map_shape = (self.hidden, height, width)

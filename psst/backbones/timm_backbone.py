@@ -12,7 +12,7 @@ from psst.backbones.batch_stats import evaluating
 
 __all__ = ["Timm"]
 
-NAME_KEY = "model.init_args.backbone.init_args.name"
+_NAME_KEY = "model.init_args.backbone.init_args.name"
 
 
 class Timm(Backbone):
@@ -104,7 +104,9 @@ class Timm(Backbone):
         if ":" not in self.name and not timm.is_model(self.name):
             close = difflib.get_close_matches(self.name.split(".")[0], timm.list_models(), n=3, cutoff=0.4)
             hint = f"did you mean {', '.join(close)}?" if close else "`timm.list_models()` lists them."
-            raise ValueError(f"`{NAME_KEY}={self.name}` must be a network of timm {timm.__version__}; {hint}")
+            raise ValueError(
+                f"`{_NAME_KEY}={self.name}` must be a network of timm {timm.__version__}; {hint}"
+            )
         try:
             network: nn.Module = timm.create_model(
                 self.name,
@@ -115,7 +117,7 @@ class Timm(Backbone):
             )
         except (TypeError, RuntimeError) as error:
             raise ValueError(
-                f"timm cannot make `{NAME_KEY}={self.name}` for {channels} channels with "
+                f"timm cannot make `{_NAME_KEY}={self.name}` for {channels} channels with "
                 f"`options={self.options}`: {error}"
             ) from error
         return network
@@ -126,12 +128,12 @@ class Timm(Backbone):
                 features = self.network(torch.zeros(1, *image_shape))
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
-                f"`{NAME_KEY}={self.name}` does not accept images of shape {image_shape}: {error}; "
+                f"`{_NAME_KEY}={self.name}` does not accept images of shape {image_shape}: {error}; "
                 "set `data.init_args.size`, or `options: {img_size: ...}` of the backbone."
             ) from error
         if features.ndim != 2:
             raise ValueError(
-                f"`{NAME_KEY}={self.name}` gives features of shape {tuple(features.shape)}, not [n, D]; "
+                f"`{_NAME_KEY}={self.name}` gives features of shape {tuple(features.shape)}, not [n, D]; "
                 "leave `global_pool` in `options` as it is."
             )
         return int(features.shape[1])

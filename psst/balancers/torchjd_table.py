@@ -39,7 +39,7 @@ class Settings:
     epoch_steps: int
 
 
-Feed = Callable[[nn.Module, tuple[str, ...], Settings], Fed]
+_Feed = Callable[[nn.Module, tuple[str, ...], Settings], Fed]
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Entry:
     """
 
     kind: type[nn.Module]
-    feed: Feed
+    feed: _Feed
     state: tuple[str, ...] = ()
     size: Literal["shape", "n_tasks"] | None = None
 
 
-def _plainly(kind: Callable[..., Fed]) -> Feed:
+def _plainly(kind: Callable[..., Fed]) -> _Feed:
     """A feed that needs no settings."""
     return lambda module, state, settings: kind(module, state)
 

@@ -15,7 +15,7 @@ from psst.randomness import torch_generator
 
 __all__ = ["Batch", "EpisodeShape", "Policies"]
 
-PARTS = ("episodes", "classes", "unlabeled")
+_PARTS = ("episodes", "classes", "unlabeled")
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ class Batch:
     def _parts(self) -> Iterator[tuple[str, int, int]]:
         """Yield name, first row and end of each part of a whole batch that has rows."""
         ends = (*self._bounds(), len(self))
-        for name, start, end in zip(PARTS, (0, *ends), ends, strict=False):
+        for name, start, end in zip(_PARTS, (0, *ends), ends, strict=False):
             if end > start:
                 yield name, start, end
 

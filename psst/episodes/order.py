@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, DistributedSampler
 
-Batch_co = TypeVar("Batch_co", covariant=True)
+_Batch_co = TypeVar("_Batch_co", covariant=True)
 
 
 class EpisodeOrder(DistributedSampler[Any]):
@@ -54,7 +54,7 @@ class SplitOrder(DistributedSampler[Any]):
         return iter(self.indices)
 
 
-class EpisodeLoader(DataLoader[Batch_co]):
+class EpisodeLoader(DataLoader[_Batch_co]):
     """A loader that tells Lightning it can resume; the position itself is kept by the datamodule."""
 
     def state_dict(self) -> dict[str, int]:

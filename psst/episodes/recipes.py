@@ -12,7 +12,7 @@ from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
 
-class GroupedSampler:
+class _GroupedSampler:
     """Batches of episodes, each batch within one group of classes; every group as often as the others.
 
     Args:
@@ -40,7 +40,7 @@ def class_sampler(
 
 def training_sampler(
     store: ImageStore, episodes: Episodes, key: int, seed: int
-) -> VariedSampler | GroupedSampler:
+) -> VariedSampler | _GroupedSampler:
     """Return the sampler of training episodes, within the groups of the train split if it has any.
 
     A group with fewer classes than asked for gives all it has.
@@ -52,7 +52,7 @@ def training_sampler(
         _varied(store, classes, episodes, stream_key(key, "group", group), seed)
         for group, classes in groups.items()
     ]
-    return GroupedSampler(samplers, stream_key(key, "groups"))
+    return _GroupedSampler(samplers, stream_key(key, "groups"))
 
 
 def _varied(store: ImageStore, classes: Ids, episodes: Episodes, key: int, seed: int) -> VariedSampler:

@@ -28,7 +28,7 @@ from psst.evaluation.scores import EpisodeScores, half_width
 
 __all__ = ["ClassDifference", "class_difference", "class_variance"]
 
-MIN_LEFT_OUT = 2
+_MIN_LEFT_OUT = 2
 """Least number of classes that an episode must leave out: else there is nothing to leave a class out of."""
 
 
@@ -123,7 +123,7 @@ def class_variance(
     """
     classes, places = np.unique(class_ids, return_inverse=True)
     n, way, m = len(values), class_ids.shape[1], len(classes)
-    if m - way < MIN_LEFT_OUT:
+    if m - way < _MIN_LEFT_OUT:
         return None
     member = np.zeros((n, m), dtype=bool)
     member[np.arange(n)[:, None], places.reshape(class_ids.shape)] = True

@@ -9,7 +9,7 @@ from scipy import stats
 
 from psst.evaluation.scores import EpisodeScores, half_width
 
-MIN_SEEDS = 5
+_MIN_SEEDS = 5
 Verdict = Literal["too few seeds", "better", "worse", "equal", "undecided"]
 
 
@@ -45,7 +45,7 @@ class SeedComparison:
         mean: of the differences.
         half_width: of the interval; infinite for one seed.
         n: number of seeds.
-        verdict: "too few seeds" below ``MIN_SEEDS``.
+        verdict: "too few seeds" below five.
 
     Example:
         >>> print(SeedComparison(mean=0.01, half_width=0.002, n=5, verdict="better"))
@@ -100,7 +100,7 @@ def t_interval(per_seed: Sequence[float], level: float = 0.95) -> tuple[float, f
 
 
 def compare_seeds(differences: Sequence[float], margin: float | None = None) -> SeedComparison:
-    """Say what differences, one a seed, allow to be claimed; nothing with fewer than ``MIN_SEEDS`` of them.
+    """Say what differences, one a seed, allow to be claimed; nothing with fewer than five of them.
 
     Args:
         differences: accuracy of one method minus that of another, paired by seed.
@@ -118,7 +118,7 @@ def compare_seeds(differences: Sequence[float], margin: float | None = None) -> 
 
 
 def _verdict(mean: float, half: float, n: int, margin: float | None) -> Verdict:
-    if n < MIN_SEEDS:
+    if n < _MIN_SEEDS:
         return "too few seeds"
     if margin is not None and abs(mean) + half <= margin:
         return "equal"

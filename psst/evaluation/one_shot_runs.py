@@ -17,7 +17,7 @@ from psst.evaluation.episodes import Head
 from psst.evaluation.scores import EpisodeScores
 from psst.fewshot import PrototypicalHead
 
-Embedder = Callable[[Tensor], Tensor]
+_Embedder = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class OneShotRunScores:
 
 
 def evaluate_one_shot_runs(
-    embed: Embedder,
+    embed: _Embedder,
     runs: Sequence[OneShotRun],
     head: Head | None = None,
     device: torch.device | str | None = None,
@@ -101,7 +101,7 @@ def evaluate_one_shot_runs(
 
 
 def _score(
-    embed: Embedder, run: OneShotRun, head: Head, device: torch.device | str | None
+    embed: _Embedder, run: OneShotRun, head: Head, device: torch.device | str | None
 ) -> tuple[float, float]:
     """Return accuracy and loss of one run."""
     images = run.images if device is None else run.images.to(device)

@@ -16,7 +16,7 @@ from psst.training.embedded_split import EmbeddedSplit
 
 __all__ = ["EpisodeEvaluation"]
 
-FAST_DEV_EPISODES = 16  # of each group, where a run only proves that the code works
+_FAST_DEV_EPISODES = 16  # of each group, where a run only proves that the code works
 
 
 class EpisodeEvaluation(LightningModule):
@@ -95,7 +95,7 @@ class EpisodeEvaluation(LightningModule):
         data = few_shot_data(getattr(self.trainer, "datamodule", None))
         n_episodes = data.eval_episodes(split)
         if self._fast_dev_run:
-            n_episodes = min(n_episodes, FAST_DEV_EPISODES)
+            n_episodes = min(n_episodes, _FAST_DEV_EPISODES)
         plan = data.episode_plan(split)
         self.scores = self._embedded.scores(plan, self.head, n_episodes, partial=self._fast_dev_run)
         self._embedded = EmbeddedSplit()  # the features are not needed any more

@@ -51,7 +51,7 @@ class RunCLI(LightningCLI):
             parser_kwargs=parser_kwargs or STRICT,
             auto_configure_optimizers=False,  # the optimizer is an argument of the module
             load_from_checkpoint_support=False,  # the module keeps descriptions of its parts itself
-            args=list(resolve_configs(args)),
+            args=list(_resolve_configs(args)),
             run=run,
         )
 
@@ -204,7 +204,7 @@ class Experiment:
         return self._parser.instantiate(alone)[key]
 
 
-def resolve_configs(args: Sequence[str]) -> Iterator[str]:
+def _resolve_configs(args: Sequence[str]) -> Iterator[str]:
     """Yield the words with every ``--config NAME`` replaced by the path of the file meant.
 
     Raises:
