@@ -65,12 +65,14 @@ def fit(folder, main, auxiliary, steps, batches="episodes", callback=True, augme
     return seen
 
 
-def learn(folder, steps):
+def learn(folder, steps, only):
     """Print the first and the last losses of each task beside its chance level."""
     print(f"{'task':<38} {'first 10':>9} {'last 50':>9} {'chance':>7}")
     rows = [("main: Episodic", EPISODIC, [], "episodes"), ("main: GlobalClasses", GLOBAL, [], "classes")]
     rows += [(f"beside Episodic: {kind}", EPISODIC, [kind], "episodes") for kind in KINDS]
     for label, main, auxiliary, batches in rows:
+        if only and only not in label:
+            continue
         contrastive = auxiliary in (["SimCLR"], ["SupervisedContrastive"])
         seen = fit(folder, main, auxiliary, steps, batches, augmented=contrastive)
         name = [*seen.losses[0]][-1]
@@ -100,7 +102,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--only", default="", help="part of the name of a task")
     parser.add_argument("--cost", action="store_true", help="time steps in place of learning")
     options = parser.parse_args()
     with TemporaryDirectory() as scratch:
-        cost(Path(scratch)) if options.cost else learn(Path(scratch), options.steps)
+        cost(Path(scratch)) if options.cost else learn(Path(scratch), options.steps, options.only)

@@ -31,7 +31,8 @@ class CosineClassifier(nn.Module):
                 f"{owner} needs the training classes, which the module does not know; train with a data "
                 "module that has `train_classes`, or give the module `classes`."
             )
-        self.weight = nn.Parameter(torch.randn(len(setup.classes), setup.num_features))
+        # of length 1: the longer a vector, the slower an optimizer of constant steps turns it
+        self.weight = nn.Parameter(F.normalize(torch.randn(len(setup.classes), setup.num_features), dim=1))
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     def forward(self, features: Tensor) -> Tensor:
