@@ -160,10 +160,16 @@ class Encode:
         missing = [_absent(known, rows, len(batch)) for known, rows in found]
         fresh: list[Tensor] = []
         if any(len(rows) for rows in missing):
-            inputs = [
-                self._input(batch, view, rows) for view, rows in zip(views, missing, strict=True) if len(rows)
-            ]
-            out = self._forward(torch.cat(inputs) if len(inputs) > 1 else inputs[0], repr(views), batch)
+            inputs, cached = zip(
+                *(
+                    self._input(batch, view, rows)
+                    for view, rows in zip(views, missing, strict=True)
+                    if len(rows)
+                ),
+                strict=True,
+            )
+            joined = torch.cat(inputs) if len(inputs) > 1 else inputs[0]
+            out = self._forward(joined, repr(views), cached[0])
             fresh = list(torch.split(out, [len(rows) for rows in missing]))
         return [_combined(known, rows, fresh[i] if fresh else None) for i, (known, rows) in enumerate(found)]
 
@@ -181,17 +187,19 @@ class Encode:
                 best = encoded.out, rows
         return best
 
-    def _input(self, batch: Batch, view: View, rows: Tensor) -> Tensor:
-        """Return what goes into the network for some rows: normalized images, or cached features."""
+    def _input(self, batch: Batch, view: View, rows: Tensor) -> tuple[Tensor, bool]:
+        """Return what goes into the network for some rows, and whether it is cached features."""
         if len(rows) < len(batch):
             batch, view = batch.take(rows), view.of_rows(rows.tolist())
         cached = batch.features(view)
-        return self.encoder.normalized(batch.images(view)) if cached is None else cached
+        if cached is not None:
+            return cached, True
+        return self.encoder.normalized(batch.images(view)), False
 
-    def _forward(self, inputs: Tensor, name: str, batch: Batch | None = None) -> Tensor:
+    def _forward(self, inputs: Tensor, name: str, cached: bool = False) -> Tensor:
         backbone = self.encoder.backbone
         with self._policy(f"{name} of {len(inputs)}"):
-            if batch is not None and inputs.ndim == 2:
+            if cached:
                 return backbone.adapted(inputs)
             if self.with_maps:
                 return backbone.maps(inputs)

@@ -167,9 +167,12 @@ class FewShotModule(EpisodeEvaluation):
 
     def on_fit_start(self) -> None:
         """Let the tasks take what they need of the first weights."""
-        self._stepped = self.global_step
         for task in self._tasks():
             task.start(self._setup())
+
+    def on_train_start(self) -> None:
+        """Count optimizer steps from where a resumed fit stands, which is known here only."""
+        self._stepped = self.global_step
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer, and the scheduler, which advances every step."""

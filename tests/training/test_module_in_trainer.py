@@ -259,13 +259,17 @@ def test_every_task_trains_in_a_real_run_resumes_and_is_saved(
     assert loaded.task_names == straight.task_names
 
 
-def test_teachers_follow_optimizer_steps_not_batches(make_module, make_data, make_trainer):
-    module = make_module(auxiliary=[SelfDistillation()], image_shape=None)
-    trainer = make_trainer(
-        max_steps=3, accumulate_grad_batches=2, num_sanity_val_steps=0, enable_checkpointing=False
-    )
-    trainer.fit(module, datamodule=make_data())
-    assert int(module.auxiliary["self_distillation"].updates) == 3
+def test_teachers_follow_optimizer_steps_not_batches(make_module, make_data, make_trainer, tmp_path):
+    """With accumulated gradients, and in a resumed fit too."""
+    settings = {"accumulate_grad_batches": 2, "num_sanity_val_steps": 0, "enable_checkpointing": False}
+    start = None
+    for steps in (3, 5):
+        module = make_module(auxiliary=[SelfDistillation()], image_shape=None)
+        trainer = make_trainer(max_steps=steps, **settings)
+        trainer.fit(module, datamodule=make_data(), ckpt_path=start, weights_only=True)
+        assert int(module.auxiliary["self_distillation"].updates) == steps
+        start = tmp_path / "model.ckpt"
+        trainer.save_checkpoint(start)
 
 
 def test_what_the_data_cannot_give_is_said_before_training(make_module, make_data, make_trainer):
