@@ -68,6 +68,7 @@ def scaled(gramian: Array) -> Array | None:
     if trace < 1.0:
         lengths = np.sqrt(np.maximum(gramian.diagonal(), 0.0))
         gramian = np.clip(gramian, -np.outer(lengths, lengths), np.outer(lengths, lengths))
+        trace = float(gramian.trace())  # squares below zero were brought to it, and do not cancel others
     normalized = gramian / trace
     symmetric: Array = 0.5 * (normalized + normalized.T)
     return symmetric
@@ -80,11 +81,11 @@ def _scaled_pair(gramian: list[list[float]]) -> Array | None:
     if not 0.0 < largest < math.inf or math.isnan(sum(value / largest for value in entries)):
         return None
     first, one, other, second = (value / largest for value in entries)
-    trace = first + second
-    if trace <= 0.0:
+    if first + second <= 0.0:
         return None
-    cross = 0.5 * (one + other)
-    limit = math.sqrt(max(first, 0.0)) * math.sqrt(max(second, 0.0))
+    first, second = max(first, 0.0), max(second, 0.0)
+    trace, cross = first + second, 0.5 * (one + other)
+    limit = math.sqrt(first) * math.sqrt(second)
     cross = min(max(cross, -limit), limit)
     return np.array([[first / trace, cross / trace], [cross / trace, second / trace]])
 

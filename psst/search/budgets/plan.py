@@ -58,8 +58,11 @@ class Frame:
 
     def rays(self, count: int) -> int:
         """Rays between the anchors at `count` weights."""
-        whole = count == len(self.settings.auxiliary_weights)
-        return self.n_rays if whole and self.n_rays is not None else self.axes * (count - 1)
+        between = self.axes * (count - 1)
+        if self.n_rays is None:
+            return between
+        # between some of the anchors there are no more than between all of them
+        return self.n_rays if count == len(self.settings.auxiliary_weights) else min(self.n_rays, between)
 
     @property
     def baselines(self) -> int:
