@@ -217,9 +217,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the position of ``state_dict``; nothing is seen again, whatever a batch holds now."""
-        here = self._training.per_batch
-        seen = int(state_dict["consumed"]) * int(state_dict.get("per_batch", here))
-        self._position.restart(-(-seen // here))
+        seen = int(state_dict["consumed"]) * int(state_dict["per_batch"])
+        self._position.restart(-(-seen // self._training.per_batch))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return every validation image once."""

@@ -13,13 +13,13 @@ from psst.episodes.indices import LabeledIndices
 from psst.episodes.shuffle import EndlessShuffle
 from psst.images.store import ImageStore
 
-__all__ = ["BatchSampler", "BatchStream", "ImageSplit", "Take", "class_labels"]
+__all__ = ["BatchStream", "ImageSplit", "Take", "class_labels"]
 
 _ENDLESS = 2**31
 _NO_CLASS = -1
 
 
-class BatchSampler(Protocol):
+class _BatchSampler(Protocol):
     """Says which images make up a batch of episodes: an `EpisodeSampler` or a `VariedSampler`."""
 
     def batch(self, item: int, size: int) -> LabeledIndices:
@@ -68,7 +68,7 @@ class BatchStream(Dataset[Batch]):
         store: ImageStore,
         class_ids: Ids,
         policies: Policies,
-        sampler: BatchSampler | None = None,
+        sampler: _BatchSampler | None = None,
         n_episodes: int = 1,
         classes: Take | None = None,
         unlabeled: Take | None = None,

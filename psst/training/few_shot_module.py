@@ -242,9 +242,9 @@ class FewShotModule(EpisodeEvaluation):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Let the tasks follow an optimizer step; with accumulated gradients not every batch ends in one."""
         if self.global_step > self._stepped:
-            self._stepped = self.global_step
+            self._stepped, setup = self.global_step, self._setup()
             for task in self._tasks():
-                task.after_step(self._setup())
+                task.after_step(setup)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return features ``[n, D]`` of the batch's images."""

@@ -171,7 +171,7 @@ def test_a_plain_loop_over_the_loader_takes_new_episodes_at_each_pass(cache):
     data = ready(cache)
     loader = data.train_dataloader()
     assert [batch.index for _ in range(2) for batch in loader] == list(range(10))
-    data.load_state_dict({"consumed": 42})
+    data.load_state_dict({"consumed": 42, "per_batch": 1})
     assert next(iter(loader)).index == 42
 
 

@@ -87,15 +87,16 @@ def folder_entries(folder: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
 def fingerprint(root: Path, suffixes: Sequence[str]) -> str:
     """Return a hash of names, sizes and dates of the files below ``root`` that end in ``suffixes``."""
     found = _find(str(root), tuple(suffixes), "", os.path.realpath(root))
-    return _digest((name, entry.stat()) for name, entry in found)
+    return digest_of((name, entry.stat()) for name, entry in found)
 
 
 def fingerprint_of(files: Iterable[Path], root: Path) -> str:
     """Return a hash of the names below ``root``, sizes and dates of ``files``."""
-    return _digest((path.relative_to(root).as_posix(), path.stat()) for path in sorted(files))
+    return digest_of((path.relative_to(root).as_posix(), path.stat()) for path in sorted(files))
 
 
-def _digest(files: Iterable[tuple[str, os.stat_result]]) -> str:
+def digest_of(files: Iterable[tuple[str, os.stat_result]]) -> str:
+    """Return a hash of the names, sizes and dates of files, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for name, status in files:
         digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"))

@@ -1,6 +1,5 @@
 """The one walker of folders: image files below a folder, and in archives beside them, found by name."""
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -9,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from psst.images.decode import IMAGE_SUFFIXES
-from psst.images.files.archives import Entry, archive_entries, require_folder
+from psst.images.files.archives import Entry, archive_entries, digest_of, require_folder
 from psst.images.files.members import printable
 
 Parts = tuple[str, ...]
@@ -73,11 +72,11 @@ class ImageTree:
     def fingerprint(self, archives: bool) -> str:
         """Return a hash of the names, sizes and dates of the images, and of ``archives`` too if true."""
         files = [(parts, name) for parts, names in self.images.items() for name in names]
-        digest = hashlib.blake2b(digest_size=16)
-        for parts, name in files + [((), name) for name in self.archives if archives]:
-            stat = os.stat(self._path(parts, name))  # noqa: PTH116 - as in `_path`
-            digest.update(os.fsencode(f"{'/'.join(parts)}/{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"))
-        return digest.hexdigest()
+        files += [((), name) for name in self.archives if archives]
+        return digest_of(
+            (f"{'/'.join(parts)}/{name}", os.stat(self._path(parts, name)))  # noqa: PTH116 - as in `_path`
+            for parts, name in files
+        )
 
     def open_archives(self) -> None:
         """Add the images in the archives, as if they had been unpacked into the root; files go first.
