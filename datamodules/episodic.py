@@ -1,7 +1,7 @@
 """What all data sets of few-shot classes share: the store, training batches, evaluation episodes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from psst.images.files.download import RemoteFile
 
 _EVAL_BATCH = 256
+_FAR = 10**9  # batches: no training gets there
 
 
 class EpisodicDataModule(LightningDataModule, ABC):
@@ -108,7 +109,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
         self._listed: EvaluationEpisodes | None = None
-        self._divide: Callable[[dict[str, EpisodeSampler]], dict[str, EpisodeSampler]] | None = None
+        self._divided: tuple[list[int], list[int]] | None = None  # classes to train and to validate on
+        self._ahead = 0
 
     @abstractmethod
     def source(self) -> Source:
@@ -141,6 +143,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """
         if self._store is None:
             store = self.open_store()
+            if self._divided is not None:
+                store = store.divided(*self._divided)
             self._training.check(store, type(self).__name__)
             self._evaluation.check(store, type(self).__name__)
             self._listed = EvaluationEpisodes(self._evaluation, store)
@@ -218,7 +222,24 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the position of ``state_dict``; nothing is seen again, whatever a batch holds now."""
         seen = int(state_dict["consumed"]) * int(state_dict["per_batch"])
-        self._position.restart(-(-seen // self._training.per_batch))
+        self._position.restart(-(-seen // self._training.per_batch) + self._ahead)
+
+    def see_other_batches(self, number: int) -> None:
+        """Let training that goes on from a checkpoint see other batches than any other `number` would.
+
+        Args:
+            number: 0 for those that come next, k for those far ahead in the stream, never met otherwise.
+        """
+        self._ahead = number * _FAR
+
+    def divide_classes(self, train: Sequence[int], val: Sequence[int]) -> None:
+        """Train on some classes of the store and validate on others; before ``setup``.
+
+        Args:
+            train: class ids to train on.
+            val: class ids to validate on.
+        """
+        self._divided = list(train), list(val)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return every validation image once."""
@@ -240,14 +261,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
-        plan = self._evaluated().samplers(split)
-        return self._divide(plan) if split == "val" and self._divide is not None else plan
-
-    def divide_validation(
-        self, divide: Callable[[dict[str, EpisodeSampler]], dict[str, EpisodeSampler]]
-    ) -> None:
-        """Let validation follow what `divide` makes of its plan, such as two halves of each group."""
-        self._divide = divide
+        return self._evaluated().samplers(split)
 
     def eval_episodes(self, split: str) -> int:
         """Return how many episodes of each sampler of ``episode_plan(split)`` to evaluate."""

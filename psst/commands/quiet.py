@@ -12,6 +12,7 @@ def quiet() -> None:
         "Checkpoint directory .* exists and is not empty",  # the folder of the run itself
         "You are using the plain ModelCheckpoint",  # an advertisement
         "Experiment logs directory .* exists",  # the unit's folder, made just before
+        "Be aware that when using `ckpt_path`",  # a unit of a search has callbacks of its own
         "The dirpath has changed",  # a resume into a new version folder
         "`log_every_n_steps`|The number of training batches",  # short runs are meant to be short
         "Trying to infer the `batch_size`",  # episodes are one batch each

@@ -19,7 +19,7 @@ def main(words: list[str]) -> int:
     """Parse the words and search."""
     parser = argparse.ArgumentParser(
         prog="psst search",
-        description="Train a front of models, choose on validation, test once.",
+        description="Find the trade-off between main and auxiliary tasks; choose on validation, test once.",
         epilog=_TEXT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -37,35 +37,36 @@ def main(words: list[str]) -> int:
         help="what the workers are: processes of this machine, or tasks of a Ray cluster",
     )
     parser.add_argument(
-        "--budget", metavar="TIME", help="what the search may take, such as 2h, 90m or 45s: it is cut to that"
+        "--budget",
+        metavar="TIME",
+        help="what search and rivals may take, such as 2h, 90m or 45s: trainer.max_steps is made for it",
     )
-    parser.add_argument("--budget-steps", type=int, metavar="N", help="the same in optimizer steps")
-    parser.add_argument("--plan", action="store_true", help="print units and cost, and run nothing")
+    parser.add_argument("--budget-steps", type=int, metavar="N", help="the same in passes")
+    parser.add_argument("--plan", action="store_true", help="print units and cost, and keep nothing")
     options, rest = parser.parse_known_args(words[1:])
     if options.workers < 1:
         raise ValueError(f"`--workers {options.workers}` must be at least 1.")
     from psst.search import run_search
-    from psst.search.budgets.budget import read_budget
+    from psst.search.budget import print_plan, read_budget, solved
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
 
     silence()
+    budget = read_budget(options.budget, options.budget_steps)
     experiment = Experiment(rest, SearchSettings)
     output = options.output or Path("runs") / _name(rest)
     if output.exists() and not output.is_dir():
         raise ValueError(f"`--output {output}` is a file; name a folder.")
     settings = experiment.settings()
-    budget = read_budget(options.budget, options.budget_steps)
-    if options.plan and budget is not None:
-        from psst.search.budgets.search import budgeted_experiment
-
-        budgeted_experiment(experiment, budget, output)
-    elif options.plan:
-        from psst.search.plan_table import print_plan
-
-        print_plan(experiment, settings, output, options.workers)
-    else:
+    if not options.plan:
         run_search(experiment, settings, output, options.workers, options.engine, silence, budget)
+    else:
+        from psst.search.episode_judge import EpisodeJudge
+
+        if budget is not None:
+            steps = solved(budget, experiment, EpisodeJudge(experiment), settings, output)
+            experiment = experiment.with_overrides({"trainer.max_steps": steps})
+        print_plan(experiment, EpisodeJudge(experiment), settings)
     sys.stdout.flush()
     return 0
 

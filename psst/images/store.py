@@ -1,8 +1,9 @@
 """Decoded images on disk, read by memory map."""
 
+import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,12 @@ class ImageStore:
         """Open the finished store in ``folder``; raises as the constructor does."""
         return cls(folder)
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"folder": str(self.folder)}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": str(self.folder), "splits": self.splits, "groups": self.groups}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["folder"])  # type: ignore[misc]  # opens it anew
+        self.splits, self.groups = state["splits"], state["groups"]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,6 +114,20 @@ class ImageStore:
         ids = np.asarray(ids)
         planes = np.ascontiguousarray(self._planes[ids.reshape(-1)])  # one gather out of the map
         return planes.reshape(*ids.shape, *self.image_shape)
+
+    def divided(self, train: Sequence[int], val: Sequence[int]) -> "ImageStore":
+        """Return the same images with other classes to train and to validate on; those to test on stay.
+
+        Groups of classes are cut accordingly; mean and std stay.
+        """
+        other = copy.copy(self)
+        asked = {"train": np.asarray(train, dtype=np.int64), "val": np.asarray(val, dtype=np.int64)}
+        other.splits = {**self.splits, **asked}
+        known = [*self.groups.get("train", {}).items(), *self.groups.get("val", {}).items()]
+        for split, ids in asked.items():
+            cut = {name: classes[np.isin(classes, ids)] for name, classes in known}
+            other.groups = {**other.groups, split: {name: found for name, found in cut.items() if len(found)}}
+        return other
 
     def verify(self) -> None:
         """Compare all files with their checksums.

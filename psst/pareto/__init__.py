@@ -11,6 +11,7 @@ from psst.pareto.methods import (
     Preference,
     Ray,
     RayMethod,
+    RelativeWeights,
     StepState,
     Tradeoff,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Ray",
     "RayMethod",
     "RaySet",
+    "RelativeWeights",
     "Solution",
     "StepState",
     "Tradeoff",

@@ -9,19 +9,20 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from psst.search.settings import Look as Look
 from psst.search.settings import SearchSettings as SearchSettings
 
 if TYPE_CHECKING:
     from psst.search.door import search as search
-    from psst.search.result import Candidate as Candidate
     from psst.search.result import SearchResult as SearchResult
     from psst.search.run import run_search as run_search
+    from psst.search.unit import Candidate as Candidate
 
-__all__ = ["Candidate", "SearchResult", "SearchSettings", "run_search", "search"]
+__all__ = ["Candidate", "Look", "SearchResult", "SearchSettings", "run_search", "search"]
 
 _HOMES = {
     "search": "psst.search.door",
-    "Candidate": "psst.search.result",
+    "Candidate": "psst.search.unit",
     "SearchResult": "psst.search.result",
     "run_search": "psst.search.run",
 }

@@ -1,32 +1,27 @@
-"""Few-shot models are judged by scores on common episodes; those of training are drawn by index."""
+"""Few-shot models are judged by scores on common episodes; it alone knows FewShotModule and its data."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from torch.utils.flop_counter import FlopCounterMode
 
 from psst.datamodules import EpisodicDataModule
-from psst.episodes import Batch, EpisodeSampler, FrozenEpisodes
-from psst.episodes.recipes import class_sampler
-from psst.evaluation import EpisodeScores, class_difference, load_scores, save_scores
-from psst.images.store import ImageStore
+from psst.evaluation import EpisodeScores, load_scores, save_scores
+from psst.images.store import ImageStore, meta_sha256
 from psst.randomness import stream_key
-from psst.search.explore import State, neighbors
-from psst.search.protocols import BatchWork, T, training_losses
-from psst.search.result import Candidate, Metric, Selection
-from psst.search.training_pass import work_on
+from psst.search.flops import backward_flops, ratio
+from psst.search.protocols import State
+from psst.search.unit import Measured, Metric, Unit
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 
-_TEST_FILE = "test_scores.npz"  # written by the module
-_CHOOSES, _CONFIRMS = "-chooses", "-confirms"
-_LEAST = 2
-"""Classes of each half, in units of the classes of an episode: with fewer, all episodes are alike."""
+_VALIDATED, _TESTED = "val_scores.npz", "test_scores.npz"  # the second is written by the module
+_RENEWS = 10**8  # index of the first training batch that renews statistics: none is trained on
 
 
 class EpisodeJudge:
@@ -34,45 +29,89 @@ class EpisodeJudge:
 
     Args:
         experiment: Gives both.
-        selection: `confirm` lets half of the validation classes choose and keeps the other half for a check
-            of the choice; where there are too few classes, all choose, as in `best`.
     """
 
     metric = Metric("val_accuracy", "max", "accuracy", "%")
     can_test = True
 
-    def __init__(self, experiment: Experiment, selection: Literal["best", "confirm"] = "best") -> None:
+    def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
-        self._selection: Selection | None = None if selection == "confirm" else Selection()
-
-    @property
-    def selection(self) -> Selection:
-        """On which classes the search chooses."""
-        if self._selection is None:
-            reason = reason_against(self._data().episode_plan("val"))
-            self._selection = Selection("best", reason) if reason else Selection("confirm")
-        return self._selection
+        self._costs: dict[tuple[str, ...], float] = {}
 
     def task_names(self) -> list[str]:
-        """``main`` and the auxiliary tasks of the module."""
-        return self._task_names
+        """``main`` and the auxiliary tasks of the module.
 
-    @cached_property
-    def _task_names(self) -> list[str]:
-        return self.experiment.module().task_names
+        Raises:
+            ValueError: There is no auxiliary task.
+        """
+        names = self._module.task_names
+        if len(names) < 2:
+            raise ValueError(
+                "`model.init_args.auxiliary=[]` leaves nothing to trade off; name an auxiliary task such as "
+                "psst.tasks.Rotation, or train plainly with `psst fit`."
+            )
+        return names
 
-    def check(self, resumed: bool) -> None:
+    def raw_tasks(self) -> list[str]:
+        """Tasks whose loss starts at its least value."""
+        return [name for name, task in self._module.auxiliary.items() if getattr(task, "unit", "") == "raw"]
+
+    def chance(self) -> dict[str, float]:
+        """Chance level of each auxiliary task that has one."""
+        module, data = self._model_and_data()
+        batch = data.train_batch(0)
+        known = {str(name): task.chance(batch) for name, task in module.auxiliary.items()}  # type: ignore[operator]
+        return {name: float(level) for name, level in known.items() if level is not None}
+
+    def cost(self, tasks: Sequence[str]) -> float:
+        """Passes of a step: operations of main and these tasks over those of main alone, on one batch."""
+        key = tuple(tasks)
+        if key not in self._costs:
+            self._costs[key] = ratio(self._flops(key), self._flops(())) if key else 1.0
+        return self._costs[key]
+
+    def check(self, folds: int) -> str:
         """Build the store if need be, and hold all splits against the settings."""
-        self._data()
+        data = self._data()
+        if folds < 2:
+            return ""
+        way, classes = data.evaluation.way, len(_pool(data.store))
+        if classes < 2 * way:
+            raise ValueError(
+                f"`search.course=folds` needs {2 * way} classes that are not for testing, two folds of "
+                f"`data.init_args.evaluation.way={way}`; the data have {classes}. Lower the way, or choose "
+                "`search.course: trunk`."
+            )
+        return f"{classes} classes make 2 folds of {way} or more, not 3" if classes < 3 * way else ""
 
-    def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
-        """Make the layers for the data's images and classes, and divide validation if need be."""
-        data.prepare_data()
-        data.setup("fit")
-        _few_shot(module).attach(data)  # its tasks may need the training classes
-        if self.selection.kind == "confirm":
-            images = _episodic(data)
-            images.divide_validation(lambda plan: halved(plan, images.store))
+    def data_key(self) -> str:
+        """A digest of the images and splits."""
+        return meta_sha256(self._data().store.meta)[:32]
+
+    def prepare(
+        self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True
+    ) -> list[str]:
+        """Set folds, batches and tasks at work, and make the layers for the data's images and classes."""
+        few_shot, images = _few_shot(module), _episodic(data)
+        images.prepare_data()
+        if unit is not None:
+            few_shot.working = unit.mixture.tasks
+            if unit.fold is not None:
+                images.divide_classes(*folded(images.open_store(), *unit.fold, images.evaluation.way))
+            if begins and unit.batches:
+                images.see_other_batches(unit.batches)
+        images.setup("fit")
+        few_shot.attach(images)  # its tasks may need the training classes
+        return few_shot.task_names
+
+    def renew(self, state: State, unit: Unit, batches: int) -> State:
+        """Average BatchNorm statistics over training batches."""
+        if not any(name.endswith("running_mean") for name in state):
+            return state
+        module, data = self._model_and_data(unit)
+        module.load_state_dict(state)
+        module.renew_batch_statistics(data.train_batch(_RENEWS + index) for index in range(batches))
+        return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
     def validate(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
@@ -80,64 +119,17 @@ class EpisodeJudge:
         """Validate on common episodes, and keep the score of each."""
         module = _few_shot(module)
         trainer.validate(module, datamodule=data, verbose=False)
-        save_scores(folder / "val_scores.npz", module.scores)
-        chooses, confirms = split_scores(module.scores)
-        result: dict[str, Any] = {"accuracy": float(np.mean([one.mean for one in chooses.values()]))}
-        names, logged = module.task_names, trainer.callback_metrics
-        losses = {task: float(logged[f"val/{task}_loss"]) for task in names if f"val/{task}_loss" in logged}
-        if len(losses) == len(names):
-            if confirms:  # what was logged is the mean over both halves
-                losses[names[0]] = float(np.mean([one.loss for one in chooses.values()]))
-            result["losses"] = losses
-        elif trained := training_losses(folder, names):
-            result |= {"losses": trained, "losses_from": "training"}
-        return result
+        save_scores(folder / _VALIDATED, module.scores)
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        losses = {
+            task: logged[f"val/{task}_loss"] for task in module.task_names if f"val/{task}_loss" in logged
+        }
+        return {"metric": _mean(module.scores), "losses": losses}
 
-    def candidate(self, name: str, folder: Path, result: dict[str, Any]) -> Candidate:
-        """Read a unit and its score on each episode; its metric is the mean over those that choose."""
-        chooses, confirms = split_scores(load_scores(folder / "val_scores.npz"))
-        accuracy = float(_pooled(chooses).mean())
-        return Candidate(name, result["kind"], result["losses"], accuracy, result, chooses, confirms)
-
-    def region(self, candidates: Sequence[Candidate], points: NDArray[np.float64]) -> list[int]:
-        """The neighbors of the best that are not significantly worse on common episodes."""
-        return region(points, [candidate.scores for candidate in candidates])
-
-    def fresh_losses(
-        self, states: dict[str, State], start: int, count: int
-    ) -> dict[str, NDArray[np.float64]]:
-        """Losses ``[count, m]`` of models on the same training episodes, from `start` on, in eval mode."""
-        module, data = self._model_and_data()
-        episodes = _episodes(data, start, count)
-        losses = {}
-        for name, state in states.items():
-            module.load_state_dict(state)
-            module.eval()
-            with torch.no_grad():
-                rows = [
-                    [float(value) for value in module.task_losses(episode).values()] for episode in episodes
-                ]
-            losses[name] = np.array(rows)
-        return losses
-
-    def recalibrated(self, state: State, start: int, count: int) -> State:
-        """Renew the BatchNorm statistics of `state` on `count` training episodes."""
-        module, data = self._model_and_data()
-        module.load_state_dict(state)
-        module.renew_batch_statistics(_episodes(data, start, count))
-        return {key: value.detach().clone() for key, value in module.state_dict().items()}
-
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
-        """Do `work` with losses of training episodes."""
-        module, data = self._model_and_data()
-        module.load_state_dict(state)
-        module.eval()
-
-        def losses(episode: Batch) -> Callable[[], list[torch.Tensor]]:
-            return lambda: list(module.task_losses(episode).values())
-
-        sets = [[losses(episode) for episode in _episodes(data, start, count)] for start in starts]
-        return work_on(module, sets, work)
+    def measured(self, folder: Path, result: dict[str, Any]) -> Measured:
+        """Read a unit's score on each episode."""
+        scores = load_scores(folder / _VALIDATED)
+        return Measured(_mean(scores), _mean(scores), scores)
 
     def test(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
@@ -145,10 +137,17 @@ class EpisodeJudge:
         """Test; the module writes the score of each episode into its trainer's folder."""
         trainer.test(module, datamodule=data, verbose=False)
 
-    def read_test(self, folder: Path) -> dict[str, EpisodeScores] | None:
-        """Scores of the test by group of classes."""
-        path = folder / _TEST_FILE
-        return load_scores(path) if path.is_file() else None
+    def tested(self, folder: Path) -> Measured | None:
+        """Scores of the test."""
+        try:
+            scores = load_scores(folder / _TESTED)
+        except (FileNotFoundError, ValueError):
+            return None
+        return Measured(_mean(scores), _mean(scores), scores)
+
+    @cached_property
+    def _module(self) -> FewShotModule:
+        return self.experiment.module()
 
     def _data(self) -> EpisodicDataModule:
         """Data ready for use, outside a trainer."""
@@ -157,77 +156,52 @@ class EpisodeJudge:
         data.setup("fit")
         return data
 
-    def _model_and_data(self) -> tuple[FewShotModule, EpisodicDataModule]:
-        module, data = self.experiment.module(), self._data()
-        module.attach(data)
+    def _model_and_data(self, unit: Unit | None = None) -> tuple[FewShotModule, EpisodicDataModule]:
+        module, data = self.experiment.module(), _episodic(self.experiment.datamodule())
+        self.prepare(module, data, unit)
         return module, data
 
+    def _flops(self, tasks: tuple[str, ...]) -> int:
+        module, data = self._model_and_data()
+        module.working = tasks
+        module.train()
+        with FlopCounterMode(display=False) as counter:
+            losses = module.task_losses(data.train_batch(0))
+        return int(counter.get_total_flops()) + backward_flops(losses, tasks)
 
-def region(points: NDArray[np.float64], scores: Sequence[Mapping[str, EpisodeScores]]) -> list[int]:
-    """Return the candidates joined to the best one by candidates that are not significantly worse.
 
-    Significant means that the 95% interval of the paired difference over common episodes lies below zero. It
-    covers the draw of classes and of episodes, see `psst.evaluation.class_draw`: thousands of episodes over
-    few classes are no proof that a candidate does worse on other classes.
+def folded(store: ImageStore, left_out: int, folds: int, way: int) -> tuple[list[int], list[int]]:
+    """Return the classes to train on and those left out, of all that are not for testing.
+
+    Whole groups of classes (alphabets) are left out where episodes stay within them, as far as there are
+    enough. Three folds become two where a fold would have fewer classes than `way`.
 
     Args:
-        points: ``[n, m]``, centered logarithms of the candidates' losses.
-        scores: Of n candidates on the same validation episodes, by group of classes.
+        store: Holds the classes.
+        left_out: Number of the fold, below `folds`; -1 trains on all of them and validates on the first.
+        folds: How many.
+        way: Classes of an evaluation episode.
     """
-    best = int(np.argmax([_pooled(groups).mean() for groups in scores]))
-    kept = {i for i, groups in enumerate(scores) if not class_difference(groups, scores[best]).worse}
-    joined, frontier = {best}, [best]
-    links = [pair for pair in neighbors(points) if kept.issuperset(pair)]
-    while frontier:
-        here = frontier.pop()
-        reached = {j if i == here else i for i, j in links if here in (i, j)} - joined
-        joined |= reached
-        frontier.extend(reached)
-    return sorted(joined)
+    pool = _pool(store)
+    folds = folds if len(pool) >= folds * way else 2
+    left_out = min(left_out, folds - 1)
+    known = {**store.groups.get("train", {}), **store.groups.get("val", {})}
+    generator = np.random.Generator(np.random.Philox(key=stream_key(0, "folds", len(pool))))
+    if len(known) >= folds:
+        names = sorted(known)
+        order = generator.permutation(len(names))
+        parts = [np.concatenate([known[names[i]] for i in order[fold::folds]]) for fold in range(folds)]
+    else:
+        order = generator.permutation(pool)
+        parts = [order[fold::folds] for fold in range(folds)]
+    held = set(parts[max(left_out, 0)].tolist())
+    train = pool if left_out < 0 else [class_id for class_id in pool if class_id not in held]
+    return [int(class_id) for class_id in train], sorted(held)
 
 
-def reason_against(plan: Mapping[str, EpisodeSampler]) -> str:
-    """Say why the classes of a plan, by group, cannot be halved; empty if they can."""
-    for group, sampler in plan.items():
-        if isinstance(sampler, FrozenEpisodes):
-            return f"the episodes of '{group}' come from a list, so that none can be drawn within a half"
-        classes, needed = len(sampler.class_ids) // 2, _LEAST * sampler.n_way
-        if classes < needed:
-            return (
-                f"half of the {len(sampler.class_ids)} validation classes of '{group}' are {classes}, "
-                f"{needed} are needed for episodes of {sampler.n_way}"
-            )
-    return ""
-
-
-def halved(plan: Mapping[str, EpisodeSampler], store: ImageStore) -> dict[str, EpisodeSampler]:
-    """Return two samplers for each group of classes, each drawing episodes within its own half.
-
-    Which class is in which half depends on the group's random stream alone.
-    """
-    halves: dict[str, EpisodeSampler] = {}
-    for group, whole in plan.items():
-        key = stream_key(whole.key, "halves")
-        shuffled = np.random.Generator(np.random.Philox(key=key)).permutation(whole.class_ids)
-        middle = len(shuffled) // 2
-        for suffix, part in ((_CHOOSES, shuffled[:middle]), (_CONFIRMS, shuffled[middle:])):
-            drawn = (whole.n_way, whole.n_shot, whole.n_query, stream_key(whole.key, suffix), whole.seed)
-            halves[group + suffix] = class_sampler(store, np.sort(part), *drawn)
-    return halves
-
-
-def split_scores(
-    scores: Mapping[str, EpisodeScores],
-) -> tuple[dict[str, EpisodeScores], dict[str, EpisodeScores]]:
-    """Return the scores that choose and those that confirm, by group; all choose if there are no halves."""
-    chooses = {name.removesuffix(_CHOOSES): one for name, one in scores.items() if name.endswith(_CHOOSES)}
-    confirms = {name.removesuffix(_CONFIRMS): one for name, one in scores.items() if name.endswith(_CONFIRMS)}
-    return (chooses, confirms) if confirms else (dict(scores), {})
-
-
-def _episodes(data: EpisodicDataModule, start: int, count: int) -> list[Batch]:
-    """Training batches that depend on their place in the stream alone."""
-    return [data.train_batch(index) for index in range(start, start + count)]
+def _pool(store: ImageStore) -> list[int]:
+    """Ids of the classes that are not for testing."""
+    return sorted({*store.splits["train"].tolist(), *store.splits["val"].tolist()})
 
 
 def _few_shot(module: LightningModule) -> FewShotModule:
@@ -246,7 +220,7 @@ def _episodic(data: LightningDataModule) -> EpisodicDataModule:
     return data
 
 
-def _pooled(scores: Mapping[str, EpisodeScores]) -> NDArray[np.float64]:
-    """``[n]`` accuracies of the episodes of all groups of classes, one after the other."""
-    values = [scores[group].accuracies for group in sorted(scores)]
-    return np.concatenate(values).astype(np.float64)
+def _mean(scores: Mapping[str, EpisodeScores]) -> float:
+    """Mean accuracy over groups of classes."""
+    values = [group.mean for group in scores.values()]
+    return float(np.mean(values)) if values else math.nan

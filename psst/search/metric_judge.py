@@ -1,8 +1,8 @@
-"""Any module is judged by one logged metric; its losses come from validation, or from the end of training."""
+"""Any module is judged by one logged metric, and its standard error by parts of the validation data."""
 
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
+from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
@@ -10,32 +10,37 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch import Tensor
 from torch.nn.parameter import is_lazy
+from torch.utils.flop_counter import FlopCounterMode
 
 from psst.files import read_json, write_json
-from psst.search.explore import State, neighbors
-from psst.search.protocols import BatchWork, T, training_losses
+from psst.search.flops import backward_flops, ratio
+from psst.search.keyed_loader import one_loader
+from psst.search.protocols import State
 from psst.search.python_run import PythonRun
-from psst.search.result import Candidate, Metric, Selection
-from psst.search.training_pass import on_training_batches, training_pass
+from psst.search.training_batches import losses_with_graph, on_training_batches, renewed
+from psst.search.unit import Measured, Metric, Unit
 
-_TEST_FILE, _FORMAT = "test_metrics.json", 1
+_TESTED, _FORMAT = "test_metrics.json", 1
+_SHARDS = 8
 
 
 class MetricJudge:
-    """Judges by `monitor`, as the module logs it in validation.
+    """Judges by `monitor`, as the module logs it in validation, on all of the data and on eight parts of it.
 
-    Losses are ``val/<task>_loss`` where the module logs all of them; otherwise the running means (decay 0.95)
-    of the training losses at a unit's last step, comparable because all units see the same batches.
+    Args:
+        run: Gives modules and data.
+        metric: The monitor.
     """
 
     def __init__(self, run: PythonRun, metric: Metric) -> None:
         self.run = run
         self.metric = metric
         self._names: list[str] = []
+        self._flops: dict[str, int] = {}
 
     def task_names(self) -> list[str]:
         """Run one batch through a fresh module, and return the names of its losses, main first.
@@ -47,17 +52,80 @@ class MetricJudge:
         """
         if not self._names:
             module = _check_factory(self.run)
-            names, _ = training_pass(self.run, module, 0, 1)
-            _check_names(names, type(module).__name__)
-            self._names = names
+            on_training_batches(self.run, module, 1, self._look_at)
+            _check_names(self._names, type(module).__name__)
         return self._names
 
-    @property
-    def selection(self) -> Selection:
-        """All of validation chooses: one number a model cannot be told apart by classes."""
-        asked = self.run.settings.selection == "confirm"
-        reason = "validation gives one number a model, and none for a half of the classes"
-        return Selection("best", reason if asked else "")
+    def raw_tasks(self) -> list[str]:
+        """None: all weights count in units of running means."""
+        return []
+
+    def chance(self) -> dict[str, float]:
+        """Nothing is known of these losses."""
+        return {}
+
+    def cost(self, tasks: Sequence[str]) -> float:
+        """Passes of a step: it computes all losses, and goes back through those that have a weight."""
+        main = self._flops["forward"] + self._flops["main only"]
+        back = self._flops["main only"] + sum(self._flops[t] - self._flops["main only"] for t in tasks)
+        return ratio(self._flops["forward"] + back, main)
+
+    def check(self, folds: int) -> str:
+        """Validate an untrained module, and read its checkpoint.
+
+        Raises:
+            TypeError: A checkpoint of the module cannot be read with ``weights_only=True``.
+            ValueError: `monitor` is not logged, or folds are wanted.
+        """
+        if folds > 1:
+            raise ValueError(
+                "`search.course=folds` needs classes to fold, and a module with a metric has none; choose "
+                "`course='trunk'` or `'grid'`."
+            )
+        self.task_names()
+        with TemporaryDirectory() as folder:
+            module, data = self.run.module(), self.run.datamodule()
+            trainer = self.run.measuring(default_root_dir=folder)
+            trainer.validate(module, datamodule=data, verbose=False)
+            self._value(trainer)
+            _check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
+        return "a metric has no classes: standard errors are those over eight parts of the validation data"
+
+    def data_key(self) -> str:
+        """Nothing: changed data are not noticed."""
+        return ""
+
+    def prepare(
+        self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True
+    ) -> list[str]:
+        """Seed what the fit draws before its first batch, and name the stream of batches."""
+        seed_everything(self.run.seed, workers=True, verbose=False)
+        if unit is not None and unit.batches:
+            data.psst_stream = f"train {unit.batches}"  # type: ignore[attr-defined]  # see PythonRun
+        return self.task_names()
+
+    def renew(self, state: State, unit: Unit, batches: int) -> State:
+        """Average BatchNorm statistics over training batches."""
+        return renewed(self.run, state, batches)
+
+    def validate(
+        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
+    ) -> dict[str, Any]:
+        """Validate on all of the data, and on each of its parts."""
+        trainer.validate(module, datamodule=data, verbose=False)
+        result: dict[str, Any] = {"metric": self._value(trainer)}
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        keys = {task: f"val/{task}_loss" for task in self.task_names()}
+        result["losses"] = {task: logged[key] for task, key in keys.items() if key in logged}
+        shards = self._shards(module, data, trainer)
+        return {**result, "shards": shards} if shards else result
+
+    def measured(self, folder: Path, result: dict[str, Any]) -> Measured:
+        """Read a unit."""
+        quality = self.metric.quality
+        shards = [quality(value) for value in result.get("shards", [])]
+        known = np.array(shards) if shards else None
+        return Measured(result["metric"], quality(result["metric"]), shards=known)
 
     @property
     def can_test(self) -> bool:
@@ -65,82 +133,46 @@ class MetricJudge:
         data = self.run.plain_datamodule()
         return is_overridden("test_step", self.run.module()) and is_overridden("test_dataloader", data)
 
-    def check(self, resumed: bool) -> None:
-        """Validate an untrained module, unless trained ones have been validated, and read its checkpoint.
-
-        Raises:
-            TypeError: A checkpoint of the module cannot be read with ``weights_only=True``.
-            ValueError: `monitor` is not logged, or a loss is negative.
-        """
-        if resumed:
-            return
-        with TemporaryDirectory() as folder:
-            module, data = self.run.module(), self.run.datamodule()
-            trainer = self.run.measuring(default_root_dir=folder)
-            trainer.validate(module, datamodule=data, verbose=False)
-            self._measured(trainer)
-            _check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
-
-    def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
-        """Seed what the fit draws before its first batch; batches key the rest."""
-        seed_everything(self.run.seed, workers=True, verbose=False)
-
-    def validate(
-        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
-    ) -> dict[str, Any]:
-        """Validate; the losses of a trained unit that logs none are those of its trajectory's end."""
-        trainer.validate(module, datamodule=data, verbose=False)
-        result = self._measured(trainer)
-        if "losses" not in result and (losses := training_losses(folder, self.task_names())):
-            result |= {"losses": losses, "losses_from": "training"}
-        return result
-
-    def candidate(self, name: str, folder: Path, result: dict[str, Any]) -> Candidate:
-        """Read a unit."""
-        return Candidate(name, result["kind"], result["losses"], result["metric"], result)
-
-    def region(self, candidates: Sequence[Candidate], points: NDArray[np.float64]) -> list[int]:
-        """The best candidate and its neighbors: one number a model leaves no interval to tell them by."""
-        qualities = [self.metric.quality(candidate.metric) for candidate in candidates]
-        best = int(np.argmax(qualities))
-        return sorted({best} | {i for pair in neighbors(points) if best in pair for i in pair})
-
-    def fresh_losses(
-        self, states: dict[str, State], start: int, count: int
-    ) -> dict[str, NDArray[np.float64]]:
-        """Losses ``[count, m]`` of models on the same batches of the training data, in eval mode."""
-        return {
-            name: training_pass(self.run, self.run.module(), start, count, state)[1]
-            for name, state in states.items()
-        }
-
-    def recalibrated(self, state: State, start: int, count: int) -> State:
-        """Renew the BatchNorm statistics of `state` on `count` batches of the training data."""
-        if not any(name.endswith("running_mean") for name in state):
-            return state
-        module = self.run.module()
-        training_pass(self.run, module, start, count, state, renew=True)
-        return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
-
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
-        """Do `work` with losses of training batches, by the module's own `training_step`."""
-        return on_training_batches(self.run, state, starts, count, work)
-
     def test(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
     ) -> None:
         """Test, and keep what the module logs."""
         trainer.test(module, datamodule=data, verbose=False)
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        write_json(folder / _TEST_FILE, logged, _FORMAT)
+        write_json(folder / _TESTED, logged, _FORMAT)
 
-    def read_test(self, folder: Path) -> dict[str, Any] | None:
-        """Logged test metrics by name."""
-        path = folder / _TEST_FILE
-        return read_json(path, _FORMAT, f"the record of test metrics `{path}`") if path.is_file() else None
+    def tested(self, folder: Path) -> Measured | None:
+        """The logged test metric that is named like the monitor, else the first."""
+        try:
+            logged = read_json(folder / _TESTED, _FORMAT, "the record of test metrics")
+        except (FileNotFoundError, ValueError):
+            return None
+        wanted = re.sub(r"^val(id(ation)?)?", "test", self.metric.name)
+        value = logged.get(wanted, next(iter(logged.values()), float("nan")))
+        return Measured(value, self.metric.quality(value))
 
-    def _measured(self, trainer: Trainer) -> dict[str, Any]:
-        """Read the metric, and the losses if all of them are there."""
+    def _look_at(self, compute: Any) -> None:
+        """Take names and costs of one batch."""
+        with FlopCounterMode(display=False) as counter:
+            losses: dict[str, Tensor] = losses_with_graph(compute)
+        self._names = list(losses)
+        self._flops = {"forward": int(counter.get_total_flops()), "main only": backward_flops(losses, ())}
+        self._flops |= {task: backward_flops(losses, (task,)) for task in self._names[1:]}
+
+    def _shards(self, module: LightningModule, data: LightningDataModule, trainer: Trainer) -> list[float]:
+        """The metric on every eighth batch, from each of the first eight on; nothing with fewer batches."""
+        loader = one_loader(data.val_dataloader())
+        count = len(loader) if isinstance(loader, Sized) else 0
+        if count < _SHARDS:
+            return []
+        whole, values = data.val_dataloader, []
+        for first in range(_SHARDS):
+            data.val_dataloader = lambda first=first: _Part(one_loader(whole()), first)  # type: ignore[misc,method-assign]
+            trainer.validate(module, datamodule=data, verbose=False)
+            values.append(self._value(trainer))
+        return values
+
+    def _value(self, trainer: Trainer) -> float:
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if self.metric.name not in logged:
             found = ", ".join(f"`{name}`" for name in sorted(logged)) or "nothing"
@@ -148,17 +180,20 @@ class MetricJudge:
                 f"`monitor='{self.metric.name}'` is not logged in validation, which logs {found}; name one "
                 "of these, or log it in `validation_step`."
             )
-        keys = {task: f"val/{task}_loss" for task in self.task_names()}
-        result: dict[str, Any] = {"metric": logged[self.metric.name]}
-        if all(key in logged for key in keys.values()):
-            result["losses"] = {task: logged[key] for task, key in keys.items()}
-            for task, loss in result["losses"].items():
-                if loss < 0 or not math.isfinite(loss):
-                    raise ValueError(
-                        f"`{keys[task]}` is {loss}, but fronts are drawn by ratios of losses: log a positive "
-                        "loss under that name, or none, and that of training is used."
-                    )
-        return result
+        return logged[self.metric.name]
+
+
+class _Part:
+    """Every eighth batch of a loader."""
+
+    def __init__(self, loader: Any, first: int) -> None:
+        self.loader, self.first = loader, first
+
+    def __len__(self) -> int:
+        return len(range(self.first, len(self.loader), _SHARDS))
+
+    def __iter__(self) -> Any:
+        return islice(iter(self.loader), self.first, None, _SHARDS)
 
 
 def _check_factory(run: PythonRun) -> LightningModule:
@@ -171,7 +206,7 @@ def _check_factory(run: PythonRun) -> LightningModule:
     first, second = run.module(), run.module()
     if first is second:
         raise ValueError(
-            "`module_factory` gave the same object twice, but each unit needs a module of its own; make it "
+            "`module` gave the same object twice, but each unit needs a module of its own; make it "
             "inside: `lambda: MyModule(...)`."
         )
     one, other = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (first, second))
@@ -179,12 +214,12 @@ def _check_factory(run: PythonRun) -> LightningModule:
         twin = other.get(name)
         if any(value is tensor for tensor in other.values()):
             raise ValueError(
-                f"`module_factory` gave two modules that share `{name}`, so that units would train each "
-                "other's; make every layer inside the factory."
+                f"`module` gave two modules that share `{name}`, so that units would train each "
+                "other's; make every layer inside the function."
             )
         if twin is None or twin.shape != value.shape or not _same(value, twin):
             raise ValueError(
-                f"`module_factory` gave two modules that differ in `{name}`, though `seed={run.seed}` was "
+                f"`module` gave two modules that differ in `{name}`, though `seed={run.seed}` was "
                 "set before each; draw parameters from torch's global generator."
             )
     return first

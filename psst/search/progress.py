@@ -1,131 +1,161 @@
 """What a search shows while it runs: the units in training, the time left, the best so far."""
 
-import os
+import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from psst.files import read_json, write_json
+from psst.files import write_atomic
 from psst.search.ranks import first_only
 
 Report = Callable[[Path, int, int], None]
 """Gets a unit's folder, the optimizer step with which its training began or went on, and where it is."""
 
-_FORMAT = 1
+_HEARTBEAT = 10.0  # seconds without a line after which one is written where there is no terminal
 
 
 @dataclass
 class _Running:
-    """A unit in training."""
+    """A unit at work."""
 
-    start: int  # optimizer step at which it starts
     steps: int  # it takes
-    known: int | None = None  # where this process has first met it: what came before costs no time now
+    passes: float  # they cost
+    last: int  # optimizer step at which it ends
+    first: int | None = None  # where this process has first met it: what came before costs no time now
     step: int = 0  # at which it is
 
-    @property
-    def done(self) -> int:
-        """Steps of the unit that are done."""
-        return max(self.step - self.start, 0)
-
-    @property
-    def done_here(self) -> int:
-        """Steps of the unit that have taken time since the search was started."""
-        return 0 if self.known is None else max(self.step - self.known, 0)
+    def done(self, here: bool = False) -> float:
+        """Passes that are done, or done since the search was started."""
+        begin = self.last - self.steps if not here else (self.first if self.first is not None else self.last)
+        return self.passes * max(self.step - begin, 0) / max(self.steps, 1)
 
 
 class SearchProgress:
-    """Counts optimizer steps over all units; one line a unit, and a running line on a terminal."""
+    """Counts passes over all units; one line a unit, a running line on a terminal, else one every 10 s.
 
-    def __init__(self, total_steps: int, stream: TextIO | None = None) -> None:
-        self.total_steps = total_steps  # expected of the whole search; may be revised
+    Args:
+        total: Passes of the whole search.
+        stream: Where it is told; stderr by default.
+    """
+
+    def __init__(self, total: float, stream: TextIO | None = None) -> None:
+        self.total = total
         self.best = ""
         self._stream = stream or sys.stderr
-        self._started = time.monotonic()
-        self._finished_steps = 0
-        self._finished_here = 0  # by this process: what an earlier run has finished costs no time now
+        self._started = self._told = time.monotonic()
+        self._finished = 0.0
+        self._finished_here = 0.0  # what an earlier run has finished costs no time now
         self._running: dict[str, _Running] = {}
+        self._closed = threading.Event()
+        if not self._stream.isatty():
+            threading.Thread(target=self._beat, daemon=True).start()
 
-    def begin(self, name: str, start: int = 0, steps: int = 0) -> None:
-        """Announce a unit that starts now; a `steps` of 0 for one that trains nothing."""
-        self._running[name] = _Running(start, steps)
+    @property
+    def running(self) -> list[str]:
+        """Names of the units at work."""
+        return list(self._running)
+
+    def begin(self, name: str, steps: int, passes: float, last: int) -> None:
+        """Announce a unit that starts now; 0 `steps` for one that trains nothing."""
+        self._running[name] = _Running(steps, passes, last)
 
     def at(self, folder: Path, first: int, step: int) -> None:
         """Take note of where a unit is; on a terminal, rewrite the running line."""
         unit = self._running.get(folder.name)
         if unit is None or step == unit.step:
             return
-        if unit.known is None:
-            unit.known = first
-            if first > unit.start:
-                self._line(f"{folder.name}: goes on from step {first}")
+        if unit.first is None:
+            unit.first = first
+            if first > unit.last - unit.steps:
+                self.say(f"{folder.name}: goes on from step {first}")
         unit.step = step
         if self._stream.isatty():
-            names = ", ".join(f"{name} step {one.step}" for name, one in self._running.items())
-            best = f", best so far {self.best}" if self.best else ""
-            self._write(f"\r\033[K{names}: {self.time_left()}{best}")
+            self._write(f"\r\033[K{self._now()}")
 
-    def end(self, name: str, text: str = "") -> None:
+    def end(self, name: str, text: str) -> None:
         """Take a unit as finished; write a line about it, with the time left."""
         unit = self._running.pop(name)
-        unit.step = max(unit.step, unit.start + unit.steps)
-        self._finished_steps += unit.steps
-        self._finished_here += unit.done_here
-        if text:
-            self._line(f"{name}: {text}; {self.time_left()}")
+        unit.step = unit.last
+        self._finished += unit.passes
+        self._finished_here += unit.done(here=True)
+        self.say(f"{name}: {text}; {self.time_left()}")
 
-    def again(self, name: str, reason: str) -> None:
-        """Say that a unit is to be started again, and why."""
+    def lost(self, name: str) -> None:
+        """Say that a unit is to be started again."""
         self._running.pop(name, None)
-        self._line(f"{name}: {reason}")
+        self.say(f"{name}: its process was lost; it goes on")
 
-    def skip(self, name: str, steps: int, reason: str) -> None:
-        """Take the steps of a unit that need not be trained out of the plan, and say why."""
-        self.total_steps -= steps
-        self._line(f"{name}: {reason}")
+    def known(self, passes: float) -> None:
+        """Count a unit that was finished earlier."""
+        self._finished += passes
 
     def time_left(self) -> str:
         """Return the share done and the time left at the pace so far."""
-        done = self._finished_steps + sum(unit.done for unit in self._running.values())
-        share = min(done / max(self.total_steps, 1), 1.0)
-        if share == 1.0:
-            return "training done"
-        here = self._finished_here + sum(unit.done_here for unit in self._running.values())
+        done = self._finished + sum(unit.done() for unit in self._running.values())
+        share = min(done / max(self.total, 1e-9), 1.0)
+        here = self._finished_here + sum(unit.done(here=True) for unit in self._running.values())
+        if share > 0.995:
+            return "nearly done"
         if not here:
             return f"{share:.0%} done"
-        seconds = round((time.monotonic() - self._started) / here * max(self.total_steps - done, 0))
+        seconds = round((time.monotonic() - self._started) / here * max(self.total - done, 0))
         return f"{share:.0%} done, about {seconds // 60}:{seconds % 60:02d} min left"
 
-    def _line(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Write a line."""
         start = "\r\033[K" if self._stream.isatty() else ""
         self._write(f"{start}{text}\n")
 
+    def close(self) -> None:
+        """Stop telling."""
+        self._closed.set()
+
+    def _beat(self) -> None:
+        while not self._closed.wait(1.0):
+            if time.monotonic() - self._told >= _HEARTBEAT and self._running:
+                self.say(self._now())
+
+    def _now(self) -> str:
+        names = ", ".join(f"{name} step {one.step}" for name, one in list(self._running.items()))
+        best = f", best so far {self.best}" if self.best else ""
+        return f"{names}: {self.time_left()}{best}"
+
     @first_only
     def _write(self, text: str) -> None:
+        self._told = time.monotonic()
         self._stream.write(text)
         self._stream.flush()
 
 
 def write_progress(folder: Path, first: int, step: int) -> None:
     """Leave in a unit's folder how far it is, for the process that watches."""
-    write_json(_file(folder), {"first": first, "step": step, "process": os.getpid()}, _FORMAT)
+    write_atomic(_file(folder), json.dumps([first, step]))
 
 
 def read_progress(folder: Path) -> tuple[int, int] | None:
     """Return the first and the last step that `write_progress` has left; None if nothing."""
-    if not _file(folder).is_file():
+    try:
+        first, step = json.loads(_file(folder).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    content = read_json(_file(folder), _FORMAT, f"the unit's progress `{folder}`")
-    return int(content["first"]), int(content["step"])
+    return int(first), int(step)
 
 
 @first_only
 def forget_progress(folder: Path) -> None:
     """Remove what an earlier run has left."""
     _file(folder).unlink(missing_ok=True)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration as people say it."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _file(folder: Path) -> Path:

@@ -1,25 +1,19 @@
 """What a search needs of a run, and of the way its models are judged: the seam between searches.
 
 A run (a parsed YAML, or a function that makes modules) gives fresh parts and its identity. A judge says what
-validation and test are: scores of common episodes, or one number by name. Neither knows of units.
+validation and test are: scores of common episodes, or one number by name. Neither knows of looks or courses.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor
 
-from psst.pareto import Trajectory
-from psst.search.explore import State
-from psst.search.result import Candidate, Metric, Selection
-from psst.tangents.curvature import BatchLosses
+from psst.search.unit import Measured, Metric, Unit
 
-T = TypeVar("T")
-BatchWork = Callable[[LightningModule, list[list[BatchLosses]]], T]
-"""What is to be done with a module in evaluation mode and its losses on some sets of fixed batches."""
+State = dict[str, Tensor]
 
 
 class Run(Protocol):
@@ -27,7 +21,7 @@ class Run(Protocol):
 
     @property
     def max_steps(self) -> int:
-        """Optimizer steps of one full training."""
+        """T, in passes of the main batch: optimizer steps of a training on the main task alone."""
 
     def module(self) -> LightningModule:
         """Return a new module; its parameters depend on the run's seed alone."""
@@ -43,82 +37,65 @@ class Run(Protocol):
     ) -> Trainer:
         """Return a new trainer with some of the run's arguments replaced."""
 
-    def yaml(self) -> str:
-        """Return the run's identity, line by line: what a search must not change once it has begun."""
+    def identity(self) -> str:
+        """Return, line by line, what all units depend on: model, data, seed."""
 
 
 class Judge(Protocol):
-    """How the models of a run are measured, and held against each other."""
+    """How the models of a run are made ready, measured, and held against each other."""
 
-    @property
-    def metric(self) -> Metric:
-        """What chooses."""
-
-    @property
-    def selection(self) -> Selection:
-        """On which part of validation the search chooses."""
+    metric: Metric
 
     def task_names(self) -> list[str]:
         """Return the names of the losses, main first; raise where there is nothing to trade off."""
 
-    def check(self, resumed: bool) -> None:
-        """Raise where a unit would fail later; `resumed` if units of this run have been validated already."""
+    def raw_tasks(self) -> list[str]:
+        """Return the tasks whose weight counts in raw losses."""
 
-    def prepare(self, module: LightningModule, data: LightningDataModule) -> None:
-        """Make a fresh module and its data ready for the trainer."""
+    def chance(self) -> dict[str, float]:
+        """Return the losses of guesses that know nothing, by task, as far as they are known."""
+
+    def cost(self, tasks: Sequence[str]) -> float:
+        """Return the passes of a step on main and these tasks, one on main alone being 1."""
+
+    def check(self, folds: int) -> str:
+        """Raise where a unit would fail later, before anything is written; `folds` above 1 are wanted.
+
+        Returns:
+            What there is to say, such as that classes are too few and images are divided; or nothing.
+        """
+
+    def prepare(
+        self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True
+    ) -> list[str]:
+        """Make a fresh module and its data ready for a unit; return the names of its losses.
+
+        Args:
+            module: A fresh one.
+            data: A fresh one.
+            unit: To be trained or judged; None for the run as it is.
+            begins: Whether its training begins, rather than goes on from a stop.
+        """
+
+    def renew(self, state: State, unit: Unit, batches: int) -> State:
+        """Return the state with BatchNorm statistics renewed on training batches; the same without any."""
 
     def validate(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
     ) -> dict[str, Any]:
-        """Validate; return plain values for the manifest, ``losses`` among them, keep the rest in `folder`.
+        """Validate; return plain values for the manifest, ``losses`` too; the rest stays in `folder`."""
 
-        An average that was never trained may lack ``losses``.
-        """
+    def measured(self, folder: Path, result: dict[str, Any]) -> Measured:
+        """Read what `validate` has left of a unit."""
 
-    def candidate(self, name: str, folder: Path, result: dict[str, Any]) -> Candidate:
-        """Read a finished unit."""
-
-    def region(self, candidates: Sequence[Candidate], points: NDArray[np.float64]) -> list[int]:
-        """Return the preference region among candidates at ``[n, m]`` centered logarithms of losses."""
-
-    def fresh_losses(
-        self, states: dict[str, State], start: int, count: int
-    ) -> dict[str, NDArray[np.float64]]:
-        """Losses ``[count, m]`` of models on the same batches, `start` and the following, in eval mode."""
-
-    def recalibrated(self, state: State, start: int, count: int) -> State:
-        """Renew the BatchNorm statistics of `state` on `count` batches from `start` on."""
-
-    def on_batches(self, state: State, starts: Sequence[int], count: int, work: BatchWork[T]) -> T:
-        """Return what `work` makes of a model and its losses on `count` batches of each start.
-
-        The batches are those of `fresh_losses`; sets of different starts are drawn independently, or share
-        nothing of a stream without end. Each function gives the same losses, main first, with their
-        graphs at every call: evaluation mode, running BatchNorm statistics, no dropout, nothing compiled,
-        float32 at least, and the same random numbers.
-        """
+    @property
+    def can_test(self) -> bool:
+        """Whether there is anything to test on."""
 
     def test(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
     ) -> None:
         """Test a finished unit's model and leave the result in `folder`."""
 
-    def read_test(self, folder: Path) -> dict[str, Any] | None:
-        """Read what `test` left; None if it has not run."""
-
-    @property
-    def can_test(self) -> bool:
-        """Whether there is anything to test on."""
-
-
-def training_losses(folder: Path, names: Sequence[str]) -> dict[str, float] | None:
-    """Running means of the training losses at a unit's last step; None for what was never trained.
-
-    They stand in for losses that validation does not give for every task, and are comparable because all
-    units see the same batches.
-    """
-    path = folder / "trajectory.npz"
-    if not path.is_file():
-        return None
-    means = np.exp(Trajectory.load(path).log_losses[-1])
-    return dict(zip(names, means.tolist(), strict=True))
+    def tested(self, folder: Path) -> Measured | None:
+        """Read what `test` left; None if it has not run, or its file is damaged."""

@@ -13,7 +13,6 @@ from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
 
 from psst.search.keyed_loader import KeyedLoader, PassPlace, one_loader
-from psst.search.settings import SearchSettings
 
 ModuleFactory = Callable[[], LightningModule]
 DataSource = LightningDataModule | Callable[[], LightningDataModule]
@@ -35,6 +34,9 @@ _RESERVED = {
 }
 
 
+_HARMLESS = ("log_every_n_steps",)
+
+
 class PythonRun:
     """Fresh modules, datamodules and trainers for the units of a search.
 
@@ -49,7 +51,6 @@ class PythonRun:
         max_steps: Optimizer steps of one full training.
         seed: Of parameters, batches and everything drawn in a step.
         trainer: Arguments of the Trainer beside those that the search sets; copied deeply for each unit.
-        settings: Of the search; part of the identity.
         choice: What chooses; part of the identity.
 
     Raises:
@@ -64,7 +65,6 @@ class PythonRun:
         max_steps: int,
         seed: int = 0,
         trainer: Mapping[str, Any] | None = None,
-        settings: SearchSettings | None = None,
         choice: Mapping[str, str] | None = None,
     ) -> None:
         self.module_factory = module_factory
@@ -72,7 +72,6 @@ class PythonRun:
         self.max_steps = max_steps
         self.seed = seed
         self.trainer_arguments = {"devices": 1, **(trainer or {})}
-        self.settings = settings or SearchSettings()
         self.choice = dict(choice or {})
         self._identity: str | None = None
         _check_arguments(self.trainer_arguments)
@@ -105,7 +104,8 @@ class PythonRun:
                 if hasattr(loader, "state_dict") and not hasattr(loader, "flattened"):
                     return loader
                 limited = self._pass_length(trainer_of)
-                return KeyedLoader(loader, self.seed, "train", position, limited, place)
+                stream = getattr(trainer_of, "psst_stream", "train")
+                return KeyedLoader(loader, self.seed, stream, position, limited, place)
 
             data.pass_place = place  # type: ignore[attr-defined]  # for checkpoints
             data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
@@ -152,24 +152,17 @@ class PythonRun:
             **overrides,
         )
 
-    def yaml(self) -> str:
-        """Return what must not change between two runs of a search, as JSON, which YAML includes."""
+    def identity(self) -> str:
+        """Return what must not change between two runs of a search in one folder, as JSON."""
         if self._identity is None:
-            self._identity = self._described()
+            given = {
+                **self.choice,
+                "seed": self.seed,
+                "trainer": {k: v for k, v in sorted(self.trainer_arguments.items()) if k not in _HARMLESS},
+            }
+            found = {**_identity(self.module(), self.plain_datamodule()), **_described(given)}
+            self._identity = json.dumps(found, indent=1)
         return self._identity
-
-    def _described(self) -> str:
-        given = {
-            "max_steps": self.max_steps,
-            **self.choice,
-            "seed": self.seed,
-            "settings": self.settings,
-            "trainer": dict(sorted(self.trainer_arguments.items())),
-        }
-        return (
-            json.dumps({**_identity(self.module(), self.plain_datamodule()), **_described(given)}, indent=1)
-            + "\n"
-        )
 
     def _pass_length(self, data: LightningDataModule) -> Callable[[int], int]:
         def limited(length: int) -> int:

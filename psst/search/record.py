@@ -1,125 +1,112 @@
 """What a search remembers in its folder: finished units, what was tested, and that it runs there now."""
 
 import difflib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 
 from psst.files import read_json, write_json
 from psst.search.ranks import first_only
 
-_FORMAT = 1
-_MANIFEST = "manifest.json"
+_FORMAT = 2
+_MANIFEST, _TOUCHED = "manifest.json", "test_touched.json"
 
 
 class Manifest:
     """`manifest.json` of a search: written whole after each finished unit.
 
-    A search must go on with the whole configuration, as YAML, with which it was started in the folder.
+    It holds the identity of the run (model, data, seed), versions of psst and torch, and for each unit its
+    key and result. A unit whose key has changed is trained anew.
+
+    Args:
+        folder: Of the search.
+        identity: Of the run.
+        option: How the user gives the folder.
 
     Raises:
-        ValueError: The folder holds a search with another configuration, or one of a newer format.
+        ValueError: The folder holds a search of another model, data or seed, or one of another format.
 
-    Example:
-        >>> Manifest(folder, experiment.yaml()).finish("warm", {"kind": "warm", "steps": 60})
+    Attributes:
+        remarks: What is to be said of what was found.
     """
 
-    def __init__(self, folder: Path, config: str, option: str = "--output") -> None:
-        self.folder = folder
-        self.option = option
-        self.config = config
+    def __init__(self, folder: Path, identity: str, option: str = "--output") -> None:
+        self.path = folder / _MANIFEST
+        self.identity = identity
+        self.versions = {"psst": version("psst-fewshot"), "torch": torch.__version__}
         self.units: dict[str, dict[str, Any]] = {}
-        known = _known(folder)
-        if not known["units"]:  # nothing to lose: a first try that failed binds nobody
-            self._write()
+        self.budget: dict[str, Any] = {}
+        self.remarks: list[str] = []
+        known = self._known()
+        if not known.get("units"):  # nothing to lose: a first try that failed binds nobody
             return
-        if known["config"] != config:
+        if known["identity"] != identity:
             raise ValueError(
-                f"`{option} {folder}` holds a search with another configuration:\n"
-                f"{_changes(known['config'], config)}\n"
+                f"`{option} {folder}` holds a search of another model, data or seed:\n"
+                f"{_changes(known['identity'], identity)}\n"
                 f"Give another `{option}`, or go on with the first configuration."
             )
-        self.units = known["units"]
+        self.units, self.budget = known["units"], known.get("budget", {})
+        for name, now in self.versions.items():
+            if known["versions"].get(name) != now:
+                self.remarks.append(f"begun with {name} {known['versions'].get(name)}, now {now}")
 
-    @staticmethod
-    def has_units(folder: Path) -> bool:
-        """Whether a search in this folder has finished a unit."""
-        return bool(_known(folder)["units"])
+    def result(self, name: str, key: str) -> dict[str, Any] | None:
+        """What a unit has given; None if it is not finished, or was one with another key."""
+        unit = self.units.get(name)
+        return None if unit is None or unit["key"] != key else unit["result"]
 
-    def finished(self, name: str) -> bool:
-        """Whether the unit called `name` has been trained and evaluated."""
-        return name in self.units
-
-    def finish(self, name: str, result: Mapping[str, Any]) -> None:
+    def finish(self, name: str, key: str, result: Mapping[str, Any]) -> None:
         """Record a unit's result; from now on it is not run again."""
-        self.units[name] = dict(result)
-        self._write()
+        self.units[name] = {"key": key, "result": dict(result)}
+        self.write()
 
     @first_only
-    def _write(self) -> None:
-        write_json(self.folder / _MANIFEST, {"config": self.config, "units": self.units}, _FORMAT)
+    def write(self) -> None:
+        """Write the file."""
+        content = {"identity": self.identity, "versions": self.versions, "budget": self.budget}
+        write_json(self.path, {**content, "units": self.units}, _FORMAT)
+
+    def _known(self) -> dict[str, Any]:
+        if not self.path.is_file():
+            return {}
+        try:
+            return read_json(self.path, _FORMAT, f"the search's manifest `{self.path}`")
+        except ValueError:
+            if _is_json(self.path):
+                raise
+        self.remarks.append(f"`{self.path}` is damaged; what units have left is read anew")
+        return {}
 
 
-class TestRecord:
-    """`test_touched.json`: which models have seen the test, and when, is written before they see it.
-
-    Example:
-        >>> TestRecord(folder).touch(["anchor-0.3", "plain"])
-        ''
-    """
-
-    __test__ = False  # for pytest: no test
-
-    def __init__(self, folder: Path, option: str = "--output") -> None:
-        self.path = folder / "test_touched.json"
-        self.option = option
-
-    def read(self) -> dict[str, Any] | None:
-        """``when`` and ``units``; None if nothing has been tested."""
-        return (
-            read_json(self.path, _FORMAT, f"the record of tests `{self.path}`")
-            if self.path.is_file()
-            else None
-        )
-
-    @first_only
-    def touch(self, units: Sequence[str]) -> str:
-        """Note that these units are about to be tested.
-
-        Returns:
-            When the test was touched before, by these units or more, whose results are used again; empty if
-            this is the first time.
-
-        Raises:
-            ValueError: Other units have been tested: another look at the test would be one more choice.
-        """
-        before = self.read()
-        if before is None:
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            write_json(self.path, {"when": now, "units": list(units)}, _FORMAT)
-            return ""
-        new = [name for name in units if name not in before["units"]]
-        if new:
-            raise ValueError(
-                f"`{self.option} {self.path.parent}` was tested on {before['when']} with "
-                f"{', '.join(before['units'])}, and now {', '.join(new)} would see the test, too: it is for "
-                f"one choice. Give another `{self.option}` for another search, or compare models with "
-                "`psst test` where the test may be seen again."
-            )
-        return str(before["when"])
+def touch_test(folder: Path, units: Sequence[str]) -> list[dict[str, Any]]:
+    """Note, before models see the test, that they are about to; return all such notes in order."""
+    path = folder / _TOUCHED
+    looks: list[dict[str, Any]] = []
+    if path.is_file():
+        looks = read_json(path, _FORMAT, f"the record of tests `{path}`")["looks"]
+    if not looks or looks[-1]["units"] != list(units):
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        looks.append({"when": now, "units": list(units)})
+        first_only(write_json)(path, {"looks": looks}, _FORMAT)
+    return looks
 
 
 @contextmanager
 def occupied(folder: Path, option: str) -> Iterator[None]:
-    """Hold the folder; the system lets go of it when this process ends, however it does.
+    """Hold the folder, before anything is written; the system lets go of it when this process ends.
 
     Raises:
         ValueError: Another search runs there.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "search.lock")
     try:
         first_only(lock.acquire)(timeout=0)
@@ -134,10 +121,12 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
         lock.release()
 
 
-def _known(folder: Path) -> dict[str, Any]:
-    """The manifest in a folder; an empty one if there is none."""
-    path = folder / _MANIFEST
-    return read_json(path, _FORMAT, f"the search's manifest `{path}`") if path.is_file() else {"units": {}}
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
 
 
 def _changes(before: str, now: str) -> str:

@@ -1,150 +1,141 @@
-"""What a search found, and the number it chose by."""
+"""What a search has found."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.evaluation import EpisodeScores
-from psst.search.reports.front import non_dominated
+from psst.search import choose
+from psst.search.course import SEARCH, Found
+from psst.search.unit import Candidate, Difference, Measured, Metric
+
+PLAIN = "plain"
 
 
-@dataclass(frozen=True)
-class Metric:
-    """The validation metric that chooses.
-
-    Args:
-        name: As in the result files, such as `val_accuracy`.
-        mode: Whether more or less of it is better.
-        label: How pictures name it.
-        unit: What it is shown in; `%` shows 100 times the value.
-    """
-
-    name: str
-    mode: Literal["max", "min"]
-    label: str
-    unit: Literal["", "%"] = ""
-
-    def quality(self, value: float) -> float:
-        """The higher the better; a value that is no number is the worst of all."""
-        if np.isnan(value):
-            return -np.inf
-        return value if self.mode == "max" else -value
-
-    def shown(self, value: float) -> float:
-        """The value in its unit."""
-        return 100 * value if self.unit == "%" else value
-
-    def text(self, value: float) -> str:
-        """The value as tables print it."""
-        return f"{self.shown(value):.2f}" if self.unit == "%" else f"{value:.4f}"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A finished model and what validation says of it.
-
-    Args:
-        name: The unit's name.
-        kind: `anchor`, `subproblem`, `explored` or `baseline`.
-        losses: Loss of each task, main first; from validation where it is measured there.
-        metric: The validation metric that chooses.
-        result: Everything else the unit reported.
-        scores: The metric on each of the same episodes for every candidate, by group of classes; empty where
-            validation gives one number only.
-        held_out: Likewise, on episodes of the classes that confirm; they take no part in any choice.
-    """
-
-    name: str
-    kind: str
-    losses: dict[str, float]
-    metric: float
-    result: dict[str, Any]
-    scores: Mapping[str, EpisodeScores] = field(default_factory=dict)
-    held_out: Mapping[str, EpisodeScores] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """On which classes a search chooses.
-
-    Args:
-        kind: `confirm` if half of the validation classes chooses and the other half confirms, `best` if all
-            of them choose.
-        reason: Why it is `best` though `confirm` was asked for; else empty.
-    """
-
-    kind: Literal["best", "confirm"] = "best"
-    reason: str = ""
-
-
-@dataclass(frozen=True)
+@dataclass
 class SearchResult:
-    """What a search found.
+    """Candidates, what is handed over, and what the test says.
 
-    Args:
-        metric: What chose.
-        candidates: Anchors, subproblems and accepted averages.
-        baselines: `plain` and `fixed(w)`, empty without baselines.
-        region: Names of the candidates in the preference region.
-        chosen: Name of the candidate that does best by the metric.
-        best_checkpoint: Its checkpoint, an ordinary one of Lightning.
-        tests: Of the chosen model and of the baselines compared with it: in few-shot searches the scores of
-            each group of classes, otherwise what the module logs in its test; empty where nothing is tested.
-        units: All finished units with what they reported, also those that gave no candidate.
-        max_steps: Optimizer steps of a full training, T.
-        selection: How the choice was made.
+    Attributes:
+        metric: The validation metric that chooses.
+        tasks: Names of the losses, main first.
+        max_passes: T.
+        found: What the search and its rivals have found, by name; `grid` joins all of its weights.
+        best_checkpoint: Of the model that is handed over, an ordinary one of Lightning.
+        units: All finished units with what they reported.
+        chance: Losses of guesses that know nothing, by task.
+        costs: Passes of a step on main and one auxiliary task, by task.
+        tests: Of the finals, by name; empty where nothing is tested.
+        looks_at_test: When models have seen the test, and which.
+        remarks: What is to be said beside.
     """
 
     metric: Metric
-    candidates: list[Candidate]
-    baselines: list[Candidate]
-    region: list[str]
-    chosen: str
+    tasks: list[str]
+    max_passes: int
+    found: dict[str, Found]
     best_checkpoint: Path
-    tests: dict[str, dict[str, Any]]
     units: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    max_steps: int = 0
-    selection: Selection = field(default_factory=Selection)
+    chance: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    tests: dict[str, Measured] = field(default_factory=dict)
+    looks_at_test: list[dict[str, Any]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
-    def models(self) -> list[Candidate]:
-        """Candidates and baselines."""
-        return self.candidates + self.baselines
+    def candidates(self) -> list[Candidate]:
+        """All models that were judged, the best on validation first."""
+        return choose.ranked([one for found in self.found.values() for one in found.candidates])
 
     @property
-    def losses_from(self) -> str:
-        """Where the losses were measured: in `validation`, or at the end of `training`."""
-        return str(self.candidates[0].result.get("losses_from", "validation"))
+    def finals(self) -> dict[str, Candidate]:
+        """The best of the search alone and of each rival: one of them is handed over."""
+        best = {name: found.best for name, found in self.found.items()}
+        return {name: one for name, one in best.items() if one is not None}
 
     @property
-    def on_front(self) -> list[bool]:
-        """For each of `models`, whether no other one is at least as good in every loss and better in one."""
-        return [bool(flag) for flag in non_dominated(loss_matrix(self.models))]
-
-    @property
-    def front(self) -> list[str]:
-        """Names of the models on the front."""
-        return [model.name for model, kept in zip(self.models, self.on_front, strict=True) if kept]
+    def handed_over(self) -> str:
+        """The name of the final that does best on validation; the simplest of equals."""
+        order = [PLAIN, *(name for name in self.finals if name != PLAIN)]
+        known = [name for name in order if name in self.finals]
+        return max(known, key=lambda name: self.finals[name].quality)
 
     @property
     def best(self) -> Candidate:
-        """The chosen candidate."""
-        return next(candidate for candidate in self.candidates if candidate.name == self.chosen)
+        """What is handed over."""
+        return self.finals[self.handed_over]
+
+    def passes(self, name: str) -> float:
+        """What the search alone, or a rival, has cost."""
+        return sum(float(self.units[unit].get("passes", 0.0)) for unit in self._units_of(name))
+
+    def seconds(self, name: str) -> float:
+        """Of training, summed over units."""
+        return sum(float(self.units[unit].get("seconds", 0.0)) for unit in self._units_of(name))
 
     @property
-    def best_fixed(self) -> str | None:
-        """The fixed-weight baseline that does best on validation."""
-        fixed = [candidate for candidate in self.baselines if candidate.name != "plain"]
-        if not fixed:
+    def total_passes(self) -> float:
+        """Of everything."""
+        return sum(float(unit.get("passes", 0.0)) for unit in self.units.values())
+
+    def test_difference(self, one: str, other: str) -> Difference | None:
+        """Of two finals on the test; None where one was not tested."""
+        if one == other or one not in self.tests or other not in self.tests:
             return None
-        return max(fixed, key=lambda candidate: self.metric.quality(candidate.metric)).name
+        return self.tests[one] - self.tests[other]
+
+    def evidence(self, task: str) -> Difference | None:
+        """How a task alone did beside main only, on validation."""
+        return choose.task_evidence(task, self.found[SEARCH].candidates)
+
+    @property
+    def still_improving(self) -> Difference | None:
+        """What main only has gained between the last two looks, where that is more than nothing."""
+        found = self.found[SEARCH].candidates
+        looks = sorted({one.look for one in found if one.look})
+        ends = [
+            choose.plainest([c for c in found if c.look == look and not c.members]) for look in looks[-2:]
+        ]
+        if len(ends) < 2 or ends[0] is None or ends[1] is None:
+            return None
+        gain = ends[1].measured - ends[0].measured
+        return gain if gain.better else None
+
+    def _units_of(self, name: str) -> list[str]:
+        rivals = [line for line in self.found if line != SEARCH]
+        if name != SEARCH:
+            return [unit for unit in self.units if unit.startswith(f"{name}-")]
+        return [unit for unit in self.units if not any(unit.startswith(f"{line}-") for line in rivals)]
 
 
-def loss_matrix(models: Sequence[Candidate]) -> NDArray[np.float64]:
-    """``[n, m]``, the losses of n models; ``[0, 0]`` without any."""
-    rows = [list(model.losses.values()) for model in models]
-    return np.array(rows, dtype=np.float64) if rows else np.zeros((0, 0))
+def loss_matrix(models: Sequence[Candidate], tasks: Sequence[str]) -> NDArray[np.float64]:
+    """``[n, m]`` validation losses of those models that have one for each task, else training losses; NaN."""
+    rows = []
+    for model in models:
+        known = {**model.result.get("training", {}), **model.result.get("losses", {})}
+        rows.append([float(known.get(task, np.nan)) for task in tasks])
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(tasks))
+
+
+def joined(found: Mapping[str, Found]) -> dict[str, Found]:
+    """Put the lines of a grid into one rival."""
+    kept: dict[str, Found] = {}
+    for name, one in found.items():
+        rival = name.split(" ")[0]
+        whole = kept.setdefault(rival, Found(rival))
+        named = [_renamed(c, name) for c in one.candidates] if name != rival else one.candidates
+        ends = [_renamed(c, name) for c in one.finals] if name != rival else one.finals
+        whole.candidates += named
+        whole.finals += ends
+        whole.remarks += one.remarks
+    return kept
+
+
+def _renamed(candidate: Candidate, line: str) -> Candidate:
+    from dataclasses import replace
+
+    label = line.split(" ", 1)[1]
+    return replace(candidate, name=f"{label}, {candidate.name}" if candidate.members else label)

@@ -3,39 +3,37 @@
 import json
 import shutil
 import zipfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger
 
 from psst.callbacks import PSSTCallback
 from psst.components import instantiate
 from psst.files import atomic_path, read_json, write_atomic, write_json
 from psst.pareto import Method
-from psst.search.explore import State
 from psst.search.progress import Report
-from psst.search.protocols import Judge, Run
+from psst.search.protocols import Judge, Run, State
 from psst.search.ranks import agree, check_ranks, first_only, save_checkpoint
-from psst.search.unit_callbacks import Checkpoints, KeepAt, LoadState, StopAt, Watch
-from psst.search.units import Unit
+from psst.search.unit import Unit
+from psst.search.unit_callbacks import Checkpoints, LearningRate, LoadState, StopAt, UnitWeights, Watch
+from psst.training import NotFiniteError
 
-_CHECKPOINT_EVERY = 200
 _FORMAT = 1
+_FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
 
 
 class UnitFolder:
-    """``units/<name>``: config.yaml and unit.json say what is trained, the others how far it has come.
+    """``units/<name>``: unit.json says what is trained, the other files how far it has come.
 
     ``last.ckpt`` is there while a unit trains; ``training.json`` is written when it has been trained, after
-    ``model.ckpt`` and ``trajectory.npz``.
-
-    Example:
-        >>> UnitFolder(Path("runs/quickstart/units/plain")).model.name
-        'model.ckpt'
+    ``model.ckpt``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,23 +44,17 @@ class UnitFolder:
         self._marker = path / "training.json"
 
     @first_only
-    def open(self, unit: Unit, run: Run, start: Path | None = None) -> None:
-        """Keep what a unit like this one has left here, started by the same run; else begin anew."""
-        described = asdict(unit) | ({} if start is None else {"checkpoint": str(start)})
-        description = {"unit.json": json.dumps(described, indent=1), "config.yaml": run.yaml()}
-        if all(_read(self.path / name) == text for name, text in description.items()):
+    def open(self, key: str, content: object) -> None:
+        """Keep what a unit with the same key has left here; else begin anew."""
+        described = json.dumps({"key": key, "unit": content}, indent=1)
+        path = self.path / "unit.json"
+        if path.is_file() and path.read_text(encoding="utf-8") == described:
             for left in self.path.glob(".*"):  # unfinished writes
                 left.unlink()
             return
-        self.clear()
-        for name, text in description.items():
-            write_atomic(self.path / name, text)
-
-    @first_only
-    def clear(self) -> None:
-        """Begin with an empty folder."""
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True)
+        write_atomic(path, described)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -71,29 +63,32 @@ class UnitFolder:
 
     @property
     def trained(self) -> dict[str, Any] | None:
-        """What training has found; None if it has not come to its end."""
-        ended = self._marker.is_file() and _whole(self.model) and _whole(self.trajectory)
-        return (
-            read_json(self._marker, _FORMAT, f"the record of a training `{self._marker}`") if ended else None
-        )
+        """What training has found; None if it has not come to its end, or its files are damaged."""
+        if not (self._marker.is_file() and _whole(self.model)):
+            return None
+        try:
+            return read_json(self._marker, _FORMAT, f"the record of a training `{self._marker}`")
+        except ValueError:
+            return None
 
     @first_only
-    def finish(self, weights: Sequence[float], unreachable: bool, seconds: float) -> None:
-        """Note that the model and its trajectory are there."""
-        found = {"weights": list(weights), "unreachable": unreachable, "seconds": seconds}
+    def finish(self, found: dict[str, Any]) -> None:
+        """Note that the model is there."""
         write_json(self._marker, found, _FORMAT)
         self.last.unlink(missing_ok=True)
 
 
 class UnitRunner:
-    """Trains, evaluates and tests the models of one search.
+    """Trains, averages, evaluates and tests the models of one search.
 
-    Example:
-        >>> UnitRunner(run, folder, judge).train(schedule.warm)["losses"]
-        {'main': 1.21, 'rotation': 0.94}
+    Args:
+        run: Gives modules, data and trainers.
+        folder: Of the search.
+        judge: Measures.
+        report: Told how far a unit is.
+        checkpoint_every: Optimizer steps.
+        renewal_batches: That renew BatchNorm statistics of what is judged.
     """
-
-    ema = 0.95  # units see the same batches, so their averaged losses are compared with little noise
 
     def __init__(
         self,
@@ -101,131 +96,212 @@ class UnitRunner:
         folder: Path,
         judge: Judge,
         report: Report | None = None,
-        checkpoint_every: int = _CHECKPOINT_EVERY,
-        watching: Sequence[Callback] = (),
+        checkpoint_every: int = 200,
+        renewal_batches: int = 15,
     ) -> None:
-        self.source = run
+        self.run = run
         self.folder = folder
         self.judge = judge
         self.report = report or (lambda folder, first, step: None)
         self.checkpoint_every = checkpoint_every
-        self.watching = watching
+        self.renewal_batches = renewal_batches
 
     def unit_folder(self, name: str) -> Path:
-        """Where the unit called `name` keeps its config, log, checkpoint and scores."""
+        """Where the unit called `name` keeps its log, checkpoint and scores."""
         return self.folder / "units" / name
 
     def checkpoint(self, name: str) -> Path:
         """The unit's checkpoint."""
         return UnitFolder(self.unit_folder(name)).model
 
-    def train(self, unit: Unit, start: Path | None = None, keep: Sequence[int] = ()) -> dict[str, Any]:
-        """Train a unit from where it was left or from its start, and return its validation result.
+    def train(self, unit: Unit, key: str) -> dict[str, Any]:
+        """Train a unit from where it was left or from its start, and return what was found.
 
-        Args:
-            unit: To be trained.
-            start: Checkpoint that it begins with; the warm start's by default, where `unit.start` is not 0.
-            keep: Optimizer steps whose checkpoints are kept beside the last, see `KeepAt`.
+        Raises:
+            ValueError: What stops the training stops it elsewhere than at the unit's end, or the user's
+                schedule has fallen too far for a look.
         """
         place = UnitFolder(self.unit_folder(unit.name))
-        place.open(unit, self.source, start)
+        place.open(key, asdict(unit))
         trained, left = agree((place.trained, place.checkpoint))
         if trained is None:
-            begin = left or start or (self.checkpoint("warm") if unit.start else None)
-            self._fit(unit, place, begin, [KeepAt(keep, place.path)] if keep else [])
+            begin = left or (self.checkpoint(unit.parent) if unit.parent else None)
+            try:
+                self._fit(unit, place, begin)
+            except NotFiniteError as error:
+                return {"failed": str(error), "steps": unit.steps}
             trained = agree(place.trained) or {}
-        result = self._validated(unit.name)
-        weights = dict(zip(self.judge.task_names(), trained.pop("weights"), strict=True))
-        return result | {"kind": unit.kind, "steps": unit.steps, "weights": weights} | trained
+        state = self.state(unit.name)
+        if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
+            return {"failed": "its weights are NaN or infinite", "steps": unit.steps}
+        judged = self._judged(unit) if unit.judged else {}
+        return judged | {"steps": unit.steps} | trained
 
-    def copy(self, name: str, new_name: str) -> None:
-        """Give a finished unit a second name."""
-        first_only(shutil.rmtree)(self.unit_folder(new_name), ignore_errors=True)
-        first_only(shutil.copytree)(self.unit_folder(name), self.unit_folder(new_name))
-        agree(None)
+    def average(self, unit: Unit, key: str, members: Sequence[str]) -> dict[str, Any]:
+        """Average the models of some units, renew its BatchNorm statistics, and judge it.
+
+        Args:
+            unit: Its name, and the mixture and fold that its validation follows; a `parent` gives everything
+                but the weights.
+            key: Of the average.
+            members: Names of the units.
+        """
+        place = UnitFolder(self.unit_folder(unit.name))
+        place.open(key, [*members])
+        if agree(place.trained) is None:
+            content = _read_checkpoint(self.checkpoint(unit.parent or members[0]))
+            content["state_dict"] = averaged([self.state(name) for name in members])
+            _save_content(content, place.model)
+            state = self.judge.renew(content["state_dict"], unit, self.renewal_batches)
+            content["state_dict"] = state
+            _save_content(content, place.model)
+            place.finish({"seconds": 0.0})
+            agree(None)
+        return self._validated(unit) | {"steps": 0, "seconds": 0.0}
 
     def state(self, name: str) -> State:
         """The parameters and buffers of a finished unit."""
-        state: State = torch.load(self.checkpoint(name), map_location="cpu", weights_only=True)["state_dict"]
+        state: State = _read_checkpoint(self.checkpoint(name))["state_dict"]
         return state
 
-    def adopt(self, name: str, state: State, parent: str) -> dict[str, Any]:
-        """Make `state` an ordinary checkpoint, like `parent`'s, and return its validation result."""
-        place = UnitFolder(self.unit_folder(name))
-        place.clear()
-        content = torch.load(self.checkpoint(parent), map_location="cpu", weights_only=True)
-        content["state_dict"] = state
-        save_content(content, place.model)
-        agree(None)
-        return self._validated(name)
-
-    def test(self, name: str) -> None:
+    def test(self, name: str, unit: Unit) -> None:
         """Test a finished unit's model; the result is left in the unit's folder."""
-        folder = self.unit_folder(name)
-        parts = self._fresh(folder, [LoadState(self.state(name))])
-        self.judge.test(parts.module, parts.data, parts.trainer, folder)
-        agree(None)
+        self._measure(name, unit, self.judge.test)
 
-    def callback(self, method: Method) -> PSSTCallback:
-        """What weighs the losses of a unit."""
-        return PSSTCallback(method=method, ema=self.ema)
-
-    def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None, more: list[Callback]) -> None:
-        """Train, and leave model, trajectory and what else is known of the training."""
-        method = instantiate(unit.method, Method)
-        callback = self.callback(method)
-        ending = StopAt(unit.stop)
-        saving = Checkpoints(place.last, unit.name, self.checkpoint_every, callback)
-        logger = CSVLogger(place.path, name="", version=_log_version(begin if begin == place.last else None))
-        parts = self._fresh(place.path, [callback, ending, Watch(self.report), *more], logger)
-        parts.trainer.callbacks.insert(0, saving)  # type: ignore[attr-defined]  # before any hook of the next step
-        path = None if begin is None else str(begin)
-        parts.trainer.fit(parts.module, datamodule=parts.data, ckpt_path=path, weights_only=True)
-        if parts.trainer.interrupted:
-            raise KeyboardInterrupt
-        ending.check(parts.trainer, unit.name)
-        seconds = saving.seconds
-        save_checkpoint(parts.trainer, place.model)
-        first_only(callback.trajectory.save)(place.trajectory)
-        place.finish(callback.mean_weights.tolist(), callback.unreachable, seconds)
-
-    def _validated(self, name: str) -> dict[str, Any]:
+    def _judged(self, unit: Unit) -> dict[str, Any]:
         """Validate what is on disk, so that it does not matter which process has trained it."""
-        folder = self.unit_folder(name)
-        parts = self._fresh(folder, [LoadState(self.state(name))])
-        return self.judge.validate(parts.module, parts.data, parts.trainer, folder)
+        place = UnitFolder(self.unit_folder(unit.name))
+        renewed = place.path / "renewed"
+        if not agree(renewed.is_file()):
+            content = _read_checkpoint(place.model)
+            content["state_dict"] = self.judge.renew(content["state_dict"], unit, self.renewal_batches)
+            _save_content(content, place.model)
+            first_only(write_atomic)(renewed, "")
+            agree(None)
+        return self._validated(unit)
 
-    def _fresh(self, folder: Path, callbacks: list[Callback], logger: CSVLogger | None = None) -> "_Parts":
-        max_steps = self.source.max_steps  # of the full training for each unit: schedules are made for it
-        trainer = self.source.trainer(
+    def _validated(self, unit: Unit) -> dict[str, Any]:
+        return self._measure(unit.name, unit, self.judge.validate) or {}
+
+    def _measure(
+        self, name: str, unit: Unit, how: Callable[..., dict[str, Any] | None]
+    ) -> dict[str, Any] | None:
+        folder = self.unit_folder(name)
+        module, data = self.run.module(), self.run.datamodule()
+        self.judge.prepare(module, data, unit)
+        trainer = self._trainer(unit, folder, [LoadState(self.state(name))])
+        found = how(module, data, trainer, folder)
+        agree(None)
+        return found
+
+    def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None) -> None:
+        """Train, and leave the model and what else is known of the training."""
+        module, data = self.run.module(), self.run.datamodule()
+        names = self.judge.prepare(module, data, unit, begin != place.last)
+        method = unit.mixture.described(names, self.judge.raw_tasks(), self.folder)
+        weights = None if method is None else UnitWeights(unit.name, _made(method))
+        ending = StopAt(unit.stop)
+        saving = Checkpoints(place.last, unit.name, self.checkpoint_every, weights)
+        more = [LearningRate(unit.falls, unit.stop, unit.rate)] if unit.falls is not None else []
+        own = [*([] if weights is None else [weights]), ending, Watch(self.report), *more]
+        logger = CSVLogger(place.path, name="", version=_log_version(begin if begin == place.last else None))
+        trainer = self._trainer(unit, place.path, own, logger)
+        trainer.callbacks.insert(0, saving)  # type: ignore[attr-defined]  # before any hook of the next step
+        path = None if begin is None else str(begin)
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        ending.check(trainer, unit.name)
+        save_checkpoint(trainer, place.model)
+        place.finish({"seconds": saving.seconds, "rates": _rates(trainer), **_told(weights, names, place)})
+
+    def _trainer(
+        self, unit: Unit, folder: Path, callbacks: list[Any], logger: CSVLogger | None = None
+    ) -> Trainer:
+        trainer = self.run.trainer(
             default_root_dir=str(folder),
-            max_steps=max_steps,
-            extra_callbacks=[*callbacks, *self.watching],
+            max_steps=unit.horizon,
+            extra_callbacks=callbacks,
             without=PSSTCallback,  # the unit brings its own
             logger=logger or False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            check_val_every_n_epoch=max_steps + 1,  # a unit is validated once, at its end
+            check_val_every_n_epoch=unit.horizon + 1,  # a unit is validated once, at its end
             num_sanity_val_steps=0,
         )
         check_ranks(trainer)
-        module, data = self.source.module(), self.source.datamodule()
-        self.judge.prepare(module, data)
-        return _Parts(module, data, trainer)
+        return trainer
 
 
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """Of one Lightning run."""
+def averaged(states: Sequence[State]) -> State:
+    """Average state dicts, heads and floating-point buffers included; counters are taken from the first.
 
-    module: LightningModule
-    data: LightningDataModule
-    trainer: Trainer
+    References:
+        Wortsman et al., Model soups, 2022 (arXiv:2203.05482). Ramé et al., Rewarded soups, 2023.
+    """
+    mixed: State = {}
+    for key, first in states[0].items():
+        if first.is_floating_point():
+            total = torch.stack([state[key].double() for state in states]).mean(dim=0)
+            mixed[key] = total.to(first.dtype)
+        else:
+            mixed[key] = first.clone()
+    return mixed
+
+
+def check_rates(rates: Sequence[float], unit: Unit) -> None:
+    """Raise ValueError where a schedule of the user's has fallen so far that a look has nothing to let fall.
+
+    Args:
+        rates: Learning rate of the first group at the unit's end, and its largest so far.
+        unit: A piece of the trunk.
+    """
+    now, peak = rates
+    if now < _FALLEN * peak:
+        raise ValueError(
+            f"`model.init_args.scheduler` has the learning rate at {now:.2g} at step {unit.stop}, "
+            f"below a tenth of its peak {peak:.2g}: a look that leaves the trunk there lets it fall and "
+            "finds nothing to learn with. Leave the schedule out, or keep it high (a warm-up is welcome)."
+        )
+
+
+def _told(weights: UnitWeights | None, names: Sequence[str], place: UnitFolder) -> dict[str, Any]:
+    """What the callback knows of the fit, and its trajectory as a file."""
+    if weights is None:
+        return {}
+    try:
+        trajectory = weights.trajectory
+    except ValueError:
+        return {"unreachable": weights.unreachable}
+    first_only(partial(trajectory.save, place.trajectory))()
+    losses = np.exp(trajectory.log_losses)
+    return {
+        "weights": dict(zip(names, weights.mean_weights.tolist(), strict=True)),
+        "training": dict(zip(names, losses[-1].tolist(), strict=True)),
+        "unreachable": weights.unreachable,
+    }
+
+
+def _rates(trainer: Trainer) -> list[float]:
+    """Learning rate of the first group now, and the rate that its optimizer was made with or has now."""
+    if not trainer.optimizers:
+        return [1.0, 1.0]
+    group = trainer.optimizers[0].param_groups[0]
+    return [float(group["lr"]), float(max(group["lr"], group.get("initial_lr", group["lr"])))]
+
+
+def _made(method: dict[str, Any] | str) -> Method | str:
+    return method if isinstance(method, str) else instantiate(method, Method)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
 
 
 @first_only
-def save_content(content: dict[str, Any], path: Path) -> None:
+def _save_content(content: dict[str, Any], path: Path) -> None:
     """Write the content of a checkpoint, whole or not at all."""
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
@@ -240,10 +316,5 @@ def _log_version(left: Path | None) -> str:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a checkpoint, or arrays, are there to their end: both are zip archives, listed at the end."""
+    """Whether a checkpoint is there to its end: a zip archive, listed at the end."""
     return path.is_file() and zipfile.is_zipfile(path)
-
-
-def _read(path: Path) -> str | None:
-    """The text of a file; None if there is none."""
-    return path.read_text(encoding="utf-8") if path.is_file() else None

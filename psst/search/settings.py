@@ -1,129 +1,158 @@
 """What a user may set under the `search:` group of a config; nothing heavy is imported."""
 
+import difflib
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
+
+Tries = Literal["singles", "around", "mixtures", "grid", "rays"]
+Rival = Literal["plain", "fixed", "grid"]
+
+_LEAST, _LEAST_LAST = 25, 100  # optimizer steps of a branch, and of one of the last look
 
 
 @dataclass(frozen=True)
-class TangentSettings:
-    """Settings of the tangent; all batches are those of training.
+class Look:
+    """One look: branches that try trade-offs; T is `trainer.max_steps` passes of the main batch.
 
     Args:
-        place: How far to go towards the neighbor, in (0, 1], in log-ratios of losses.
-        batches: For the task gradients, in two halves drawn independently, each of which checks the other.
-        curvature_batches: Of these, for the Hessian; each of its products costs about five steps a batch.
-        check_batches: Fresh ones on which a step is confirmed, once predicted and once corrected.
-        recalibration_batches: For BatchNorm's statistics.
-        iterations: Of MINRES, for each of the m - 1 systems.
-        damping: Relative to the Hessian's size along the right-hand side.
-        tolerance: Of MINRES, relative.
-        correct_steps: Optimizer steps of the corrector.
-        keep_graphs: Keep the graphs of the curvature batches: quicker, and all of them in memory.
+        at: Where it leaves the trunk, as a share of T in [0, 1); 0 is from scratch, without a trunk.
+        length: Of each branch, as a share of T.
+        tries: Which trade-offs: ``singles`` (main only, each task, all together), ``around`` (main only and
+            the best so far, with a third and three times their weights), ``mixtures`` (pairs and all of the
+            tasks that were ahead), ``grid`` (each task at 0.3, 1 and 3), ``rays`` (evenly spread rays).
+        at_most: What all branches together may take, as a share of T; fewer are tried where it is not enough.
+        folds: On how many folds of the classes each trade-off is tried; only from scratch.
 
     Raises:
         ValueError: A value lies outside its range.
     """
 
-    place: float = 0.5
-    batches: int = 32
-    curvature_batches: int = 2
-    check_batches: int = 30
-    recalibration_batches: int = 15
-    iterations: int = 12
-    damping: float = 0.1
-    tolerance: float = 1e-2
-    correct_steps: int = 100
-    keep_graphs: bool = True
+    at: float = 0.0
+    length: float = 1.0
+    tries: Tries = "singles"
+    at_most: float | None = None
+    folds: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.place <= 1:
-            raise ValueError(f"`search.tangent.place={self.place}` must lie in (0, 1]; 0.5 is half way.")
-        least = {"batches": 2, "curvature_batches": 1, "check_batches": 2, "recalibration_batches": 1}
-        for name, bound in {**least, "iterations": 1, "correct_steps": 0}.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"`search.tangent.{name}={getattr(self, name)}` must be at least {bound}.")
-        if self.curvature_batches > self.batches:
+        if not 0 <= self.at < 1:
+            raise ValueError(f"`search.looks.at={self.at}` must lie in [0, 1): a share of trainer.max_steps.")
+        if not self.length > 0:
+            raise ValueError(f"`search.looks.length={self.length}` must be above 0.")
+        if self.tries not in get_args(Tries):
             raise ValueError(
-                f"`search.tangent.curvature_batches={self.curvature_batches}` are taken from "
-                f"`search.tangent.batches={self.batches}` and cannot be more."
+                f"`search.looks.tries={self.tries}` must be one of {', '.join(get_args(Tries))}."
             )
-        if self.damping < 0 or self.tolerance < 0:
-            raise ValueError("`search.tangent.damping` and `search.tangent.tolerance` must not be negative.")
+        if self.at_most is not None and self.at_most < self.length / 8:
+            raise ValueError(
+                f"`search.looks.at_most={self.at_most}` leaves no room for branches of {self.length}."
+            )
+        if self.folds < 1 or (self.folds > 1 and self.at > 0):
+            raise ValueError(
+                f"`search.looks.folds={self.folds}` with `at={self.at}`: folds must be at least 1, and more "
+                "need trainings from scratch (`at: 0`), for a trunk has seen all classes."
+            )
+
+
+COURSES: dict[str, tuple[Look, ...]] = {
+    "trunk": (
+        Look(at=0.35, length=0.035, tries="singles", at_most=0.14),
+        Look(at=0.7, length=0.1, tries="around", at_most=0.3),
+    ),
+    "trunk, many tasks": (
+        Look(at=0.3, length=0.03, tries="singles", at_most=0.15),
+        Look(at=0.5, length=0.03, tries="mixtures", at_most=0.1),
+        Look(at=0.7, length=0.1, tries="around", at_most=0.3),
+    ),
+    "folds": (
+        Look(length=1.0, tries="singles", folds=3),
+        Look(length=1.0, tries="around", folds=3, at_most=6.0),
+        Look(length=1.0, tries="mixtures", folds=3, at_most=6.0),
+    ),
+    "grid": (Look(length=1.0, tries="grid"),),
+    "paper": (Look(length=1.0, tries="rays"),),
+}
+"""The shipped courses; with three tasks or more `trunk` has a look in the middle."""
 
 
 @dataclass(frozen=True)
 class SearchSettings:
     """Settings of a search; T is the length of one full training, `trainer.max_steps`.
 
-    The schedule is our own choice: the paper's was not at hand.
-
     Args:
-        auxiliary_weights: Fixed weights of the anchors on the auxiliary losses (main has 1); starts with 0.
-        warm_fraction: Share of T spent in the warm start, in (0, 1).
-        warm_weight: Auxiliary weight during the warm start.
-        method: Class path of the method that keeps a subproblem in its sector: `psst.pareto.Preference`,
-            `MinNorm`, `Ray`, or any `Method` of one's own with `rays` and `index`.
-        min_main_share: Least weight of the main task in a subproblem, in [0, 1].
-        baselines: Train `plain` and `fixed(w)` from scratch for T steps each beside the search.
-        mixes: Positions between two neighboring solutions at which weights are interpolated, each in (0, 1).
-        max_explored: Most points that the exploration may try.
-        recalibration_batches: Training episodes that renew the BatchNorm statistics of an averaged model.
-        check_batches: Fresh episodes on which an averaged model is held against its chord.
+        course: ``trunk`` trains once and looks around; ``folds`` trains every trade-off from scratch on
+            folds of the classes; ``grid`` trains fixed weights; ``paper`` keeps to evenly spread rays by
+            min-norm steps.
+        looks: Looks of one's own in place of the course's, in order.
+        start: What the trunk trains on before the first look: ``main`` only, or ``all`` tasks at weight 1.
+        goes_on: Where the trunk goes on after a look: from its own weights, or from the ``average`` of the
+            look's branches.
+        rivals: What is trained beside the search at its cost: ``plain`` (always), ``fixed`` weights of 1, a
+            ``grid`` of weights that costs as much in all.
+        methods: Methods tried beside weights in the looks after the first, such as ``upgrad``.
+        rays: Rays between neighboring branches of the last look that are followed after it; 0 for none.
+        ray_method: How: ``preference``, ``ray`` or ``min_norm``.
+        explorers: Class paths of what may add candidates after the last look, see `psst.search.Explorer`.
+        least_steps: Optimizer steps of a branch, at least.
+        least_last_steps: Of one of the last look.
+        renewal_batches: Training batches that renew a candidate's BatchNorm statistics.
         threads: CPU threads of each unit; part of the configuration, so that the result does not depend on
             the machine.
         checkpoint_every: Optimizer steps after which a unit saves its whole state; one that is killed goes on
             from there, and ends as if it had not been.
-        selection: `best` lets all validation classes choose; `confirm` half of them, and the other half says
-            what the choice is worth. With fewer than twice `evaluation.way` classes a half, all choose.
-        max_tangents: Most points that are predicted along the front's tangent; 0 for none.
-        tangent: Settings of the tangents.
 
     Raises:
         ValueError: A value lies outside its range.
     """
 
-    auxiliary_weights: tuple[float, ...] = (0.0, 0.1, 0.3, 1.0, 3.0)
-    warm_fraction: float = 0.6
-    warm_weight: float = 0.3
-    method: str = "psst.pareto.Preference"
-    min_main_share: float = 0.0
-    baselines: bool = True
-    mixes: tuple[float, ...] = (0.25, 0.5, 0.75)
-    max_explored: int = 10
-    recalibration_batches: int = 15
-    check_batches: int = 30
+    course: Literal["trunk", "folds", "grid", "paper"] = "trunk"
+    looks: list[Look] | None = None
+    start: Literal["main", "all"] = "main"
+    goes_on: Literal["trunk", "average"] = "trunk"
+    rivals: tuple[Rival, ...] = ("plain", "fixed", "grid")
+    methods: tuple[str, ...] = ()
+    rays: int = 0
+    ray_method: Literal["preference", "ray", "min_norm"] = "preference"
+    explorers: list[str] = field(default_factory=list)
+    least_steps: int = _LEAST
+    least_last_steps: int = _LEAST_LAST
+    renewal_batches: int = 15
     threads: int = 1
     checkpoint_every: int = 200
-    selection: Literal["best", "confirm"] = "best"
-    max_tangents: int = 0
-    tangent: TangentSettings = field(default_factory=TangentSettings)
 
     def __post_init__(self) -> None:
-        weights = tuple(self.auxiliary_weights)
-        if len(weights) < 2 or weights[0] != 0 or any(a >= b for a, b in pairwise(weights)):
+        _one_of("course", self.course, ("trunk", "folds", "grid", "paper"))
+        _one_of("start", self.start, ("main", "all"))
+        _one_of("goes_on", self.goes_on, ("trunk", "average"))
+        _one_of("ray_method", self.ray_method, ("preference", "ray", "min_norm"))
+        for rival in self.rivals:
+            _one_of("rivals", rival, get_args(Rival))
+        for name in ("least_steps", "least_last_steps", "renewal_batches", "threads", "checkpoint_every"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("rays", self.rays, 0)
+        looks = self.looks or []
+        places = [look.at for look in looks]
+        if places != sorted(places) or (0 in places and any(places)):
             raise ValueError(
-                f"`search.auxiliary_weights={list(weights)}` must start with 0 and rise, with at "
-                "least two values; for example [0, 0.1, 0.3, 1, 3]."
+                f"`search.looks` leave the trunk at {places}: they must follow one another, and looks from "
+                "scratch (`at: 0`) have no trunk to leave later."
             )
-        if not 0 < self.warm_fraction < 1:
-            raise ValueError(
-                f"`search.warm_fraction={self.warm_fraction}` must lie in (0, 1): it is the share of "
-                "`trainer.max_steps` spent in the warm start; 0.6 is the default."
-            )
-        if not 0 <= self.min_main_share <= 1:
-            raise ValueError(
-                f"`search.min_main_share={self.min_main_share}` must lie in [0, 1]; 0 sets no bound."
-            )
-        if any(not 0 < t < 1 for t in self.mixes):
-            raise ValueError(
-                f"`search.mixes={list(self.mixes)}` must all lie in (0, 1), for example [0.25, 0.5, 0.75]."
-            )
-        counts = ("recalibration_batches", "check_batches", "threads", "checkpoint_every")
-        for name in ("max_explored", "max_tangents", *counts):
-            if getattr(self, name) < (1 if name in counts else 0):
-                raise ValueError(
-                    f"`search.{name}={getattr(self, name)}` is too small; leave it out for the default."
-                )
-        if self.selection not in ("best", "confirm"):
-            raise ValueError(f"`search.selection={self.selection}` must be `best` or `confirm`.")
+
+    def course_of(self, n_auxiliary: int) -> tuple[Look, ...]:
+        """Return the looks, in order."""
+        if self.looks:
+            return tuple(self.looks)
+        many = self.course == "trunk" and n_auxiliary > 1
+        return COURSES["trunk, many tasks" if many else self.course]
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"`search.{name}={value}` must be one of {', '.join(known)}; the nearest is `{near}`."
+        )
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`search.{name}={value}` must be a whole number of at least {least}.")

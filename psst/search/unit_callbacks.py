@@ -4,47 +4,24 @@ From a checkpoint in the middle of a unit it ends bit for bit as if it had never
 """
 
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from psst.callbacks import PSSTCallback
-from psst.search.explore import State
+from psst.pareto import Method
 from psst.search.keyed_loader import PassPlace
 from psst.search.progress import Report
+from psst.search.protocols import State
 from psst.search.ranks import save_checkpoint
 
-
-class _BetweenBatches(Callback):
-    """Saves whole checkpoints when the next batch is about to be trained on: all hooks of the last have run.
-
-    All ranks take part, and the first one writes.
-    """
-
-    _saving = False
-
-    def save(self, trainer: Trainer, path: Path) -> None:
-        """Save to `path`, whole or not at all."""
-        self._saving = True
-        try:
-            save_checkpoint(trainer, path)
-        finally:
-            self._saving = False
-
-    def on_save_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Take back the batch that is counted as ready but has not been trained on."""
-        if self._saving:
-            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-            for counters in (progress["total"], progress["current"]):
-                counters["ready"] = counters["completed"]
-            progress["is_last_batch"] = False
+_DECAY = 0.95
+"""Largest decay of the losses' running means in a unit: branches are short."""
 
 
-class Checkpoints(_BetweenBatches):
+class Checkpoints(Callback):
     """Saves everything a unit's training consists of, every so many optimizer steps.
 
     Each checkpoint is taken when the next batch is about to be trained on: all hooks of the step before have
@@ -55,10 +32,10 @@ class Checkpoints(_BetweenBatches):
         path: The file, replaced each time.
         unit: Name of the unit: what is remembered of a fit is handed back to the same unit only.
         every: Optimizer steps.
-        memory: The callback whose trajectory and mean weights belong to the fit alone.
+        memory: The callback whose trajectory and mean weights belong to the fit alone, if there is one.
     """
 
-    def __init__(self, path: Path, unit: str, every: int, memory: PSSTCallback) -> None:
+    def __init__(self, path: Path, unit: str, every: int, memory: PSSTCallback | None) -> None:
         self.path = path
         self.unit = unit
         self.every = every
@@ -66,6 +43,7 @@ class Checkpoints(_BetweenBatches):
         self._earlier = 0.0  # seconds of training before the checkpoint that this fit goes on from
         self._began = time.monotonic()
         self._saved_at = 0
+        self._saving = False
         self._resumed = False
         self._place = PassPlace()
 
@@ -95,14 +73,27 @@ class Checkpoints(_BetweenBatches):
         """Save, if a checkpoint is due and everything before this batch is done."""
         due = trainer.global_step // self.every > self._saved_at // self.every
         if due and batch_idx % _window(trainer) == 0:
-            self._saved_at = trainer.global_step
-            self.save(trainer, self.path)
+            self._saved_at, self._saving = trainer.global_step, True
+            try:
+                save_checkpoint(trainer, self.path)
+            finally:
+                self._saving = False
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take back the batch that is counted as ready but has not been trained on."""
+        if self._saving:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+            for counters in (progress["total"], progress["current"]):
+                counters["ready"] = counters["completed"]
+            progress["is_last_batch"] = False
 
     def state_dict(self) -> dict[str, Any]:
         """What belongs to this fit alone; nothing in checkpoints that others start from."""
         if not self._saving:
             return {}
-        fit = self.memory.fit_state()
+        fit = None if self.memory is None else self.memory.fit_state()
         return {"unit": self.unit, "seconds": self.seconds, "fit": fit, "pass_began": self._place.began}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -110,29 +101,65 @@ class Checkpoints(_BetweenBatches):
         if state_dict.get("unit") == self.unit:
             self._resumed = True
             self._earlier = float(state_dict["seconds"])
-            self.memory.continue_fit(state_dict["fit"])
+            if self.memory is not None:
+                self.memory.continue_fit(state_dict["fit"])
             self._place.resumed = int(state_dict["pass_began"])
 
 
-class KeepAt(_BetweenBatches):
-    """Saves a whole checkpoint at some optimizer steps of a unit, from which others can go on."""
+class UnitWeights(PSSTCallback):
+    """Weighs the losses of one unit; what the parent's callback has left is not for it."""
 
-    def __init__(self, steps: Sequence[int], folder: Path) -> None:
-        self.steps = set(steps)
-        self.folder = folder
+    def __init__(self, unit: str, method: Method | str) -> None:
+        super().__init__(method, ema=_DECAY)
+        self._unit = unit
 
-    @staticmethod
-    def path(folder: Path, step: int) -> Path:
-        """Where the checkpoint of a step is kept in a unit's folder."""
-        return folder / f"step-{step}.ckpt"
+    @property
+    def state_key(self) -> str:
+        """Under which its state is found again by the same unit only."""
+        return f"psst.search.UnitWeights {self._unit}"
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Save, once for each of the steps."""
-        path = self.path(self.folder, trainer.global_step)
-        if trainer.global_step in self.steps and not path.is_file():
-            self.save(trainer, path)
+
+class LearningRate(Callback):
+    """A factor on the learning rates that the user's optimizer and schedule give, in force during each step.
+
+    Args:
+        start: Optimizer step from which it falls.
+        stop: Optimizer step at which it has fallen to zero, linearly.
+        peak: The factor at first.
+    """
+
+    def __init__(self, start: int, stop: int, peak: float = 1.0) -> None:
+        self.start, self.stop, self.peak = start, stop, peak
+        self._hooks: list[Any] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stand round every optimizer's step; schedules never see the factor."""
+        for optimizer in trainer.optimizers:
+            kept: list[float] = []
+            pre = partial(self._before, trainer, kept)
+            self._hooks.append(optimizer.register_step_pre_hook(pre))
+            self._hooks.append(optimizer.register_step_post_hook(partial(self._after, kept)))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Step aside."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+
+    def factor(self, step: int) -> float:
+        """Of an optimizer step."""
+        share = (self.stop - step) / max(self.stop - self.start, 1)
+        return self.peak * min(max(share, 0.0), 1.0)
+
+    def _before(self, trainer: Trainer, kept: list[float], optimizer: Any, *_: Any) -> None:
+        factor = self.factor(trainer.global_step)
+        kept[:] = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+
+    def _after(self, kept: list[float], optimizer: Any, *_: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, kept, strict=True):
+            group["lr"] = rate
 
 
 class Watch(Callback):

@@ -35,6 +35,7 @@ class Preserve(Task):
     """
 
     name = "preserve"
+    unit = "raw"  # an adapter begins as the identity
     started: Tensor
 
     def __init__(self, reference: Literal["frozen", "start"] = "frozen", crop: int = 0) -> None:

@@ -1,6 +1,7 @@
 """What every task offers, main and auxiliary alike."""
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class Task(nn.Module, ABC):
         name: One word, unique in a module; names the loss in logs, such as ``train/rotation_loss``.
         maps: Whether it reads feature maps.
         by_class: Whether its layers are those of certain training classes.
+        unit: What a weight of a search counts in: ``mean``, the running mean of the loss, or ``raw``, the
+            loss itself, for one that starts at its least value.
 
     Example:
         >>> class Upright(Task):  # is an image turned upside down?
@@ -42,6 +45,7 @@ class Task(nn.Module, ABC):
     name: str
     maps: bool = False
     by_class: bool = False
+    unit: Literal["mean", "raw"] = "mean"
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 """The LightningModule of few-shot learning with auxiliary tasks."""
 
-from psst.training.few_shot_module import FewShotModule
+from psst.training.few_shot_module import FewShotModule, NotFiniteError
 
-__all__ = ["FewShotModule"]
+__all__ = ["FewShotModule", "NotFiniteError"]

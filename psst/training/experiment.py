@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 from jsonargparse import Namespace
 from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -12,6 +13,17 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from psst.configs import find
 from psst.files import write_atomic
 from psst.training import FewShotModule
+
+_HARMLESS_TRAINER = (
+    "max_steps",
+    "log_every_n_steps",
+    "default_root_dir",
+    "enable_progress_bar",
+    "enable_model_summary",
+    "enable_checkpointing",
+    "logger",
+)
+_HARMLESS_DATA = ("cache_dir", "num_workers", "download", "mirror", "device", "root")
 
 STRICT = {"exit_on_error": False, "allow_abbrev": False}  # errors are raised; a key is written out
 
@@ -184,6 +196,19 @@ class Experiment:
     def yaml(self) -> str:
         """Return the whole run as YAML that `from_config` reads back."""
         text: str = self._parser.dump(self.config, skip_unset=False)
+        return text
+
+    def identity(self) -> str:
+        """Return as YAML what the units of a search depend on: model, data and seed, not lengths."""
+        content: dict[str, Any] = yaml.safe_load(self.yaml())
+        trainer, data = dict(content["trainer"]), dict(content["data"] or {})
+        for name in _HARMLESS_TRAINER:
+            trainer.pop(name, None)
+        own = [one for one in trainer.pop("callbacks") or [] if "PSSTCallback" not in one["class_path"]]
+        arguments = data.get("init_args", {})
+        data["init_args"] = {k: v for k, v in arguments.items() if k not in _HARMLESS_DATA}
+        kept = {"seed_everything": content["seed_everything"], "model": content["model"], "data": data}
+        text: str = yaml.safe_dump({**kept, "trainer": {**trainer, "callbacks": own}}, sort_keys=False)
         return text
 
     def save(self, path: str | Path, notes: Mapping[str, object] | None = None) -> None:

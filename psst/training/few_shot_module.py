@@ -1,7 +1,7 @@
 """The LightningModule of few-shot learning with auxiliary tasks."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -22,7 +22,11 @@ from psst.training.checkpoint import FORMAT, FORMAT_KEY, check_checkpoint
 from psst.training.data import few_shot_data
 from psst.training.episode_evaluation import EpisodeEvaluation
 
-__all__ = ["FewShotModule"]
+__all__ = ["FewShotModule", "NotFiniteError"]
+
+
+class NotFiniteError(ValueError):
+    """A loss is NaN or infinite: training has diverged."""
 
 
 class FewShotModule(EpisodeEvaluation):
@@ -57,6 +61,7 @@ class FewShotModule(EpisodeEvaluation):
 
     Attributes:
         encoder: Normalization and backbone.
+        working: Names of the auxiliary tasks that have losses; all of them if None.
         scores: Group of classes to its scores, of the last evaluation.
 
     Raises:
@@ -99,6 +104,7 @@ class FewShotModule(EpisodeEvaluation):
         self.seed = seed
         self.classes: tuple[str, ...] = tuple(classes or ())
         self._with_maps = self.main.head.maps or any(task.maps for task in self._tasks())
+        self.working: Collection[str] | None = None
         self._stepped = 0  # optimizer steps that the tasks were told of
         if image_shape is None:
             self._save_descriptions()
@@ -117,8 +123,8 @@ class FewShotModule(EpisodeEvaluation):
 
     @property
     def task_names(self) -> list[str]:
-        """``main`` and the names of the auxiliary tasks, in the order of the losses."""
-        return [MAIN, *self.auxiliary]
+        """``main`` and the names of the auxiliary tasks at work, in the order of the losses."""
+        return [task.name for task in self._tasks_at_work()]
 
     def build(self, image_shape: Sequence[int]) -> None:
         """Make all layers for images ``(C, H, W)``; a second call with the same shape changes nothing.
@@ -196,17 +202,17 @@ class FewShotModule(EpisodeEvaluation):
             return cast(Tensor, self(images))
 
     def task_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Return the loss of each task on a batch, in the current mode, main first.
+        """Return the loss of each task at work on a batch, in the current mode, main first.
 
         A task that finds nothing for it in the batch is left out.
         """
-        return dict(self._losses(batch, self.encode(batch), self._tasks()))
+        return dict(self._losses(batch, self.encode(batch), self._tasks_at_work()))
 
     def embed_and_judge(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what the head reads of each upright image, ``[n, ...]``, and the auxiliary losses."""
         encode = self.encode(batch)
         features = encode(batch, View(UPRIGHT), maps=self.head.maps)
-        return features, dict(self._losses(batch, encode, self._tasks()[1:]))
+        return features, dict(self._losses(batch, encode, self._tasks_at_work()[1:]))
 
     def encode(self, batch: Batch) -> Encode:
         """Return what gives the tasks the features of a batch."""
@@ -223,7 +229,7 @@ class FewShotModule(EpisodeEvaluation):
 
         Raises:
             TypeError: The batch is no `psst.episodes.Batch`.
-            ValueError: A loss is NaN or infinite.
+            NotFiniteError: A loss is NaN or infinite.
         """
         if not isinstance(batch, Batch):
             raise TypeError(
@@ -275,6 +281,10 @@ class FewShotModule(EpisodeEvaluation):
     def _tasks(self) -> list[Task]:
         return [self.main, *(cast(Task, task) for task in self.auxiliary.values())]
 
+    def _tasks_at_work(self) -> list[Task]:
+        tasks = self._tasks()
+        return tasks if self.working is None else [t for t in tasks if t.name in (MAIN, *self.working)]
+
     def _setup(self) -> Setup:
         return Setup(self.encoder, self.classes, self.main)
 
@@ -317,7 +327,7 @@ def _check_finite(losses: Mapping[str, Tensor], step: int) -> None:
     name, value = next(
         (name, value) for name, value in zip(losses, values.tolist(), strict=True) if not math.isfinite(value)
     )
-    raise ValueError(
+    raise NotFiniteError(
         f"the loss of task `{name}` is {value} at step {step} (of {', '.join(losses)}); "
         "lower the learning rate, or look at the images of this step."
     )

@@ -7,6 +7,7 @@ from psst.pareto.methods.min_norm import MinNorm
 from psst.pareto.methods.preference import Preference
 from psst.pareto.methods.ray import Ray
 from psst.pareto.methods.ray_method import RayMethod
+from psst.pareto.methods.relative_weights import RelativeWeights
 from psst.pareto.methods.tradeoff import Tradeoff
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Preference",
     "Ray",
     "RayMethod",
+    "RelativeWeights",
     "StepState",
     "Tradeoff",
 ]

@@ -1,0 +1,221 @@
+"""How long a training may be, given what the whole search may take; and what it will do."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
+from psst.callbacks import PSSTCallback
+from psst.files import read_json
+from psst.search.mixture import MAIN_ONLY, together
+from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
+from psst.search.progress import seconds_text
+from psst.search.protocols import Judge, Run
+from psst.search.settings import SearchSettings
+from psst.search.unit import Unit
+
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_PROBE = (4, 16)  # steps that warm up, and steps until the clock is stopped
+_LEAST = 10
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search and its rivals may take: seconds of one process, or passes.
+
+    Attributes:
+        seconds: None where passes are given.
+        passes: None where seconds are given.
+        typed: As the user typed it.
+    """
+
+    seconds: float | None
+    passes: int | None
+    typed: str
+
+    def described(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"typed": self.typed, "seconds": self.seconds, "passes": self.passes}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What this machine needs.
+
+    Attributes:
+        step: Seconds of a training step on main only.
+        judging: Seconds of a validation, with all that is made for it.
+    """
+
+    step: float
+    judging: float
+
+
+def read_budget(
+    time_text: str | None, steps: int | None, options: tuple[str, str] = ("--budget ", "--budget-steps ")
+) -> Budget | None:
+    """Return what the user allows; None for no bound.
+
+    Raises:
+        ValueError: Both are given, or one makes no sense.
+    """
+    if time_text is not None and steps is not None:
+        raise ValueError(f"`{options[0].strip()}` and `{options[1].strip()}` exclude each other; give one.")
+    if steps is not None:
+        if isinstance(steps, bool) or steps < 1:
+            raise ValueError(f"`{options[1]}{steps}` must be a number of passes above 0.")
+        return Budget(None, steps, f"{options[1]}{steps}")
+    if time_text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", str(time_text).strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"`{options[0]}{time_text}` must be a time such as 45s, 30m or 2h.")
+    return Budget(float(match[1]) * _UNITS[match[2]], None, f"{options[0]}{time_text}")
+
+
+def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, output: Path) -> int:
+    """Return the T that makes search and rivals take what they may.
+
+    A search that goes on keeps its T. A time budget is planned from the pace measured now.
+
+    Raises:
+        ValueError: It pays for no training.
+    """
+    kept = _kept(output, budget)
+    if kept is not None:
+        return kept
+    n_auxiliary = len(judge.task_names()) - 1
+    looks = settings.course_of(n_auxiliary)
+    sizes, n_rivals = look_sizes(looks, n_auxiliary), len(rivals(settings, judge.task_names()[1:]))
+    pace = None if budget.passes is not None else measured_pace(run, judge)
+
+    def needed(steps: int) -> float:
+        passes = course_passes(looks, sizes, steps, settings) * (1 + n_rivals)
+        units = (sum(sizes) + 3) * (1 + n_rivals)
+        return passes if pace is None else passes * pace.step + units * pace.judging
+
+    allowed = float(budget.passes if budget.passes is not None else budget.seconds or 0.0)
+    low, high = _LEAST, 10**8
+    if needed(low) > allowed:
+        least = f"{needed(low):.0f} passes" if pace is None else seconds_text(needed(low))
+        raise ValueError(f"`{budget.typed}` pays for no search: the shortest one takes {least}.")
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if needed(middle) <= allowed else (low, middle)
+    return low
+
+
+def measured_pace(run: Run, judge: Judge) -> Pace:
+    """Train a few steps on main only and judge once; nothing is left behind."""
+    with TemporaryDirectory() as folder:
+        return _pace_in(Path(folder), run, judge)
+
+
+def _pace_in(folder: Path, run: Run, judge: Judge) -> Pace:
+    unit = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0)
+    module, data = run.module(), run.datamodule()
+    judge.prepare(module, data, unit)
+    clock = _Clock()
+    trainer = run.trainer(
+        default_root_dir=str(folder),
+        max_steps=_PROBE[1],
+        extra_callbacks=[clock],
+        without=PSSTCallback,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        check_val_every_n_epoch=10**6,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(module, datamodule=data)
+    began = time.monotonic()
+    module, data = run.module(), run.datamodule()
+    judge.prepare(module, data, unit)
+    judge.validate(module, data, trainer, folder)
+    return Pace(clock.seconds / (_PROBE[1] - _PROBE[0]), time.monotonic() - began)
+
+
+class _Clock(Callback):
+    """Takes the time of the steps after the first few."""
+
+    def __init__(self) -> None:
+        self.began = self.seconds = 0.0
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Begin."""
+        if trainer.global_step == _PROBE[0]:
+            self.began = time.monotonic()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop."""
+        self.seconds = time.monotonic() - self.began
+
+
+def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
+    """Print units, steps, passes and seconds of a search, as far as they are known; nothing is kept.
+
+    Raises:
+        ValueError: As the search itself would.
+    """
+    names = judge.task_names()
+    remark = judge.check(max(look.folds for look in settings.course_of(len(names) - 1)))
+    pace = measured_pace(run, judge)
+    table = Table(
+        "unit",
+        *(Column(name, justify="right") for name in ("number", "steps", "passes", "seconds")),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    total = 0.0
+    for label, number, steps, passes in plan_rows(judge, settings, run.max_steps):
+        total += passes
+        table.add_row(label, str(number), steps, f"{passes:.0f}", f"{passes * pace.step:.0f}")
+    console = Console(width=max(Console().width, 100), highlight=False)
+    console.print(table)
+    took = f"{seconds_text(total * pace.step)} at {1000 * pace.step:.1f} ms a pass"
+    line = f"in all {total:.0f} passes, about {took}"
+    console.print(f"{line}, and {pace.judging:.1f} s for each validation{'; ' + remark if remark else ''}")
+
+
+def plan_rows(judge: Judge, settings: SearchSettings, max_steps: int) -> list[tuple[str, int, str, float]]:
+    """Lay out a search and its rivals: label, number of units, steps of each, passes of all."""
+    auxiliary = judge.task_names()[1:]
+    looks = settings.course_of(len(auxiliary))
+    sizes = look_sizes(looks, len(auxiliary))
+    rows, at = [], 0.0
+    for number, (look, size) in enumerate(zip(looks, sizes, strict=True), 1):
+        if look.at > at:
+            passes = (look.at - at) * max_steps
+            rows.append((f"trunk, piece {number}", 1, f"{round(passes)}", passes))
+            at = look.at
+        layout = lay_out(look, [MAIN_ONLY] * size, max_steps, settings, number == len(looks))
+        count = len(layout.mixtures) * look.folds
+        costly = steps_of(together(auxiliary), layout.passes, judge.cost)
+        steps = f"{costly} to {round(layout.passes)}"
+        rows.append((f"look {number}: {look.tries}", count, steps, count * layout.passes))
+    whole = course_passes(looks, sizes, max_steps, settings)
+    if looks[-1].folds > 1:
+        rows.append(("training on all classes", 1, f"at most {max_steps}", float(max_steps)))
+    for name, mixtures in rivals(settings, auxiliary).items():
+        rows.append((f"rival: {name}", len(mixtures), f"at most {round(whole / len(mixtures))}", whole))
+    return rows
+
+
+def _kept(output: Path, budget: Budget) -> int | None:
+    """T of a search in this folder with the same budget."""
+    try:
+        known: Mapping[str, Any] = read_json(output / "manifest.json", 2, "the manifest").get("budget", {})
+    except (FileNotFoundError, ValueError):
+        return None
+    return int(known["max_steps"]) if known.get("typed") == budget.typed else None

@@ -1,1 +1,0 @@
-"""A search that fits into steps or seconds."""

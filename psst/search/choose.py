@@ -1,0 +1,93 @@
+"""What a look says: which trade-offs are left, what the trunk goes on with, what each task has done."""
+
+from collections.abc import Mapping, Sequence
+
+from psst.search.mixture import Mixture
+from psst.search.unit import Candidate, Difference, Measured
+
+
+def ranked(found: Sequence[Candidate]) -> list[Candidate]:
+    """The best on validation first."""
+    return sorted(found, key=lambda candidate: -candidate.quality)
+
+
+def plainest(found: Sequence[Candidate]) -> Candidate | None:
+    """The best branch on main only."""
+    return next((candidate for candidate in ranked(found) if candidate.is_main_only), None)
+
+
+def region(found: Sequence[Candidate]) -> list[Candidate]:
+    """Those not worse than the best by more than one standard error of the difference, best first."""
+    order = ranked(found)
+    gaps = [(one, order[0].measured - one.measured) for one in order]
+    return [one for one, gap in gaps if gap.mean <= max(gap.standard_error, 0.0)]
+
+
+def ahead(found: Sequence[Candidate], errors: float = 0.0) -> list[Candidate]:
+    """Those that are ahead of main only by more than some standard errors of the difference, best first."""
+    plain = plainest(found)
+    if plain is None:
+        return ranked(found)
+    gaps = [(one, one.measured - plain.measured) for one in ranked(found) if not one.is_main_only]
+    return [one for one, gap in gaps if gap.mean > errors * gap.standard_error]
+
+
+def best_weights(found: Sequence[Candidate]) -> dict[str, float]:
+    """Tasks that were ahead of main only by themselves, with the weight that was best for each."""
+    best: dict[str, float] = {}
+    for candidate in ahead(found):
+        if len(candidate.mixture.weights) == 1 and not candidate.mixture.method:
+            task, weight = candidate.mixture.weights[0]
+            best.setdefault(task, weight)
+    return best
+
+
+def merged(parts: Mapping[str, Measured]) -> Measured:
+    """One measurement of several models on different classes, such as those of all folds."""
+    values = list(parts.values())
+    scores = {f"{fold}/{name}": one for fold, part in parts.items() for name, one in part.scores.items()}
+    mean = sum(part.metric for part in values) / len(values)
+    return Measured(mean, sum(part.quality for part in values) / len(values), scores)
+
+
+def task_evidence(task: str, found: Sequence[Candidate]) -> Difference | None:
+    """How a task alone did beside main only, in the latest look that tried it from the same start.
+
+    Returns:
+        The difference of its best branch to main only; None where no look has tried it.
+    """
+    for look in sorted({one.look for one in found if one.look}, reverse=True):
+        here = [one for one in found if one.look == look and not one.members]
+        plain, alone = plainest(here), [one for one in ranked(here) if one.mixture.tasks == (task,)]
+        if plain is not None and alone:
+            return alone[0].measured - plain.measured
+    return None
+
+
+def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]) -> float | None:
+    """Training loss of a task that never got below its chance level, by more than 2%; None where it has."""
+    losses = [
+        float(one.result["training"][task])
+        for one in found
+        if task in one.mixture.tasks and task in one.result.get("training", {})
+    ]
+    return min(losses) if losses and task in chance and min(losses) > 0.98 * chance[task] else None
+
+
+def next_mixtures(kind: str, found: Sequence[Candidate], order: Sequence[str]) -> list[Mixture]:
+    """What a look tries after another one has found this; main only comes first.
+
+    Args:
+        kind: ``around`` or ``mixtures``.
+        found: Branches of the look before.
+        order: Of the auxiliary tasks.
+    """
+    from psst.search.mixture import MAIN_ONLY, around, mixed
+
+    if kind == "mixtures":
+        return mixed(best_weights(found), order)
+    best = [one.mixture for one in region(found) if not one.is_main_only]
+    leads = not ranked(found)[0].is_main_only
+    if not leads:  # main only was best: what keeps up with it gets one branch of the look
+        return [MAIN_ONLY, MAIN_ONLY, *best[:1]]
+    return around(best[:1]) + [m for m in best[1:] if m not in around(best[:1])]

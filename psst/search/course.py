@@ -1,0 +1,384 @@
+"""The search as straight lines: a trunk and its looks, trainings from scratch, rivals, one test."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from psst.pareto import RaySet, Trajectory, rays_between
+from psst.search import choose
+from psst.search.mixture import MAIN_ONLY, Mixture, singles, together, weight_grid
+from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
+from psst.search.protocols import Judge
+from psst.search.ranks import agree, first_only
+from psst.search.runner import check_rates
+from psst.search.settings import Look, SearchSettings
+from psst.search.unit import Candidate, Unit
+from psst.search.work import Line, Results, Work
+
+SEARCH = "search"
+_COOL_DOWN = 0.3  # of a training from scratch, in which its learning rate falls
+_RATES = (1.0, 1.0, 1 / 3, 1 / 3, 3.0, 3.0)  # what `plain` may vary beside its length on folds
+_LENGTHS = (1.0, 0.5, 1.0, 0.5, 1.0, 0.5)
+_DIVISIONS = {1: 4, 2: 2}  # of the evenly spread rays, by the number of auxiliary tasks; 1 for more
+
+
+@dataclass
+class Found:
+    """What one line has found.
+
+    Attributes:
+        line: Its name.
+        candidates: All that were judged.
+        finals: Those of which one is handed over.
+        remarks: What is to be said.
+    """
+
+    line: str
+    candidates: list[Candidate] = field(default_factory=list)
+    finals: list[Candidate] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best on validation."""
+        return next(iter(choose.ranked(self.finals)), None)
+
+
+class Course:
+    """Lays out units as their results come in; it runs nothing itself.
+
+    Args:
+        judge: Reads what was measured, and knows costs.
+        settings: Of the search.
+        max_passes: T.
+        folder: Of the search.
+        identity: Of the run, for the units' keys.
+    """
+
+    def __init__(
+        self, judge: Judge, settings: SearchSettings, max_passes: int, folder: Path, identity: str
+    ) -> None:
+        self.judge, self.settings, self.folder, self.identity = judge, settings, folder, identity
+        self.max_passes = max_passes
+        self.auxiliary = judge.task_names()[1:]
+        self.looks = settings.course_of(len(self.auxiliary))
+        self.units: dict[str, Unit] = {}
+        self.keys: dict[str, str] = {}
+
+    @property
+    def passes(self) -> float:
+        """Of the search alone, as planned."""
+        sizes = look_sizes(self.looks, len(self.auxiliary))
+        return course_passes(self.looks, sizes, self.max_passes, self.settings)
+
+    def lines(self) -> dict[str, Line]:
+        """The search first, then its rivals; those of a grid have a line each."""
+        own = {SEARCH: self.search_line()}
+        if any(look.folds > 1 for look in self.looks):
+            return {**own, "plain": self._fold_rival("plain", MAIN_ONLY), **self._fold_fixed()}
+        for name, mixtures in rivals(self.settings, self.auxiliary).items():
+            for mixture in mixtures:
+                label = name if len(mixtures) == 1 else f"{name} {mixture.name(self.auxiliary)}"
+                own[label] = self._rival(label, mixture, self.passes / len(mixtures))
+        return own
+
+    def search_line(self) -> Line:
+        """The search."""
+        if self.looks[0].at > 0:
+            return self._from_trunk(SEARCH, self.looks, self.max_passes)
+        return self._from_scratch(SEARCH, self.looks, self.max_passes)
+
+    def tests(self, finals: Sequence[Candidate]) -> Line:
+        """Test some candidates, those that were not tested yet."""
+        units = {one.unit: self.units[one.unit] for one in finals}
+        missing = [u for u in units.values() if self.judge.tested(self._folder(u.name)) is None]
+        yield [Work("test", unit, self.keys[unit.name]) for unit in missing]
+
+    def _rival(self, line: str, mixture: Mixture, passes: float) -> Line:
+        """One trade-off for all of a line: the search's last look, or a training from scratch."""
+        last = self.looks[-1]
+        if last.at > 0:
+            share = last.at + (last.at_most or last.length)
+            return self._from_trunk(line, (last,), passes / share, mixture)
+        return self._from_scratch(line, (Look(length=1.0),), passes, [mixture])
+
+    def _from_trunk(
+        self, line: str, looks: Sequence[Look], passes: float, only: Mixture | None = None
+    ) -> Line:
+        """Train once, look around on the way, and let the last look be the cool-down."""
+        found = Found(line)
+        trunk = only or (together(self.auxiliary) if self.settings.start == "all" else MAIN_ONLY)
+        horizon, parent, step, at = round(passes) + len(looks), "", 0, 0.0
+        before: list[Candidate] = []
+        for number, look in enumerate(looks, 1):
+            if look.at > at:
+                stop = step + steps_of(trunk, (look.at - at) * passes, self.judge.cost)
+                unit = Unit(_named(line, f"trunk-{number}"), trunk, step, stop, horizon, parent=parent)
+                results = yield [self._training(unit)]
+                _require(results, unit)
+                check_rates(results[unit.name]["rates"], unit)
+                parent, step, at = unit.name, stop, look.at
+            last = number == len(looks)
+            wanted = [only] if only is not None else self._tries(look, before)
+            layout = lay_out(look, wanted, passes, self.settings, last)
+            if layout.left_out and only is None:
+                left = ", ".join(mixture.name(self.auxiliary) for mixture in layout.left_out)
+                found.remarks.append(f"look {number} had no room for {left}")
+            units = self._branches(line, number, layout.mixtures, layout.passes, parent, step, horizon)
+            results = yield [self._training(unit) for unit in units]
+            before = self._candidates(line, number, units, results, found) or before
+            if last:
+                found.finals = list(before)
+                yield from self._soups(line, number, before, found)
+                yield from self._rays(line, before, layout.passes, parent, step, horizon, found)
+            elif before:
+                if only is None:
+                    leading = choose.ahead(before, errors=1.0)
+                    trunk = leading[0].mixture if leading else MAIN_ONLY
+                if self.settings.goes_on == "average" and len(before) > 1:
+                    parent = yield from self._merge(line, number, before, parent)
+        return found
+
+    def _from_scratch(
+        self, line: str, looks: Sequence[Look], passes: float, only: Sequence[Mixture] | None = None
+    ) -> Line:
+        """Train every trade-off from scratch, on folds of the classes where a look asks for them."""
+        found = Found(line)
+        before: list[Candidate] = []
+        for number, look in enumerate(looks, 1):
+            wanted = list(only) if only is not None else self._tries(look, before)
+            known = {one.mixture for one in found.candidates}
+            layout = lay_out(look, [m for m in wanted if m not in known], passes, self.settings, False)
+            tried = [(mixture, 1.0, 1.0) for mixture in layout.mixtures]
+            results = yield from self._tried(line, number, tried, layout.passes, look.folds, found)
+            before = results or before
+        yield from self._finals(line, passes, found)
+        return found
+
+    def _fold_rival(self, line: str, mixture: Mixture) -> Line:
+        """One trade-off with as many lengths and learning rates as the search has trade-offs."""
+        found = Found(line)
+        look, count = self.looks[0], sum(min(size, 6) for size in look_sizes(self.looks, len(self.auxiliary)))
+        tried = [(mixture, *pair) for pair in zip(_LENGTHS, _RATES, strict=True)][: max(count, 1)]
+        yield from self._tried(line, 1, tried, look.length * self.max_passes, look.folds, found)
+        yield from self._finals(line, self.max_passes, found)
+        return found
+
+    def _fold_fixed(self) -> dict[str, Line]:
+        if "fixed" not in self.settings.rivals:
+            return {}
+        return {"fixed": self._fold_rival("fixed", together(self.auxiliary))}
+
+    def _tried(
+        self,
+        line: str,
+        look: int,
+        tried: Sequence[tuple[Mixture, float, float]],
+        passes: float,
+        folds: int,
+        found: Found,
+    ) -> Line:
+        """Train trade-offs, lengths and learning rates from scratch; return what was judged."""
+        units: dict[tuple[Mixture, float, float], list[Unit]] = {}
+        for setting in tried:
+            mixture, length, rate = setting
+            steps = steps_of(mixture, passes * length, self.judge.cost)
+            parts = [(fold, folds) for fold in range(folds)] if folds > 1 else [None]
+            label = _label(mixture.name(self.auxiliary), length, rate)
+            units[setting] = [
+                self._scratch(
+                    _named(line, f"look{look} {label}" + _fold_label(fold)), mixture, steps, fold, rate
+                )
+                for fold in parts
+            ]
+        results = yield [self._training(unit) for group in units.values() for unit in group]
+        judged = []
+        for (mixture, length, rate), group in units.items():
+            if failed := [unit for unit in group if "failed" in results[unit.name]]:
+                found.remarks.append(f"{failed[0].name} failed: {results[failed[0].name]['failed']}")
+                continue
+            measures = {str(i): self._measured(unit, results[unit.name]) for i, unit in enumerate(group)}
+            measured = choose.merged(measures) if folds > 1 else measures["0"]
+            name, result = _label(mixture.name(self.auxiliary), length, rate), results[group[0].name]
+            judged.append(Candidate(name, group[0].name, line, mixture, measured, result, look=look))
+        found.candidates += judged
+        return judged
+
+    def _finals(self, line: str, passes: float, found: Found) -> Line:
+        """Train the best again on all classes that are not for testing, where it was found on folds."""
+        best = next(iter(choose.ranked(found.candidates)), None)
+        if best is None:
+            raise ValueError(f"all trainings of `{line}` have failed: {'; '.join(found.remarks)}")
+        unit = self.units[best.unit]
+        if unit.fold is None:
+            found.finals = list(found.candidates)
+            return
+        steps, fold = unit.steps, (-1, unit.fold[1])
+        final = self._scratch(_named(line, f"final {best.name}"), unit.mixture, steps, fold, unit.rate)
+        results = yield [self._training(final)]
+        _require(results, final)
+        found.finals = [replace(best, unit=final.name, result=results[final.name])]
+
+    def _branches(
+        self,
+        line: str,
+        look: int,
+        mixtures: Sequence[Mixture],
+        passes: float,
+        parent: str,
+        step: int,
+        horizon: int,
+    ) -> list[Unit]:
+        """Branches of a look from the trunk, each on batches of its own."""
+        units = []
+        for number, mixture in enumerate(mixtures):
+            stop = step + steps_of(mixture, passes, self.judge.cost)
+            again = mixtures[:number].count(mixture)
+            label = f"look{look} {mixture.name(self.auxiliary)}" + (f" ({again + 1})" if again else "")
+            name = _named(line, label)
+            units.append(Unit(name, mixture, step, stop, horizon, step, parent, 100 * look + number))
+        return units
+
+    def _scratch(
+        self, name: str, mixture: Mixture, steps: int, fold: tuple[int, int] | None, rate: float
+    ) -> Unit:
+        falls = round((1 - _COOL_DOWN) * steps)
+        return Unit(name, mixture, 0, steps, steps, falls, fold=fold, rate=rate)
+
+    def _soups(self, line: str, look: int, branches: Sequence[Candidate], found: Found) -> Line:
+        """Average the best two, three, ... branches of the last look."""
+        order = choose.ranked(branches)
+        works = []
+        for count in range(2, len(order) + 1):
+            works.append(self._averaging(_named(line, f"soup of {count}"), order[:count]))
+        results = yield works
+        for count, work in enumerate(works, 2):
+            result = results[work.name]
+            measured = self._measured(work.unit, result)
+            parts = (order[0].mixture, measured, result, work.members, look)
+            soup = Candidate(f"soup of {count}", work.name, line, *parts)
+            found.candidates.append(soup)
+            found.finals.append(soup)
+
+    def _merge(self, line: str, look: int, branches: Sequence[Candidate], trunk: str) -> Line:
+        """Let the trunk go on from the average of a look's branches, with its own optimizer's state."""
+        work = self._averaging(_named(line, f"merged-{look}"), branches, trunk)
+        yield [work]
+        return work.name
+
+    def _rays(
+        self,
+        line: str,
+        branches: Sequence[Candidate],
+        passes: float,
+        parent: str,
+        step: int,
+        horizon: int,
+        found: Found,
+    ) -> Line:
+        """Follow rays between branches of the last look that weigh the same tasks."""
+        if line != SEARCH or not self.settings.rays:
+            return
+        paths = {one: self._folder(one.unit) / "trajectory.npz" for one in branches}
+        tasks = next((one.mixture.tasks for one in choose.ranked(branches) if not one.is_main_only), ())
+        lain = [one for one in branches if one.mixture.tasks == tasks and paths[one].is_file()]
+        if not tasks or len(lain) < 2:
+            found.remarks.append("no two neighboring branches to lay a ray between")
+            return
+        lain.sort(key=lambda one: one.mixture.weights)
+        rays = rays_between([Trajectory.load(paths[one]) for one in lain])
+        path = self.folder / "rays.npz"
+        first_only(rays.save)(path)
+        agree(None)
+        method = self.settings.ray_method
+        weights = lain[0].mixture.weights
+        mixtures = [Mixture(weights, method, (path.name, i)) for i in range(len(rays))][: self.settings.rays]
+        units = self._branches(line, len(self.looks), mixtures, passes, parent, step, horizon)
+        units = [replace(unit, batches=unit.batches + 50) for unit in units]
+        results = yield [self._training(unit) for unit in units]
+        found.finals += self._candidates(line, 0, units, results, found)
+
+    def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
+        """The trade-offs that a look would like to try."""
+        if look.tries == "grid":
+            return weight_grid(self.auxiliary)
+        if look.tries == "rays":
+            return self._even_rays()
+        if look.tries == "singles" or not before:
+            return singles(self.auxiliary)
+        found = choose.next_mixtures(look.tries, before, self.auxiliary)
+        tasks = tuple(dict.fromkeys(task for mixture in found for task in mixture.tasks))
+        methods = [
+            Mixture(tuple((t, 1.0) for t in tasks), method) for method in self.settings.methods if tasks
+        ]
+        return [*found, *methods]
+
+    def _even_rays(self) -> list[Mixture]:
+        """Rays that stand still, evenly spread."""
+        path, m = self.folder / "rays.npz", 1 + len(self.auxiliary)
+        rays = RaySet.lattice(m, _DIVISIONS.get(m - 1, 1)).lasting(self.max_passes)
+        first_only(rays.save)(path)
+        agree(None)
+        weights = together(self.auxiliary).weights
+        return [Mixture(weights, "min_norm", (path.name, index)) for index in range(len(rays))]
+
+    def _training(self, unit: Unit) -> Work:
+        key = unit.key(self.identity, self.keys.get(unit.parent, ""))
+        self.units[unit.name], self.keys[unit.name] = unit, key
+        return Work("train", unit, key, passes=unit.steps * self.judge.cost(unit.mixture.tasks))
+
+    def _averaging(self, name: str, members: Sequence[Candidate], parent: str = "") -> Work:
+        """Average candidates; it is validated on the tasks of the first."""
+        names = tuple(one.unit for one in members)
+        model = self.units[names[0]]
+        step = self.units[parent].stop if parent else model.stop
+        unit = Unit(name, model.mixture, step, step, model.horizon, step, parent, fold=model.fold)
+        key = unit.key(self.identity, "+".join(self.keys[name] for name in names))
+        self.units[name], self.keys[name] = unit, key
+        renewal = self.settings.renewal_batches / 3  # a forward pass is a third of a step
+        return Work("average", unit, key, names, renewal)
+
+    def _candidates(
+        self, line: str, look: int, units: Sequence[Unit], results: Results, found: Found
+    ) -> list[Candidate]:
+        """Read the units that did not fail."""
+        judged = []
+        for unit in units:
+            result = results[unit.name]
+            if "failed" in result:
+                found.remarks.append(f"{unit.name} failed: {result['failed']}")
+                continue
+            name = unit.mixture.name(self.auxiliary)
+            measured = self._measured(unit, result)
+            judged.append(Candidate(name, unit.name, line, unit.mixture, measured, result, look=look))
+        found.candidates += judged
+        if not judged and units:
+            raise ValueError(f"all branches of a look of `{line}` have failed: {'; '.join(found.remarks)}")
+        return judged
+
+    def _measured(self, unit: Unit, result: Mapping[str, Any]) -> Any:
+        return self.judge.measured(self._folder(unit.name), dict(result))
+
+    def _folder(self, name: str) -> Path:
+        return self.folder / "units" / name
+
+
+def _require(results: Results, unit: Unit) -> None:
+    """Raise ValueError where a unit that others need has failed."""
+    if "failed" in results[unit.name]:
+        raise ValueError(f"`{unit.name}` has failed: {results[unit.name]['failed']}")
+
+
+def _named(line: str, label: str) -> str:
+    """Name of a unit and its folder."""
+    return (label if line == SEARCH else f"{line} {label}").replace(" ", "-").replace("/", "-")
+
+
+def _label(mixture: str, length: float, rate: float) -> str:
+    words = [mixture, "" if length == 1 else f"{length:g} T", "" if rate == 1 else f"lr x {rate:.2g}"]
+    return ", ".join(word for word in words if word)
+
+
+def _fold_label(fold: tuple[int, int] | None) -> str:
+    return "" if fold is None else f" fold {fold[0] + 1}"

@@ -1,0 +1,131 @@
+"""What a branch trains on: weights of the auxiliary tasks, or a method that finds them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+_WEIGHTS = (0.3, 1.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A trade-off between the losses.
+
+    Attributes:
+        weights: Auxiliary tasks that take part and their weights, the main task having 1; in units of the
+            losses' running means but for tasks whose `unit` is ``raw``.
+        method: Name of a method that weighs the same tasks step by step, such as ``upgrad``; empty for none.
+        rays: Name of a file of rays in the search's folder and the number of one, for methods that keep to
+            one.
+
+    Example:
+        >>> Mixture((("rotation", 0.3),)).name(["rotation"])
+        'w=0.3'
+    """
+
+    weights: tuple[tuple[str, float], ...] = ()
+    method: str = ""
+    rays: tuple[str, int] | None = None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the auxiliary tasks that take part."""
+        return tuple(task for task, _ in self.weights)
+
+    def name(self, auxiliary: Sequence[str]) -> str:
+        """What reports call it, `auxiliary` being all tasks there are."""
+        if not self.weights:
+            return "main only"
+        if self.rays is not None:
+            return f"{self.method} {self.rays[1]}"
+        if self.method:
+            return (
+                self.method
+                if len(self.weights) == len(auxiliary)
+                else f"{self.method} {'+'.join(self.tasks)}"
+            )
+        if len(auxiliary) == 1:
+            return f"w={self.weights[0][1]:.3g}"
+        same = {weight for _, weight in self.weights}
+        if len(same) == 1 and len(self.weights) == len(auxiliary):
+            return f"all={same.pop():.3g}"
+        return " ".join(f"{task}={weight:.3g}" for task, weight in self.weights)
+
+    def scaled(self, factor: float) -> "Mixture":
+        """The same with every weight times `factor`, rounded to two digits."""
+        return Mixture(tuple((task, float(f"{weight * factor:.2g}")) for task, weight in self.weights))
+
+    def described(
+        self, losses: Sequence[str], raw: Sequence[str], folder: Path
+    ) -> dict[str, Any] | str | None:
+        """Class path and arguments, or name, of the method for these losses; None for no method.
+
+        Args:
+            losses: Names, main first: those of the tasks that take part, or of more.
+            raw: Names of those whose weight counts in raw losses.
+            folder: Of the search.
+        """
+        if self.rays is not None:
+            kind = {"preference": "Preference", "ray": "Ray", "min_norm": "MinNorm"}[self.method]
+            arguments: dict[str, Any] = {"rays": str(folder / self.rays[0]), "index": self.rays[1]}
+            return {"class_path": f"psst.pareto.{kind}", "init_args": arguments}
+        if len(losses) < 2:
+            return None
+        if self.method:
+            return self.method
+        weights = dict(self.weights)
+        places = [place for place, name in enumerate(losses[1:]) if name in raw]
+        arguments = {"auxiliary": [weights.get(name, 0.0) for name in losses[1:]], "raw": places}
+        return {"class_path": "psst.pareto.RelativeWeights", "init_args": arguments}
+
+
+MAIN_ONLY = Mixture()
+
+
+def alone(task: str, weight: float = 1.0) -> Mixture:
+    """One auxiliary task."""
+    return Mixture(((task, weight),))
+
+
+def together(tasks: Sequence[str], weight: float = 1.0) -> Mixture:
+    """Several tasks at one weight."""
+    return Mixture(tuple((task, weight) for task in tasks))
+
+
+def singles(auxiliary: Sequence[str]) -> list[Mixture]:
+    """Main only; each task alone at weight 1; all together. One auxiliary task: 0, 0.3, 1 and 3."""
+    if len(auxiliary) == 1:
+        return [MAIN_ONLY, *(alone(auxiliary[0], weight) for weight in (1.0, 0.3, 3.0))]
+    return [MAIN_ONLY, *map(alone, auxiliary), together(auxiliary)]
+
+
+def weight_grid(auxiliary: Sequence[str]) -> list[Mixture]:
+    """Each task alone at 0.3, 1 and 3."""
+    return [alone(task, weight) for task in auxiliary for weight in _WEIGHTS]
+
+
+def around(best: Sequence[Mixture]) -> list[Mixture]:
+    """Main only, then what was best so far, with a third and with three times its weights, best first."""
+    found = [MAIN_ONLY]
+    for factor in (1.0, 1 / 3, 3.0):
+        found += [mixture.scaled(factor) for mixture in best if mixture.weights and not mixture.method]
+    return list(dict.fromkeys(found))
+
+
+def mixed(best: Mapping[str, float], order: Sequence[str]) -> list[Mixture]:
+    """Main only; each task, pairs and all of those in `best`, at their best and at half of these weights.
+
+    Args:
+        best: Tasks that were ahead of main only, and their best weights.
+        order: Of all tasks in the module.
+    """
+    tasks = [task for task in order if task in best]
+    sets = [group for size in (len(tasks), 2, 1) for group in combinations(tasks, size)]
+    found = [MAIN_ONLY]
+    for factor in (1.0, 0.5):
+        for group in dict.fromkeys(sets):
+            if len(group) > 1 or factor == 1.0:
+                found.append(Mixture(tuple((task, best[task]) for task in group)).scaled(factor))
+    return list(dict.fromkeys(found))

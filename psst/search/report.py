@@ -1,0 +1,262 @@
+"""What a search leaves behind and prints: first line, tables, front.*, metrics.json."""
+
+import csv
+import io
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
+
+from psst.files import write_atomic, write_json
+from psst.search import choose
+from psst.search.course import SEARCH
+from psst.search.progress import seconds_text
+from psst.search.result import PLAIN, SearchResult
+from psst.search.unit import Candidate, Difference, Measured
+
+_FORMAT = 2
+_ROWS = 10
+_DEAR = 1.2  # passes of a step: a task above that has to pay for them
+
+
+def write_report(result: SearchResult, folder: Path) -> None:
+    """Write the result files of a search, each whole or not at all."""
+    from psst.search.picture import draw_front
+
+    rows = front_rows(result)
+    write_atomic(folder / "front.json", json.dumps(rows, indent=1))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomic(folder / "front.csv", text.getvalue())
+    write_json(folder / "metrics.json", metrics(result), _FORMAT)
+    draw_front(result, folder / "front.png")
+
+
+def print_report(result: SearchResult, output: Path, console: Console | None = None) -> None:
+    """Print what was found; a narrow terminal or a pipe gets the whole width all the same."""
+    console = console or Console(width=max(Console().width, 100), highlight=False)
+    console.print(first_line(result), soft_wrap=True)
+    for line in sentences(result):
+        console.print(line, soft_wrap=True)
+    console.print(_table(result))
+    if result.tests:
+        console.print(_tests_table(result))
+        console.print(_interval_words(result), soft_wrap=True)
+    console.print(f"best.ckpt, front.png, front.csv, metrics.json: {output}", soft_wrap=True)
+
+
+def first_line(result: SearchResult) -> str:
+    """What was handed over, its accuracy, how it compares with plain at equal cost, and the cost."""
+    name, best = result.handed_over, result.best
+    own = "found by the search" if name == SEARCH else f"the rival `{name}` was best on validation"
+    words = [f"Handed over: {best.name} ({own})"]
+    tested = result.tests.get(name)
+    split, measured = ("test", tested) if tested is not None else ("validation", best.measured)
+    words.append(f"{split} {result.metric.label} {_text(result, measured)}")
+    gap = result.test_difference(name, PLAIN)
+    if gap is not None:
+        words.append(f"{_gap_text(result, gap)} against plain training of the search's cost")
+    words.append(f"{result.total_passes:.0f} passes in all, {result.passes(SEARCH):.0f} of them the search's")
+    return "; ".join(words) + "."
+
+
+def sentences(result: SearchResult) -> list[str]:
+    """The search alone beside plain, what each auxiliary task does, whether training was long enough."""
+    lines = []
+    gap = result.test_difference(SEARCH, PLAIN)
+    if gap is not None:
+        lines.append(f"The search alone is {_gap_text(result, gap)} from plain training of the same cost.")
+    if gain := result.still_improving:
+        lines.append(
+            f"Main only still gains {_gap_text(result, gain)} from one look to the next: train longer before "
+            "you judge any task."
+        )
+    lines += [task_sentence(result, task) for task in result.tasks[1:]]
+    final = result.finals.get(SEARCH)
+    plain = result.finals.get(PLAIN)
+    if final is not None and plain is not None and not (final.measured - plain.measured).better:
+        lines.append("On validation no task is shown to help: plain training does as well within noise.")
+    remarks = [remark for found in result.found.values() for remark in found.remarks]
+    lines += [f"Note: {remark}." for remark in [*result.remarks, *remarks]]
+    if len(result.looks_at_test) > 1:
+        lines.append(f"Note: the test was looked at {len(result.looks_at_test)} times with different models.")
+    return lines
+
+
+def task_sentence(result: SearchResult, task: str) -> str:
+    """What validation says of one auxiliary task."""
+    cost = result.costs.get(task, 1.0)
+    level = choose.unlearned(task, result.found[SEARCH].candidates, result.chance)
+    gap = result.evidence(task)
+    if level is not None:
+        return f"{task}: not learned, its loss {level:.3f} is at chance level {result.chance[task]:.3f}."
+    if gap is None:
+        return f"{task}: no look has tried it by itself."
+    words = f"{_gap_text(result, gap)} on validation at equal passes, {cost:.2f} passes a step"
+    if gap.better:
+        return f"{task}: helps ({words})."
+    if gap.worse:
+        verdict = "does not pay for its passes" if cost > _DEAR else "harms"
+        return f"{task}: {verdict} ({words})."
+    return f"{task}: not shown to help ({words})."
+
+
+def front_rows(result: SearchResult) -> list[dict[str, Any]]:
+    """One row a model that was judged: who, metric, losses, weights, cost."""
+    finals = {one.unit: name for name, one in result.finals.items()}
+    return [
+        {
+            "name": one.name,
+            "line": one.line.split(" ")[0],
+            "look": one.look or "",
+            "unit": one.unit,
+            result.metric.name: one.measured.metric,
+            **{f"{task}_loss": loss for task, loss in one.result.get("losses", {}).items()},
+            **{f"training_{task}_loss": loss for task, loss in one.result.get("training", {}).items()},
+            **{f"weight_{task}": weight for task, weight in one.result.get("weights", {}).items()},
+            "members": " ".join(one.members),
+            "passes": round(float(one.result.get("passes", 0.0)), 1),
+            "final_of": finals.get(one.unit, ""),
+            "handed_over": one.unit == result.best.unit,
+        }
+        for one in result.candidates
+    ]
+
+
+def metrics(result: SearchResult) -> dict[str, Any]:
+    """Everything that metrics.json holds."""
+    named = {name: _candidate(result, name) for name in result.finals}
+    pairs = {(SEARCH, PLAIN), (result.handed_over, PLAIN)} - {(PLAIN, PLAIN)}
+    gaps = {(one, other): result.test_difference(one, other) for one, other in sorted(pairs)}
+    labels = {pair: f"{'search' if pair[0] == SEARCH else 'handed_over'} - {pair[1]}" for pair in gaps}
+    if result.handed_over == SEARCH and (SEARCH, PLAIN) in gaps:
+        labels = {**labels, ("handed", PLAIN): "handed_over - plain"}
+        gaps = {**gaps, ("handed", PLAIN): gaps[SEARCH, PLAIN]}
+    return {
+        "handed_over": result.handed_over,
+        "model": result.best.name,
+        "total_passes": result.total_passes,
+        "candidates": named,
+        "differences": {
+            labels[pair]: _described(result, gap) for pair, gap in gaps.items() if gap is not None
+        },
+        "tasks": {task: task_sentence(result, task) for task in result.tasks[1:]},
+        "costs": dict(result.costs),
+        "still_improving": result.still_improving is not None,
+        "test_touched": result.looks_at_test,
+        "interval": _interval_words(result) if result.tests else "none: nothing was tested",
+        "remarks": sentences(result),
+    }
+
+
+def _candidate(result: SearchResult, name: str) -> dict[str, Any]:
+    one, tested, metric = result.finals[name], result.tests.get(name), result.metric
+    known: dict[str, Any] = {"model": one.name, "validation": metric.shown(one.measured.metric)}
+    if tested is not None:
+        known["test"] = metric.shown(tested.metric)
+        known["test_interval"] = _interval(result, tested)
+        known["test_groups"] = {group: metric.shown(scores.mean) for group, scores in tested.scores.items()}
+    return {**known, "passes": result.passes(name), "seconds": result.seconds(name)}
+
+
+def _described(result: SearchResult, gap: Difference) -> dict[str, Any]:
+    shown = result.metric.shown
+    half = gap.half_width
+    bounds = None if half is None else [shown(gap.mean - half), shown(gap.mean + half)]
+    over_episodes = None if gap.episode_half_width is None else shown(gap.episode_half_width)
+    return {
+        "test": shown(gap.mean),
+        "interval": bounds,
+        "half_width_over_episodes": over_episodes,
+        "classes": gap.n_classes,
+    }
+
+
+def half_width(measured: Measured) -> float | None:
+    """Of the 95% interval of a model, over classes and episodes; None where nothing tells."""
+    from psst.evaluation.class_draw import pooled_difference
+
+    groups = list(measured.scores.values())
+    if not groups:
+        return None
+    return pooled_difference([one.accuracies for one in groups], [one.class_ids for one in groups]).half_width
+
+
+def _interval(result: SearchResult, measured: Measured) -> list[float] | None:
+    half, shown = half_width(measured), result.metric.shown
+    return None if half is None else [shown(measured.metric - half), shown(measured.metric + half)]
+
+
+def _text(result: SearchResult, measured: Measured) -> str:
+    half = half_width(measured)
+    around = "" if half is None else f" ± {result.metric.shown(half):.2f}"
+    return f"{result.metric.text(measured.metric)}{around} {result.metric.unit}".rstrip()
+
+
+def _gap_text(result: SearchResult, gap: Difference) -> str:
+    points = "points" if result.metric.unit == "%" else ""
+    around = "" if gap.half_width is None else f" ± {result.metric.shown(gap.half_width):.2f}"
+    digits = 2 if result.metric.unit == "%" else 4
+    return f"{result.metric.shown(gap.mean):+.{digits}f}{around} {points}".rstrip()
+
+
+def _table(result: SearchResult) -> Table:
+    """The best models on validation, every final among them."""
+    finals = {one.unit: name for name, one in result.finals.items()}
+    shown = [one for one in result.candidates if one.unit in finals]
+    shown += [one for one in result.candidates if one.unit not in finals][: _ROWS - len(shown)]
+    title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"
+    metric = f"{result.metric.label} {result.metric.unit}".rstrip()
+    columns = (Column(metric, justify="right"), Column("minus plain", justify="right"))
+    table = Table("model", "of", *columns, "", title=title, title_justify="left", box=SIMPLE_HEAD)
+    plain = result.finals.get(PLAIN)
+    for one in choose.ranked(shown):
+        gap = (
+            ""
+            if plain is None or one.unit == plain.unit
+            else _gap_text(result, one.measured - plain.measured)
+        )
+        mark = "handed over" if one.unit == result.best.unit else ""
+        mark = mark or (f"best of {finals[one.unit]}" if one.unit in finals else "")
+        table.add_row(one.name, _origin(one), result.metric.text(one.measured.metric), gap, mark)
+    return table
+
+
+def _origin(one: Candidate) -> str:
+    line = one.line.split(" ")[0]
+    return f"{line}, look {one.look}" if line == SEARCH and one.look and not one.members else line
+
+
+def _tests_table(result: SearchResult) -> Table:
+    """Test accuracies of the finals, with paired differences to plain."""
+    columns = [Column(name, justify="right") for name in (f"{result.metric.label}", "minus plain", "passes")]
+    first = next(iter(next(iter(result.tests.values())).scores.values()), None)
+    what = "Test" if first is None else f"Test on unseen classes, {first.n_way}-way {first.n_shot}-shot"
+    table = Table("", "model", *columns, title=what, title_justify="left", box=SIMPLE_HEAD)
+    for name in sorted(result.tests, key=lambda name: name != result.handed_over):
+        gap = result.test_difference(name, PLAIN)
+        words = _gap_text(result, gap) if gap is not None else ""
+        label = "search alone" if name == SEARCH else name
+        passes = f"{result.passes(name):.0f}"
+        table.add_row(label, result.finals[name].name, _text(result, result.tests[name]), words, passes)
+        for group, scores in result.tests[name].scores.items():
+            if len(result.tests[name].scores) > 1:
+                table.add_row("", f"  {group}, {scores.n_way}-way", f"{100 * scores.mean:.2f} %", "", "")
+    return table
+
+
+def _interval_words(result: SearchResult) -> str:
+    gaps = [result.test_difference(name, PLAIN) for name in result.tests]
+    classes = max((gap.n_classes for gap in gaps if gap is not None), default=0)
+    if not any(measured.scores for measured in result.tests.values()):
+        return "No intervals of the test: one number a model, and no classes to draw."
+    over = f"the draw of classes ({classes}) and of episodes" if classes else "the draw of episodes only"
+    took = seconds_text(sum(result.seconds(name) for name in result.finals))
+    seeds = "one training seed proves no method better than another"
+    return f"Intervals: 95 %, over {over}; {seeds}. Trained for {took}."

@@ -1,1 +1,0 @@
-"""Second-order tangents of the front: proposed, gated, corrected, confirmed."""

@@ -1,0 +1,185 @@
+"""The units of a search: what is trained, from where, for how many steps; and what was measured of it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from psst.evaluation import EpisodeScores, class_difference
+from psst.search.mixture import MAIN_ONLY, Mixture
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training.
+
+    Attributes:
+        name: Of the unit and of its folder.
+        mixture: What it trains on.
+        start: Optimizer step at which it starts; above 0 it goes on from `parent`.
+        stop: Optimizer step at which it ends.
+        horizon: `max_steps` of its trainer, for schedules that ask for the length of the training.
+        falls: Optimizer step from which its learning rate falls to zero, linearly, on top of the user's
+            schedule; None for a piece of the trunk.
+        parent: Name of the unit whose last state it goes on from; empty for none.
+        batches: Which training batches it sees: 0 those that come next, k others.
+        fold: Number of the fold of the classes that is left out, and of how many; the number -1 leaves out
+            none, and None keeps the data's own classes.
+        rate: Factor on the learning rate.
+    """
+
+    name: str
+    mixture: Mixture
+    start: int
+    stop: int
+    horizon: int
+    falls: int | None = None
+    parent: str = ""
+    batches: int = 0
+    fold: tuple[int, int] | None = None
+    rate: float = 1.0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that it costs."""
+        return self.stop - self.start
+
+    @property
+    def judged(self) -> bool:
+        """Whether it is validated: a piece of the trunk is not."""
+        return self.falls is not None
+
+    def key(self, identity: str, parent_key: str) -> str:
+        """Return a digest of everything that its result depends on but code and data."""
+        content = json.dumps([identity, parent_key, asdict(replace(self, name=""))], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The validation metric that chooses.
+
+    Attributes:
+        name: As in the result files, such as `val_accuracy`.
+        mode: Whether more or less of it is better.
+        label: How pictures name it.
+        unit: What it is shown in; `%` shows 100 times the value.
+    """
+
+    name: str
+    mode: Literal["max", "min"]
+    label: str
+    unit: Literal["", "%"] = ""
+
+    def quality(self, value: float) -> float:
+        """The higher the better; a value that is no number is the worst of all."""
+        if np.isnan(value):
+            return -np.inf
+        return value if self.mode == "max" else -value
+
+    def shown(self, value: float) -> float:
+        """The value in its unit."""
+        return 100 * value if self.unit == "%" else value
+
+    def text(self, value: float) -> str:
+        """The value as tables print it."""
+        return f"{self.shown(value):.2f}" if self.unit == "%" else f"{value:.4f}"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Quality of one model minus that of another, on the same episodes or shards.
+
+    Attributes:
+        mean: Above 0 where the first one is better.
+        half_width: Of the 95% interval, over the draw of classes and episodes where there are such; None
+            where nothing tells.
+        episode_half_width: Of the one over the draw of episodes alone.
+        n_classes: That the interval covers.
+    """
+
+    mean: float
+    half_width: float | None
+    episode_half_width: float | None = None
+    n_classes: int = 0
+
+    @property
+    def standard_error(self) -> float:
+        """About half of `half_width`; 0 where nothing tells."""
+        return (self.half_width or 0.0) / 2.0
+
+    @property
+    def better(self) -> bool:
+        """Whether the whole interval lies above zero."""
+        return self.half_width is not None and self.mean > self.half_width
+
+    @property
+    def worse(self) -> bool:
+        """Whether the whole interval lies below zero."""
+        return self.half_width is not None and -self.mean > self.half_width
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What validation or test says of a model.
+
+    Attributes:
+        metric: The value that chooses.
+        quality: The same, the higher the better.
+        scores: Of each episode, by group of classes; empty without episodes.
+        shards: ``[k]`` qualities on parts of the data; None where they were not measured.
+    """
+
+    metric: float
+    quality: float
+    scores: Mapping[str, EpisodeScores] = field(default_factory=dict)
+    shards: NDArray[np.float64] | None = None
+
+    def __sub__(self, other: "Measured") -> Difference:
+        if self.scores and other.scores:
+            gap = class_difference(self.scores, other.scores)
+            return Difference(gap.mean, gap.half_width, gap.episode_half_width, gap.n_classes)
+        mean = self.quality - other.quality
+        if self.shards is None or other.shards is None or len(self.shards) < 2:
+            return Difference(mean, None)
+        gaps = self.shards - other.shards
+        return Difference(mean, 2.0 * float(gaps.std(ddof=1)) / len(gaps) ** 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model that was trained or averaged, and what validation says of it.
+
+    Attributes:
+        name: What a user reads.
+        unit: Name of the unit that holds the model.
+        line: `search`, or the rival to which it belongs.
+        mixture: What it was trained on last; of an average, that of its best member.
+        measured: On validation.
+        result: Everything that the unit reported.
+        members: Names of the units that it averages.
+        look: Number of the look that it belongs to, from 1; 0 for none.
+    """
+
+    name: str
+    unit: str
+    line: str
+    mixture: Mixture
+    measured: Measured
+    result: Mapping[str, Any]
+    members: tuple[str, ...] = ()
+    look: int = 0
+
+    @property
+    def quality(self) -> float:
+        """Of the metric, the higher the better."""
+        return self.measured.quality
+
+    @property
+    def is_main_only(self) -> bool:
+        """Whether no auxiliary task took part in its last piece."""
+        return self.mixture == MAIN_ONLY
