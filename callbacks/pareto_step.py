@@ -15,6 +15,7 @@ from psst.callbacks.transfer import Vector, agree, to_host
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.injection import inject, inject_nothing
 from psst.pareto.methods import Decision, Method, StepState
+from psst.pareto.not_finite import NotFiniteError
 from psst.pareto.products import inner_products
 from psst.pareto.scopes import Gathered, Parameters, Scope, Window
 from psst.pareto.task_gradients import Loss
@@ -234,7 +235,7 @@ class ParetoStep:
     def _refuse(self, losses: Vector, there: Sequence[bool], step: int) -> None:
         for name, value, present in zip(self.names, losses, there, strict=True):
             if present and not np.isfinite(value):
-                raise ValueError(
+                raise NotFiniteError(
                     f"`losses['{name}']` is {value} at step {step}; training stops before the update. "
                     "Look at that task's inputs of this batch, lower the learning rate or clip gradients."
                 )

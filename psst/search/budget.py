@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -95,7 +96,7 @@ def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, out
     n_auxiliary = len(judge.task_names()) - 1
     looks = settings.course_of(n_auxiliary)
     sizes, n_rivals = look_sizes(looks, n_auxiliary), len(rivals(settings, judge.task_names()[1:]))
-    pace = None if budget.passes is not None else measured_pace(run, judge)
+    pace = None if budget.passes is not None else measured_pace(run, judge, settings)
 
     def needed(steps: int) -> float:
         passes = course_passes(looks, sizes, steps, settings) * (1 + n_rivals)
@@ -113,8 +114,9 @@ def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, out
     return low
 
 
-def measured_pace(run: Run, judge: Judge) -> Pace:
+def measured_pace(run: Run, judge: Judge, settings: SearchSettings) -> Pace:
     """Train a few steps on main only and judge once; nothing is left behind."""
+    torch.set_num_threads(settings.threads)
     with TemporaryDirectory() as folder:
         return _pace_in(Path(folder), run, judge)
 
@@ -170,7 +172,7 @@ def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
     """
     names = judge.task_names()
     remark = judge.check(max(look.folds for look in settings.course_of(len(names) - 1)))
-    pace = measured_pace(run, judge)
+    pace = measured_pace(run, judge, settings)
     table = Table(
         "unit",
         *(Column(name, justify="right") for name in ("number", "steps", "passes", "seconds")),

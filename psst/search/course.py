@@ -18,8 +18,8 @@ from psst.search.work import Line, Results, Work
 
 SEARCH = "search"
 _COOL_DOWN = 0.3  # of a training from scratch, in which its learning rate falls
-_RATES = (1.0, 1.0, 1 / 3, 1 / 3, 3.0, 3.0)  # what `plain` may vary beside its length on folds
-_LENGTHS = (1.0, 0.5, 1.0, 0.5, 1.0, 0.5)
+_SETTINGS = [(length, rate) for length in (1.0, 0.5, 2.0, 0.25) for rate in (1.0, 1 / 3, 3.0)]
+"""Lengths, and factors on the learning rate, that `plain` may vary on folds."""
 _DIVISIONS = {1: 4, 2: 2}  # of the evenly spread rays, by the number of auxiliary tasks; 1 for more
 
 
@@ -43,6 +43,23 @@ class Found:
     def best(self) -> Candidate | None:
         """The best on validation."""
         return next(iter(choose.ranked(self.finals)), None)
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where a look leaves the trunk.
+
+    Attributes:
+        parent: Name of the trunk's last piece.
+        step: Its last optimizer step.
+        horizon: `max_steps` of the line's trainers.
+        passes: Of each branch.
+    """
+
+    parent: str
+    step: int
+    horizon: int
+    passes: float
 
 
 class Course:
@@ -116,6 +133,9 @@ class Course:
                 stop = step + steps_of(trunk, (look.at - at) * passes, self.judge.cost)
                 unit = Unit(_named(line, f"trunk-{number}"), trunk, step, stop, horizon, parent=parent)
                 results = yield [self._training(unit)]
+                if "failed" in results[unit.name] and line != SEARCH:
+                    found.remarks.append(f"{unit.name} failed: {results[unit.name]['failed']}")
+                    return found
                 _require(results, unit)
                 check_rates(results[unit.name]["rates"], unit)
                 parent, step, at = unit.name, stop, look.at
@@ -125,19 +145,23 @@ class Course:
             if layout.left_out and only is None:
                 left = ", ".join(mixture.name(self.auxiliary) for mixture in layout.left_out)
                 found.remarks.append(f"look {number} had no room for {left}")
-            units = self._branches(line, number, layout.mixtures, layout.passes, parent, step, horizon)
+            fork = Fork(parent, step, horizon, layout.passes)
+            units = self._branches(line, number, layout.mixtures, fork)
             results = yield [self._training(unit) for unit in units]
             before = self._candidates(line, number, units, results, found) or before
             if last:
-                found.finals = list(before)
-                yield from self._soups(line, number, before, found)
-                yield from self._rays(line, before, layout.passes, parent, step, horizon, found)
+                found.finals = [one for one in before if one.look == number]
+                yield from self._soups(line, number, found.finals, found)
+                yield from self._rays(
+                    line, found.finals[: len(units)], layout.passes, parent, step, horizon, found
+                )
             elif before:
                 if only is None:
                     leading = choose.ahead(before, errors=1.0)
                     trunk = leading[0].mixture if leading else MAIN_ONLY
-                if self.settings.goes_on == "average" and len(before) > 1:
-                    parent = yield from self._merge(line, number, before, parent)
+                members = choose.region(before)
+                if self.settings.goes_on == "average" and len(members) > 1:
+                    parent = yield from self._merge(line, number, members, parent)
         return found
 
     def _from_scratch(
@@ -153,14 +177,20 @@ class Course:
             tried = [(mixture, 1.0, 1.0) for mixture in layout.mixtures]
             results = yield from self._tried(line, number, tried, layout.passes, look.folds, found)
             before = results or before
+        if line == SEARCH and looks[0].folds > 1:  # the best with the settings that `plain` begins with
+            best = choose.ranked(found.candidates)[:1]
+            tried = [(one.mixture, *setting) for one in best for setting in _SETTINGS[1:4]]
+            yield from self._tried(
+                line, len(looks) + 1, tried, passes * looks[0].length, looks[0].folds, found
+            )
         yield from self._finals(line, passes, found)
         return found
 
     def _fold_rival(self, line: str, mixture: Mixture) -> Line:
         """One trade-off with as many lengths and learning rates as the search has trade-offs."""
         found = Found(line)
-        look, count = self.looks[0], sum(min(size, 6) for size in look_sizes(self.looks, len(self.auxiliary)))
-        tried = [(mixture, *pair) for pair in zip(_LENGTHS, _RATES, strict=True)][: max(count, 1)]
+        look, count = self.looks[0], sum(look_sizes(self.looks, len(self.auxiliary)))
+        tried = [(mixture, *setting) for setting in _SETTINGS[: max(count, 1)]]
         yield from self._tried(line, 1, tried, look.length * self.max_passes, look.folds, found)
         yield from self._finals(line, self.max_passes, found)
         return found
@@ -220,24 +250,16 @@ class Course:
         _require(results, final)
         found.finals = [replace(best, unit=final.name, result=results[final.name])]
 
-    def _branches(
-        self,
-        line: str,
-        look: int,
-        mixtures: Sequence[Mixture],
-        passes: float,
-        parent: str,
-        step: int,
-        horizon: int,
-    ) -> list[Unit]:
+    def _branches(self, line: str, look: int, mixtures: Sequence[Mixture], fork: Fork) -> list[Unit]:
         """Branches of a look from the trunk, each on batches of its own."""
         units = []
         for number, mixture in enumerate(mixtures):
-            stop = step + steps_of(mixture, passes, self.judge.cost)
+            stop = fork.step + steps_of(mixture, fork.passes, self.judge.cost)
             again = mixtures[:number].count(mixture)
             label = f"look{look} {mixture.name(self.auxiliary)}" + (f" ({again + 1})" if again else "")
             name = _named(line, label)
-            units.append(Unit(name, mixture, step, stop, horizon, step, parent, 100 * look + number))
+            place = (fork.step, stop, fork.horizon, fork.step, fork.parent)
+            units.append(Unit(name, mixture, *place, batches=100 * look + number))
         return units
 
     def _scratch(
@@ -267,16 +289,7 @@ class Course:
         yield [work]
         return work.name
 
-    def _rays(
-        self,
-        line: str,
-        branches: Sequence[Candidate],
-        passes: float,
-        parent: str,
-        step: int,
-        horizon: int,
-        found: Found,
-    ) -> Line:
+    def _rays(self, line: str, branches: Sequence[Candidate], fork: Fork, found: Found) -> Line:
         """Follow rays between branches of the last look that weigh the same tasks."""
         if line != SEARCH or not self.settings.rays:
             return
@@ -294,7 +307,7 @@ class Course:
         method = self.settings.ray_method
         weights = lain[0].mixture.weights
         mixtures = [Mixture(weights, method, (path.name, i)) for i in range(len(rays))][: self.settings.rays]
-        units = self._branches(line, len(self.looks), mixtures, passes, parent, step, horizon)
+        units = self._branches(line, len(self.looks), mixtures, fork)
         units = [replace(unit, batches=unit.batches + 50) for unit in units]
         results = yield [self._training(unit) for unit in units]
         found.finals += self._candidates(line, 0, units, results, found)
@@ -353,7 +366,7 @@ class Course:
             measured = self._measured(unit, result)
             judged.append(Candidate(name, unit.name, line, unit.mixture, measured, result, look=look))
         found.candidates += judged
-        if not judged and units:
+        if not judged and units and line == SEARCH:
             raise ValueError(f"all branches of a look of `{line}` have failed: {'; '.join(found.remarks)}")
         return judged
 

@@ -20,7 +20,7 @@ from psst.search.python_run import DataSource, ModuleFactory, PythonRun
 from psst.search.record import occupied
 from psst.search.report import write_report
 from psst.search.result import SearchResult
-from psst.search.search import Search
+from psst.search.session import Search
 from psst.search.settings import SearchSettings
 from psst.search.unit import Metric
 from psst.search.work import Workshop

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, autograd
 from torch.utils.flop_counter import FlopCounterMode
 
 
 def backward_flops(losses: Mapping[str, Tensor], tasks: Sequence[str]) -> int:
     """Count the floating-point operations of the backward pass of main and some tasks; the graph is kept."""
     parts = [loss for place, (name, loss) in enumerate(losses.items()) if not place or name in tasks]
-    total = sum(part for part in parts if part.requires_grad)
     with FlopCounterMode(display=False) as counter:
-        if isinstance(total, Tensor):
-            total.backward(retain_graph=True)  # type: ignore[no-untyped-call]  # untyped in torch
+        autograd.backward([part for part in parts if part.requires_grad], retain_graph=True)
     return int(counter.get_total_flops())
 
 

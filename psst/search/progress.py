@@ -1,6 +1,7 @@
 """What a search shows while it runs: the units in training, the time left, the best so far."""
 
 import json
+import os
 import sys
 import threading
 import time
@@ -133,13 +134,13 @@ class SearchProgress:
 
 def write_progress(folder: Path, first: int, step: int) -> None:
     """Leave in a unit's folder how far it is, for the process that watches."""
-    write_atomic(_file(folder), json.dumps([first, step]))
+    write_atomic(_file(folder), json.dumps([first, step, os.getpid()]))
 
 
 def read_progress(folder: Path) -> tuple[int, int] | None:
     """Return the first and the last step that `write_progress` has left; None if nothing."""
     try:
-        first, step = json.loads(_file(folder).read_text(encoding="utf-8"))
+        first, step, _ = json.loads(_file(folder).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return int(first), int(step)

@@ -106,8 +106,10 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
     Raises:
         ValueError: Another search runs there.
     """
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "search.lock")
+    path = folder / "search.lock"
+    lock = FileLock(path)
     try:
         first_only(lock.acquire)(timeout=0)
     except Timeout:
@@ -119,6 +121,9 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+        if made and {left.name for left in folder.iterdir()} <= {path.name}:  # refused: nothing is left
+            path.unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _is_json(path: Path) -> bool:

@@ -17,7 +17,7 @@ from psst.search.ranks import first_only
 from psst.search.record import occupied
 from psst.search.report import print_report, write_report
 from psst.search.result import SearchResult
-from psst.search.search import Search
+from psst.search.session import Search
 from psst.search.settings import SearchSettings
 from psst.search.work import Workshop
 from psst.training.experiment import Experiment

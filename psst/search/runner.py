@@ -18,12 +18,12 @@ from psst.callbacks import PSSTCallback
 from psst.components import instantiate
 from psst.files import atomic_path, read_json, write_atomic, write_json
 from psst.pareto import Method
+from psst.pareto.not_finite import NotFiniteError
 from psst.search.progress import Report
 from psst.search.protocols import Judge, Run, State
 from psst.search.ranks import agree, check_ranks, first_only, save_checkpoint
 from psst.search.unit import Unit
 from psst.search.unit_callbacks import Checkpoints, LearningRate, LoadState, StopAt, UnitWeights, Watch
-from psst.training import NotFiniteError
 
 _FORMAT = 1
 _FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
@@ -127,15 +127,16 @@ class UnitRunner:
         if trained is None:
             begin = left or (self.checkpoint(unit.parent) if unit.parent else None)
             try:
-                self._fit(unit, place, begin)
+                found = self._fit(unit, place, begin)
             except NotFiniteError as error:
                 return {"failed": str(error), "steps": unit.steps}
+            if not all(value.isfinite().all() for value in self.state(unit.name).values()):
+                return {"failed": "its weights are NaN or infinite", "steps": unit.steps}
+            if unit.judged:
+                self._renew(place, unit, _read_checkpoint(place.model))
+            place.finish(found)
             trained = agree(place.trained) or {}
-        state = self.state(unit.name)
-        if not all(bool(value.isfinite().all()) for value in state.values() if value.is_floating_point()):
-            return {"failed": "its weights are NaN or infinite", "steps": unit.steps}
-        judged = self._judged(unit) if unit.judged else {}
-        return judged | {"steps": unit.steps} | trained
+        return (self._validated(unit) if unit.judged else {}) | {"steps": unit.steps} | trained
 
     def average(self, unit: Unit, key: str, members: Sequence[str]) -> dict[str, Any]:
         """Average the models of some units, renew its BatchNorm statistics, and judge it.
@@ -151,10 +152,7 @@ class UnitRunner:
         if agree(place.trained) is None:
             content = _read_checkpoint(self.checkpoint(unit.parent or members[0]))
             content["state_dict"] = averaged([self.state(name) for name in members])
-            _save_content(content, place.model)
-            state = self.judge.renew(content["state_dict"], unit, self.renewal_batches)
-            content["state_dict"] = state
-            _save_content(content, place.model)
+            self._renew(place, unit, content)
             place.finish({"seconds": 0.0})
             agree(None)
         return self._validated(unit) | {"steps": 0, "seconds": 0.0}
@@ -168,17 +166,10 @@ class UnitRunner:
         """Test a finished unit's model; the result is left in the unit's folder."""
         self._measure(name, unit, self.judge.test)
 
-    def _judged(self, unit: Unit) -> dict[str, Any]:
-        """Validate what is on disk, so that it does not matter which process has trained it."""
-        place = UnitFolder(self.unit_folder(unit.name))
-        renewed = place.path / "renewed"
-        if not agree(renewed.is_file()):
-            content = _read_checkpoint(place.model)
-            content["state_dict"] = self.judge.renew(content["state_dict"], unit, self.renewal_batches)
-            _save_content(content, place.model)
-            first_only(write_atomic)(renewed, "")
-            agree(None)
-        return self._validated(unit)
+    def _renew(self, place: UnitFolder, unit: Unit, content: dict[str, Any]) -> None:
+        """Save the content of a checkpoint with BatchNorm statistics renewed."""
+        content["state_dict"] = self.judge.renew(content["state_dict"], unit, self.renewal_batches)
+        _save_content(content, place.model)
 
     def _validated(self, unit: Unit) -> dict[str, Any]:
         return self._measure(unit.name, unit, self.judge.validate) or {}
@@ -194,16 +185,17 @@ class UnitRunner:
         agree(None)
         return found
 
-    def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None) -> None:
-        """Train, and leave the model and what else is known of the training."""
+    def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None) -> dict[str, Any]:
+        """Train, leave the model, and return what else is known of the training."""
         module, data = self.run.module(), self.run.datamodule()
         names = self.judge.prepare(module, data, unit, begin != place.last)
         method = unit.mixture.described(names, self.judge.raw_tasks(), self.folder)
         weights = None if method is None else UnitWeights(unit.name, _made(method))
         ending = StopAt(unit.stop)
         saving = Checkpoints(place.last, unit.name, self.checkpoint_every, weights)
-        more = [LearningRate(unit.falls, unit.stop, unit.rate)] if unit.falls is not None else []
-        own = [*([] if weights is None else [weights]), ending, Watch(self.report), *more]
+        stop = None if unit.falls is None else unit.stop
+        rate = LearningRate(unit.falls or unit.start, stop, unit.rate)
+        own = [*([] if weights is None else [weights]), ending, Watch(self.report), rate]
         logger = CSVLogger(place.path, name="", version=_log_version(begin if begin == place.last else None))
         trainer = self._trainer(unit, place.path, own, logger)
         trainer.callbacks.insert(0, saving)  # type: ignore[attr-defined]  # before any hook of the next step
@@ -213,7 +205,8 @@ class UnitRunner:
             raise KeyboardInterrupt
         ending.check(trainer, unit.name)
         save_checkpoint(trainer, place.model)
-        place.finish({"seconds": saving.seconds, "rates": _rates(trainer), **_told(weights, names, place)})
+        told = _told(weights, names, place)
+        return {"seconds": saving.seconds, "rates": [rate.now, rate.highest], **told}
 
     def _trainer(
         self, unit: Unit, folder: Path, callbacks: list[Any], logger: CSVLogger | None = None
@@ -281,14 +274,6 @@ def _told(weights: UnitWeights | None, names: Sequence[str], place: UnitFolder) 
         "training": dict(zip(names, losses[-1].tolist(), strict=True)),
         "unreachable": weights.unreachable,
     }
-
-
-def _rates(trainer: Trainer) -> list[float]:
-    """Learning rate of the first group now, and the rate that its optimizer was made with or has now."""
-    if not trainer.optimizers:
-        return [1.0, 1.0]
-    group = trainer.optimizers[0].param_groups[0]
-    return [float(group["lr"]), float(max(group["lr"], group.get("initial_lr", group["lr"])))]
 
 
 def _made(method: dict[str, Any] | str) -> Method | str:

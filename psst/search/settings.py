@@ -84,8 +84,8 @@ class SearchSettings:
             min-norm steps.
         looks: Looks of one's own in place of the course's, in order.
         start: What the trunk trains on before the first look: ``main`` only, or ``all`` tasks at weight 1.
-        goes_on: Where the trunk goes on after a look: from its own weights, or from the ``average`` of the
-            look's branches.
+        goes_on: Where the trunk goes on after a look: from its own weights, or from the ``average`` of those
+            branches that are not worse than the best.
         rivals: What is trained beside the search at its cost: ``plain`` (always), ``fixed`` weights of 1, a
             ``grid`` of weights that costs as much in all.
         methods: Methods tried beside weights in the looks after the first, such as ``upgrad``.

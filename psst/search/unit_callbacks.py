@@ -124,12 +124,17 @@ class LearningRate(Callback):
 
     Args:
         start: Optimizer step from which it falls.
-        stop: Optimizer step at which it has fallen to zero, linearly.
+        stop: Optimizer step at which it has fallen to zero, linearly; None leaves it where it is.
         peak: The factor at first.
+
+    Attributes:
+        now: Learning rate of the first group in the last step, without the factor.
+        highest: Its largest value so far, what came before in the trunk included.
     """
 
-    def __init__(self, start: int, stop: int, peak: float = 1.0) -> None:
+    def __init__(self, start: int, stop: int | None = None, peak: float = 1.0) -> None:
         self.start, self.stop, self.peak = start, stop, peak
+        self.now = self.highest = 0.0
         self._hooks: list[Any] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,14 +151,25 @@ class LearningRate(Callback):
             hook.remove()
         self._hooks.clear()
 
+    def state_dict(self) -> dict[str, Any]:
+        """The largest rate, for those that go on from here."""
+        return {"highest": self.highest}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it."""
+        self.highest = float(state_dict["highest"])
+
     def factor(self, step: int) -> float:
         """Of an optimizer step."""
+        if self.stop is None:
+            return self.peak
         share = (self.stop - step) / max(self.stop - self.start, 1)
         return self.peak * min(max(share, 0.0), 1.0)
 
     def _before(self, trainer: Trainer, kept: list[float], optimizer: Any, *_: Any) -> None:
         factor = self.factor(trainer.global_step)
-        kept[:] = [group["lr"] for group in optimizer.param_groups]
+        kept[:] = [float(group["lr"]) for group in optimizer.param_groups]
+        self.now, self.highest = kept[0], max(self.highest, kept[0])
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * factor
 

@@ -1,5 +1,5 @@
 """The LightningModule of few-shot learning with auxiliary tasks."""
 
-from psst.training.few_shot_module import FewShotModule, NotFiniteError
+from psst.training.few_shot_module import FewShotModule
 
-__all__ = ["FewShotModule", "NotFiniteError"]
+__all__ = ["FewShotModule"]

@@ -16,17 +16,14 @@ from psst.components import as_component, describe
 from psst.episodes import Batch
 from psst.fewshot import Head
 from psst.images.view import UPRIGHT, View
+from psst.pareto.not_finite import NotFiniteError
 from psst.randomness import torch_generator
 from psst.tasks import MAIN, Encode, MainTask, Task
 from psst.training.checkpoint import FORMAT, FORMAT_KEY, check_checkpoint
 from psst.training.data import few_shot_data
 from psst.training.episode_evaluation import EpisodeEvaluation
 
-__all__ = ["FewShotModule", "NotFiniteError"]
-
-
-class NotFiniteError(ValueError):
-    """A loss is NaN or infinite: training has diverged."""
+__all__ = ["FewShotModule"]
 
 
 class FewShotModule(EpisodeEvaluation):

@@ -1,0 +1,49 @@
+"""A search of a tenth of a second a unit, by the command and by the Python door."""
+
+import os
+from pathlib import Path
+
+import psst.search
+from psst.cli import main
+from psst.search import Look, SearchSettings
+from tests.search.tasks import Columns, Heads
+
+LOOKS = (
+    '[{"at": 0.4, "length": 0.15, "at_most": 0.6}, '
+    '{"at": 0.7, "length": 0.15, "tries": "around", "at_most": 0.3}]'
+)
+WORDS = [
+    *("search", "--config=quickstart", "--trainer.max_steps=20", f"--search.looks={LOOKS}"),
+    *("--search.least_steps=1", "--search.least_last_steps=2", "--search.renewal_batches=2"),
+    "--search.checkpoint_every=2",
+    *(
+        "--data.init_args.evaluation.val_episodes=20",
+        "--data.init_args.evaluation.test_episodes=20",
+        "--data.init_args.episodes.query=2",
+    ),
+    "--model.init_args.backbone.init_args.hidden=4",
+]
+FEW = SearchSettings(
+    looks=[Look(0.4, 0.15, "singles", 0.6), Look(0.7, 0.15, "around", 0.3)],
+    least_steps=1,
+    least_last_steps=2,
+    renewal_batches=2,
+    checkpoint_every=2,
+)
+
+
+def command(output: Path, *more: str) -> int:
+    """Run the command in this process; its cache lies beside the output."""
+    os.environ["PSST_TRACEBACK"] = "1"
+    where = [f"--data.init_args.cache_dir={output.parent / 'cache'}", f"--output={output}"]
+    try:
+        return main([*WORDS, *where, *more])
+    finally:
+        del os.environ["PSST_TRACEBACK"]
+
+
+def door(output, module=Heads, data=None, **changes):
+    """Search with a module that has nothing to do with few-shot learning."""
+    arguments = {"max_steps": 20, "monitor": "val/error", "mode": "min", "settings": FEW, **changes}
+    trainer = {"accelerator": "cpu", **arguments.pop("trainer", {})}
+    return psst.search.search(module, data or Columns(), output=output, trainer=trainer, **arguments)

@@ -1,0 +1,99 @@
+"""Folds of classes, and the course that tries every trade-off on them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from psst.datamodules import Glyphs
+from psst.search.episode_judge import folded
+from tests.search.small import command
+
+LOOKS = (
+    '[{"at": 0, "length": 0.5, "folds": 2, "at_most": null}, '
+    '{"at": 0, "length": 0.5, "tries": "around", "folds": 2, "at_most": 1.0}]'
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    data = Glyphs(cache_dir=str(tmp_path_factory.mktemp("cache")))
+    data.prepare_data()
+    data.setup("fit")
+    return data.store
+
+
+def test_folds_part_the_classes_that_are_not_for_testing(store):
+    test = set(store.splits["test"].tolist())
+    left_out = [set(folded(store, number, 3, 5)[1]) for number in range(3)]
+    pool = {*store.splits["train"].tolist(), *store.splits["val"].tolist()}
+    assert set.union(*left_out) == pool
+    assert sum(map(len, left_out)) == len(pool)
+    assert max(map(len, left_out)) - min(map(len, left_out)) <= 1
+    for number in range(3):
+        train, held = folded(store, number, 3, 5)
+        assert set(train) == pool - set(held)
+        assert not test & {*train, *held}
+
+
+def test_the_final_training_uses_every_class_that_is_not_for_testing(store):
+    train, _ = folded(store, -1, 3, 5)
+    assert sorted(train) == sorted([*store.splits["train"].tolist(), *store.splits["val"].tolist()])
+
+
+def test_whole_groups_are_left_out_where_episodes_stay_within_them(store):
+    grouped = store.divided(store.splits["train"], store.splits["val"])
+    halves = np.array_split(store.splits["train"], 4)
+    train = {f"a{number}": ids for number, ids in enumerate(halves)}
+    grouped.groups = {"train": train, "val": {"b": store.splits["val"]}}
+    for number in range(3):
+        train, held = folded(grouped, number, 3, 5)
+        for ids in grouped.groups["train"].values():
+            assert set(ids.tolist()) <= set(train) or set(ids.tolist()) <= set(held)
+
+
+def test_a_divided_store_survives_a_process_and_leaves_the_first_alone(store):
+    import pickle
+
+    before = {name: ids.copy() for name, ids in store.splits.items()}
+    divided = store.divided([3, 1], [2])
+    again = pickle.loads(pickle.dumps(divided))
+    assert again.splits["train"].tolist() == [3, 1]
+    assert again.splits["val"].tolist() == [2]
+    assert again.splits["test"].tolist() == before["test"].tolist()
+    assert all((store.splits[name] == ids).all() for name, ids in before.items())
+
+
+def test_the_course_chooses_on_folds_and_trains_on_all_classes(tmp_path):
+    folder = tmp_path / "out"
+    more = ["--search.looks", LOOKS, "--search.rivals=[plain]", "--data.init_args.evaluation.way=5"]
+    assert command(folder, *more) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    units = json.loads((folder / "manifest.json").read_text())["units"]
+    assert set(metrics["candidates"]) == {"search", "plain"}
+    assert all(any(fold in name for name in units) for fold in ("fold-1", "fold-2"))
+    final = torch.load(folder / "best.ckpt", weights_only=True)
+    classes = final["hyper_parameters"]["classes"]
+    fold = torch.load(next(folder.glob("units/*fold-1/model.ckpt")), weights_only=True)
+    assert set(fold["hyper_parameters"]["classes"]) < set(classes)
+    rows = json.loads((folder / "front.json").read_text())
+    assert sum(row["line"] == "search" for row in rows) >= 4
+    assert sum(row["line"] == "plain" for row in rows) >= 4  # as many settings as trade-offs
+
+
+def test_too_few_classes_for_two_folds_are_refused_before_training(tmp_path):
+    for split, n_classes in (("train", 2), ("val", 3), ("test", 3)):
+        for number in range(n_classes):
+            folder = tmp_path / "birds" / split / f"{split}{number}"
+            folder.mkdir(parents=True)
+            for shade in range(4):
+                Image.new("L", (16, 16), 40 * number + 10 * shade).save(folder / f"{shade}.png")
+    words = ["--data", "psst.datamodules.ImageFolder"]
+    settings = {"root": tmp_path / "birds", "size": 16, "channels": 1}
+    settings |= {"episodes.way": 2, "episodes.query": 2, "evaluation.way": 3, "evaluation.query": 2}
+    words += [f"--data.init_args.{key}={value}" for key, value in settings.items()]
+    with pytest.raises(ValueError, match=r"needs 6 classes that are not for testing.*the data have 5"):
+        command(tmp_path / "out", "--search.looks", LOOKS, *words)
+    assert not (tmp_path / "out").exists()

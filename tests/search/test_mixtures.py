@@ -1,0 +1,143 @@
+"""Trade-offs that looks try, what a look says of them, and the weights that they are trained with."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from psst.evaluation import EpisodeScores
+from psst.pareto import RelativeWeights, StepState
+from psst.search import choose
+from psst.search.mixture import MAIN_ONLY, Mixture, alone, around, mixed, singles, together, weight_grid
+from psst.search.unit import Candidate, Measured
+
+TASKS = ["rotation", "classes", "contrast"]
+
+
+@pytest.mark.parametrize("auxiliary", [TASKS[:1], TASKS])
+def test_every_look_tries_main_only_first_and_nothing_twice(auxiliary):
+    best = dict.fromkeys(auxiliary, 1.0)
+    for tried in (singles(auxiliary), around([together(auxiliary)]), mixed(best, auxiliary)):
+        assert tried[0] == MAIN_ONLY
+        assert len(set(tried)) == len(tried)
+        names = [mixture.name(auxiliary) for mixture in tried]
+        assert len(set(names)) == len(names)
+
+
+def test_around_goes_a_third_down_and_three_times_up():
+    tried = around([alone("classes", 0.3)])
+    assert [dict(mixture.weights).get("classes") for mixture in tried] == [None, 0.3, 0.1, 0.9]
+    assert len(weight_grid(TASKS)) == 9
+
+
+def test_mixtures_join_the_tasks_that_were_ahead():
+    tried = mixed({"rotation": 1.0, "contrast": 0.3}, TASKS)
+    assert Mixture((("rotation", 1.0), ("contrast", 0.3))) in tried
+    assert Mixture((("rotation", 0.5), ("contrast", 0.15))) in tried
+    assert all("classes" not in mixture.tasks for mixture in tried)
+
+
+def test_a_module_that_has_more_losses_gives_the_others_no_weight():
+    described = alone("classes", 0.3).described(["main", *TASKS], ["contrast"], Path())
+    assert described["init_args"] == {"auxiliary": [0.0, 0.3, 0.0], "raw": [2]}
+    assert MAIN_ONLY.described(["main"], [], Path()) is None
+
+
+def test_relative_weights_are_free_of_the_scale_of_an_auxiliary_loss():
+    """w_i g_i is the same when loss i, and so g_i, is multiplied by a constant."""
+
+    def decided(factor):
+        method = RelativeWeights([0.3, 1.0], raw=[1])
+        method.start(3)
+        losses = np.array([2.0, 5.0 * factor, 0.1])
+        return method.decide(StepState(None, losses, np.log(losses), 0)).weights
+
+    for factor in (0.01, 1.0, 100.0):
+        weights = decided(factor)
+        assert weights[0] == 1.0
+        assert weights[1] * 5.0 * factor == pytest.approx(0.3 * 2.0, rel=1e-12)
+        assert weights[2] == 1.0
+
+
+def test_relative_weights_refuse_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"`auxiliary=\[-1\.0\]`"):
+        RelativeWeights([-1.0])
+    with pytest.raises(ValueError, match="weighs 1 losses, the module has 2"):
+        RelativeWeights([1.0]).start(3)
+
+
+def scores(mean, seed, n=200, classes=20):
+    """Episodes of 5 of 20 classes whose accuracies scatter by a tenth round a mean."""
+    rng = np.random.default_rng(seed)
+    ids = np.stack([rng.permutation(classes)[:5] for _ in range(n)]).astype(np.int32)
+    drawn = np.random.default_rng(seed + 1).normal(0, 0.1, n)
+    accuracies = (mean + drawn).astype(np.float32)
+    return {"all": EpisodeScores(accuracies, 1 - accuracies, "s", 0, 5, 1, 15, ids)}
+
+
+def candidate(mixture, mean, look=1, training=None, noise=0):
+    found = scores(mean, noise)
+    value = found["all"].mean
+    result = {"training": training or {}}
+    name, measured = mixture.name(TASKS), Measured(value, value, found)
+    return Candidate(name, name, "search", mixture, measured, result, (), look)
+
+
+FOUND = [
+    candidate(MAIN_ONLY, 0.70),
+    candidate(alone("rotation"), 0.60),
+    candidate(alone("classes"), 0.80, training={"classes": 2.0}),
+    candidate(alone("contrast"), 0.80001),
+]
+
+
+def test_the_region_holds_what_is_within_a_standard_error_of_the_best():
+    """Paired on the same episodes the noise of accuracies cancels: a constant gap has no error."""
+    assert next(one.mixture.tasks for one in choose.region(FOUND)) == ("contrast",)
+    assert not any(one.is_main_only for one in choose.region(FOUND))
+    assert choose.region(FOUND[:1]) == FOUND[:1]
+
+
+def test_a_task_is_ahead_where_it_beats_main_only_and_keeps_its_best_weight():
+    assert [one.mixture.tasks for one in choose.ahead(FOUND)] == [("contrast",), ("classes",)]
+    assert choose.best_weights(FOUND) == {"contrast": 1.0, "classes": 1.0}
+    assert choose.best_weights([*FOUND, candidate(alone("classes", 3.0), 0.9)])["classes"] == 3.0
+
+
+def test_evidence_on_a_task_is_its_branch_against_main_only_of_the_same_look():
+    assert choose.task_evidence("classes", FOUND).mean == pytest.approx(0.1, abs=1e-3)
+    assert choose.task_evidence("rotation", FOUND).worse
+    assert choose.task_evidence("nothing", FOUND) is None
+    later = [candidate(MAIN_ONLY, 0.9, look=2), candidate(alone("classes"), 0.8, look=2)]
+    assert choose.task_evidence("classes", [*FOUND, *later]).mean == pytest.approx(-0.1, abs=1e-3)
+
+
+def test_a_loss_at_its_chance_level_was_not_learned():
+    assert choose.unlearned("classes", FOUND, {"classes": 2.01}) == 2.0
+    assert choose.unlearned("classes", FOUND, {"classes": 3.0}) is None
+    assert choose.unlearned("rotation", FOUND, {"rotation": 1.0}) is None
+
+
+def test_what_leads_is_tried_again_and_what_does_not_gets_one_branch():
+    tried = choose.next_mixtures("around", FOUND, TASKS)
+    assert tried[:2] == [MAIN_ONLY, alone("contrast")]
+    behind = [candidate(MAIN_ONLY, 0.9), candidate(alone("classes"), 0.5)]
+    assert choose.next_mixtures("around", behind, TASKS) == [MAIN_ONLY, MAIN_ONLY]
+
+
+def test_folds_are_one_measurement_over_all_their_classes():
+    merged = choose.merged({"0": FOUND[0].measured, "1": FOUND[2].measured})
+    assert merged.metric == pytest.approx(0.75, abs=0.01)
+    assert list(merged.scores) == ["0/all", "1/all"]
+    assert (merged - merged).mean == 0
+
+
+def test_shards_give_a_standard_error_where_there_are_no_classes():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(1.0, 0.1, 8), rng.normal(0.0, 0.1, 8)
+    gap = Measured(1.0, 1.0, shards=one) - Measured(0.0, 0.0, shards=other)
+    assert gap.better
+    assert gap.half_width == pytest.approx(2 * (one - other).std(ddof=1) / 8**0.5)
+    alone_gap = Measured(1.0, 1.0) - Measured(0.0, 0.0)
+    assert alone_gap.half_width is None
+    assert not alone_gap.better
