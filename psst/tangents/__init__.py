@@ -1,1 +1,0 @@
-"""Second-order tangents of a Pareto front: curvature, MINRES, and the gates a step has to pass."""
