@@ -152,9 +152,7 @@ class Course:
             if last:
                 found.finals = [one for one in before if one.look == number]
                 yield from self._soups(line, number, found.finals, found)
-                yield from self._rays(
-                    line, found.finals[: len(units)], layout.passes, parent, step, horizon, found
-                )
+                yield from self._rays(line, found.finals[: len(units)], fork, found)
             elif before:
                 if only is None:
                     leading = choose.ahead(before, errors=1.0)

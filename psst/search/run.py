@@ -53,7 +53,6 @@ def run_search(
     """
     check_engine(workers, engine)
     torch.set_num_threads(settings.threads)
-    output.mkdir(parents=True, exist_ok=True)
     with occupied(output, "--output"), trust() as known:  # the files of the data set are looked at once
         judge = EpisodeJudge(experiment)
         judge.task_names()

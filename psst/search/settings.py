@@ -55,12 +55,12 @@ class Look:
 
 COURSES: dict[str, tuple[Look, ...]] = {
     "trunk": (
-        Look(at=0.35, length=0.035, tries="singles", at_most=0.14),
+        Look(at=0.35, length=0.03, tries="singles", at_most=0.12),
         Look(at=0.7, length=0.1, tries="around", at_most=0.3),
     ),
     "trunk, many tasks": (
-        Look(at=0.3, length=0.03, tries="singles", at_most=0.15),
-        Look(at=0.5, length=0.03, tries="mixtures", at_most=0.1),
+        Look(at=0.35, length=0.02, tries="singles", at_most=0.12),
+        Look(at=0.55, length=0.02, tries="mixtures", at_most=0.08),
         Look(at=0.7, length=0.1, tries="around", at_most=0.3),
     ),
     "folds": (
@@ -107,7 +107,7 @@ class SearchSettings:
     course: Literal["trunk", "folds", "grid", "paper"] = "trunk"
     looks: list[Look] | None = None
     start: Literal["main", "all"] = "main"
-    goes_on: Literal["trunk", "average"] = "trunk"
+    goes_on: Literal["trunk", "average"] = "average"
     rivals: tuple[Rival, ...] = ("plain", "fixed", "grid")
     methods: tuple[str, ...] = ()
     rays: int = 0

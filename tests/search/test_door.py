@@ -243,6 +243,6 @@ class Breaking(Heads):
 
 def test_a_unit_that_diverges_is_marked_and_the_search_goes_on(tmp_path):
     result = door(tmp_path / "out", lambda: Breaking(norm=False))
-    assert "NaN" in " ".join(remark for found in result.found.values() for remark in found.remarks)
+    assert "is nan" in " ".join(remark for found in result.found.values() for remark in found.remarks)
     assert "w=3" not in {one.name for one in result.found["search"].candidates if one.look == 1}
     assert np.isfinite(result.best.measured.metric)
