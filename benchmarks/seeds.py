@@ -1,80 +1,75 @@
-"""Print what several searches (one a seed) say together: fronts, differences per seed, their t-interval.
+"""Print what several searches (one a seed) say together: accuracies, costs, differences over seeds and classes.
 
     python benchmarks/seeds.py runs/omniglot-0 runs/omniglot-1 runs/omniglot-2
 
 Each folder is the output of one `psst search` with its own `--seed_everything`. Differences are test
-accuracies of the chosen model minus a baseline's on the same episodes, in points, averaged over the groups of
-classes where there are several. Nothing is called better or equal with fewer than 5 seeds.
+accuracies on the same episodes, in points. Their interval resamples seeds and, within each, classes: a seed is
+drawn, and its difference with the error over the draw of its classes and episodes (a class jackknife). Nothing
+is called better or worse with fewer than 5 seeds.
 """
 
 import json
 import sys
 from pathlib import Path
 
-from psst.evaluation import compare_seeds
+import numpy as np
 
+from psst.evaluation import class_difference, load_scores
 
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
+DRAWS = 10_000
+LEAST = 5
 
 
 def main(folders: list[Path]) -> None:
     runs = [json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in folders]
-    print(
-        "| run | chosen | accuracy of chosen per group, % | plain, % | best fixed weight on validation, % |"
-    )
-    print("|---|---|---|---|---|")
+    names = [name for name in runs[0]["candidates"] if all(name in run["candidates"] for run in runs)]
+    print(f"| run | {' | '.join(names)} | handed over | passes in all |")
+    print("|---|" + "---|" * (len(names) + 2))
     for folder, run in zip(folders, runs, strict=True):
-        cells = {name: describe(groups) for name, groups in run["test"].items()}
-        fixed = next((name for name in cells if name.startswith("fixed-")), None)
-        fixed_cell = f"{fixed}: {cells[fixed]}" if fixed else "-"
-        row = [folder.name, run["chosen"], cells[run["chosen"]], cells.get("plain", "-"), fixed_cell]
-        print(f"| {' | '.join(row)} |")
-    for label, wanted in (("plain", "plain"), ("the best fixed weight", "fixed-")):
-        gaps = [gap for run in runs if (gap := difference(run, wanted)) is not None]
-        if gaps:
-            each = ", ".join(f"{100 * gap:+.2f}" for gap in gaps)
-            print(
-                f"chosen minus {label}, points a seed: {each}; mean and 95 % t-interval {compare_seeds(gaps)}"
-            )
-    costs = [f"{run['cost']['steps']} steps in {run['cost']['seconds']:.0f} s" for run in runs]
-    print(f"cost: {', '.join(costs)}")
-    for folder in folders:
-        print_front(folder)
-
-
-def print_front(folder: Path) -> None:
-    """The models of one search by validation: losses, main-task accuracy, marks."""
-    rows = json.loads((folder / "front.json").read_text(encoding="utf-8"))
-    losses = [key for key in rows[0] if key.endswith("_loss")]
-    print(f"\n{folder.name}:\n")
-    print(f"| model | {' | '.join(key.replace('_', ' ') for key in losses)} | accuracy, % | |")
-    print("|---|" + "---|" * (len(losses) + 2))
-    for row in sorted(rows, key=lambda row: row[losses[-1]], reverse=True):
-        words = {"on_front": "front", "in_region": "region", "chosen": "chosen"}
-        marks = ", ".join(word for key, word in words.items() if row[key])
         cells = [
-            row["name"],
-            *(f"{row[key]:.3f}" for key in losses),
-            f"{100 * row['val_accuracy']:.2f}",
-            marks,
+            f"{run['candidates'][name]['test']:.2f} ({run['candidates'][name]['model']})" for name in names
         ]
-        print(f"| {' | '.join(cells)} |")
+        handed = run["handed_over"]
+        print(f"| {folder.name} | {' | '.join(cells)} | {handed} | {run['total_passes']:.0f} |")
+    means = [np.mean([run["candidates"][name]["test"] for run in runs]) for name in names]
+    passes = [np.mean([run["candidates"][name]["passes"] for run in runs]) for name in names]
+    handed = np.mean([run["candidates"][run["handed_over"]]["test"] for run in runs])
+    print(f"| mean | {' | '.join(f'{mean:.2f}' for mean in means)} | {handed:.2f} | |")
+    print(f"| passes | {' | '.join(f'{count:.0f}' for count in passes)} | | |")
+    for one in ("search", "handed_over"):
+        for other in [name for name in names if name != "search"]:
+            print(difference(folders, runs, one, other))
 
 
-def describe(groups: dict) -> str:
-    return ", ".join(
-        f"{group} {scores['n_way']}-way {100 * scores['accuracy']:.2f} ± {100 * scores['half_width']:.2f}"
-        for group, scores in groups.items()
+def difference(folders: list[Path], runs: list[dict], one: str, other: str) -> str:
+    """Mean over seeds of one final minus another, with its interval over seeds and classes."""
+    gaps, errors = [], []
+    for folder, run in zip(folders, runs, strict=True):
+        names = [run["handed_over"] if name == "handed_over" else name for name in (one, other)]
+        scores = [load_scores(folder / "units" / unit_of(folder, name) / "test_scores.npz") for name in names]
+        gap = class_difference(*scores)
+        gaps.append(100 * gap.mean)
+        errors.append(100 * gap.half_width / 2)
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(gaps), size=(DRAWS, len(gaps)))
+    means = (np.array(gaps)[drawn] + rng.normal(size=drawn.shape) * np.array(errors)[drawn]).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    verdict = (
+        "too few seeds"
+        if len(gaps) < LEAST
+        else "better"
+        if low > 0
+        else "worse"
+        if high < 0
+        else "undecided"
     )
+    each = ", ".join(f"{gap:+.2f}" for gap in gaps)
+    return f"{one} - {other}: {np.mean(gaps):+.2f} ({low:+.2f} to {high:+.2f}; {verdict}); a seed: {each}"
 
 
-def difference(run: dict, wanted: str) -> float | None:
-    """Mean over groups of chosen minus the baseline whose name starts with `wanted`."""
-    for name, groups in run["chosen_minus"].items():
-        if name.startswith(wanted):
-            return mean([group["mean"] for group in groups.values()])
-    return None
+def unit_of(folder: Path, name: str) -> str:
+    rows = json.loads((folder / "front.json").read_text(encoding="utf-8"))
+    return next(row["unit"] for row in rows if row["final_of"] == name)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def test_the_help_of_a_command_ends_with_an_example(command, capsys):
         ([*RUN, "--trainer.max_step", "3"], ["--trainer.max_step"]),
         ([*RUN, "--model.init_args.backbone.init_args.hiden", "3"], ["hiden", "Conv4"]),
         ([*RUN, "--search.foo", "3"], ["--search.foo"]),
-        ([*RUN, "--search.warm_fraction", "3"], ["`search.warm_fraction=3.0`"]),
+        ([*RUN, "--search.threads", "0"], ["`search.threads=0`"]),
         ([*RUN, "--model.init_args.backbone", "psst.backbones.Conv5"], ["backbone", "Conv5"]),
         ([*RUN, "--trainer.callbacks", CALLBACK], ["`tradeoff=1.5`", "[0, 1]"]),
         ([*RUN, "--data.init_args.episodes.way", "999"], ["`data.init_args.episodes.way=999`"]),

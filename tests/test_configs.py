@@ -25,8 +25,7 @@ TINY = [
     *("--model.init_args.backbone.init_args.hidden", "8"),
 ]
 TINY_SEARCH = [
-    *("--search.auxiliary_weights", "[0, 0.3]", "--search.baselines", "false", "--search.mixes", "[0.5]"),
-    *("--search.recalibration_batches", "2", "--search.check_batches", "2"),
+    *("--search.course", "grid", "--search.rivals", "[plain]", "--search.renewal_batches", "2"),
 ]
 
 

@@ -96,7 +96,7 @@ def test_fit_test_and_export_find_them(tmp_path, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_search_finds_them_in_every_process(workers, tmp_path, capsys):
-    small = ["--search.auxiliary_weights", "[0, 0.3]", "--search.baselines", "false", "--search.mixes", "[]"]
+    small = ["--search.course", "grid", "--search.rivals", "[plain]"]
     words = ["search", *CONFIG, *small, "--output", "out", "--workers", workers]
     assert main(words) == 0, capsys.readouterr().err
     assert (tmp_path / "out" / "best.ckpt").is_file()

@@ -8,7 +8,7 @@ _NAME = "test_scores.npz"
 _TEXT = """\
 Both must have been tested on the same episodes: same data, same evaluation settings, same seed.
 
-example: psst compare runs/quickstart/units/plain runs/quickstart/units/subproblem-1"""
+example: psst compare runs/quickstart/units/plain-soup-of-3 runs/quickstart/units/soup-of-3"""
 
 
 def main(words: list[str]) -> int:
