@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from psst.episodes import EpisodeSampler, VariedSampler
-from psst.episodes.apart import Apart, can_part, sides
+from psst.episodes.apart import can_part, sides
 from psst.episodes.checks import check_images
 from psst.episodes.recipes import class_sampler
 from psst.images import build_store
@@ -182,7 +182,6 @@ def test_groups_are_part_of_the_fingerprint():
         for groups in (None, np.arange(16) // 2, np.arange(16) // 4)
     }
     assert len(streams) == 3
-    assert Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, 0).groups.tolist() == [0, 0, 1, 1]
 
 
 class Tracks(TinySource):
