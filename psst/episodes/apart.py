@@ -98,24 +98,29 @@ class Apart:
         present = [self._members[place] for place in classes]
         for _ in range(_ORDERS):
             orders = [rng.permutation(len(self.by_class[place])) for place in classes]
+            ids = [self.by_class[place][order] for place, order in zip(classes, orders, strict=True)]
+            groups = [self.groups[place][order] for place, order in zip(classes, orders, strict=True)]
+            first = np.stack([images[:n_shot] for images in ids])
+            rest = _others(ids, groups, np.concatenate([of_class[:n_shot] for of_class in groups]))
+            if min(map(len, rest)) >= self.n_query:  # nothing is in the way, as mostly
+                return first, rest
             chosen: set[int] = set()
-            picked = [
-                _pick(self.groups[place][order].tolist(), present, chosen, n_shot, self.n_query)
-                for place, order in zip(classes, orders, strict=True)
-            ]
+            picked = [_pick(g.tolist(), present, chosen, n_shot, self.n_query) for g in groups]
             if all(picked):
                 break
         else:
             chosen = self._sides
-            picked = [
-                np.flatnonzero(np.isin(self.groups[place][order], list(chosen)))[:n_shot].tolist()
-                for place, order in zip(classes, orders, strict=True)
-            ]
-        support, rest = [], []
-        for place, order, first in zip(classes, orders, picked, strict=True):
-            support.append(self.by_class[place][order[first]])
-            rest.append(self.by_class[place][order[~np.isin(self.groups[place][order], list(chosen))]])
-        return np.stack(support), rest
+            picked = [np.flatnonzero(np.isin(g, list(chosen)))[:n_shot].tolist() for g in groups]
+        support = np.stack([images[places] for images, places in zip(ids, picked, strict=True)])
+        return support, _others(ids, groups, np.array(list(chosen)))
+
+
+def _others(ids: Sequence[Ids], groups: Sequence[Ids], chosen: Ids) -> list[Ids]:
+    """Return of each class the images that are in none of the chosen groups."""
+    return [
+        images[(of_class[:, None] != chosen).all(axis=1)]
+        for images, of_class in zip(ids, groups, strict=True)
+    ]
 
 
 def _pick(

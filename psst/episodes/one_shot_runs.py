@@ -27,7 +27,6 @@ class OneShotRun:
     """One run: 20 drawings to learn from, one of each class, and 20 to classify.
 
     Attributes:
-        number: counted from 0.
         images: ``[40, C, H, W]`` uint8: the 20 supports, class by class, then the queries.
         answers: ``[20]`` int64, class of each query.
 
@@ -36,7 +35,6 @@ class OneShotRun:
         torch.Size([40, 1, 28, 28])
     """
 
-    number: int
     images: Tensor
     answers: Tensor
 
@@ -88,7 +86,6 @@ def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) ->
     items = [f"{run}/test/item{k:02}.png" for k in range(1, _N_WAY + 1)]
     answers = _answers(entries, run, items, classes)
     return OneShotRun(
-        number,
         _images(entries, [*classes, *items], size, channels),
         torch.tensor([classes.index(answers[item]) for item in items]),
     )
