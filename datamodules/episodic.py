@@ -26,7 +26,7 @@ from psst.episodes.checks import (
     check_download,
     check_numbers,
 )
-from psst.episodes.evaluation_plan import EvaluationEpisodes, EvaluationPlan
+from psst.episodes.evaluation_plan import EvaluationEpisodes
 from psst.episodes.order import StreamPosition
 from psst.episodes.residence import Residence
 from psst.episodes.training_plan import TrainingPlan
@@ -102,12 +102,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.download, self.mirror, self.device = download, mirror, device
         self._check_settings()
         self._training = TrainingPlan(batches, self.episodes, batch_size, n_unlabeled, seed)
-        self._evaluation = EvaluationPlan(self.evaluation, seed)
         self._residence = Residence(device)
         self._position = StreamPosition()
         self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
-        self._listed: EvaluationEpisodes | None = None
+        self._evaluated: EvaluationEpisodes | None = None
         self._divide: Callable[[dict[str, EpisodeSampler]], dict[str, EpisodeSampler]] | None = None
 
     @abstractmethod
@@ -141,9 +140,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """
         if self._store is None:
             store = self.open_store()
-            self._training.check(store, type(self).__name__)
-            self._evaluation.check(store, type(self).__name__)
-            self._listed = EvaluationEpisodes(self._evaluation, store)
+            name = type(self).__name__
+            self._training.check(store, name)
+            self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, name)
             self._store = store
         if stage == "fit":  # a checkpoint, if there is one, is loaded after this
             self._position.restart(self._batches_processed())
@@ -240,7 +239,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
-        plan = self._evaluated().samplers(split)
+        plan = self._evaluation_episodes().samplers(split)
         return self._divide(plan) if split == "val" and self._divide is not None else plan
 
     def divide_validation(
@@ -251,11 +250,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def eval_episodes(self, split: str) -> int:
         """Return how many episodes of each sampler of ``episode_plan(split)`` to evaluate."""
-        return self._evaluated().count(split)
+        return self._evaluation_episodes().count(split)
 
     def save_episodes(self, path: str | Path) -> None:
         """Write the validation and test episodes to an .npz file, for `evaluation.file` elsewhere."""
-        self._evaluated().save(path)
+        self._evaluation_episodes().save(path)
 
     def _begin_pass(self) -> int:
         first = self._position.begin_pass(self._batches_processed(), self._rank_and_ranks()[1])
@@ -293,5 +292,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         check_choices(self.batches, self.episodes.balance)
         check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
 
-    def _evaluated(self) -> EvaluationEpisodes:
-        return self._listed or EvaluationEpisodes(self._evaluation, self.store)
+    def _evaluation_episodes(self) -> EvaluationEpisodes:
+        assert self.store is not None  # raises before setup
+        assert self._evaluated is not None
+        return self._evaluated

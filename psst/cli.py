@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from psst import __version__
+
 COMMANDS = {
     "search": ("psst.commands.search", "find the trade-off: train a front of models, test the chosen one"),
     "fit": ("psst.commands.run", "train one model"),
@@ -70,9 +72,7 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.write(_help())
         return 0
     if words[0] == "--version":
-        from importlib.metadata import version
-
-        sys.stdout.write(f"psst {version('psst-fewshot')}\n")
+        sys.stdout.write(f"psst {__version__}\n")
         return 0
     if words[0] not in COMMANDS:
         return _refuse(f"unknown command `{words[0]}`; known are: {', '.join(COMMANDS)}.")

@@ -24,7 +24,7 @@ def _one_shot_runs(checkpoint: Path, runs: Path) -> str:
         checkpoint: Of `psst search` or `psst fit`.
         runs: File all_runs.zip, or its folder.
     """
-    from psst.deploy.checkpoint import load_module
+    from psst.deploy.export import load_module
     from psst.episodes.one_shot_runs import read_one_shot_runs
     from psst.evaluation.one_shot_runs import evaluate_one_shot_runs, report_one_shot_runs
 

@@ -13,8 +13,6 @@ from psst.images.view import UPRIGHT, View
 from psst.images.views import rotate90
 from psst.randomness import torch_generator
 
-__all__ = ["Batch", "EpisodeShape", "Policies"]
-
 _PARTS = ("episodes", "classes", "unlabeled")
 
 

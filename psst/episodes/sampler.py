@@ -10,8 +10,6 @@ from psst.episodes.apart import Apart, can_part, members
 from psst.episodes.counters import Ids, Words, distinct, random_words
 from psst.episodes.indices import EpisodeIndices, LabeledIndices
 
-__all__ = ["EpisodeIndices", "EpisodeSampler", "Ids"]
-
 _DRAWN_TOGETHER = 256  # episodes
 
 

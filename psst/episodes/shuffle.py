@@ -13,16 +13,21 @@ class EndlessShuffle:
     Args:
         ids: ``[n]``, at least one.
         key: of the random stream, see ``psst.randomness.stream_key``.
+        n: ids of a batch.
 
     Raises:
         ValueError: ``ids`` is empty.
     """
 
-    def __init__(self, ids: Ids, key: int) -> None:
+    def __init__(self, ids: Ids, key: int, n: int = 1) -> None:
         if not len(ids):
             raise ValueError("`ids` is empty; there is nothing to shuffle.")
-        self.ids, self.key = ids, key
+        self.ids, self.key, self.n = ids, key, n
         self._last: tuple[int, Ids] | None = None  # the pass asked for last, and its order
+
+    def batch(self, item: int) -> Ids:
+        """Return the ``n`` ids of batch ``item``."""
+        return self.take(item * self.n, self.n)
 
     def take(self, start: int, count: int) -> Ids:
         """Return the ids at positions ``start`` to ``start + count - 1``.

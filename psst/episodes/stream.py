@@ -13,8 +13,6 @@ from psst.episodes.indices import LabeledIndices
 from psst.episodes.shuffle import EndlessShuffle
 from psst.images.store import ImageStore
 
-__all__ = ["BatchStream", "ImageSplit", "Take", "class_labels"]
-
 _ENDLESS = 2**31
 _NO_CLASS = -1
 
@@ -24,22 +22,6 @@ class _BatchSampler(Protocol):
 
     def batch(self, item: int, size: int) -> LabeledIndices:
         """Return the ``size`` episodes of batch ``item``."""
-
-
-class Take:
-    """The next ``n`` ids of a shuffle for every batch.
-
-    Args:
-        order: gives them.
-        n: ids a batch.
-    """
-
-    def __init__(self, order: EndlessShuffle, n: int) -> None:
-        self.order, self.n = order, n
-
-    def of(self, item: int) -> Ids:
-        """Return the ids of batch ``item``."""
-        return self.order.take(item * self.n, self.n)
 
 
 class BatchStream(Dataset[Batch]):
@@ -70,8 +52,8 @@ class BatchStream(Dataset[Batch]):
         policies: Policies,
         sampler: _BatchSampler | None = None,
         n_episodes: int = 1,
-        classes: Take | None = None,
-        unlabeled: Take | None = None,
+        classes: EndlessShuffle | None = None,
+        unlabeled: EndlessShuffle | None = None,
         with_pixels: bool = True,
         length: int = _ENDLESS,
     ) -> None:
@@ -95,9 +77,9 @@ class BatchStream(Dataset[Batch]):
             shape, targets = _shape_of(drawn), _targets_of(drawn)
             ids.append(np.concatenate([drawn.support, drawn.query], axis=1).reshape(-1))
         if self.classes is not None:
-            ids.append(self.classes.of(item))
+            ids.append(self.classes.batch(item))
         if self.unlabeled is not None:
-            ids.append(self.unlabeled.of(item))
+            ids.append(self.unlabeled.batch(item))
             n_unlabeled = self.unlabeled.n
         every = np.concatenate(ids)
         return Batch(

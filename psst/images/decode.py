@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+Box = tuple[float, float, float, float]
+"""x, y, width and height in pixels."""
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
@@ -28,7 +30,9 @@ _TURNS = {
 }
 
 
-def decode_image(data: bytes, name: str, size: int, channels: int) -> npt.NDArray[np.uint8]:
+def decode_image(
+    data: bytes, name: str, size: int, channels: int, box: Box | None = None
+) -> npt.NDArray[np.uint8]:
     """Decode an image, cut its centered square and shrink that with an antialiasing (Lanczos) filter.
 
     The picture is turned as its EXIF data say. Transparent places become white. 16-bit grayscale is divided
@@ -40,22 +44,33 @@ def decode_image(data: bytes, name: str, size: int, channels: int) -> npt.NDArra
         name: the file, for the message of an error.
         size: side length of the result.
         channels: 1 for grayscale, 3 for color.
+        box: what counts of the image; None for all.
 
     Returns:
         ``[size, size, channels]`` uint8.
 
     Raises:
-        ValueError: the file is not an image, truncated, too large to be one, or has pixels of 32 bits.
+        ValueError: the file is not an image, truncated, too large to be one, or has pixels of 32 bits; or
+            nothing of it lies in the box.
     """
     try:
         with Image.open(BytesIO(data), formats=_formats()) as image:
             image.load()
-            return fit_image(image, size, channels)
+            return fit_image(image if box is None else _cropped(image, box), size, channels)
     except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
         raise ValueError(
             f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {_reason(error)}; restore the file "
             "from its source, or take it out of the data set."
         ) from error
+
+
+def _cropped(image: Image.Image, box: Box) -> Image.Image:
+    x, y, width, height = box
+    right, bottom = min(x + width, image.width), min(y + height, image.height)
+    part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))
+    if part[0] >= part[2] or part[1] >= part[3]:
+        raise ValueError(f"its box {x:g} {y:g} {width:g} {height:g} lies outside")
+    return image.crop(part)
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:

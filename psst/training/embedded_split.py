@@ -12,8 +12,6 @@ from psst.episodes import EpisodeSampler
 from psst.evaluation import EpisodeScores, evaluate_episodes
 from psst.fewshot import Head
 
-__all__ = ["EmbeddedSplit"]
-
 
 class EmbeddedSplit:
     """Collects each image's features once, then scores any number of episodes on them.

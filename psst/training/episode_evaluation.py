@@ -14,8 +14,6 @@ from psst.fewshot import Head
 from psst.training.data import few_shot_data
 from psst.training.embedded_split import EmbeddedSplit
 
-__all__ = ["EpisodeEvaluation"]
-
 _FAST_DEV_EPISODES = 16  # of each group, where a run only proves that the code works
 
 

@@ -160,19 +160,7 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
 
 
 def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
-    """Have the whole file in ``part``; begin once more if the part of another mirror did not fit."""
-    while True:
-        resumed = _download(url, part, file.size, show)
-        found = _hash(part, file.hash)
-        if found == file.hash.lower():
-            return
-        part.unlink()
-        if not resumed:
-            raise _RefusedError(f"sends another file, {found}")
-
-
-def _download(url: str, part: Path, size: int | None, show: _Show) -> bool:
-    """Let ``part`` grow until it is whole, over cut connections; return if it has bytes of an earlier call.
+    """Let ``part`` grow until it is whole, over cut connections; begin once more if what was there is wrong.
 
     Raises:
         _RefusedError: the server is not reached, or does not send the file.
@@ -181,31 +169,38 @@ def _download(url: str, part: Path, size: int | None, show: _Show) -> bool:
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
-    resumed, failures = _have(part) > 0, 0
+    fresh, failures = not _have(part), 0
     while True:
         before = _have(part)
         try:
-            return _continue(url, part, size, show) > 0 and resumed
+            _continue(url, part, file.size, show)
         except (_CutError, RequestException, HTTPError) as error:
             have = _have(part)
-            resumed = resumed and have >= before > 0
+            fresh = fresh or not have
             failures = 1 if have > before else failures + 1
             if failures == _TRIES:
                 raise _RefusedError(f"{_reason(error)}, {_TRIES} times in a row at byte {have}") from error
             time.sleep(_PAUSE * 2 ** (failures - 1))
+            continue
+        if (found := _hash(part, file.hash)) == file.hash.lower():
+            return
+        part.unlink()
+        if fresh:
+            raise _RefusedError(f"sends another file, {found}")
+        fresh = True  # the bytes at hand may have been of another mirror
 
 
 def _have(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _continue(url: str, part: Path, size: int | None, show: _Show) -> int:
-    """Ask for what is missing and append it, or all if the server sends all; return where it began."""
+def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
+    """Ask for what is missing and append it, or take all if the server sends all."""
     import requests
 
     have = _have(part)
     if have and have == size:
-        return have
+        return
     headers = {"Accept-Encoding": "identity", "User-Agent": "psst"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -215,7 +210,7 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> int:
             part.unlink()
             raise _CutError("it has another file than the one begun")
         if have and start == total == have:  # whole, and not yet renamed when the process was killed
-            return have
+            return
         whole = size if total is None else total
         # as it lies on the server: a .gz stays one, whatever the headers call it
         body = response.raw.stream(_CHUNK, decode_content=False)
@@ -235,7 +230,6 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> int:
             os.fsync(file.fileno())
             if whole is not None and file.tell() < whole:
                 raise _CutError("the connection ended")
-    return start
 
 
 def _span(status: int, headers: Any, have: int) -> tuple[int | None, int | None]:

@@ -18,7 +18,7 @@ def read_lists(path: str | Path) -> dict[str, str]:
     """Read which classes train, validate and test, from any of the lists of `read_rows`.
 
     Returns:
-        The split of each class, by name. A class that easyfsl's file gives by a path keeps that path.
+        The split of each class, by name.
 
     Raises:
         FileNotFoundError: ``path`` does not exist, or a split has no file.
