@@ -9,12 +9,7 @@ from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import (
-    begins_with_key,
-    category_layout,
-    published_layouts,
-    split_file_layout,
-)
+from psst.images.sources.benchmark_layouts import category_layout, published_layouts, split_file_layout
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout, published_rows
 from psst.images.sources.listed_images import sees_lists
@@ -25,15 +20,15 @@ _ZENODO = "https://zenodo.org/records/7978538/files/"
 
 
 def _is_cache(path: Path) -> bool:
-    return "imagenet-cache" in path.name.lower() or begins_with_key(path, "image_data", "class_dict")
+    return "imagenet-cache" in path.name.lower()
 
 
 def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
     """Read a dict of Ren et al. (2018), which learn2learn distributes, too.
 
     ``image_data`` is ``[n, 84, 84, 3]`` and ``class_dict`` names the images of each class by their places.
-    The arrays stay in the file; those of learn2learn are stored as text and take 1.3 GB in the folder of
-    temporary files during the build.
+    The arrays stay in the file; those of learn2learn are stored as text and take up to 2.5 GB of memory
+    during the build.
     """
     file = str(path)
     images, members = require_keys(load(path), ("image_data", "class_dict"), file)

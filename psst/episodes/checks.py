@@ -91,8 +91,8 @@ def check_split(store: ImageStore, name: str, split: str, key: str, asked: "Epis
     if store.n_image_groups and sides(classes, n_shot, n_query) is None:
         raise ValueError(
             f"{settings} cannot be served by the classes of split '{split}' of {name}, whose groups of "
-            "images lie in several classes: no way was found to give the support of every class out of some groups "
-            "and its queries out of others; lower one of the two, or leave `data.init_args.groups` out."
+            "images lie in several classes: no way was found to give the support of every class out of some "
+            "groups and its queries out of others; lower one of them, or leave `data.init_args.groups` out."
         )
 
 

@@ -1,11 +1,12 @@
 """Encoded bytes to pixels."""
 
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 Box = tuple[float, float, float, float]
 """x, y, width and height in pixels."""
@@ -18,16 +19,6 @@ IMAGE_SUFFIXES = (
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _MODES = {1: "L", 3: "RGB"}
 _EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow looks for EXIF data
-_ORIENTATION = 0x0112  # the EXIF tag; TIFF files are turned by Pillow
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def decode_image(
@@ -82,16 +73,21 @@ def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.ui
     Raises:
         ValueError: its pixels are 32 bits wide.
     """
-    pixels = _flat(image).convert(_MODES[channels])
+    pixels = _flat(_upright(image)).convert(_MODES[channels])
     side = min(pixels.size)
     left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
     if pixels.size != (size, size):
         box = (left, top, left + side, top + side)
         pixels = pixels.resize((size, size), Image.Resampling.LANCZOS, box=box)
-    turn = _TURNS.get(_orientation(image))
-    if turn is not None:  # last, where it costs least: the centered square turns about its center
-        pixels = pixels.transpose(turn)
     return np.asarray(pixels, dtype=np.uint8).reshape(size, size, channels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF data say; damaged ones leave it as it is."""
+    if not image.info.keys().isdisjoint(_EXIF):
+        with suppress(Exception):
+            return ImageOps.exif_transpose(image)
+    return image
 
 
 def _flat(image: Image.Image) -> Image.Image:
@@ -109,16 +105,6 @@ def _flat(image: Image.Image) -> Image.Image:
         return image
     clear = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return EXIF's orientation, 1 to 8; 1 where there is none or the EXIF data are damaged."""
-    if image.info.keys().isdisjoint(_EXIF):
-        return 1
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF data leave the pixels as they are
-        return 1
 
 
 @cache

@@ -161,13 +161,10 @@ def _moments(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 @contextmanager
 def _progress_bar(label: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
     """Give a function that adds to the number of images done."""
-    if not show:
-        yield lambda n: None
-        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr)) as bar:
+    with Progress(*columns, console=Console(file=sys.stderr), disable=not show) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)

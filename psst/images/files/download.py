@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from psst.files import NO_ROOM
 from psst.images.files.alone import alone, forget
 from psst.images.files.content import is_web_page
 
@@ -24,13 +23,6 @@ _CHUNK = 1 << 16  # bytes
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of the body
 _PAUSE = 0.5  # seconds before the second try; doubled for the third
 _TRIES = 3  # in a row without a new byte
-_LAWS = {
-    **dict.fromkeys(NO_ROOM, "there is no room for it; free some space, or set `{}` to a larger disk"),
-    **dict.fromkeys(
-        (errno.EROFS, errno.EACCES, errno.EPERM), "the folder cannot be written; set `{}` to one that can"
-    ),
-    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "it must be a folder; set `{}` to one"),
-}
 _Show = Callable[[int, int | None], None]
 
 
@@ -252,10 +244,7 @@ def _require_file(head: bytes, total: int | None, size: int | None) -> None:
     if is_web_page(head):
         title = _TITLE.search(head)
         text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
-        called = f" titled '{text}'" if text else ""
-        quota = any(word in head.lower() for word in (b"quota", b"too many users"))
-        why = "; its download quota is used up, later it may work" if quota else ""
-        raise _RefusedError(f"sends a web page{called} instead of the file{why}")
+        raise _RefusedError(f"sends a web page titled '{text}' instead of the file")
     if total is not None and size is not None and total != size:
         raise _RefusedError(f"offers {total} bytes, the file has {size}")
 
@@ -287,13 +276,12 @@ def _explained(file: RemoteFile, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _LAWS:
-            raise
-        law = _LAWS[error.errno].format("data.init_args.root")
-        full = error.errno in NO_ROOM
-        kept = "What was downloaded is kept and continued next time." if full else "Nothing was changed."
-        text = f"{file} cannot be saved in `data.init_args.root={folder}` ({error.strerror}): {law}. {kept}"
-        raise OSError(error.errno, text) from error
+        raise OSError(
+            error.errno,
+            f"{file} cannot be saved in `data.init_args.root={folder}` ({error.strerror}): free some space, "
+            "or set `data.init_args.root` to a folder that you may write. What was downloaded is kept and "
+            "continued next time.",
+        ) from error
 
 
 def _advice(failed: dict[RemoteFile, list[str]], folder: Path, manual: str) -> str:

@@ -1,6 +1,5 @@
 """Pickles of arrays: read without running what is in them, and without copying what is large."""
 
-import codecs
 import math
 import mmap
 import pickle
@@ -16,10 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.images.files.content import kind_of
-from psst.images.files.temporary import unpacked
 
 _LARGE = 1024  # bytes from which on strings and arrays are left where they lie
-_LONG_TEXT = _CHUNK = 2**20  # bytes
 _DAMAGES = (pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 
@@ -33,11 +30,10 @@ def load(source: Path | bytes, what: str = "") -> Any:
 
     Nothing in the file is called or imported: a pickle that asks for anything else is refused. A file is
     mapped into memory and its arrays are read-only views of it: pages are read when they are looked at, and
-    the system may drop them again. Only arrays that Python 3 wrote in protocol 2 or below need a copy: they
-    are stored as text, and from 1 MiB on they are decoded into an unnamed temporary file.
+    the system may drop them again. Only arrays that Python 3 wrote in protocol 2 or below, as text, take
+    memory, twice their size while they are read.
 
-    Text of Python 2 is taken for Latin-1. Its strings, and bytes, of 1 KiB or more come as a memoryview; so
-    does text of 1 MiB or more, in Latin-1.
+    Text of Python 2 is taken for Latin-1. Its strings, and bytes, of 1 KiB or more come as a memoryview.
 
     Args:
         source: the file, or its bytes.
@@ -46,13 +42,12 @@ def load(source: Path | bytes, what: str = "") -> Any:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no pickle, damaged, truncated, or asks for what is not data.
-        OSError: there is no room for the temporary file.
     """
     name = what or (str(source) if isinstance(source, Path) else "a pickle")
     data = _map(source) if isinstance(source, Path) else source
     _require_pickle(data[:512], name)
     try:
-        return _Unpickler(_Reader(data), name).load()
+        return _Unpickler(_Reader(data)).load()
     except _RefusedError as error:
         raise ValueError(
             f"`{name}` asks for {error}: psst takes NumPy arrays and plain containers from a pickle and runs "
@@ -155,9 +150,9 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
         del dispatch[_code]
     dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
 
-    def __init__(self, file: _Reader, name: str) -> None:
+    def __init__(self, file: _Reader) -> None:
         super().__init__(file, encoding="latin1")
-        self.name, self.memo = name, _Memo()
+        self.memo = _Memo()
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -172,38 +167,13 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
             raise _RefusedError("attributes of a plain object")
         self.stack[-1] = target.result = target.finish(state)
 
-    def load_binunicode(self) -> None:
-        self._append_text(int.from_bytes(self.read(4), "little"))
-
-    def load_binunicode8(self) -> None:
-        self._append_text(int.from_bytes(self.read(8), "little"))
-
     def load_frame(self) -> None:
         self.read(8)  # what a frame holds comes next in any case
 
-    dispatch |= {
-        pickle.BUILD[0]: load_build,
-        pickle.BINUNICODE[0]: load_binunicode,
-        pickle.BINUNICODE8[0]: load_binunicode8,
-        pickle.FRAME[0]: load_frame,
-    }
-
-    def _append_text(self, size: int) -> None:
-        text = self.read(size)
-        long = len(text) >= _LONG_TEXT
-        self.append(_decoded(text, self.name) if long else str(text, "utf-8", "surrogatepass"))
+    dispatch |= {pickle.BUILD[0]: load_build, pickle.FRAME[0]: load_frame}
 
     def _decode_string(self, value: bytes | memoryview) -> str | memoryview:
         return value if isinstance(value, memoryview) else value.decode("latin1")
-
-
-def _decoded(text: memoryview, name: str) -> memoryview:
-    """Turn UTF-8 into Latin-1, in which an array's bytes are themselves."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    places = range(0, len(text), _CHUNK)
-    pieces = (decoder.decode(text[i : i + _CHUNK], i == places[-1]).encode("latin1") for i in places)
-    with unpacked(pieces, f"an array of `{name}`") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _ndarray() -> None:
@@ -236,7 +206,7 @@ def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
 
 
 def _bytes(data: str | bytes | memoryview = b"", encoding: str = "latin1") -> bytes | memoryview:
-    """Undo how Python 3 writes bytes in protocols that Python 2 reads; long ones were encoded before."""
+    """Undo how Python 3 writes bytes in protocols that Python 2 reads."""
     if encoding not in ("latin1", "latin-1"):
         raise _RefusedError(f"the codec {ascii(encoding)[:40]}")
     if not isinstance(data, str | bytes | memoryview):
