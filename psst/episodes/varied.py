@@ -21,24 +21,16 @@ class VariedSampler:
         n_shot: smallest shot; drawn uniformly up to ``widest.n_shot``.
         query_balance: concentration of the Dirichlet distribution of the N * Q queries over the classes;
             None for Q of each.
-
-    Raises:
-        ValueError: a number is out of its range.
     """
 
     def __init__(
         self, widest: EpisodeSampler, n_way: int, n_shot: int, query_balance: float | None = None
     ) -> None:
-        for name, value, most in (("n_way", n_way, widest.n_way), ("n_shot", n_shot, widest.n_shot)):
-            if not 1 <= value <= most:
-                raise ValueError(
-                    f"`{name}=[{value}, {most}]` must be an ascending range of positive numbers."
-                )
-        if query_balance is not None and not 0 < query_balance < np.inf:
-            raise ValueError(f"`query_balance={query_balance}` must be above 0.")
         self.widest, self.n_way, self.n_shot, self.query_balance = widest, n_way, n_shot, query_balance
         self._most = widest.n_way, widest.n_shot
-        self._apart = widest.apart or Apart(widest.by_class, None, widest.n_shot, widest.n_query, widest.key)
+        self._apart = widest.apart
+        if query_balance is not None and self._apart is None:
+            self._apart = Apart(widest.by_class, None, widest.n_shot, widest.n_query, widest.key)
         self._shape_key = stream_key(widest.key, "shape")
         self._balance_key = stream_key(widest.key, "balance")
 
@@ -49,13 +41,7 @@ class VariedSampler:
         return int(way), int(shot)
 
     def batch(self, item: int, size: int) -> LabeledIndices:
-        """Return the ``size`` episodes of batch ``item``.
-
-        Raises:
-            ValueError: ``item`` or ``size`` is negative.
-        """
-        if item < 0 or size < 0:
-            raise ValueError(f"`item={item}` and `size={size}` must be at least 0.")
+        """Return the ``size`` episodes of batch ``item``."""
         if self.query_balance is None and (self.n_way, self.n_shot) == self._most:
             return self.widest.batch(item, size)
         way, shot = self.shape(item)
@@ -64,6 +50,7 @@ class VariedSampler:
         return self._uneven(item * size, size, way, shot, self.query_balance)
 
     def _uneven(self, start: int, size: int, way: int, shot: int, concentration: float) -> LabeledIndices:
+        assert self._apart is not None
         total = way * self.widest.n_query
         classes, _ = self.widest.draw_classes(start, size, way, 0)
         support = np.empty((size, way * shot), dtype=np.int64)

@@ -37,11 +37,11 @@ class SeedComparison:
         )
 
 
-def t_interval(per_seed: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Return mean and half width of Student's interval over one value a seed.
+def t_interval(per_seed: Sequence[float]) -> tuple[float, float]:
+    """Return mean and half width of Student's 95% interval over one value a seed.
 
     Raises:
-        ValueError: fewer than two seeds, a value that is not finite, or ``level`` outside (0, 1).
+        ValueError: fewer than two seeds, or a value that is not finite.
     """
     values = np.asarray(per_seed, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
@@ -52,9 +52,7 @@ def t_interval(per_seed: Sequence[float], level: float = 0.95) -> tuple[float, f
         raise ValueError(
             f"`per_seed={values.tolist()}` holds a value that is not finite; leave out failed runs."
         )
-    if not 0 < level < 1:
-        raise ValueError(f"`level={level}` must lie between 0 and 1, for example 0.95.")
-    quantile = float(stats.t.ppf((1 + level) / 2, df=len(values) - 1))
+    quantile = float(stats.t.ppf(0.975, df=len(values) - 1))
     return float(values.mean()), quantile * float(values.std(ddof=1)) / float(np.sqrt(len(values)))
 
 

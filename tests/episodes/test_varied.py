@@ -98,12 +98,3 @@ def test_counts_sum_to_the_total_and_keep_to_the_room():
         assert (counts.sum(axis=1) == 50).all()
         assert (counts >= 0).all()
         assert (counts <= room).all()
-
-
-def test_bad_numbers_are_named():
-    with pytest.raises(ValueError, match=r"`n_way=\[6, 5\]` must be an ascending range"):
-        VariedSampler(widest(), 6, 1)
-    with pytest.raises(ValueError, match=r"`query_balance=0` must be above 0"):
-        VariedSampler(widest(), 2, 1, 0)
-    with pytest.raises(ValueError, match=r"`item=-1`"):
-        VariedSampler(widest(), 2, 1).batch(-1, 1)
