@@ -51,19 +51,17 @@ def _classes(members: Any, count: int, file: str) -> list[str]:
     classes = [""] * count
     if not isinstance(members, dict):
         raise ValueError(f"`class_dict` of `{file}` is a {type(members).__name__}; expected a dict.")
-    total = 0
-    for name, places in members.items():
-        for place in label_array(places, file).tolist():
-            if not 0 <= place < count:
-                raise ValueError(
-                    f"`class_dict` of `{file}` names image {place:,} of {count:,}; the file was cut or put "
-                    "together from two: download it again."
-                )
-            classes[place] = str(name)
-            total += 1
-    if total != count or not all(classes):
+    named = [(name, place) for name in members for place in label_array(members[name], file).tolist()]
+    for name, place in named:
+        if not 0 <= place < count:
+            raise ValueError(
+                f"`class_dict` of `{file}` names image {place:,} of {count:,}; the file was cut or put "
+                "together from two: download it again."
+            )
+        classes[place] = str(name)
+    if len(named) != count or not all(classes):
         raise ValueError(
-            f"`class_dict` of `{file}` names {total:,} places, {sum(map(bool, classes)):,} of them "
+            f"`class_dict` of `{file}` names {len(named):,} places, {sum(map(bool, classes)):,} of them "
             f"different, for {count:,} images; each belongs to one class: download it again."
         )
     return classes

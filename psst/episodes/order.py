@@ -1,11 +1,9 @@
 """In which order, and on which rank, a loader reads streams and splits."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from torch.utils.data import DataLoader, DistributedSampler
-
-_Batch_co = TypeVar("_Batch_co", covariant=True)
 
 
 class EpisodeOrder(DistributedSampler[Any]):
@@ -47,7 +45,7 @@ class SplitOrder(EpisodeOrder):
         super().__init__(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)
 
 
-class EpisodeLoader(DataLoader[_Batch_co]):
+class EpisodeLoader(DataLoader[Any]):
     """A loader that tells Lightning it can resume; the position itself is kept by the datamodule."""
 
     def state_dict(self) -> dict[str, int]:
