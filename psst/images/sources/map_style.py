@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -18,6 +19,7 @@ from psst.images.sources.division import SEEDED, assign_splits, read_lists
 from psst.images.sources.labeled_items import LabeledItems
 
 
+@dataclass
 class MapStyleSource:
     """The images of data sets with ``len(data_set)`` and ``data_set[i] == (image, label)``.
 
@@ -38,29 +40,19 @@ class MapStyleSource:
         ``MapStyleSource({"": [torchvision.datasets.CIFAR100("data")]}, "cifar100").scan()``
     """
 
-    def __init__(
-        self,
-        data_sets: Mapping[str, Sequence[Any]] | Callable[[], Mapping[str, Sequence[Any]]],
-        name: str,
-        channels: int = 3,
-        splits: str = SEEDED,
-        split_seed: int = 0,
-        options: Mapping[str, Any] | None = None,
-        by_content: bool = True,
-    ) -> None:
-        self.name = name
-        self.channels = channels
-        self.splits = splits
-        self.split_seed = split_seed
-        self.options = dict(options or {})
-        self.by_content = by_content
-        self._given = data_sets
-        self._lock = Lock()
+    data_sets: Mapping[str, Sequence[Any]] | Callable[[], Mapping[str, Sequence[Any]]]
+    name: str
+    channels: int = 3
+    splits: str = SEEDED
+    split_seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    by_content: bool = True
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @cached_property
     def parts(self) -> list[LabeledItems]:
         """The data sets, made when first asked for."""
-        given = self._given() if callable(self._given) else self._given
+        given = self.data_sets() if callable(self.data_sets) else self.data_sets
         return [LabeledItems(data, split) for split, data_sets in given.items() for data in data_sets]
 
     def key(self, size: int) -> dict[str, Any]:
