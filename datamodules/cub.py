@@ -136,40 +136,34 @@ def _entries(root: Path) -> dict[str, Entry]:
         FileNotFoundError: neither the folder nor the archive lies in ``root``.
         ValueError: the archive is damaged.
     """
-    folder = _extracted(root)
-    if folder is not None:
-        return {entry.name: entry for entry in grow_whole(folder).entries()}
-    path = _archive(root)
-    if path is None:
+    place = _place(root)
+    if place is None:
         raise FileNotFoundError(
             f"`data.init_args.root={root}` holds neither {_FOLDER} with {_IMAGES} and images/ nor"
             f" {_ARCHIVE.name}. {_MANUAL}"
         )
-    entries = {entry.name: entry for entry in tar_entries(path)}
+    if place.is_dir():
+        return {entry.name: entry for entry in grow_whole(place).entries()}
+    entries = {entry.name: entry for entry in tar_entries(place)}
     if f"{_FOLDER}/{_IMAGES}" not in entries:
-        raise FileNotFoundError(f"`{path}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
+        raise FileNotFoundError(f"`{place}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
     return {name.removeprefix(f"{_FOLDER}/"): entry for name, entry in entries.items()}
 
 
-def _extracted(root: Path) -> Path | None:
-    """Return the folder CUB_200_2011, which is ``root`` or lies in it; None if it is not there."""
+def _place(root: Path) -> Path | None:
+    """Return the folder CUB_200_2011, which is ``root`` or lies in it, or the archive; None without."""
     for folder in (root, root / _FOLDER):
         if (folder / _IMAGES).is_file() and (folder / "images").is_dir():
             return folder
-    return None
-
-
-def _archive(root: Path) -> Path | None:
-    """Return the archive in ``root``, by its name; None if it is not there."""
     paths = (root / f"{_FOLDER}{suffix}" for suffix in (".tgz", ".tar.gz", ".tar"))
     return next((path for path in paths if path.is_file()), None)
 
 
 def _sees(folder: Path) -> str | None:
-    if _extracted(folder):
-        return f"{_FOLDER}, extracted"
-    path = _archive(folder)
-    return None if path is None else path.name
+    place = _place(folder)
+    if place is None:
+        return None
+    return place.name if place.is_file() else f"{_FOLDER}, extracted"
 
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
