@@ -17,7 +17,10 @@ COMMANDS = {
     "validate": ("psst.commands.run", "evaluate a checkpoint on the validation classes"),
     "test": ("psst.commands.run", "evaluate a checkpoint on the test classes, per-episode scores stored"),
     "predict": ("psst.commands.run", "save the features of all test images as features.npz"),
-    "compare": ("psst.commands.compare", "paired difference of two tests on the same episodes"),
+    "compare": (
+        "psst.commands.compare",
+        "paired difference of two tests on the same episodes, over the draw of classes too",
+    ),
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
     "data": ("psst.commands.data", "say what a folder holds; prepare, show or verify an image store"),
     "one-shot-runs": ("psst.commands.one_shot_runs", "error in the 20 official one-shot runs of Omniglot"),

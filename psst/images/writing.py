@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from psst.images.source import ImageRecord, Source
 
-_IMAGES = 32  # of a batch, at most
+_IMAGES = 32  # of a batch, at most: sums of so many 8-bit values fit 16 bits, of their squares 32 bits
 _BYTES = 2**22  # of a batch, at most, so that large images do not pile up
 
 
@@ -143,19 +143,20 @@ def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> _Batch
             damaged.append(str(error))
     train = np.array([record.split == "train" for record in records])
     moments = _moments(images if train.all() else images[train])
-    return _Batch(images, damaged, moments, [_digest(image) for image in images])
-
-
-def _digest(image: npt.NDArray[np.uint8]) -> bytes:
-    shows = (image != image[:, :1, :1]).any()
-    return hashlib.blake2b(image.tobytes(), digest_size=16).digest() if shows else b""
+    shows = (images != images[:, :, :1, :1]).any(axis=(1, 2, 3))
+    digests = [
+        hashlib.sha256(image.data).digest()[:16] if has_shape else b""
+        for image, has_shape in zip(images, shows, strict=True)
+    ]
+    return _Batch(images, damaged, moments, digests)
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Return number, sum and sum of squares per channel, ``[3, C]``."""
-    values = np.moveaxis(images, 1, 0).reshape(images.shape[1], -1)
-    squares = np.square(values, dtype=np.uint16).sum(axis=1, dtype=np.int64)
-    return np.stack([np.full_like(squares, values.shape[1]), values.sum(axis=1, dtype=np.int64), squares])
+    """Return number, sum and sum of squares per channel, ``[3, C]``: over the images first, in few bits."""
+    total = images.sum(axis=0, dtype=np.uint16).sum(axis=(1, 2), dtype=np.int64)
+    squares = np.square(images, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+    number = np.full_like(total, images[:, 0].size)
+    return np.stack([number, total, squares.sum(axis=(1, 2), dtype=np.int64)])
 
 
 @contextmanager
