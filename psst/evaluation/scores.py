@@ -111,14 +111,9 @@ def _group(arrays: Mapping[str, Any], i: int) -> EpisodeScores:
     class_ids = arrays.get(f"class_ids_{i}")
     if class_ids is not None and (class_ids.ndim != 2 or len(class_ids) != len(losses)):
         raise ValueError(f"classes {class_ids.shape} and losses {losses.shape} do not fit")
-    seed, n_way, n_shot, n_query, stream = (arrays[f"{name}_{i}"].item() for name in _NUMBERS)
     return EpisodeScores(
         accuracies.astype(np.float32),
         losses.astype(np.float32),
-        stream=str(stream),
-        seed=int(seed),
-        n_way=int(n_way),
-        n_shot=int(n_shot),
-        n_query=int(n_query),
         class_ids=None if class_ids is None else class_ids.astype(np.int32),
+        **{name: arrays[f"{name}_{i}"].item() for name in _NUMBERS},
     )
