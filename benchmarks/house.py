@@ -12,14 +12,14 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 7030,
-    "episodes": 2155,
-    "training + evaluation": 1535,
-    "all lines": 26160,
-    "public names": 578,
+    "images + datamodules": 6461,
+    "episodes": 1934,
+    "training + evaluation": 1344,
+    "all lines": 25180,
+    "public names": 566,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
-    "lines of a module, median": 101,
+    "lines of a module, median": 100,
 }
 GOALS = {"images + datamodules": 5500, "episodes": 1200, "training + evaluation": 1500, "all lines": 23000}
 GOALS |= {"public names": 449, "lines of a module, median": 95}

@@ -1,11 +1,11 @@
-"""Print what several searches (one a seed) say together: accuracies, costs, differences over seeds and classes.
+"""Print what several searches (one a seed) say together, over seeds and classes.
 
     python benchmarks/seeds.py runs/omniglot-0 runs/omniglot-1 runs/omniglot-2
 
 Each folder is the output of one `psst search` with its own `--seed_everything`. Differences are test
-accuracies on the same episodes, in points. Their interval resamples seeds and, within each, classes: a seed is
-drawn, and its difference with the error over the draw of its classes and episodes (a class jackknife). Nothing
-is called better or worse with fewer than 5 seeds.
+accuracies on the same episodes, in points. Their interval resamples seeds and, within each, classes: a seed
+is drawn, and its difference with the error over the draw of its classes and episodes (a class jackknife).
+Nothing is called better or worse with fewer than 5 seeds.
 """
 
 import json

@@ -30,19 +30,7 @@ _MODULES = {
     "TorchvisionData": "torchvision_data",
 }
 
-__all__ = [
-    "CUB",
-    "CifarFS",
-    "EpisodicDataModule",
-    "FC100",
-    "Glyphs",
-    "ImageFolder",
-    "Learn2Learn",
-    "MiniImageNet",
-    "Omniglot",
-    "TieredImageNet",
-    "TorchvisionData",
-]
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> object:

@@ -2,24 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import SPLITS, ImageRecord, Source
-from psst.images.decode import decode_image, fit_image
-from psst.images.files.archives import Entry, fingerprint, folder_entries, require_folder, tar_entries
+from psst.images.decode import Box, decode_image
+from psst.images.files.archives import Entry, require_folder, tar_entries
 from psst.images.files.download import RemoteFile
+from psst.images.sources.image_tree import grow_whole
 from psst.images.sources.layout import Layout, published_rows
 
 _Split = Literal["closer_look", "feat", "meta_dataset"]
 _Crop = Literal["none", "box"]
-_Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 
 _ARCHIVE = RemoteFile(
     "CUB_200_2011.tgz",
@@ -49,7 +47,7 @@ class _Bird:
     """An image file and the box around its bird; None for the whole image."""
 
     entry: Entry
-    box: _Box | None
+    box: Box | None
 
     def __str__(self) -> str:
         return str(self.entry)
@@ -81,23 +79,21 @@ class CUBSource:
     channels: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
-        if self.split is None:
-            raise ValueError(
-                "`data.init_args.split` is not set and has no default, because the published splits of CUB "
-                "do not agree (29 of the 50 test classes of closer_look train in meta_dataset): set it to "
-                f"{_CHOICES}."
-            )
         if self.split not in get_args(_Split):
-            raise ValueError(f"`data.init_args.split={self.split}` must be {_CHOICES}.")
+            raise ValueError(
+                f"`data.init_args.split={self.split}` must be {_CHOICES}; there is no default, because 29 of "
+                "the 50 test classes of closer_look train in meta_dataset."
+            )
         if self.crop not in (None, *get_args(_Crop)):
             raise ValueError(
                 f"`data.init_args.crop={self.crop}` must be 'none' (whole images) or 'box' (the bird's box)."
             )
-        self.crop = self.crop or _PUBLISHED_CROP[self.split]
+        self.crop = self.crop or _PUBLISHED_CROP[str(self.split)]
 
     def key(self, size: int) -> dict[str, Any]:
         """Split and crop, and the names, sizes and dates of the files."""
-        files = fingerprint(require_folder(self.root), (".txt", ".jpg", ".tgz", ".gz", ".tar"))
+        tree = grow_whole(self.root)
+        files = tree.fingerprint([*tree.archives, *(path for path in tree.others if path.endswith(".txt"))])
         return {**vars(self), "root": files}  # where they lie does not matter
 
     def scan(self) -> list[ImageRecord]:
@@ -130,10 +126,7 @@ class CUBSource:
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""
         bird: _Bird = record.reference
-        data = bird.entry.read()
-        if bird.box is None:
-            return decode_image(data, str(bird), size, self.channels)
-        return _decode_box(data, str(bird), bird.box, size)
+        return decode_image(bird.entry.read(), str(bird), size, self.channels, bird.box)
 
 
 def _entries(root: Path) -> dict[str, Entry]:
@@ -143,40 +136,34 @@ def _entries(root: Path) -> dict[str, Entry]:
         FileNotFoundError: neither the folder nor the archive lies in ``root``.
         ValueError: the archive is damaged.
     """
-    folder = _extracted(root)
-    if folder is not None:
-        return {entry.name: entry for entry in folder_entries(folder, (".txt", ".jpg"))}
-    path = _archive(root)
-    if path is None:
+    place = _place(root)
+    if place is None:
         raise FileNotFoundError(
             f"`data.init_args.root={root}` holds neither {_FOLDER} with {_IMAGES} and images/ nor"
             f" {_ARCHIVE.name}. {_MANUAL}"
         )
-    entries = {entry.name: entry for entry in tar_entries(path)}
+    if place.is_dir():
+        return {entry.name: entry for entry in grow_whole(place).entries()}
+    entries = {entry.name: entry for entry in tar_entries(place)}
     if f"{_FOLDER}/{_IMAGES}" not in entries:
-        raise FileNotFoundError(f"`{path}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
+        raise FileNotFoundError(f"`{place}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
     return {name.removeprefix(f"{_FOLDER}/"): entry for name, entry in entries.items()}
 
 
-def _extracted(root: Path) -> Path | None:
-    """Return the folder CUB_200_2011, which is ``root`` or lies in it; None if it is not there."""
+def _place(root: Path) -> Path | None:
+    """Return the folder CUB_200_2011, which is ``root`` or lies in it, or the archive; None without."""
     for folder in (root, root / _FOLDER):
         if (folder / _IMAGES).is_file() and (folder / "images").is_dir():
             return folder
-    return None
-
-
-def _archive(root: Path) -> Path | None:
-    """Return the archive in ``root``, by its name; None if it is not there."""
     paths = (root / f"{_FOLDER}{suffix}" for suffix in (".tgz", ".tar.gz", ".tar"))
     return next((path for path in paths if path.is_file()), None)
 
 
 def _sees(folder: Path) -> str | None:
-    if _extracted(folder):
-        return f"{_FOLDER}, extracted"
-    path = _archive(folder)
-    return None if path is None else path.name
+    place = _place(folder)
+    if place is None:
+        return None
+    return place.name if place.is_file() else f"{_FOLDER}, extracted"
 
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
@@ -212,9 +199,9 @@ def _check_classes(found: Set[str], split_of: Mapping[str, str], table: Entry) -
         )
 
 
-def _boxes(entries: Mapping[str, Entry]) -> dict[str, _Box | None]:
+def _boxes(entries: Mapping[str, Entry]) -> dict[str, Box | None]:
     """Return the box of each image by the image's number; ValueError for one that is no box."""
-    found: dict[str, _Box | None] = {}
+    found: dict[str, Box | None] = {}
     for image, *words in _table(entries, _BOXES, 5):
         try:
             x, y, width, height = map(float, words)
@@ -224,22 +211,6 @@ def _boxes(entries: Mapping[str, Entry]) -> dict[str, _Box | None]:
             raise ValueError(f"image {image} of `{entries[_BOXES]}` has the box {' '.join(words)}; {_AGAIN}")
         found[image] = (x, y, width, height)
     return found
-
-
-def _decode_box(data: bytes, name: str, box: _Box, size: int) -> npt.NDArray[np.uint8]:
-    """Decode an image and keep what of it lies in ``box``; raises ValueError if it is damaged."""
-    x, y, width, height = box
-    try:
-        with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as image:
-            image.load()
-            right, bottom = min(x + width, image.width), min(y + height, image.height)
-            part = image.crop((round(max(x, 0)), round(max(y, 0)), round(right), round(bottom)))
-            return fit_image(part, size, channels=3)
-    except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
-        raise ValueError(
-            f"`{name}` ({len(data)} bytes) cannot be decoded as an image with a bird in the box "
-            f"{x:g} {y:g} {width:g} {height:g}: {error}; {_AGAIN}"
-        ) from error
 
 
 class CUB(EpisodicDataModule):

@@ -26,7 +26,7 @@ from psst.episodes.checks import (
     check_download,
     check_numbers,
 )
-from psst.episodes.evaluation_plan import EvaluationEpisodes, EvaluationPlan
+from psst.episodes.evaluation_plan import EvaluationEpisodes
 from psst.episodes.order import StreamPosition
 from psst.episodes.residence import Residence
 from psst.episodes.training_plan import TrainingPlan
@@ -103,12 +103,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.download, self.mirror, self.device = download, mirror, device
         self._check_settings()
         self._training = TrainingPlan(batches, self.episodes, batch_size, n_unlabeled, seed)
-        self._evaluation = EvaluationPlan(self.evaluation, seed)
         self._residence = Residence(device)
         self._position = StreamPosition()
         self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
-        self._listed: EvaluationEpisodes | None = None
+        self._evaluated: EvaluationEpisodes | None = None
         self._divided: tuple[list[int], list[int]] | None = None  # classes to train and to validate on
         self._ahead = 0
 
@@ -145,9 +144,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
             store = self.open_store()
             if self._divided is not None:
                 store = store.divided(*self._divided)
-            self._training.check(store, type(self).__name__)
-            self._evaluation.check(store, type(self).__name__)
-            self._listed = EvaluationEpisodes(self._evaluation, store)
+            name = type(self).__name__
+            self._training.check(store, name)
+            self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, name)
             self._store = store
         if stage == "fit":  # a checkpoint, if there is one, is loaded after this
             self._position.restart(self._batches_processed())
@@ -261,15 +260,15 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
-        return self._evaluated().samplers(split)
+        return self._evaluation_episodes().samplers(split)
 
     def eval_episodes(self, split: str) -> int:
         """Return how many episodes of each sampler of ``episode_plan(split)`` to evaluate."""
-        return self._evaluated().count(split)
+        return self._evaluation_episodes().count(split)
 
     def save_episodes(self, path: str | Path) -> None:
         """Write the validation and test episodes to an .npz file, for `evaluation.file` elsewhere."""
-        self._evaluated().save(path)
+        self._evaluation_episodes().save(path)
 
     def _begin_pass(self) -> int:
         first = self._position.begin_pass(self._batches_processed(), self._rank_and_ranks()[1])
@@ -307,5 +306,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         check_choices(self.batches, self.episodes.balance)
         check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
 
-    def _evaluated(self) -> EvaluationEpisodes:
-        return self._listed or EvaluationEpisodes(self._evaluation, self.store)
+    def _evaluation_episodes(self) -> EvaluationEpisodes:
+        assert self.store is not None  # raises before setup
+        assert self._evaluated is not None
+        return self._evaluated

@@ -9,12 +9,7 @@ from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import (
-    begins_with_key,
-    category_layout,
-    published_layouts,
-    split_file_layout,
-)
+from psst.images.sources.benchmark_layouts import category_layout, published_layouts, split_file_layout
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout, published_rows
 from psst.images.sources.listed_images import sees_lists
@@ -25,15 +20,15 @@ _ZENODO = "https://zenodo.org/records/7978538/files/"
 
 
 def _is_cache(path: Path) -> bool:
-    return "imagenet-cache" in path.name.lower() or begins_with_key(path, "image_data", "class_dict")
+    return "imagenet-cache" in path.name.lower()
 
 
 def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
     """Read a dict of Ren et al. (2018), which learn2learn distributes, too.
 
     ``image_data`` is ``[n, 84, 84, 3]`` and ``class_dict`` names the images of each class by their places.
-    The arrays stay in the file; those of learn2learn are stored as text and take 1.3 GB in the folder of
-    temporary files during the build.
+    The arrays stay in the file; those of learn2learn are stored as text and take up to 2.5 GB of memory
+    during the build.
     """
     file = str(path)
     images, members = require_keys(load(path), ("image_data", "class_dict"), file)
@@ -56,19 +51,17 @@ def _classes(members: Any, count: int, file: str) -> list[str]:
     classes = [""] * count
     if not isinstance(members, dict):
         raise ValueError(f"`class_dict` of `{file}` is a {type(members).__name__}; expected a dict.")
-    total = 0
-    for name, places in members.items():
-        for place in label_array(places, file).tolist():
-            if not 0 <= place < count:
-                raise ValueError(
-                    f"`class_dict` of `{file}` names image {place:,} of {count:,}; the file was cut or put "
-                    "together from two: download it again."
-                )
-            classes[place] = str(name)
-            total += 1
-    if total != count or not all(classes):
+    named = [(name, place) for name in members for place in label_array(members[name], file).tolist()]
+    for name, place in named:
+        if not 0 <= place < count:
+            raise ValueError(
+                f"`class_dict` of `{file}` names image {place:,} of {count:,}; the file was cut or put "
+                "together from two: download it again."
+            )
+        classes[place] = str(name)
+    if len(named) != count or not all(classes):
         raise ValueError(
-            f"`class_dict` of `{file}` names {total:,} places, {sum(map(bool, classes)):,} of them "
+            f"`class_dict` of `{file}` names {len(named):,} places, {sum(map(bool, classes)):,} of them "
             f"different, for {count:,} images; each belongs to one class: download it again."
         )
     return classes

@@ -21,9 +21,9 @@ from psst.datamodules.omniglot_splits import (
 )
 from psst.images import SPLITS, ImageRecord, Source
 from psst.images.decode import decode_image
-from psst.images.files.archives import Entry, fingerprint, folder_entries, require_folder, zip_entries
+from psst.images.files.archives import Entry, zip_entries
 from psst.images.files.download import RemoteFile
-from psst.images.sources.image_tree import grow
+from psst.images.sources.image_tree import ImageTree, grow, grow_whole
 from psst.images.sources.layout import Layout
 
 _Rotations = Literal["none", "train", "all"]
@@ -103,8 +103,8 @@ class _OmniglotSource:
 
     def key(self, size: int) -> dict[str, Any]:
         """The options, and the names, sizes and dates of the files."""
-        files = fingerprint(require_folder(self.root), (".zip", ".png"))
-        # where the files lie does not matter
+        tree = grow_whole(self.root)
+        files = tree.fingerprint(_zips(tree))  # where they lie does not matter
         return {**vars(self), "root": files, "test_alphabets": sorted(self.test_alphabets)}
 
     def scan(self) -> list[ImageRecord]:
@@ -140,7 +140,7 @@ class _OmniglotSource:
         """Return the drawings of each character by their names."""
         found: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
         everything = self.protocol in ("vinyals", "official")
-        for entry in _entries(require_folder(self.root)):
+        for entry in _entries(grow_whole(self.root)):
             match = _DRAWING.search(entry.name)
             if match and (everything or not _is_evaluation(entry.name, match["alphabet"])):
                 found[match["alphabet"], match["character"]].setdefault(match["drawing"], entry)
@@ -152,11 +152,15 @@ class _OmniglotSource:
         return found
 
 
-def _entries(root: Path) -> Iterator[Entry]:
-    """Yield what lies in every zip file below ``root``, then every png file below it."""
-    for path in sorted(root.rglob("*.zip")):
-        yield from zip_entries(path)
-    yield from folder_entries(root, (".png",))
+def _entries(tree: ImageTree) -> Iterator[Entry]:
+    """Yield what lies in every zip file, then every file."""
+    for path in _zips(tree):
+        yield from zip_entries(tree.root / path)
+    yield from tree.entries()
+
+
+def _zips(tree: ImageTree) -> list[str]:
+    return sorted(path for path in tree.others if path.lower().endswith(".zip"))
 
 
 def _is_evaluation(name: str, alphabet: str) -> bool:
@@ -170,8 +174,8 @@ def _sees(folder: Path) -> str | None:
     for parts in tree.folders:
         if parts[-1] == "character01" and 2 <= len(parts) <= _LEVELS + 1:
             alphabets["/".join(parts[:-2])].add(parts[-2])
-    for path in tree.others:
-        if path.lower().endswith(".zip") and path.count("/") < _LEVELS:
+    for path in _zips(tree):
+        if path.count("/") < _LEVELS:
             alphabets[path] |= _zipped_alphabets(folder / path)
     found = {place: len(names) for place, names in sorted(alphabets.items()) if names}
     texts = [f"{n} alphabet{'s' * (n > 1)}" + (f" in {place}" if place else "") for place, n in found.items()]

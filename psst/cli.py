@@ -9,13 +9,18 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from psst import __version__
+
 COMMANDS = {
     "search": ("psst.commands.search", "find the trade-off: train a front of models, test the chosen one"),
     "fit": ("psst.commands.run", "train one model"),
     "validate": ("psst.commands.run", "evaluate a checkpoint on the validation classes"),
     "test": ("psst.commands.run", "evaluate a checkpoint on the test classes, per-episode scores stored"),
     "predict": ("psst.commands.run", "save the features of all test images as features.npz"),
-    "compare": ("psst.commands.compare", "paired difference of two tests on the same episodes"),
+    "compare": (
+        "psst.commands.compare",
+        "paired difference of two tests on the same episodes, over the draw of classes too",
+    ),
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
     "data": ("psst.commands.data", "say what a folder holds; prepare, show or verify an image store"),
     "one-shot-runs": ("psst.commands.one_shot_runs", "error in the 20 official one-shot runs of Omniglot"),
@@ -70,9 +75,7 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.write(_help())
         return 0
     if words[0] == "--version":
-        from importlib.metadata import version
-
-        sys.stdout.write(f"psst {version('psst-fewshot')}\n")
+        sys.stdout.write(f"psst {__version__}\n")
         return 0
     if words[0] not in COMMANDS:
         return _refuse(f"unknown command `{words[0]}`; known are: {', '.join(COMMANDS)}.")

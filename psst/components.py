@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, TypeVar, cast
 
-__all__ = ["as_component", "describe", "instantiate"]
-
 _Kind = TypeVar("_Kind")
 
 

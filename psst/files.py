@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NO_ROOM", "atomic_path", "read_json", "read_npz", "write_atomic", "write_json", "write_npz"]
-
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of an OSError that says: the disk, or what the user may have of it, is full."""
 

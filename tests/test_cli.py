@@ -157,7 +157,7 @@ def test_compare_prints_the_paired_difference_of_each_group(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "+25.00 +- 0.00 points" in out.partition("Latin:")[0]  # equal shifts: no spread between pairs
     assert "+0.00 +- 0.00 points" in out.partition("Latin:")[2]
-    assert "sampling of test episodes only" in out
+    assert "do not cover the draw of training runs" in out
 
 
 @pytest.mark.parametrize("other", [{"Latin": scores([0.5, 1.0])}, {"Greek": scores([0.5, 1.0], "t")}])

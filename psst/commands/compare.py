@@ -23,7 +23,7 @@ def _compare(a: Path, b: Path) -> str:
         a: A test_scores.npz, or a folder that holds one.
         b: As A.
     """
-    from psst.evaluation import load_scores, paired_difference
+    from psst.evaluation import class_difference, load_scores
 
     first, second = (load_scores(_scores_file(path)) for path in (a, b))
     if set(first) != set(second):
@@ -33,12 +33,12 @@ def _compare(a: Path, b: Path) -> str:
         )
     lines = [f"A = {a}", f"B = {b}"]
     for group in first:
-        difference = paired_difference(first[group], second[group])
+        difference = class_difference({group: first[group]}, {group: second[group]})
+        alone = f"+- {100 * difference.episode_half_width:.2f} over the draw of episodes alone"
         lines += [f"{group}:", f"  A      {first[group]}", f"  B      {second[group]}"]
-        lines += [f"  A - B  {difference}, 95 % interval"]
+        lines += [f"  A - B  {difference}, 95 % interval; {alone}"]
     lines.append(
-        "The intervals cover the sampling of test episodes only, not of training runs: "
-        "a claim between methods needs several seeds."
+        "The intervals do not cover the draw of training runs: a claim between methods needs several seeds."
     )
     return "\n".join(lines)
 

@@ -63,7 +63,7 @@ def info(store: "ImageStore | str | Path") -> str:
     from psst.images.store import META
 
     if not isinstance(store, ImageStore):
-        store = ImageStore.open(store)
+        store = ImageStore(store)
     channels, height, width = store.image_shape
     lines = [
         f"source   {store.meta['source']}",
@@ -146,7 +146,7 @@ def _look(
     from psst.images.store import META
 
     if action == "verify":
-        store = ImageStore.open(path)
+        store = ImageStore(path)
         store.verify()
         return f"{store.folder}: {len(store):,} images, as their checksums say"
     if (path / META).is_file():

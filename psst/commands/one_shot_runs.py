@@ -24,11 +24,12 @@ def _one_shot_runs(checkpoint: Path, runs: Path) -> str:
         checkpoint: Of `psst search` or `psst fit`.
         runs: File all_runs.zip, or its folder.
     """
-    from psst.deploy.checkpoint import load_module
+    from psst.deploy.export import load_module
     from psst.episodes.one_shot_runs import read_one_shot_runs
-    from psst.evaluation.one_shot_runs import evaluate_one_shot_runs
+    from psst.evaluation.one_shot_runs import evaluate_one_shot_runs, report_one_shot_runs
 
     module = load_module(checkpoint)
     assert module.image_shape is not None  # a checkpoint's module is built
     channels, size, _ = module.image_shape
-    return str(evaluate_one_shot_runs(module.embed, read_one_shot_runs(runs, size, channels), module.head))
+    drawings = read_one_shot_runs(runs, size, channels)
+    return report_one_shot_runs(evaluate_one_shot_runs(module.embed, drawings, module.head))

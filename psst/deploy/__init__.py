@@ -2,5 +2,3 @@
 
 from psst.backbones import Encoder as Encoder
 from psst.deploy.encoder import load_encoder as load_encoder
-
-__all__ = ["Encoder", "load_encoder"]

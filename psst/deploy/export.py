@@ -3,20 +3,35 @@
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from psst.deploy.checkpoint import load_module
+from psst import __version__
 from psst.deploy.encoder import CONFIG, FORMAT, WEIGHTS, load_encoder
 from psst.files import write_json
+from psst.tasks.finished import read_checkpoint
 from psst.training import FewShotModule
 
 _TOLERANCE = 1e-6  # relative to the largest feature; the same arithmetic, so only its order may differ
 _PROBES = 4
+
+
+def load_module(path: Path) -> FewShotModule:
+    """Rebuild the module of a checkpoint on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a checkpoint of a FewShotModule, or its parameters do not fit its description.
+    """
+    read_checkpoint(path)
+    try:
+        module = FewShotModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
+    except RuntimeError as error:
+        raise ValueError(f"`{path}` does not hold the parameters it describes ({error}).") from error
+    return module.eval()
 
 
 def export_encoder(checkpoint: str | Path, output: str | Path, overwrite: bool = False) -> Path:
@@ -78,7 +93,7 @@ def _write(module: FewShotModule, folder: Path) -> None:
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
     config = {
-        "psst_version": _own_version(),
+        "psst_version": __version__,
         "backbone": without_pretraining(module.hparams["backbone"]),
         "image_shape": list(module.hparams["image_shape"]),
         "mean": module.encoder.mean.tolist(),  # for the reader; the weights hold them too
@@ -106,10 +121,3 @@ def _verify(module: FewShotModule, folder: Path) -> None:
     error = (load_encoder(folder)(images) - expected).abs().max()
     if not error <= _TOLERANCE * expected.abs().max():
         raise RuntimeError(f"the reloaded encoder's features differ by {error:.3g}; nothing was written.")
-
-
-def _own_version() -> str:
-    try:
-        return version("psst-fewshot")
-    except PackageNotFoundError:
-        return "unknown"

@@ -1,32 +1,20 @@
 """Few-shot episodes: index arithmetic, and the batches that loaders read."""
 
-from psst.episodes.batch import Batch, EpisodeShape, Policies
-from psst.episodes.frozen import FrozenEpisodes, load_episodes, save_episodes
-from psst.episodes.indices import EpisodeIndices, LabeledIndices
-from psst.episodes.order import EpisodeLoader, EpisodeOrder, SplitOrder
-from psst.episodes.sampler import EpisodeSampler
-from psst.episodes.settings import Episodes, Evaluation
-from psst.episodes.shuffle import EndlessShuffle
-from psst.episodes.stream import BatchStream, ImageSplit
-from psst.episodes.varied import VariedSampler
-
-__all__ = [
-    "Batch",
-    "BatchStream",
-    "EndlessShuffle",
-    "EpisodeIndices",
-    "EpisodeLoader",
-    "EpisodeOrder",
-    "EpisodeSampler",
-    "EpisodeShape",
-    "Episodes",
-    "Evaluation",
-    "FrozenEpisodes",
-    "ImageSplit",
-    "LabeledIndices",
-    "Policies",
-    "SplitOrder",
-    "VariedSampler",
-    "load_episodes",
-    "save_episodes",
-]
+from psst.episodes.batch import Batch as Batch
+from psst.episodes.batch import EpisodeShape as EpisodeShape
+from psst.episodes.batch import Policies as Policies
+from psst.episodes.frozen import FrozenEpisodes as FrozenEpisodes
+from psst.episodes.frozen import load_episodes as load_episodes
+from psst.episodes.frozen import save_episodes as save_episodes
+from psst.episodes.indices import EpisodeIndices as EpisodeIndices
+from psst.episodes.indices import LabeledIndices as LabeledIndices
+from psst.episodes.order import EpisodeLoader as EpisodeLoader
+from psst.episodes.order import EpisodeOrder as EpisodeOrder
+from psst.episodes.order import SplitOrder as SplitOrder
+from psst.episodes.sampler import EpisodeSampler as EpisodeSampler
+from psst.episodes.settings import Episodes as Episodes
+from psst.episodes.settings import Evaluation as Evaluation
+from psst.episodes.shuffle import EndlessShuffle as EndlessShuffle
+from psst.episodes.stream import BatchStream as BatchStream
+from psst.episodes.stream import ImageSplit as ImageSplit
+from psst.episodes.varied import VariedSampler as VariedSampler

@@ -13,8 +13,6 @@ from psst.images.view import UPRIGHT, View
 from psst.images.views import rotate90
 from psst.randomness import torch_generator
 
-__all__ = ["Batch", "EpisodeShape", "Policies"]
-
 _PARTS = ("episodes", "classes", "unlabeled")
 
 
@@ -134,7 +132,7 @@ class Batch:
     policies: Policies = Policies()
     root: "Batch | None" = field(default=None, repr=False)
     rows: range | Tensor | None = field(default=None, repr=False)
-    _crops: dict[tuple[str, View], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _crops: dict[View, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -266,23 +264,17 @@ class Batch:
                 yield name, start, end
 
     def _cropped(self, view: View) -> Tensor:
-        """Return the rows of one crop; each part of the whole batch is augmented once, when first needed."""
-        places = self.places
-        first, last = (
-            (places[0], places[-1]) if isinstance(places, range) else (int(places.min()), int(places.max()))
-        )
-        needed = [(name, a, b) for name, a, b in self.whole._parts() if a <= last and b > first]
-        crops = [self.whole._part_cropped(name, a, b, view) for name, a, b in needed]
-        joined = crops[0] if len(crops) == 1 else torch.cat(crops)
-        start = needed[0][1]
+        """Return the rows of one crop; the parts of the whole batch are augmented when it is first needed."""
+        crops, places = self.whole._crops, self.places
+        if view not in crops:
+            crops[view] = self.whole._crop(view)
         if isinstance(places, range):
-            return joined[places.start - start : places.stop - start : places.step]
-        return joined[(places - start).to(joined.device)]
+            return crops[view][places.start : places.stop : places.step]
+        return crops[view][places.to(crops[view].device)]
 
-    def _part_cropped(self, name: str, start: int, end: int, view: View) -> Tensor:
-        if (name, view) not in self._crops:
-            if self.pixels is None:
-                raise RuntimeError("the batch holds ids of images, not their pixels; it was not read yet.")
-            pixels = self.pixels[start:end]
-            self._crops[name, view] = self.policies.crop(pixels, view, name, self.index)
-        return self._crops[name, view]
+    def _crop(self, view: View) -> Tensor:
+        if self.pixels is None:
+            raise RuntimeError("the batch holds ids of images, not their pixels; it was not read yet.")
+        pixels = self.pixels
+        parts = [self.policies.crop(pixels[a:b], view, name, self.index) for name, a, b in self._parts()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,10 +1,14 @@
 """Can a store serve the episodes asked for? Said before training, in the words of the configuration."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from psst.episodes.apart import can_part, members, sides
 from psst.episodes.counters import Ids
 from psst.images.store import ImageStore
+
+if TYPE_CHECKING:
+    from psst.episodes.settings import Episodes, Evaluation
 
 Range = int | tuple[int, int]  # a number, or the lowest and the highest
 
@@ -50,43 +54,23 @@ def class_groups(store: ImageStore, split: str) -> dict[str, Ids]:
     return store.groups.get(split) or {"all": store.splits[split]}
 
 
-def check_way(store: ImageStore, name: str, split: str, way: tuple[str, Range]) -> None:
-    """Raise ValueError if ``split`` has fewer classes than ``way``, (name, value), or a group under 2."""
-    argument, value = way
-    needed = bounds(value)[1]
-    groups = class_groups(store, split)
-    n_classes = len(store.splits[split])
-    if "all" in groups and n_classes < needed:
-        advice = f"lower `data.init_args.{argument}`" if n_classes >= 2 else "add classes to it"
-        raise ValueError(
-            f"`data.init_args.{argument}={_typed(value)}` needs {needed} classes, split '{split}' of {name} "
-            f"has {n_classes}; {advice}."
-        )
-    for group, classes in groups.items():
-        if len(classes) < 2:
-            raise ValueError(
-                f"group '{group}' of split '{split}' of {name} has {len(classes)} class, an episode needs 2; "
-                "add classes to it or merge it with another group."
-            )
-
-
-def check_images(
-    store: ImageStore, name: str, split: str, shot: tuple[str, Range], query: tuple[str, int]
-) -> None:
-    """Hold the images of each class, and the groups they come in, against an episode.
+def check_split(store: ImageStore, name: str, split: str, key: str, asked: "Episodes | Evaluation") -> None:
+    """Hold the classes and the images of a split, and the groups they come in, against episodes.
 
     Args:
         store: holds the images.
         name: of the data set.
         split: whose classes to look at.
-        shot: name and value of the argument that says how many support images a class gives.
-        query: the same for queries.
+        key: what the user calls the settings, below ``data.init_args``.
+        asked: the settings of the episodes.
 
     Raises:
-        ValueError: a class of ``split`` has too few images, or too few outside the support's groups.
+        ValueError: the split has fewer classes than asked for, or a group of classes under 2; a class has too
+            few images, or too few outside the support's groups.
     """
-    n_shot, n_query = bounds(shot[1])[1], query[1]
-    asked = f"`data.init_args.{shot[0]}={_typed(shot[1])}` and `data.init_args.{query[0]}={n_query}`"
+    _check_way(store, name, split, key, asked.way)
+    n_shot, n_query = bounds(asked.shot)[1], asked.query
+    settings = f"`data.init_args.{key}.shot={_typed(asked.shot)}` and `data.init_args.{key}.query={n_query}`"
     short: dict[str, str] = {}
     classes: list[dict[int, int]] = []
     for class_id in store.splits[split].tolist():
@@ -101,15 +85,31 @@ def check_images(
         more = f" (and {len(short) - 3} more)" if len(short) > 3 else ""
         apart = ", support and queries of different groups" if "groups" in shown else ""
         raise ValueError(
-            f"{asked} need {n_shot + n_query} images a class{apart}; in split '{split}' of {name} "
+            f"{settings} need {n_shot + n_query} images a class{apart}; in split '{split}' of {name} "
             f"{shown}{more}; lower one of the two, or add images."
         )
     if store.n_image_groups and sides(classes, n_shot, n_query) is None:
         raise ValueError(
-            f"{asked} cannot be served by the classes of split '{split}' of {name}, whose groups of images "
-            "lie in several classes: no way was found to give the support of every class out of some groups "
-            "and its queries out of others; lower one of the two, or leave `data.init_args.groups` out."
+            f"{settings} cannot be served by the classes of split '{split}' of {name}, whose groups of "
+            "images lie in several classes: no way was found to give the support of every class out of some "
+            "groups and its queries out of others; lower one of them, or leave `data.init_args.groups` out."
         )
+
+
+def _check_way(store: ImageStore, name: str, split: str, key: str, way: Range) -> None:
+    needed, groups, n_classes = bounds(way)[1], class_groups(store, split), len(store.splits[split])
+    if "all" in groups and n_classes < needed:
+        advice = f"lower `data.init_args.{key}.way`" if n_classes >= 2 else "add classes to it"
+        raise ValueError(
+            f"`data.init_args.{key}.way={_typed(way)}` needs {needed} classes, split '{split}' of {name} "
+            f"has {n_classes}; {advice}."
+        )
+    for group, classes in groups.items():
+        if len(classes) < 2:
+            raise ValueError(
+                f"group '{group}' of split '{split}' of {name} has {len(classes)} class, an episode needs 2; "
+                "add classes to it or merge it with another group."
+            )
 
 
 def check_unlabeled(name: str, n_unlabeled: int, found: int) -> None:

@@ -1,10 +1,9 @@
 """The evaluation episodes of a run: drawn, or from a list in a file."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from psst.episodes.checks import check_images, check_way, class_groups
-from psst.episodes.frozen import FrozenEpisodes, load_episodes, save_episodes
+from psst.episodes.checks import check_split, class_groups
+from psst.episodes.frozen import load_episodes, save_episodes
 from psst.episodes.recipes import class_sampler
 from psst.episodes.sampler import EpisodeSampler
 from psst.episodes.settings import Evaluation
@@ -14,38 +13,34 @@ from psst.randomness import stream_key
 _SPLITS = ("val", "test")
 
 
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """What validation and test episodes look like.
+class EvaluationEpisodes:
+    """What validation and test episodes over a store look like.
 
-    Attributes:
+    Args:
         settings: of the episodes.
-        seed: of all of them.
+        seed: of all that are drawn.
+        store: holds the images.
+        name: of the data set, for messages.
+
+    Raises:
+        FileNotFoundError: the file of the settings is not there.
+        ValueError: too few classes, or too few images in a class; the file is no list of episodes, or one of
+            other data.
     """
 
-    settings: Evaluation
-    seed: int
-
-    def check(self, store: ImageStore, name: str) -> None:
-        """Hold the splits of ``store``, of the data set ``name``, against the plan.
-
-        Raises:
-            ValueError: too few classes, or too few images in a class.
-        """
+    def __init__(self, settings: Evaluation, seed: int, store: ImageStore, name: str) -> None:
+        self.settings, self.seed, self.store = settings, seed, store
         for split in _SPLITS:
-            check_way(store, name, split, ("evaluation.way", self.settings.way))
-            shot, query = ("evaluation.shot", self.settings.shot), ("evaluation.query", self.settings.query)
-            check_images(store, name, split, shot, query)
+            check_split(store, name, split, "evaluation", settings)
+        self._listed = load_episodes(settings.file, store) if settings.file else {}
 
-    def listed(self, store: ImageStore) -> dict[str, dict[str, FrozenEpisodes]]:
-        """Return the episodes of the file, by split and group; raises as `load_episodes` does."""
-        return load_episodes(self.settings.file, store) if self.settings.file else {}
-
-    def drawn(self, store: ImageStore, split: str) -> dict[str, EpisodeSampler]:
-        """Return a sampler for each group of ``split``; "all" if there are none."""
+    def samplers(self, split: str) -> dict[str, EpisodeSampler]:
+        """Return what gives the episodes of each group of ``split``; one called "all" if there are none."""
+        if split in self._listed:
+            return dict(self._listed[split])
         return {
             group: class_sampler(
-                store,
+                self.store,
                 classes,
                 min(self.settings.way, len(classes)),
                 self.settings.shot,
@@ -53,36 +48,13 @@ class EvaluationPlan:
                 stream_key(self.seed, split, "evaluation", group),
                 self.seed,
             )
-            for group, classes in class_groups(store, split).items()
+            for group, classes in class_groups(self.store, split).items()
         }
-
-
-class EvaluationEpisodes:
-    """The episodes of a plan on a store.
-
-    Args:
-        plan: what they look like.
-        store: holds the images.
-
-    Raises:
-        FileNotFoundError: the plan's file is not there.
-        ValueError: it is no list of episodes, or one of other data.
-    """
-
-    def __init__(self, plan: EvaluationPlan, store: ImageStore) -> None:
-        self.plan, self.store, self._listed = plan, store, plan.listed(store)
-
-    def samplers(self, split: str) -> dict[str, EpisodeSampler]:
-        """Return what gives the episodes of each group of ``split``."""
-        if split in self._listed:
-            return dict(self._listed[split])
-        return self.plan.drawn(self.store, split)
 
     def count(self, split: str) -> int:
         """Return how many episodes of each group to evaluate: no more than a list has."""
-        listed = [len(episodes) for episodes in self._listed.get(split, {}).values()]
-        asked = {"val": self.plan.settings.val_episodes, "test": self.plan.settings.test_episodes}
-        return min([asked[split], *listed])
+        asked = {"val": self.settings.val_episodes, "test": self.settings.test_episodes}
+        return min([asked[split], *map(len, self._listed.get(split, {}).values())])
 
     def save(self, path: str | Path) -> None:
         """Write them all to a list; raises as `save_episodes` does."""

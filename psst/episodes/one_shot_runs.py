@@ -1,7 +1,7 @@
 """The twenty official one-shot runs of Omniglot (Lake et al. 2015) as frozen episodes."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from psst.images.decode import decode_image
-from psst.images.files.archives import Entry, folder_entries, zip_entries
+from psst.images.files.archives import Entry, zip_entries
+from psst.images.sources.image_tree import grow
 
 _N_RUNS = 20
 _N_WAY = 20
@@ -27,7 +28,6 @@ class OneShotRun:
     """One run: 20 drawings to learn from, one of each class, and 20 to classify.
 
     Attributes:
-        number: counted from 0.
         images: ``[40, C, H, W]`` uint8: the 20 supports, class by class, then the queries.
         answers: ``[20]`` int64, class of each query.
 
@@ -36,7 +36,6 @@ class OneShotRun:
         torch.Size([40, 1, 28, 28])
     """
 
-    number: int
     images: Tensor
     answers: Tensor
 
@@ -70,16 +69,9 @@ def _entries(path: Path) -> dict[str, Entry]:
     if not path.exists():
         raise FileNotFoundError(f"`{path}` does not exist; {_AGAIN}")
     archive = path if path.is_file() else path / _ARCHIVE
-    found = zip_entries(archive) if archive.is_file() else _extracted(path)
+    found = zip_entries(archive) if archive.is_file() else grow(path).entries()
     matches = ((_FILE.search(entry.name), entry) for entry in found)
     return {match["name"]: entry for match, entry in matches if match}
-
-
-def _extracted(folder: Path) -> Iterator[Entry]:
-    """Yield the files of the folders run01, run02, ... in ``folder``, named from there on."""
-    for run in sorted(folder.glob("run[0-9][0-9]/")):
-        for entry in folder_entries(run, (".png", ".txt")):
-            yield Entry(f"{run.name}/{entry.name}", folder, entry.read)
 
 
 def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> OneShotRun:
@@ -88,7 +80,6 @@ def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) ->
     items = [f"{run}/test/item{k:02}.png" for k in range(1, _N_WAY + 1)]
     answers = _answers(entries, run, items, classes)
     return OneShotRun(
-        number,
         _images(entries, [*classes, *items], size, channels),
         torch.tensor([classes.index(answers[item]) for item in items]),
     )

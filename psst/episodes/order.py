@@ -1,11 +1,9 @@
 """In which order, and on which rank, a loader reads streams and splits."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from torch.utils.data import DataLoader, DistributedSampler
-
-_Batch_co = TypeVar("_Batch_co", covariant=True)
 
 
 class EpisodeOrder(DistributedSampler[Any]):
@@ -34,7 +32,7 @@ class EpisodeOrder(DistributedSampler[Any]):
         yield from range(begin, begin + self.length * self.num_replicas, self.num_replicas)
 
 
-class SplitOrder(DistributedSampler[Any]):
+class SplitOrder(EpisodeOrder):
     """Every index below ``length`` exactly once over all ranks; PyTorch's own repeats some to even them out.
 
     Args:
@@ -44,17 +42,10 @@ class SplitOrder(DistributedSampler[Any]):
     """
 
     def __init__(self, length: int, rank: int = 0, n_ranks: int = 1) -> None:
-        super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
-        self.indices = range(rank, length, n_ranks)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.indices)
+        super().__init__(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)
 
 
-class EpisodeLoader(DataLoader[_Batch_co]):
+class EpisodeLoader(DataLoader[Any]):
     """A loader that tells Lightning it can resume; the position itself is kept by the datamodule."""
 
     def state_dict(self) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Samplers of episodes made from a store and the settings of a run."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from psst.episodes.checks import bounds, class_groups
@@ -12,6 +14,7 @@ from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
 
+@dataclass
 class _GroupedSampler:
     """Batches of episodes, each batch within one group of classes; every group as often as the others.
 
@@ -20,8 +23,8 @@ class _GroupedSampler:
         key: of the choice of the group.
     """
 
-    def __init__(self, samplers: list[VariedSampler], key: int) -> None:
-        self.samplers, self.key = samplers, key
+    samplers: list[VariedSampler]
+    key: int
 
     def batch(self, item: int, size: int) -> LabeledIndices:
         """Return the ``size`` episodes of batch ``item``."""

@@ -10,8 +10,6 @@ from psst.episodes.apart import Apart, can_part, members
 from psst.episodes.counters import Ids, Words, distinct, random_words
 from psst.episodes.indices import EpisodeIndices, LabeledIndices
 
-__all__ = ["EpisodeIndices", "EpisodeSampler", "Ids"]
-
 _DRAWN_TOGETHER = 256  # episodes
 
 
@@ -35,7 +33,7 @@ class EpisodeSampler:
 
     Attributes:
         image_ids: every image that can be drawn, class by class.
-        apart: keeps the groups apart; None where there are none.
+        apart: keeps the groups apart; None where each image is alone.
 
     Raises:
         ValueError: too few classes, or a class with too few images, or too few groups.
@@ -65,18 +63,17 @@ class EpisodeSampler:
         self._check()
         self._block: tuple[tuple[int, int], LabeledIndices] | None = None  # what `batch` drew last
         self._starts: Ids = np.cumsum(self._sizes) - self._sizes
+        self.by_class, self.image_ids = by_class, np.concatenate(by_class)
         self.apart: Apart | None = None
-        if image_groups is not None:
-            self._check_groups(by_class, image_groups)
+        if image_groups is not None and self._check_groups(image_groups):
             self.apart = Apart(by_class, image_groups, n_shot, n_query, key)
-        self.image_ids: Ids = np.concatenate(by_class) if self.apart is None else self.apart.image_ids
 
     @property
     def stream(self) -> str:
         """Fingerprint of the whole stream: equal fingerprints mean equal episodes at every index."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.n_way, self.n_shot, self.n_query, self.key)).encode())
-        groups = () if self.apart is None else (self.apart.groups,)
+        groups = () if self.apart is None else self.apart.groups
         for array in (self.class_ids, self._sizes, self.image_ids, *groups):
             digest.update(array.astype("<i8").tobytes())
         return digest.hexdigest()
@@ -97,14 +94,17 @@ class EpisodeSampler:
         """
         per_class = n_shot + self.n_query
         classes, words = self.draw_classes(start, count, n_way, n_way * per_class)
-        words = words.reshape(count, n_way, per_class)
         if self.apart is None:
-            images = self.draw_images(classes, words)
+            places = distinct(words.reshape(count, n_way, per_class), self._sizes[classes])
+            images = self.image_ids[places + self._starts[classes][..., None]]
+            support, query = images[..., :n_shot], images[..., n_shot:]
         else:
-            support = self.apart.support(start, classes, words[..., :n_shot])
-            query = self.apart.query(classes, support, words[..., n_shot:])
-            images = self.images_at(np.concatenate([support, query], axis=2))
-        return EpisodeIndices(self.class_ids[classes], images[..., :n_shot], images[..., n_shot:])
+            support = np.empty((count, n_way, n_shot), dtype=np.int64)
+            query = np.empty((count, n_way, self.n_query), dtype=np.int64)
+            for row, places in enumerate(classes):
+                support[row], rest = self.apart.draw(start + row, places.tolist(), n_shot)
+                query[row] = [images[: self.n_query] for images in rest]
+        return EpisodeIndices(self.class_ids[classes], support, query)
 
     def draw_classes(self, start: int, count: int, n_way: int, n_images: int) -> tuple[Ids, Words]:
         """Return places of classes in ``class_ids``, ``[count, N]``, and words for ``n_images`` images each.
@@ -118,15 +118,6 @@ class EpisodeSampler:
         words = random_words(self.key, start, count, n_way + n_images, largest)
         return distinct(words[:, :n_way], np.int64(len(self.class_ids))), words[:, n_way:]
 
-    def draw_images(self, classes: Ids, words: Words) -> Ids:
-        """Return image ids ``[B, N, k]`` of ``classes`` ``[B, N]``: distinct, one for each of the words."""
-        return self.images_at(distinct(words, self._sizes[classes]) + self._starts[classes][..., None])
-
-    def images_at(self, places: Ids) -> Ids:
-        """Return the image ids at these places of `image_ids`; a place beyond the end gives the last one."""
-        found: Ids = np.take(self.image_ids, places, mode="clip")
-        return found
-
     def batch(self, item: int, size: int) -> LabeledIndices:
         """Return episodes ``item * size`` to ``(item + 1) * size - 1``, for training.
 
@@ -137,11 +128,6 @@ class EpisodeSampler:
         if self._block is None or self._block[0] != (block, size):
             self._block = (block, size), self.draw(block * together * size, together * size).labeled()
         return self._block[1].rows(row * size, size)
-
-    def class_sizes(self, classes: Ids) -> Ids:
-        """Return how many images each of the classes at these places of ``class_ids`` has."""
-        sizes: Ids = self._sizes[classes]
-        return sizes
 
     def _check(self) -> None:
         n_classes = len(self.class_ids)
@@ -164,11 +150,13 @@ class EpisodeSampler:
                 f"{self.class_ids[smallest]} has {self._sizes[smallest]}; lower `n_shot` or `n_query`."
             )
 
-    def _check_groups(self, by_class: Sequence[Ids], image_groups: Ids) -> None:
-        for class_id, ids in zip(self.class_ids, by_class, strict=True):
-            groups = members(image_groups, ids)
+    def _check_groups(self, image_groups: Ids) -> bool:
+        """Return whether two images are of one group; raise ValueError for a class with too few groups."""
+        found = [members(image_groups, ids) for ids in self.by_class]
+        for class_id, ids, groups in zip(self.class_ids, self.by_class, found, strict=True):
             if not can_part(groups, self.n_shot, self.n_query):
                 raise ValueError(
                     f"`n_shot={self.n_shot}` and `n_query={self.n_query}` need images of different groups, "
                     f"class {class_id} has {len(ids)} in {len(groups)}; lower `n_shot` or `n_query`."
                 )
+        return len(set().union(*found)) < len(self.image_ids)

@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 
 from psst.episodes.checks import Range, as_range, check_numbers
 
-__all__ = ["Episodes", "Evaluation"]
-
 
 @dataclass(frozen=True)
 class Episodes:

@@ -13,25 +13,19 @@ class EndlessShuffle:
     Args:
         ids: ``[n]``, at least one.
         key: of the random stream, see ``psst.randomness.stream_key``.
-
-    Raises:
-        ValueError: ``ids`` is empty.
+        n: ids of a batch.
     """
 
-    def __init__(self, ids: Ids, key: int) -> None:
-        if not len(ids):
-            raise ValueError("`ids` is empty; there is nothing to shuffle.")
-        self.ids, self.key = ids, key
+    def __init__(self, ids: Ids, key: int, n: int = 1) -> None:
+        self.ids, self.key, self.n = ids, key, n
         self._last: tuple[int, Ids] | None = None  # the pass asked for last, and its order
 
-    def take(self, start: int, count: int) -> Ids:
-        """Return the ids at positions ``start`` to ``start + count - 1``.
+    def batch(self, item: int) -> Ids:
+        """Return the ``n`` ids of batch ``item``."""
+        return self.take(item * self.n, self.n)
 
-        Raises:
-            ValueError: ``start`` or ``count`` is negative.
-        """
-        if start < 0 or count < 0:
-            raise ValueError(f"`start={start}` and `count={count}` must be at least 0.")
+    def take(self, start: int, count: int) -> Ids:
+        """Return the ids at positions ``start`` to ``start + count - 1``."""
         n, end = len(self.ids), start + count
         parts = [
             self._order(number)[max(start - number * n, 0) : end - number * n]

@@ -13,9 +13,7 @@ from psst.episodes.indices import LabeledIndices
 from psst.episodes.shuffle import EndlessShuffle
 from psst.images.store import ImageStore
 
-__all__ = ["BatchStream", "ImageSplit", "Take", "class_labels"]
-
-_ENDLESS = 2**31
+_ENDLESS = 2**31  # for tools that ask; every item is valid
 _NO_CLASS = -1
 
 
@@ -24,22 +22,6 @@ class _BatchSampler(Protocol):
 
     def batch(self, item: int, size: int) -> LabeledIndices:
         """Return the ``size`` episodes of batch ``item``."""
-
-
-class Take:
-    """The next ``n`` ids of a shuffle for every batch.
-
-    Args:
-        order: gives them.
-        n: ids a batch.
-    """
-
-    def __init__(self, order: EndlessShuffle, n: int) -> None:
-        self.order, self.n = order, n
-
-    def of(self, item: int) -> Ids:
-        """Return the ids of batch ``item``."""
-        return self.order.take(item * self.n, self.n)
 
 
 class BatchStream(Dataset[Batch]):
@@ -57,10 +39,6 @@ class BatchStream(Dataset[Batch]):
         classes: gives the images of classes; None for batches without.
         unlabeled: gives the unlabeled images; None for batches without.
         with_pixels: read the images; otherwise whoever has them on the device looks them up.
-        length: nominal, for tools that ask; every i >= 0 is valid.
-
-    Raises:
-        ValueError: ``n_episodes`` is below 1, or there is nothing to train on.
     """
 
     def __init__(
@@ -70,22 +48,18 @@ class BatchStream(Dataset[Batch]):
         policies: Policies,
         sampler: _BatchSampler | None = None,
         n_episodes: int = 1,
-        classes: Take | None = None,
-        unlabeled: Take | None = None,
+        classes: EndlessShuffle | None = None,
+        unlabeled: EndlessShuffle | None = None,
         with_pixels: bool = True,
-        length: int = _ENDLESS,
     ) -> None:
-        if n_episodes < 1:
-            raise ValueError(f"`n_episodes={n_episodes}` must be at least 1.")
-        if sampler is None and classes is None:
-            raise ValueError("`sampler` and `classes` are both None; a batch needs labeled images.")
         self.store, self.sampler, self.n_episodes = store, sampler, n_episodes
         self.classes, self.unlabeled = classes, unlabeled
-        self.policies, self.with_pixels, self.length = policies, with_pixels, length
-        self._label_of = class_labels(store, class_ids)
+        self.policies, self.with_pixels = policies, with_pixels
+        self._label_of = np.full(len(store.class_names) + 1, _NO_CLASS, dtype=np.int64)  # the last: no class
+        self._label_of[class_ids] = np.arange(len(class_ids))
 
     def __len__(self) -> int:
-        return self.length
+        return _ENDLESS
 
     def __getitem__(self, item: int) -> Batch:
         shape, targets = None, None
@@ -95,9 +69,9 @@ class BatchStream(Dataset[Batch]):
             shape, targets = _shape_of(drawn), _targets_of(drawn)
             ids.append(np.concatenate([drawn.support, drawn.query], axis=1).reshape(-1))
         if self.classes is not None:
-            ids.append(self.classes.of(item))
+            ids.append(self.classes.batch(item))
         if self.unlabeled is not None:
-            ids.append(self.unlabeled.of(item))
+            ids.append(self.unlabeled.batch(item))
             n_unlabeled = self.unlabeled.n
         every = np.concatenate(ids)
         return Batch(
@@ -161,13 +135,6 @@ class ImageSplit(Dataset[Batch]):
             pixels=torch.from_numpy(self.store.read(ids)) if self.with_pixels else None,
             policies=self.policies,
         )
-
-
-def class_labels(store: ImageStore, class_ids: Ids) -> Ids:
-    """Return the training label of each class of the store, and at the end -1, that of no class."""
-    labels = np.full(len(store.class_names) + 1, _NO_CLASS, dtype=np.int64)
-    labels[class_ids] = np.arange(len(class_ids))
-    return labels
 
 
 def _shape_of(drawn: LabeledIndices) -> EpisodeShape:

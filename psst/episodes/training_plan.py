@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from psst.episodes.batch import Policies
-from psst.episodes.checks import check_images, check_unlabeled, check_way
+from psst.episodes.checks import check_split, check_unlabeled
 from psst.episodes.recipes import training_sampler
 from psst.episodes.settings import Episodes
 from psst.episodes.shuffle import EndlessShuffle
-from psst.episodes.stream import BatchStream, Take
+from psst.episodes.stream import BatchStream
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
-
-__all__ = ["TrainingPlan"]
 
 
 @dataclass(frozen=True)
@@ -45,9 +43,7 @@ class TrainingPlan:
             ValueError: too few classes, or too few images in a class.
         """
         if self.batches != "classes":
-            shot, query = ("episodes.shot", self.episodes.shot), ("episodes.query", self.episodes.query)
-            check_way(store, name, "train", ("episodes.way", self.episodes.way))
-            check_images(store, name, "train", shot, query)
+            check_split(store, name, "train", "episodes", self.episodes)
         check_unlabeled(name, self.n_unlabeled, len(store.unlabeled))
 
     def stream(self, store: ImageStore, policies: Policies, with_pixels: bool = True) -> BatchStream:
@@ -56,11 +52,11 @@ class TrainingPlan:
         if self.batches != "classes":
             sampler = training_sampler(store, self.episodes, stream_key(self.seed, "train"), self.seed)
         if self.batches != "episodes":
-            order = EndlessShuffle(store.split_ids("train"), stream_key(self.seed, "train", "classes"))
-            classes = Take(order, self.batch_size)
+            key = stream_key(self.seed, "train", "classes")
+            classes = EndlessShuffle(store.split_ids("train"), key, self.batch_size)
         if self.n_unlabeled:
-            order = EndlessShuffle(store.unlabeled, stream_key(self.seed, "train", "unlabeled"))
-            unlabeled = Take(order, self.n_unlabeled)
+            key = stream_key(self.seed, "train", "unlabeled")
+            unlabeled = EndlessShuffle(store.unlabeled, key, self.n_unlabeled)
         return BatchStream(
             store,
             store.splits["train"],

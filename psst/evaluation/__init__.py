@@ -1,26 +1,11 @@
 """Episodes over embedded images, intervals, and what a comparison may claim."""
 
-from psst.evaluation.class_draw import ClassDifference, class_difference
-from psst.evaluation.comparison import (
-    PairedDifference,
-    SeedComparison,
-    compare_seeds,
-    paired_difference,
-    t_interval,
-)
-from psst.evaluation.episodes import evaluate_episodes
-from psst.evaluation.scores import EpisodeScores, load_scores, save_scores
-
-__all__ = [
-    "ClassDifference",
-    "EpisodeScores",
-    "PairedDifference",
-    "SeedComparison",
-    "class_difference",
-    "compare_seeds",
-    "evaluate_episodes",
-    "load_scores",
-    "paired_difference",
-    "save_scores",
-    "t_interval",
-]
+from psst.evaluation.class_draw import ClassDifference as ClassDifference
+from psst.evaluation.class_draw import class_difference as class_difference
+from psst.evaluation.comparison import SeedComparison as SeedComparison
+from psst.evaluation.comparison import compare_seeds as compare_seeds
+from psst.evaluation.comparison import t_interval as t_interval
+from psst.evaluation.episodes import evaluate_episodes as evaluate_episodes
+from psst.evaluation.scores import EpisodeScores as EpisodeScores
+from psst.evaluation.scores import load_scores as load_scores
+from psst.evaluation.scores import save_scores as save_scores

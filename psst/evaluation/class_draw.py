@@ -26,8 +26,6 @@ from scipy import stats
 
 from psst.evaluation.scores import EpisodeScores, half_width
 
-__all__ = ["ClassDifference", "class_difference", "class_variance"]
-
 _MIN_LEFT_OUT = 2
 """Least number of classes that an episode must leave out: else there is nothing to leave a class out of."""
 
@@ -82,11 +80,14 @@ def class_difference(one: Mapping[str, EpisodeScores], other: Mapping[str, Episo
     Raises:
         ValueError: The two were not scored on the same episodes.
     """
-    if list(one) != list(other) or any(one[group].stream != other[group].stream for group in one):
-        raise ValueError(
-            f"the two scores come from different episodes (groups {list(one)} and {list(other)}); evaluate "
-            "both on the same data with equal `eval_*`, number of episodes and `seed`."
-        )
+    if list(one) != list(other):
+        raise ValueError(f"the two scores are of {list(one)} and of {list(other)}; compare the same groups.")
+    for a, b in zip(one.values(), other.values(), strict=True):
+        if a.stream != b.stream or a.n != b.n:
+            raise ValueError(
+                f"the two scores come from different episodes ({_setting(a)} against {_setting(b)}); "
+                "evaluate both on the same data with equal `evaluation` and `seed`."
+            )
     differences = [one[group].accuracies.astype(np.float64) - other[group].accuracies for group in one]
     return pooled_difference(differences, [one[group].class_ids for group in one])
 
@@ -135,3 +136,8 @@ def class_variance(
     noise = centered.var(ddof=1) * (1.0 / without - 1.0 / n)  # of that difference, over the draw of episodes
     over_classes = (m - 1) / m * float((left_out**2 - noise).sum())
     return max(over_classes, 0.0) + float(centered.var(ddof=1)) / n, m
+
+
+def _setting(scores: EpisodeScores) -> str:
+    setting = f"{scores.n_way}-way {scores.n_shot}-shot {scores.n_query}-query, {scores.n} episodes"
+    return f"{setting}, seed {scores.seed}, stream {scores.stream[:8]}"

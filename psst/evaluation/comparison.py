@@ -1,4 +1,4 @@
-"""Differences between models: on common episodes, and over seeds."""
+"""Differences between methods over seeds, and what may be said of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,34 +7,8 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from psst.evaluation.scores import EpisodeScores, half_width
-
 _MIN_SEEDS = 5
 Verdict = Literal["too few seeds", "better", "worse", "equal", "undecided"]
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Mean accuracy difference over the same episodes.
-
-    The interval covers the draw of episodes only, neither seeds nor the choice of classes.
-
-    Attributes:
-        mean: of the first minus the second.
-        half_width: of the 95% interval.
-        n: number of episodes.
-
-    Example:
-        >>> print(PairedDifference(mean=0.01, half_width=0.002, n=100))
-        +1.00 +- 0.20 points (100 common episodes)
-    """
-
-    mean: float
-    half_width: float
-    n: int
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:+.2f} +- {100 * self.half_width:.2f} points ({self.n} common episodes)"
 
 
 @dataclass(frozen=True)
@@ -63,26 +37,11 @@ class SeedComparison:
         )
 
 
-def paired_difference(a: EpisodeScores, b: EpisodeScores) -> PairedDifference:
-    """Return accuracy of ``a`` minus accuracy of ``b``, episode by episode.
+def t_interval(per_seed: Sequence[float]) -> tuple[float, float]:
+    """Return mean and half width of Student's 95% interval over one value a seed.
 
     Raises:
-        ValueError: the two were not scored on the same episodes.
-    """
-    if a.stream != b.stream or a.n != b.n:
-        raise ValueError(
-            f"the two scores come from different episodes ({_setting(a)} against {_setting(b)}); "
-            "evaluate both on the same data with equal `evaluation` and `seed`."
-        )
-    differences = a.accuracies.astype(np.float64) - b.accuracies
-    return PairedDifference(float(differences.mean()), half_width(differences), a.n)
-
-
-def t_interval(per_seed: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Return mean and half width of Student's interval over one value a seed.
-
-    Raises:
-        ValueError: fewer than two seeds, a value that is not finite, or ``level`` outside (0, 1).
+        ValueError: fewer than two seeds, or a value that is not finite.
     """
     values = np.asarray(per_seed, dtype=np.float64)
     if values.ndim != 1 or len(values) < 2:
@@ -93,9 +52,7 @@ def t_interval(per_seed: Sequence[float], level: float = 0.95) -> tuple[float, f
         raise ValueError(
             f"`per_seed={values.tolist()}` holds a value that is not finite; leave out failed runs."
         )
-    if not 0 < level < 1:
-        raise ValueError(f"`level={level}` must lie between 0 and 1, for example 0.95.")
-    quantile = float(stats.t.ppf((1 + level) / 2, df=len(values) - 1))
+    quantile = float(stats.t.ppf(0.975, df=len(values) - 1))
     return float(values.mean()), quantile * float(values.std(ddof=1)) / float(np.sqrt(len(values)))
 
 
@@ -125,8 +82,3 @@ def _verdict(mean: float, half: float, n: int, margin: float | None) -> Verdict:
     if mean - half > 0:
         return "better"
     return "worse" if mean + half < 0 else "undecided"
-
-
-def _setting(scores: EpisodeScores) -> str:
-    setting = f"{scores.n_way}-way {scores.n_shot}-shot {scores.n_query}-query, {scores.n} episodes"
-    return f"{setting}, seed {scores.seed}, stream {scores.stream[:8]}"

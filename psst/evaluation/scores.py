@@ -1,18 +1,19 @@
 """Scores of single episodes: what every later comparison is made from."""
 
 import math
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from psst.files import atomic_path
+from psst.files import read_npz, write_npz
 
 _FORMAT = 1
 _NUMBERS = ("seed", "n_way", "n_shot", "n_query", "stream")
+_ADVICE = "give a test_scores.npz that `psst test` or `psst search` has written"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class EpisodeScores:
         n_way: classes an episode.
         n_shot: support images a class.
         n_query: query images a class.
-        class_ids: ``[n, N]`` classes of each episode; None in files written before they were kept.
+        class_ids: ``[n, N]`` classes of each episode; None where they are not known.
 
     Example:
         >>> accuracies = np.array([0.5, 1.0], dtype=np.float32)
@@ -79,19 +80,11 @@ def half_width(values: npt.NDArray[np.floating]) -> float:
 
 def save_scores(path: str | Path, scores: Mapping[str, EpisodeScores]) -> None:
     """Write scores by group, say ``{"Sanskrit": ..., "Tagalog": ...}``, to one npz file, all or nothing."""
-    path = Path(path)
-    arrays: dict[str, npt.NDArray[np.generic]] = {
-        "format": np.array(_FORMAT),
-        "groups": np.array(list(scores), dtype=np.str_),
-    }
+    arrays: dict[str, Any] = {"groups": np.array(list(scores), dtype=np.str_)}
     for i, group in enumerate(scores.values()):
-        arrays |= {f"accuracies_{i}": group.accuracies, f"losses_{i}": group.losses}
-        arrays |= {f"{name}_{i}": np.array(getattr(group, name)) for name in _NUMBERS}
-        if group.class_ids is not None:  # readers of before pass over it
-            arrays[f"class_ids_{i}"] = group.class_ids
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+        arrays |= {f"{name}_{i}": value for name, value in vars(group).items() if value is not None}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_npz(path, arrays, _FORMAT)
 
 
 def load_scores(path: str | Path) -> dict[str, EpisodeScores]:
@@ -99,43 +92,28 @@ def load_scores(path: str | Path) -> dict[str, EpisodeScores]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, of a newer format, or holds something else.
+        ValueError: the file is damaged, of another format, or holds something else.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`{path}` is not there; `psst test` and `psst search` write test_scores.npz files."
-        )
+    what = f"the scores of episodes `{path}`"
+    arrays = read_npz(path, _FORMAT, what, _ADVICE)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        version = int(arrays["format"])
-        if version <= _FORMAT:
-            return {str(group): _group(arrays, i) for i, group in enumerate(arrays["groups"])}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"`{path}` cannot be read as scores of episodes ({error}); give a file that `psst test` wrote."
-        ) from error
-    raise ValueError(
-        f"`{path}` has format {version}, this psst reads up to format {_FORMAT}; upgrade psst-fewshot."
-    )
+        return {str(group): _group(arrays, i) for i, group in enumerate(arrays["groups"])}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{what} are damaged, or something else ({error}); {_ADVICE}.") from error
 
 
-def _group(arrays: Mapping[str, npt.NDArray[np.generic]], i: int) -> EpisodeScores:
+def _group(arrays: Mapping[str, Any], i: int) -> EpisodeScores:
     accuracies, losses = arrays[f"accuracies_{i}"], arrays[f"losses_{i}"]
+    if not ((accuracies >= 0) & (accuracies <= 1)).all():
+        raise ValueError(f"accuracies between {accuracies.min()} and {accuracies.max()}")
     if accuracies.shape != losses.shape or accuracies.ndim != 1:
         raise ValueError(f"accuracies {accuracies.shape} and losses {losses.shape} do not fit")
     class_ids = arrays.get(f"class_ids_{i}")
     if class_ids is not None and (class_ids.ndim != 2 or len(class_ids) != len(losses)):
         raise ValueError(f"classes {class_ids.shape} and losses {losses.shape} do not fit")
-    seed, n_way, n_shot, n_query, stream = (arrays[f"{name}_{i}"].item() for name in _NUMBERS)
     return EpisodeScores(
         accuracies.astype(np.float32),
         losses.astype(np.float32),
-        stream=str(stream),
-        seed=int(seed),
-        n_way=int(n_way),
-        n_shot=int(n_shot),
-        n_query=int(n_query),
         class_ids=None if class_ids is None else class_ids.astype(np.int32),
+        **{name: arrays[f"{name}_{i}"].item() for name in _NUMBERS},
     )

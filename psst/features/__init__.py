@@ -1,5 +1,4 @@
 """Features of a frozen encoder, computed once: training reads them in place of images."""
 
-from psst.features.cached import CachedBatch, FeatureCache
-
-__all__ = ["CachedBatch", "FeatureCache"]
+from psst.features.cached import CachedBatch as CachedBatch
+from psst.features.cached import FeatureCache as FeatureCache

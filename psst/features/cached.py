@@ -9,8 +9,6 @@ from torch import Tensor
 from psst.episodes import Batch
 from psst.images.view import View
 
-__all__ = ["CachedBatch", "FeatureCache"]
-
 
 class FeatureCache:
     """Features of some views of every image of a store.

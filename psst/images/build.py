@@ -11,16 +11,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from filelock import FileLock, Timeout
-
 from psst.components import describe
 from psst.files import NO_ROOM, write_json
 from psst.images.classes import class_layout, image_labels, keep_apart
 from psst.images.duplicates import find_duplicates, warn_of_duplicates
 from psst.images.files.alone import alone
 from psst.images.source import Source
-from psst.images.store import FORMAT_VERSION, IMAGES, LABELS, META, ImageStore, meta_sha256
+from psst.images.store import FORMAT_VERSION, IMAGES, LABELS, META, ImageStore, file_sha256, meta_sha256
 from psst.images.writing import write_array, write_images
 
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR)
@@ -70,8 +67,8 @@ def build_store(
     """Return the store of ``source`` at ``size`` below ``cache``; build it if it is not there.
 
     The store is written to a folder that ends in ``.partial`` and renamed when complete. Concurrent calls
-    wait for the first; what a killed build left is removed by the next. Equal images that lie in two splits
-    or classes are warned of, and listed in meta.json. A group of images is kept in one split.
+    wait for the first; what a killed build left is removed by the next of this store. Equal images that lie
+    in two splits or classes are warned of, and listed in meta.json. A group of images is kept in one split.
 
     Args:
         source: the data set.
@@ -92,7 +89,7 @@ def build_store(
         )
     description = None if _known is None else _described(source, size, cache)
     if _known is not None and description in _known and (Path(_known[description]) / META).is_file():
-        return ImageStore.open(_known[description])
+        return ImageStore(_known[description])
     key = dict(source.key(size))
     folder = _folder(source.name, size, key, Path(cache))
     with _writable(folder.parent):
@@ -102,13 +99,12 @@ def build_store(
     if not finished:
         with _building_alone(folder):
             if not (folder / META).is_file():
-                _remove_abandoned(folder)
                 show = sys.stderr.isatty() if progress is None else progress
                 meta = _build(source, size, key, folder, workers or _cores(), show)
                 warn_of_duplicates(meta["duplicates"], source.name, size, folder / META)
     if _known is not None and description is not None:
         _known[description] = str(folder.resolve())
-    return ImageStore.open(folder)
+    return ImageStore(folder)
 
 
 def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
@@ -146,7 +142,6 @@ def _build(
     try:
         with _full_disk_explained(folder.parent, len(records) * source.channels * size**2):
             written = write_images(source, records, size, partial / IMAGES, workers, progress)
-            images = np.load(partial / IMAGES, mmap_mode="r")
             meta = {
                 "source": source.name,
                 "options": key,
@@ -157,9 +152,10 @@ def _build(
                 **layout,
                 "mean": written.mean,
                 "std": written.std,
-                "duplicates": find_duplicates(records, images, written.hashes),
+                "duplicates": find_duplicates(records, written.digests),
             }
-            sums = {IMAGES: written.sha256, LABELS: write_array(partial / LABELS, labels)}
+            write_array(partial / LABELS, labels)
+            sums = {name: file_sha256(partial / name) for name in (IMAGES, LABELS)}
             meta["sha256"] = sums | {META: meta_sha256(meta)}
             write_json(partial / META, meta, FORMAT_VERSION)
             with (partial / META).open("rb") as file:
@@ -178,29 +174,6 @@ def _building_alone(folder: Path) -> Iterator[None]:
         with _writable(folder.parent):
             held.enter_context(alone(_lock_file(folder), f"`{folder}` is being prepared"))
         yield
-
-
-def _remove_abandoned(mine: Path) -> None:
-    """Remove what killed builds of other stores left beside ``mine``; those at work keep theirs."""
-    for partial in mine.parent.glob(f"*{_PARTIAL}"):
-        folder = partial.with_name(partial.name.removesuffix(_PARTIAL))
-        if folder == mine or not _lock_file(folder).is_file() or not _is_store(partial):
-            continue
-        lock = FileLock(_lock_file(folder))
-        try:
-            lock.acquire(timeout=0)
-        except (Timeout, OSError):
-            continue
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-        finally:
-            lock.release()
-
-
-def _is_store(partial: Path) -> bool:
-    return partial.is_dir() and all(
-        path.name in (IMAGES, LABELS, META) or path.name.startswith(".meta.") for path in partial.iterdir()
-    )
 
 
 def _lock_file(folder: Path) -> Path:

@@ -30,7 +30,13 @@ def class_layout(records: Sequence[ImageRecord], name: str) -> dict[str, Any]:
             continue
         place = places.setdefault(record.class_name, (record.split, record.group))
         if place != (record.split, record.group):
-            raise ValueError(_clash(record, place, name))
+            kind, one, other = "split", place[0], record.split
+            if one == other:
+                kind, one, other = "group", str(place[1]), str(record.group)
+            raise ValueError(
+                f"class `{record.class_name}` of {name} is in {kind} '{one}' and in {kind} '{other}'; a "
+                f"class belongs to one {kind}: take it out of the other, or give the two different names."
+            )
     splits: dict[str, list[int]] = {split: [] for split in SPLITS}
     groups: dict[str, dict[str, list[int]]] = {}
     for class_id, (class_name, (split, group)) in enumerate(places.items()):
@@ -45,19 +51,6 @@ def class_layout(records: Sequence[ImageRecord], name: str) -> dict[str, Any]:
     if not splits["train"]:
         raise ValueError(f"{name} has no training images; {len(places)} classes in other splits were found.")
     return {"class_names": list(places), "splits": splits, "groups": groups}
-
-
-def _clash(record: ImageRecord, place: tuple[str, str | None], name: str) -> str:
-    split, group = place
-    if record.split == split:
-        return (
-            f"class `{record.class_name}` of {name} is in group '{group}' and in group '{record.group}'; a "
-            "class belongs to one group: give the two classes different names."
-        )
-    return (
-        f"class `{record.class_name}` of {name} is in split '{split}' and in split "
-        f"'{record.split}'; a class belongs to one split: take it out of the other."
-    )
 
 
 def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:

@@ -1,12 +1,15 @@
 """Encoded bytes to pixels."""
 
+from contextlib import suppress
 from functools import cache
 from io import BytesIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
+Box = tuple[float, float, float, float]
+"""x, y, width and height in pixels."""
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
@@ -16,19 +19,11 @@ IMAGE_SUFFIXES = (
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _MODES = {1: "L", 3: "RGB"}
 _EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow looks for EXIF data
-_ORIENTATION = 0x0112  # the EXIF tag; TIFF files are turned by Pillow
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
-def decode_image(data: bytes, name: str, size: int, channels: int) -> npt.NDArray[np.uint8]:
+def decode_image(
+    data: bytes, name: str, size: int, channels: int, box: Box | None = None
+) -> npt.NDArray[np.uint8]:
     """Decode an image, cut its centered square and shrink that with an antialiasing (Lanczos) filter.
 
     The picture is turned as its EXIF data say. Transparent places become white. 16-bit grayscale is divided
@@ -40,22 +35,33 @@ def decode_image(data: bytes, name: str, size: int, channels: int) -> npt.NDArra
         name: the file, for the message of an error.
         size: side length of the result.
         channels: 1 for grayscale, 3 for color.
+        box: what counts of the image; None for all.
 
     Returns:
         ``[size, size, channels]`` uint8.
 
     Raises:
-        ValueError: the file is not an image, truncated, too large to be one, or has pixels of 32 bits.
+        ValueError: the file is not an image, truncated, too large to be one, or has pixels of 32 bits; or
+            nothing of it lies in the box.
     """
     try:
         with Image.open(BytesIO(data), formats=_formats()) as image:
             image.load()
-            return fit_image(image, size, channels)
+            return fit_image(image if box is None else _cropped(image, box), size, channels)
     except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
         raise ValueError(
             f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {_reason(error)}; restore the file "
             "from its source, or take it out of the data set."
         ) from error
+
+
+def _cropped(image: Image.Image, box: Box) -> Image.Image:
+    x, y, width, height = box
+    right, bottom = min(x + width, image.width), min(y + height, image.height)
+    part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))
+    if part[0] >= part[2] or part[1] >= part[3]:
+        raise ValueError(f"its box {x:g} {y:g} {width:g} {height:g} lies outside")
+    return image.crop(part)
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
@@ -67,16 +73,21 @@ def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.ui
     Raises:
         ValueError: its pixels are 32 bits wide.
     """
-    pixels = _flat(image).convert(_MODES[channels])
+    pixels = _flat(_upright(image)).convert(_MODES[channels])
     side = min(pixels.size)
     left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
     if pixels.size != (size, size):
         box = (left, top, left + side, top + side)
         pixels = pixels.resize((size, size), Image.Resampling.LANCZOS, box=box)
-    turn = _TURNS.get(_orientation(image))
-    if turn is not None:  # last, where it costs least: the centered square turns about its center
-        pixels = pixels.transpose(turn)
     return np.asarray(pixels, dtype=np.uint8).reshape(size, size, channels)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF data say; damaged ones leave it as it is."""
+    if not image.info.keys().isdisjoint(_EXIF):
+        with suppress(Exception):
+            return ImageOps.exif_transpose(image)
+    return image
 
 
 def _flat(image: Image.Image) -> Image.Image:
@@ -94,16 +105,6 @@ def _flat(image: Image.Image) -> Image.Image:
         return image
     clear = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return EXIF's orientation, 1 to 8; 1 where there is none or the EXIF data are damaged."""
-    if image.info.keys().isdisjoint(_EXIF):
-        return 1
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF data leave the pixels as they are
-        return 1
 
 
 @cache

@@ -9,14 +9,13 @@ from PIL import Image
 _CHANNELS = (1, 3, 4)
 
 
-def to_pillow(value: Any, white: float = 1.0) -> Image.Image:
+def to_pillow(value: Any) -> Image.Image:
     """Return a Pillow image of an image in any usual form.
 
     Args:
         value: a Pillow image; or an array or tensor, ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` with C = 1, 3
             or 4. Of two readings the first is taken for arrays, the last for tensors. Integers are 0 to 255,
-            uint16 0 to 65535, floats 0 to `white`.
-        white: the float that is white, 1 or 255.
+            uint16 0 to 65535, floats 0 to 1, or to 255 where one is above 2.
 
     Raises:
         ValueError: another shape, or numbers outside their range.
@@ -31,17 +30,7 @@ def to_pillow(value: Any, white: float = 1.0) -> Image.Image:
         pixels = _channels_last(pixels, first=not isinstance(value, np.ndarray))
     if pixels.dtype == np.uint16 and pixels.ndim == 2:
         return Image.fromarray(pixels)
-    return Image.fromarray(np.ascontiguousarray(_levels(pixels, white)))
-
-
-def has_floats(value: Any) -> bool:
-    """Tell whether an image needs to know which float is white."""
-    return not isinstance(value, Image.Image) and np.issubdtype(_values(value).dtype, np.floating)
-
-
-def largest(value: Any) -> float:
-    """Return the largest value of an array or tensor."""
-    return float(_values(value).max(initial=0))
+    return Image.fromarray(np.ascontiguousarray(_levels(pixels)))
 
 
 def pixel_bytes(value: Any) -> bytes:
@@ -69,13 +58,13 @@ def _channels_last(pixels: npt.NDArray[Any], first: bool) -> npt.NDArray[Any]:
     return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
-def _levels(pixels: npt.NDArray[Any], white: float) -> npt.NDArray[np.uint8]:
+def _levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * np.uint8(255)
-    most = white if pixels.dtype.kind == "f" else 255
     low, high = float(pixels.min()), float(pixels.max())
+    most = 1 if pixels.dtype.kind == "f" and not high > 2 else 255
     if not (low >= -1e-4 * most and high <= (1 + 1e-4) * most):  # resampled floats overshoot by a rounding
         raise ValueError(
             f"its values from {low:g} to {high:g} are not within 0 and {most:g}; take any normalization out "

@@ -39,10 +39,9 @@ class ImageStore:
         meta: all of meta.json.
 
     Example:
-        >>> from psst.images.sources.glyphs import GlyphSource
-        >>> store = build_store(GlyphSource(), 28, ".psst")  # doctest: +SKIP
-        >>> store.read(store.image_ids(0)).shape  # doctest: +SKIP
-        (20, 1, 28, 28)
+        >>> store = build_store(FolderSource("birds"), 84, ".psst")
+        >>> store.read(store.image_ids(0)).shape
+        (20, 3, 84, 84)
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -63,11 +62,6 @@ class ImageStore:
             self._take(self.meta)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"the store `{self.folder}` is damaged ({error}); {_AGAIN}.") from error
-
-    @classmethod
-    def open(cls, folder: str | Path) -> "ImageStore":
-        """Open the finished store in ``folder``; raises as the constructor does."""
-        return cls(folder)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": str(self.folder), "splits": self.splits, "groups": self.groups}
@@ -136,11 +130,7 @@ class ImageStore:
             ValueError: a file has changed since the store was built.
         """
         for name, expected in self.meta["sha256"].items():
-            if name == META:
-                found = meta_sha256(self.meta)
-            else:
-                with (self.folder / name).open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = meta_sha256(self.meta) if name == META else file_sha256(self.folder / name)
             if found != expected:
                 raise ValueError(
                     f"`{self.folder / name}` has sha256 {found[:12]}..., {META} says {expected[:12]}...; the "
@@ -181,3 +171,9 @@ def meta_sha256(meta: Mapping[str, Any]) -> str:
     """Return the hexadecimal SHA-256 of what meta.json says, the checksums left out."""
     content = {name: value for name, value in meta.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-__all__ = ["UPRIGHT", "View"]
-
 UPRIGHT = -1
 """The crop of an image as it is stored: no augmentation at all."""
 

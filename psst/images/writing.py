@@ -1,7 +1,6 @@
 """Images on their way to the disk: decoded by threads, summed up and hashed meanwhile."""
 
 import hashlib
-import math
 import os
 import sys
 from collections import deque
@@ -9,9 +8,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-from types import TracebackType
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +18,6 @@ from psst.images.source import ImageRecord, Source
 
 _IMAGES = 32  # of a batch, at most: sums of so many 8-bit values fit 16 bits, of their squares 32 bits
 _BYTES = 2**22  # of a batch, at most, so that large images do not pile up
-_HASHED_ROWS = 28  # about so many; images that agree in them are compared in full
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,13 @@ class _Batch:
         images: ``[b, C, H, W]`` uint8; zeros in place of a damaged image.
         damaged: what is wrong with each damaged image.
         moments: ``[3, C]`` int64: number, sum and sum of squares of the values of the train split.
-        hashes: ``[b]`` int64: equal images have equal hashes, within this process.
+        digests: of the pixels of each image; empty for an image of one color, which shows nothing.
     """
 
     images: npt.NDArray[np.uint8]
     damaged: list[str]
     moments: npt.NDArray[np.int64]
-    hashes: npt.NDArray[np.int64]
+    digests: list[bytes]
 
 
 @dataclass(frozen=True)
@@ -47,14 +44,12 @@ class _Written:
     Attributes:
         mean: of the train split in [0, 1], by channel.
         std: the same for the standard deviation.
-        hashes: ``[n]``, of each image; equal images have equal ones.
-        sha256: of the file.
+        digests: of the pixels of each image; empty for an image of one color.
     """
 
     mean: list[float]
     std: list[float]
-    hashes: npt.NDArray[np.int64]
-    sha256: str
+    digests: list[bytes]
 
 
 def write_images(
@@ -77,69 +72,40 @@ def write_images(
     shape = (len(records), source.channels, size, size)
     moments = np.zeros((3, source.channels), np.int64)
     damaged: list[str] = []
-    hashes: list[npt.NDArray[np.int64]] = []
-    header = BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    digests: list[bytes] = []
     decoding = _decode_batches(source, records, size, workers, progress)
-    with HashedFile(path) as file, closing(decoding) as batches:
-        file.write(header.getvalue())
+    with _onto_disk(path) as file, closing(decoding) as batches:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
         for batch in batches:
             file.write(batch.images.reshape(-1).data)
             moments += batch.moments
             damaged += batch.damaged
-            hashes.append(batch.hashes)
+            digests += batch.digests
         if damaged:
             raise ValueError(f"{len(damaged)} of {shape[0]} images are damaged; the first: {damaged[0]}")
     pixels, total, squares = moments.astype(np.float64)
     mean = total / pixels
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
-    return _Written((mean / 255).tolist(), (std / 255).tolist(), np.concatenate(hashes), file.sha256)
+    return _Written((mean / 255).tolist(), (std / 255).tolist(), digests)
 
 
-def write_array(path: Path, array: npt.NDArray[np.generic]) -> str:
-    """Write a small array to an npy file, onto the disk, and return the file's SHA-256."""
-    data = BytesIO()
-    np.save(data, array)
-    with HashedFile(path) as file:
-        file.write(data.getvalue())
-    return file.sha256
+def write_array(path: Path, array: npt.NDArray[np.generic]) -> None:
+    """Write a small array to an npy file, onto the disk."""
+    with _onto_disk(path) as file:
+        np.save(file, array)
 
 
-class HashedFile:
-    """A new file that is hashed as it grows.
+@contextmanager
+def _onto_disk(path: Path) -> Iterator[IO[bytes]]:
+    """Give a new file that is on the disk at the end of the block, so that its folder can be renamed.
 
-    At the end of the block all of it is on the disk, so that a folder can be renamed. A file written to
-    instead of a memory map, which on a full disk would kill the process.
-
-    Example:
-        >>> with HashedFile(Path("images.npy")) as file:  # doctest: +SKIP
-        ...     file.write(b"...")
+    It is written to instead of a memory map, which on a full disk would kill the process.
     """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
-        self._digest = hashlib.sha256()
-
-    @property
-    def sha256(self) -> str:
-        """Hash of what was written so far, hexadecimal."""
-        return self._digest.hexdigest()
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Add ``data``; raises OSError if the disk is full."""
-        self._file.write(data)
-        self._digest.update(data)
-
-    def __enter__(self) -> "HashedFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._file:  # closes it
-            if error is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
+    with path.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _decode_batches(
@@ -177,31 +143,29 @@ def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> _Batch
             damaged.append(str(error))
     train = np.array([record.split == "train" for record in records])
     moments = _moments(images if train.all() else images[train])
-    step = max(1, size // _HASHED_ROWS)
-    hashes = np.array([hash(image[:, ::step].tobytes()) for image in images], dtype=np.int64)
-    return _Batch(images, damaged, moments, hashes)
+    shows = (images != images[:, :, :1, :1]).any(axis=(1, 2, 3))
+    digests = [
+        hashlib.sha256(image.data).digest()[:16] if has_shape else b""
+        for image, has_shape in zip(images, shows, strict=True)
+    ]
+    return _Batch(images, damaged, moments, digests)
 
 
 def _moments(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     """Return number, sum and sum of squares per channel, ``[3, C]``: over the images first, in few bits."""
-    channels = images.shape[1]
-    values = images.reshape(len(images), math.prod(images.shape[1:]))
-    total = np.add.reduce(values, axis=0, dtype=np.uint16)
-    squares = np.add.reduce(np.square(values, dtype=np.uint16), axis=0, dtype=np.uint32)
-    rows = [part.reshape(channels, -1).sum(axis=1, dtype=np.int64) for part in (total, squares)]
-    return np.array([[values.size // channels] * channels, *rows], dtype=np.int64)
+    total = images.sum(axis=0, dtype=np.uint16).sum(axis=(1, 2), dtype=np.int64)
+    squares = np.square(images, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+    number = np.full_like(total, images[:, 0].size)
+    return np.stack([number, total, squares.sum(axis=(1, 2), dtype=np.int64)])
 
 
 @contextmanager
 def _progress_bar(label: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
     """Give a function that adds to the number of images done."""
-    if not show:
-        yield lambda n: None
-        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr)) as bar:
+    with Progress(*columns, console=Console(file=sys.stderr), disable=not show) as bar:
         task = bar.add_task(label, total=total)
         yield lambda n: bar.advance(task, n)

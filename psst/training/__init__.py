@@ -1,5 +1,3 @@
 """The LightningModule of few-shot learning with auxiliary tasks."""
 
-from psst.training.few_shot_module import FewShotModule
-
-__all__ = ["FewShotModule"]
+from psst.training.few_shot_module import FewShotModule as FewShotModule

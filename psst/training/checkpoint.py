@@ -5,8 +5,6 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["FORMAT", "FORMAT_KEY", "check_checkpoint"]
-
 FORMAT_KEY = "psst_format"
 FORMAT = 1  # raised when an older psst could no longer read what this one writes
 

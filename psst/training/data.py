@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__all__ = ["few_shot_data"]
-
 _NEEDED = ("image_shape", "train_classes", "policies", "episode_plan", "eval_episodes")
 
 

@@ -23,8 +23,6 @@ from psst.training.checkpoint import FORMAT, FORMAT_KEY, check_checkpoint
 from psst.training.data import few_shot_data
 from psst.training.episode_evaluation import EpisodeEvaluation
 
-__all__ = ["FewShotModule"]
-
 
 class FewShotModule(EpisodeEvaluation):
     """Learns features by a main task and any number of auxiliary tasks on one encoder; it knows none of them.

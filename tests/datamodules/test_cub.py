@@ -143,7 +143,7 @@ def test_split_has_no_default_and_the_message_names_the_three(data):
     for make in (CUB, CUBSource):
         with pytest.raises(
             ValueError,
-            match=r"`data.init_args.split` is not set .*29 of the 50.*'closer_look'.*'feat'.*'meta_dataset'",
+            match=r"`data.init_args.split=None` must be 'closer_look'.*'feat'.*'meta_dataset'.*29 of the 50",
         ):
             make(str(data))
 
@@ -234,7 +234,7 @@ def test_damaged_image_is_named(root, tmp_path, split):
 def test_box_outside_the_image_is_named(root, tmp_path):
     path = root / "CUB_200_2011/bounding_boxes.txt"
     path.write_text(path.read_text().replace("\n13 20.0 ", "\n13 60.0 "))
-    with pytest.raises(ValueError, match=r"1 of 400 images .* bird in the box 60 4 16 24"):
+    with pytest.raises(ValueError, match=r"1 of 400 images .* its box 60 4 16 24 lies outside"):
         prepare(datamodule(root, tmp_path / "cache", "feat"))
 
 

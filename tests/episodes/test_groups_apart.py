@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from psst.episodes import EpisodeSampler, VariedSampler
-from psst.episodes.apart import Apart, can_part, sides
-from psst.episodes.checks import check_images
+from psst.episodes import Episodes, EpisodeSampler, VariedSampler
+from psst.episodes.apart import can_part, sides
+from psst.episodes.checks import check_split
 from psst.episodes.recipes import class_sampler
 from psst.images import build_store
 from tests.episodes.tiny_source import TinySource
@@ -182,7 +182,6 @@ def test_groups_are_part_of_the_fingerprint():
         for groups in (None, np.arange(16) // 2, np.arange(16) // 4)
     }
     assert len(streams) == 3
-    assert Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, 0).groups.tolist() == [0, 0, 1, 1]
 
 
 class Tracks(TinySource):
@@ -205,16 +204,16 @@ class Tracks(TinySource):
 def test_a_store_with_groups_is_held_against_the_episodes_before_training(tmp_path):
     sizes = {"train": [12, 12, 12, 12]}
     store = build_store(Tracks(sizes, 3), 4, tmp_path, progress=False)
-    check_images(store, "tracks", "train", ("episodes.shot", (1, 4)), ("episodes.query", 8))
+    check_split(store, "tracks", "train", "episodes", Episodes(2, (1, 4), 8))
     message = r"`data.init_args.episodes.shot=4` and .*episodes.query=9` need 13 images a class.*has 12"
     with pytest.raises(ValueError, match=message):
-        check_images(store, "tracks", "train", ("episodes.shot", 4), ("episodes.query", 9))
+        check_split(store, "tracks", "train", "episodes", Episodes(2, 4, 9))
     message = (
         r"episodes.query=7` need 12 images a class, support and queries of different groups; in split "
         r"'train' of tracks `train0` has 12 in 3 groups, .* in 3 groups \(and 1 more\); lower one"
     )
     with pytest.raises(ValueError, match=message):
-        check_images(store, "tracks", "train", ("episodes.shot", 5), ("episodes.query", 7))
+        check_split(store, "tracks", "train", "episodes", Episodes(2, 5, 7))
     sampler = class_sampler(store, store.splits["train"], 3, 4, 8, key=0, seed=0)
     assert_apart(sampler.batch(0, 50), store.image_groups)
 
@@ -222,11 +221,11 @@ def test_a_store_with_groups_is_held_against_the_episodes_before_training(tmp_pa
 def test_classes_that_share_groups_are_held_against_the_episodes_together(tmp_path):
     """Two tracks that all classes share, and not enough of their own for anything else."""
     store = build_store(Tracks({"train": [2, 2, 3]}, 2, shared=(0, 1)), 4, tmp_path, progress=False)
-    check_images(store, "tracks", "train", ("episodes.shot", 1), ("episodes.query", 1))
+    check_split(store, "tracks", "train", "episodes", Episodes(2, 1, 1))
     circle = Circle({"train": [2, 2, 2]})
     store = build_store(circle, 4, tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"cannot be served by the classes of split 'train' of circle"):
-        check_images(store, "circle", "train", ("episodes.shot", 1), ("episodes.query", 1))
+        check_split(store, "circle", "train", "episodes", Episodes(2, 1, 1))
 
 
 class Circle(TinySource):

@@ -29,10 +29,9 @@ def extracted(all_runs, tmp_path):
 def test_a_run_is_an_episode_of_twenty_ways(all_runs):
     runs = read_one_shot_runs(all_runs)
     assert len(runs) == 20
-    for number, run in enumerate(runs):
+    for run in runs:
         assert run.images.shape == (40, 1, 28, 28)
         assert run.images.dtype == torch.uint8
-        assert run.number == number
 
 
 def test_answers_are_those_of_the_list(all_runs):

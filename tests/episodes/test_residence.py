@@ -1,6 +1,8 @@
+import math
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -61,6 +63,14 @@ def test_another_process_decides_anew(cache):
     assert pickle.loads(pickle.dumps(residence))._images is None
 
 
+def test_copies_larger_than_a_chunk_are_whole(cache, monkeypatch):
+    store, residence = loaded("plain", cache).store, Residence("cpu")
+    monkeypatch.setattr("psst.episodes.residence._CHUNK", 5 * math.prod(store.image_shape))
+    assert len(store) % 5
+    residence.needs_pixels(store, CPU)
+    np.testing.assert_array_equal(residence._images.numpy(), store.read(np.arange(len(store))))
+
+
 def test_devices_that_are_not_there_are_named(cache):
     with pytest.raises(ValueError, match=r"`data.init_args.device=gpu0` is no device; use `auto`"):
         Residence("gpu0")
@@ -71,10 +81,12 @@ def test_devices_that_are_not_there_are_named(cache):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_gpu_with_room_takes_the_images(cache, kind):
+def test_a_gpu_with_room_takes_the_images(cache, kind, monkeypatch):
     data, residence, device = loaded(kind, cache), Residence("auto"), torch.device("cuda", 0)
     pixels = residence.needs_pixels(data.store, device)
     stream = data._training.stream(data.store, data.policies("train"), pixels)
     filled = residence.fill(stream[5].to(device), device)
     assert filled.pixels.device == device
     assert digest(filled.to("cpu")) == digest(data.train_batch(5))
+    monkeypatch.setattr("psst.episodes.residence._SHARE", 1e-12)
+    assert Residence("auto").needs_pixels(data.store, device)

@@ -22,10 +22,3 @@ def test_orders_are_uniform():
     firsts = EndlessShuffle(np.arange(4), 1).take(0, 40_000).reshape(-1, 4)
     for column in firsts.T:
         assert abs(np.bincount(column) - 2500).max() < 5 * np.sqrt(2500 * 0.75)
-
-
-def test_nothing_to_shuffle_is_an_error():
-    with pytest.raises(ValueError, match="`ids` is empty"):
-        EndlessShuffle(np.empty(0, dtype=np.int64), 1)
-    with pytest.raises(ValueError, match="`start=-1`"):
-        EndlessShuffle(np.arange(3), 1).take(-1, 2)

@@ -187,23 +187,6 @@ def test_wait_ends_when_the_builder_is_killed(tmp_path):
     assert len(finished(cache)) == len(leftovers(cache)) == 1
 
 
-def test_remains_of_a_killed_build_go_with_the_next_build_of_any_store(tmp_path):
-    """As when the data change before the next start, so that nobody asks for the same store again."""
-    cache, gate = tmp_path / "cache", tmp_path / "gate"
-    (cache / "mine.partial").mkdir(parents=True)
-    (cache / "mine.partial" / "notes.txt").touch()
-    with begun(cache, n_images=300, gate=gate) as alive:
-        with begun(cache, n_images=310, gate=gate) as killed:
-            killed.kill()
-        assert len(leftovers(cache)) == 3
-        store = build_store(Squares(), 4, cache)
-        folder = store_folder(Squares(300), 4, cache)
-        assert set(leftovers(cache)) == {"mine.partial", f"{folder.name}.partial", store.folder.name}
-        gate.touch()
-        assert "done" in alive.communicate(timeout=60)[0]
-    assert folder.is_dir()
-
-
 def test_progress_bar_goes_to_stderr_and_counts_images(tmp_path, capsys):
     build_store(Squares(), 4, tmp_path, progress=True)
     captured = capsys.readouterr()

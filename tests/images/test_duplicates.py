@@ -6,7 +6,6 @@ import pytest
 
 from psst.datamodules.glyphs import GlyphSource
 from psst.images import ImageRecord, build_store
-from psst.images.duplicates import find_duplicates
 
 ROWS = [("cat", "train"), ("dog", "train"), ("owl", "val"), ("elk", "test")]
 
@@ -45,7 +44,9 @@ def test_image_in_two_splits_is_warned_of_loudly_and_listed(tmp_path):
         store = build_store(source, 6, tmp_path)
     assert len(caught) == 1
     message = str(caught[0].message)
-    assert message.startswith("TEST OR VALIDATION LEAK in pictures: 1 picture lies in two splits")
+    assert message.startswith(
+        "TEST OR VALIDATION LEAK in pictures: results are not to be trusted, for in two splits"
+    )
     assert "`4.png` (train cat) = `6.png` (test elk)" in message
     assert str(store.folder / "meta.json") in message
     assert caught[0].filename == __file__
@@ -67,7 +68,7 @@ def test_image_in_two_classes_of_one_split_is_warned_of(tmp_path):
     with pytest.warns(UserWarning, match="two classes") as caught:
         store = build_store(Pictures(*twins), 6, tmp_path)
     message = str(caught[0].message)
-    assert message.startswith("5 pictures of pictures have two classes")
+    assert message.startswith("in two classes of pictures lie 5 picture(s)")
     assert message.count(" = ") == 3  # a few examples
     assert "`4.png` (train dog) = `5.png` (train cat)" in message
     assert [group["images"] for group in store.duplicates] == [[4 + 2 * i, 5 + 2 * i] for i in range(5)]
@@ -80,7 +81,7 @@ def test_leaks_come_first(tmp_path):
             6,
             tmp_path,
         )
-    assert [str(warning.message)[:4] for warning in caught] == ["TEST", "1 pi"]
+    assert [str(warning.message)[:4] for warning in caught] == ["TEST", "in t"]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_harmless_copies_are_not_mentioned(tmp_path, rows):
 def test_unlabeled_copy_of_a_test_image_is_a_leak(tmp_path):
     rows = [("cat", "train", 1), ("", "unlabeled", 1), ("", "unlabeled", 2), ("elk", "test", 2)]
     with pytest.warns(
-        UserWarning, match=r"LEAK in pictures: 1 .*`6.png` \(unlabeled\) = `7.png` \(test elk\)"
+        UserWarning, match=r"LEAK in pictures: .* 1 picture.*`6.png` \(unlabeled\) = `7.png` \(test elk\)"
     ):
         build_store(Pictures(*rows), 6, tmp_path)
 
@@ -107,14 +108,6 @@ def test_example_names_the_image_of_the_other_split(tmp_path):
     rows = [("cat", "train", 1), ("dog", "train", 1), ("elk", "test", 1)]
     with pytest.warns(UserWarning, match=r"`4.png` \(train cat\) = `6.png` \(test elk\)"):
         build_store(Pictures(*rows), 6, tmp_path)
-
-
-def test_equal_hashes_of_different_images_are_no_duplicates():
-    images = np.random.default_rng(0).integers(0, 256, (4, 1, 3, 3), dtype=np.uint8)
-    images[3] = images[1]
-    records = [ImageRecord(name, split, i) for i, (name, split) in enumerate(ROWS)]
-    found = find_duplicates(records, images, np.zeros(4, np.int64))
-    assert [group["images"] for group in found] == [[1, 3]]
 
 
 def test_glyphs_have_no_duplicates(tmp_path):

@@ -198,7 +198,7 @@ def test_verify_finds_a_class_that_changed_its_split(store):
     meta["splits"]["val"], meta["splits"]["test"] = [], meta["splits"]["val"]
     path.write_text(json.dumps(meta))
     with pytest.raises(ValueError, match=r"meta.json` has sha256 .* delete the folder"):
-        ImageStore.open(store.folder).verify()
+        ImageStore(store.folder).verify()
 
 
 @pytest.mark.parametrize(("version", "way_out"), [(FORMAT_VERSION + 1, "upgrade psst-fewshot, or "), (2, "")])
@@ -206,7 +206,7 @@ def test_another_format_is_refused_by_name_and_kept(store, version, way_out):
     meta = json.loads((store.folder / "meta.json").read_text())
     (store.folder / "meta.json").write_text(json.dumps({**meta, "format": version}))
     message = f"has format {version}, this psst reads format {FORMAT_VERSION}; {way_out}delete the folder"
-    for opened in (ImageStore.open, lambda folder: build_store(Noise(), 5, folder.parent)):
+    for opened in (ImageStore, lambda folder: build_store(Noise(), 5, folder.parent)):
         with pytest.raises(ValueError, match=message):
             opened(store.folder)
     assert (store.folder / "images.npy").exists()
@@ -216,19 +216,19 @@ def test_truncated_array_is_refused(store):
     data = (store.folder / "images.npy").read_bytes()
     (store.folder / "images.npy").write_bytes(data[:-10])
     with pytest.raises(ValueError, match=r"is damaged .* delete the folder"):
-        ImageStore.open(store.folder)
+        ImageStore(store.folder)
 
 
 def test_array_of_another_store_is_refused(store):
     np.save(store.folder / "images.npy", np.zeros((2, 5, 5, 3), np.uint8))
     with pytest.raises(ValueError, match=r"its images are \[2, 5, 5, 3\]"):
-        ImageStore.open(store.folder)
+        ImageStore(store.folder)
 
 
 def test_unreadable_meta_is_refused(store):
     (store.folder / "meta.json").write_text("{")
     with pytest.raises(ValueError, match=r"the store `.*` is damaged"):
-        ImageStore.open(store.folder)
+        ImageStore(store.folder)
 
 
 def test_incomplete_meta_is_refused(store):
@@ -236,9 +236,9 @@ def test_incomplete_meta_is_refused(store):
     del meta["splits"]
     (store.folder / "meta.json").write_text(json.dumps(meta))
     with pytest.raises(ValueError, match=r"the store `.*` is damaged \('splits'\)"):
-        ImageStore.open(store.folder)
+        ImageStore(store.folder)
 
 
 def test_folder_without_a_store_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no finished store .*psst data prepare"):
-        ImageStore.open(tmp_path)
+        ImageStore(tmp_path)

@@ -15,7 +15,7 @@ READ = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from psst.images import ImageStore
-store = ImageStore.open(sys.argv[2])
+store = ImageStore(sys.argv[2])
 for start in range(0, len(store), 20):
     assert store.images[start : start + 20].max() > 0
 print("read", flush=True)

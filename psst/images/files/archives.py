@@ -6,7 +6,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +16,9 @@ from typing import IO
 from psst.images.files.content import kind_of
 from psst.images.files.members import (
     ArchiveError,
-    folders_of,
     is_hidden,
     printable,
+    require_distinct,
     require_growth,
     safe_name,
 )
@@ -71,25 +71,6 @@ def require_folder(root: str | Path) -> Path:
     return folder
 
 
-def folder_entries(folder: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
-    """Yield the files below ``folder`` whose names end in one of ``suffixes``, sorted by path.
-
-    Links to folders are not followed: what they stand for is listed where it lies. Hidden files are left out,
-    here and in archives: ``.name``, ``.ipynb_checkpoints/``, ``__MACOSX/``.
-
-    Raises:
-        ValueError: a link to a folder, or to a file with one of the suffixes, is broken or leaves ``folder``.
-    """
-    for name, found in _find(str(folder), tuple(suffixes), "", os.path.realpath(folder)):
-        yield Entry(printable(name), folder, Path(found.path).read_bytes)
-
-
-def fingerprint(root: Path, suffixes: Sequence[str]) -> str:
-    """Return a hash of names, sizes and dates of the files below ``root`` that end in ``suffixes``."""
-    found = _find(str(root), tuple(suffixes), "", os.path.realpath(root))
-    return digest_of((name, entry.stat()) for name, entry in found)
-
-
 def fingerprint_of(files: Iterable[Path], root: Path) -> str:
     """Return a hash of the names below ``root``, sizes and dates of ``files``."""
     return digest_of((path.relative_to(root).as_posix(), path.stat()) for path in sorted(files))
@@ -101,39 +82,6 @@ def digest_of(files: Iterable[tuple[str, os.stat_result]]) -> str:
     for name, status in files:
         digest.update(os.fsencode(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
     return digest.hexdigest()
-
-
-def _find(
-    folder: str, endings: tuple[str, ...], below: str, top: str
-) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield paths relative to the first folder ``top``, sorted, and what the system said of them."""
-    with os.scandir(folder) as scan:
-        found = sorted(scan, key=lambda entry: entry.name)
-    for entry in found:
-        if is_hidden(entry.name):
-            continue
-        name = below + entry.name
-        wanted = entry.name.lower().endswith(endings) and entry.name.lower() not in endings
-        if entry.is_symlink() and (wanted or os.path.isdir(entry.path)):  # noqa: PTH112 - never raises
-            _require_inside(entry, name, top)
-        if entry.is_dir(follow_symlinks=False):
-            yield from _find(entry.path, endings, f"{name}/", top)
-        elif wanted and entry.is_file():
-            yield name, entry
-
-
-def _require_inside(link: os.DirEntry[str], name: str, top: str) -> None:
-    target = os.path.realpath(link.path)
-    if not os.path.exists(target):  # noqa: PTH110 - names that are not UTF-8 pass as they are
-        raise ArchiveError(
-            f"`{printable(name)}` in `{top}` is a broken link to `{printable(target)}`; restore what it "
-            "stands for, or remove the link."
-        )
-    if os.path.commonpath([top, target]) != top:
-        raise ArchiveError(
-            f"`{printable(name)}` in `{top}` is a link to `{printable(target)}`, which lies outside; copy it "
-            "into the folder, or set `data.init_args.root` to a folder that holds both."
-        )
 
 
 def archive_entries(path: Path) -> Iterator[Entry]:
@@ -171,7 +119,7 @@ def zip_entries(path: Path) -> Iterator[Entry]:
         ) from error
     named = [(_zip_name(info), info) for info in archive.infolist()]
     files = {info: safe_name(name, path) for name, info in named if not name.endswith("/")}
-    folders_of(files.values(), path)
+    require_distinct(files.values(), path)
     size = path.stat().st_size
     for info, name in files.items():
         if info.flag_bits & 0x1:
@@ -203,14 +151,14 @@ def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> byt
 
 
 def tar_entries(path: Path) -> Iterator[Entry]:
-    """Yield the files in a tar archive, and the links to them.
+    """Yield the files in a tar archive.
 
     It stays open as long as an entry is alive; one compressed by gzip, bzip2 or xz is decompressed once, into
     a temporary file that lives as long.
 
     Raises:
         ValueError: the archive is damaged or cut off, no tar file, would unpack like a bomb; or a member is
-            a device or sparse, there twice, leads out, or is a link to something else than a member.
+            a link, a device or sparse, there twice, or leads out.
         OSError: there is no room for the temporary file.
     """
     file, places = open_tar(path)

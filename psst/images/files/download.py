@@ -14,23 +14,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from psst.files import NO_ROOM
 from psst.images.files.alone import alone, forget
 from psst.images.files.content import is_web_page
 
-_HASH = re.compile(r"sha256:[0-9a-fA-F]{64}|md5:[0-9a-fA-F]{32}")
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
 _CHUNK = 1 << 16  # bytes
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of the body
 _PAUSE = 0.5  # seconds before the second try; doubled for the third
 _TRIES = 3  # in a row without a new byte
-_LAWS = {
-    **dict.fromkeys(NO_ROOM, "there is no room for it; free some space, or set `{}` to a larger disk"),
-    **dict.fromkeys(
-        (errno.EROFS, errno.EACCES, errno.EPERM), "the folder cannot be written; set `{}` to one that can"
-    ),
-    **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "it must be a folder; set `{}` to one"),
-}
 _Show = Callable[[int, int | None], None]
 
 
@@ -52,9 +43,6 @@ class RemoteFile:
         hash: known hash, ``"sha256:..."`` or ``"md5:..."``.
         size: in bytes; None if unknown.
 
-    Raises:
-        ValueError: one of them does not follow its law.
-
     Example:
         ``fetch([RemoteFile("a.zip", ("https://example.org/a.zip",), "md5:" + 32 * "0")], Path("data"))``
     """
@@ -63,14 +51,6 @@ class RemoteFile:
     urls: tuple[str, ...]
     hash: str
     size: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.name in ("", "..") or self.name != Path(self.name).name or "\\" in self.name:
-            raise ValueError(f"`name={self.name}` must be a plain file name.")
-        if not _HASH.fullmatch(self.hash):
-            raise ValueError(f"`hash={self.hash}` of `{self.name}` must be sha256: or md5: and hex digits.")
-        for url in self.urls:
-            _require_http("urls", url)
 
     def __str__(self) -> str:
         size = f"{self.size} bytes, " if self.size is not None else ""
@@ -100,8 +80,12 @@ def fetch(
         OSError: the folder cannot be written, or the disk is full; a part is kept and continued next time.
     """
     folder = Path(folder).expanduser()
-    if mirror is not None:
-        _require_http("data.init_args.mirror", mirror)
+    base = urlsplit(mirror or "http://none")
+    if mirror is not None and (base.scheme not in ("http", "https") or not base.hostname):
+        raise ValueError(
+            f"`data.init_args.mirror={_without_password(mirror)}` must begin with http:// or https:// and a "
+            "host; files of your own go straight into `data.init_args.root`."
+        )
     missing = [file for file in files if not _is_there(folder / file.name, file)]
     failed: dict[RemoteFile, list[str]] = {}
     for file in missing:
@@ -160,19 +144,7 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
 
 
 def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
-    """Have the whole file in ``part``; begin once more if the part of another mirror did not fit."""
-    while True:
-        resumed = _download(url, part, file.size, show)
-        found = _hash(part, file.hash)
-        if found == file.hash.lower():
-            return
-        part.unlink()
-        if not resumed:
-            raise _RefusedError(f"sends another file, {found}")
-
-
-def _download(url: str, part: Path, size: int | None, show: _Show) -> bool:
-    """Let ``part`` grow until it is whole, over cut connections; return if it has bytes of an earlier call.
+    """Let ``part`` grow until it is whole, over cut connections; begin once more if what was there is wrong.
 
     Raises:
         _RefusedError: the server is not reached, or does not send the file.
@@ -181,31 +153,38 @@ def _download(url: str, part: Path, size: int | None, show: _Show) -> bool:
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
-    resumed, failures = _have(part) > 0, 0
+    fresh, failures = not _have(part), 0
     while True:
         before = _have(part)
         try:
-            return _continue(url, part, size, show) > 0 and resumed
+            _continue(url, part, file.size, show)
         except (_CutError, RequestException, HTTPError) as error:
             have = _have(part)
-            resumed = resumed and have >= before > 0
+            fresh = fresh or not have
             failures = 1 if have > before else failures + 1
             if failures == _TRIES:
                 raise _RefusedError(f"{_reason(error)}, {_TRIES} times in a row at byte {have}") from error
             time.sleep(_PAUSE * 2 ** (failures - 1))
+            continue
+        if (found := _hash(part, file.hash)) == file.hash.lower():
+            return
+        part.unlink()
+        if fresh:
+            raise _RefusedError(f"sends another file, {found}")
+        fresh = True  # the bytes at hand may have been of another mirror
 
 
 def _have(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _continue(url: str, part: Path, size: int | None, show: _Show) -> int:
-    """Ask for what is missing and append it, or all if the server sends all; return where it began."""
+def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
+    """Ask for what is missing and append it, or take all if the server sends all."""
     import requests
 
     have = _have(part)
     if have and have == size:
-        return have
+        return
     headers = {"Accept-Encoding": "identity", "User-Agent": "psst"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -215,7 +194,7 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> int:
             part.unlink()
             raise _CutError("it has another file than the one begun")
         if have and start == total == have:  # whole, and not yet renamed when the process was killed
-            return have
+            return
         whole = size if total is None else total
         # as it lies on the server: a .gz stays one, whatever the headers call it
         body = response.raw.stream(_CHUNK, decode_content=False)
@@ -235,7 +214,6 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> int:
             os.fsync(file.fileno())
             if whole is not None and file.tell() < whole:
                 raise _CutError("the connection ended")
-    return start
 
 
 def _span(status: int, headers: Any, have: int) -> tuple[int | None, int | None]:
@@ -258,10 +236,7 @@ def _require_file(head: bytes, total: int | None, size: int | None) -> None:
     if is_web_page(head):
         title = _TITLE.search(head)
         text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
-        called = f" titled '{text}'" if text else ""
-        quota = any(word in head.lower() for word in (b"quota", b"too many users"))
-        why = "; its download quota is used up, later it may work" if quota else ""
-        raise _RefusedError(f"sends a web page{called} instead of the file{why}")
+        raise _RefusedError(f"sends a web page titled '{text}' instead of the file")
     if total is not None and size is not None and total != size:
         raise _RefusedError(f"offers {total} bytes, the file has {size}")
 
@@ -293,13 +268,12 @@ def _explained(file: RemoteFile, folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _LAWS:
-            raise
-        law = _LAWS[error.errno].format("data.init_args.root")
-        full = error.errno in NO_ROOM
-        kept = "What was downloaded is kept and continued next time." if full else "Nothing was changed."
-        text = f"{file} cannot be saved in `data.init_args.root={folder}` ({error.strerror}): {law}. {kept}"
-        raise OSError(error.errno, text) from error
+        raise OSError(
+            error.errno,
+            f"{file} cannot be saved in `data.init_args.root={folder}` ({error.strerror}): free some space, "
+            "or set `data.init_args.root` to a folder that you may write. What was downloaded is kept and "
+            "continued next time.",
+        ) from error
 
 
 def _advice(failed: dict[RemoteFile, list[str]], folder: Path, manual: str) -> str:
@@ -312,14 +286,6 @@ def _advice(failed: dict[RemoteFile, list[str]], folder: Path, manual: str) -> s
         "Or set `data.init_args.mirror` to the base URL of a copy that you trust; hashes are checked."
     )
     return "\n".join(lines)
-
-
-def _require_http(argument: str, url: str) -> None:
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise ValueError(
-            f"`{argument}={_without_password(url)}` must begin with http:// or https:// and a host; files of "
-            "your own go straight into `data.init_args.root`."
-        )
 
 
 def _without_password(url: str) -> str:

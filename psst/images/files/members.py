@@ -44,16 +44,8 @@ def safe_name(name: str, archive: Path) -> str:
     return path
 
 
-def folders_of(names: Iterable[str], archive: Path) -> set[str]:
-    """Return the folders that members lie in.
-
-    Args:
-        names: paths of the members that are files or links, as `safe_name` gives them.
-        archive: for the message.
-
-    Raises:
-        ArchiveError: a name comes twice, or is also a folder of another member.
-    """
+def require_distinct(names: Iterable[str], archive: Path) -> None:
+    """Raise ArchiveError if a path, as `safe_name` gives it, comes twice or is a folder of another."""
     seen: set[str] = set()
     folders: set[str] = set()
     for name in names:
@@ -67,7 +59,6 @@ def folders_of(names: Iterable[str], archive: Path) -> set[str]:
             folders.add(name)
     if clash := folders & seen:
         raise ArchiveError(f"`{archive}` holds `{min(clash)}` as a file and as a folder; pack it again.")
-    return folders
 
 
 def require_growth(unpacked: int, packed: int, allowance: int, what: str) -> None:

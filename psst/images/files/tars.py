@@ -7,15 +7,15 @@ import os
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from psst.images.files.members import (
     ArchiveError,
-    folders_of,
     is_hidden,
     printable,
+    require_distinct,
     require_growth,
     safe_name,
 )
@@ -37,11 +37,11 @@ def open_tar(path: Path) -> tuple[IO[bytes], dict[str, tuple[int, int]]]:
     """Open a tar archive; one compressed by gzip, bzip2 or xz is decompressed into a temporary file.
 
     Returns:
-        The uncompressed archive, and where in it files lie, and links to files: path -> offset, size.
+        The uncompressed archive, and where in it files lie: path -> offset, size.
 
     Raises:
-        ArchiveError: it is damaged, cut off, or grows like a bomb; a member leads out, is a device or sparse,
-            comes twice, or is a link to what the archive does not hold.
+        ArchiveError: it is damaged, cut off, or grows like a bomb; a member leads out, comes twice, or is a
+            link, a device or sparse.
         OSError: there is no room for the temporary file.
     """
     with path.open("rb") as raw:
@@ -75,30 +75,30 @@ def _decompressed(path: Path, opener: Callable[..., Any]) -> Iterator[bytes]:
 
 
 def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[int, int]]:
-    """Return path -> offset, size of the files and links in an archive of ``size`` bytes."""
+    """Return path -> offset, size of the files in an archive of ``size`` bytes."""
     places: dict[str, tuple[int, int]] = {}
-    links: dict[str, str] = {}
-    names, empty, end = list[str](), {"."}, 0
+    names, end = list[str](), 0
     for info in archive:
         end = _end(info, size)
-        if info.isdir():
-            if posixpath.normpath(info.name) != ".":
-                empty.add(safe_name(info.name, path))
+        if posixpath.normpath(info.name) == "." and info.isdir():
             continue
         name = safe_name(info.name, path)
+        if info.isdir():
+            continue
         names.append(name)
         if info.issym() or info.islnk():
-            links[name] = _target(info, name, path)
-        elif not info.isreg() or info.issparse():
+            raise ArchiveError(f"`{name}` in `{path}` is a link; pack the file itself (`tar --dereference`).")
+        if not info.isreg() or info.issparse():
             kind = "a sparse file" if info.isreg() else "a device, a pipe or of an unknown kind"
             raise ArchiveError(f"`{name}` in `{path}` is {kind}; pack the archive again without it.")
-        elif not is_hidden(name):
+        if not is_hidden(name):
             places[name] = info.offset_data, info.size
     assert archive.fileobj is not None
     archive.fileobj.seek(end)
     if archive.fileobj.read(_BLOCK) != bytes(_BLOCK):  # a cut between two members shows only here
         raise tarfile.ReadError(f"it ends after {size} bytes without the mark of its end")
-    return places | _linked(links, places, folders_of(names, path) | empty, path)
+    require_distinct(names, path)
+    return places
 
 
 def _end(info: tarfile.TarInfo, size: int) -> int:
@@ -109,42 +109,3 @@ def _end(info: tarfile.TarInfo, size: int) -> int:
     if info.offset_data + held > size:
         raise tarfile.ReadError(f"it ends inside {printable(info.name)}")
     return info.offset_data + -(-held // _BLOCK) * _BLOCK
-
-
-def _target(info: tarfile.TarInfo, name: str, path: Path) -> str:
-    """Return the path in the archive that a link stands for, without looking if it is there."""
-    text = printable(info.linkname)
-    if info.islnk():
-        return safe_name(info.linkname, path)
-    target = posixpath.normpath(posixpath.join(posixpath.dirname(name), text))
-    down = text.lstrip("./")  # `..` first is the way up; later it may leave by way of another link
-    if (
-        text.startswith("/")
-        or target.split("/")[0] == ".."
-        or ".." in down.split("/")
-        or "\\" in info.linkname
-    ):
-        raise ArchiveError(
-            f"`{name}` in `{path}` is a link to `{text}`, which leads out of the archive; pack the file "
-            "itself."
-        )
-    return target
-
-
-def _linked(
-    links: Mapping[str, str], places: Mapping[str, tuple[int, int]], folders: set[str], path: Path
-) -> dict[str, tuple[int, int]]:
-    """Return the places of what the links stand for, over any number of links."""
-    linked = {}
-    for name, first in links.items():
-        target, steps = first, 0
-        while target in links and steps < len(links):
-            target, steps = links[target], steps + 1
-        if target in places:
-            linked[name] = places[target]
-        elif target not in folders:  # the files of a folder are listed there
-            raise ArchiveError(
-                f"`{name}` in `{path}` is a link to `{first}`, which the archive does not hold; pack it "
-                "again with what the link stands for."
-            )
-    return linked

@@ -1,7 +1,8 @@
 """What has to be unpacked before it can be read in any order: in files that need no name and leave none."""
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO
 
 
@@ -18,8 +19,10 @@ def unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
     file = tempfile.TemporaryFile(prefix="psst-")  # noqa: SIM115 - the caller keeps it open
     try:
         for piece in pieces:
-            _write(file, piece, what)
-        _write(file, b"", what)
+            with no_room_explained(what):
+                file.write(piece)
+        with no_room_explained(what):
+            file.flush()
         file.seek(0)
     except BaseException:
         file.close()
@@ -27,12 +30,11 @@ def unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
     return file
 
 
-def _write(file: IO[bytes], piece: bytes, what: str) -> None:
-    """Write ``piece``, and what waits if that is empty."""
+@contextmanager
+def no_room_explained(what: str) -> Iterator[None]:
+    """Say of an OSError in the block that ``what`` could not be unpacked, and where there is room."""
     try:
-        file.write(piece)
-        if not piece:
-            file.flush()
+        yield
     except OSError as error:
         raise OSError(
             error.errno,

@@ -1,49 +1,24 @@
 """Pickles of arrays: read without running what is in them, and without copying what is large."""
 
-import codecs
-import io
 import math
 import mmap
 import pickle
-import pickletools
 import re
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from psst.images.files.content import is_web_page, kind_of
-from psst.images.files.temporary import unpacked
+from psst.images.files.content import kind_of
 
 _LARGE = 1024  # bytes from which on strings and arrays are left where they lie
-_LONG_TEXT = _CHUNK = 2**20  # bytes
 _DAMAGES = (pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
-# opcode -> length of its argument, or below zero how the length is told; bytes that tell it
-_ARGUMENTS = {ord(op.code): op.arg.n if op.arg else 0 for op in pickletools.opcodes}
-_PREFIXES = {
-    pickletools.TAKEN_FROM_ARGUMENT1: 1,
-    pickletools.TAKEN_FROM_ARGUMENT4: 4,
-    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
-    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
-}
-_TEXT = pickle.BINUNICODE + pickle.BINUNICODE8
-_GETS = pickle.GET + pickle.BINGET + pickle.LONG_BINGET
-_CLOSED = {
-    **dict.fromkeys(pickle.PERSID + pickle.BINPERSID, "objects outside the file"),
-    **dict.fromkeys(pickle.EXT1 + pickle.EXT2 + pickle.EXT4, "a class from the registry of copyreg"),
-}
-# a run of opcodes that need no look: without an argument, or with one of a fixed length
-_PLAIN = re.compile(
-    rb"(?:[()\]}N012aelstuR\x85\x86\x87\x88\x89\x8f\x90\x91\x93\x94]"
-    rb"|[Kq].|M..|J....|[UC\x8c]\x01.)++",
-    re.DOTALL,
-)
 
 
 class _RefusedError(Exception):
@@ -55,11 +30,10 @@ def load(source: Path | bytes, what: str = "") -> Any:
 
     Nothing in the file is called or imported: a pickle that asks for anything else is refused. A file is
     mapped into memory and its arrays are read-only views of it: pages are read when they are looked at, and
-    the system may drop them again. Only arrays that Python 3 wrote in protocol 2 or below need a copy: they
-    are stored as text, and from 1 MiB on they are decoded into an unnamed temporary file.
+    the system may drop them again. Only arrays that Python 3 wrote in protocol 2 or below, as text, take
+    memory, twice their size while they are read.
 
-    Text of Python 2 is taken for Latin-1. Its strings, and bytes, of 1 KiB or more come as a memoryview; so
-    does text of 1 MiB or more, in Latin-1.
+    Text of Python 2 is taken for Latin-1. Its strings, and bytes, of 1 KiB or more come as a memoryview.
 
     Args:
         source: the file, or its bytes.
@@ -68,13 +42,12 @@ def load(source: Path | bytes, what: str = "") -> Any:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no pickle, damaged, truncated, or asks for what is not data.
-        OSError: there is no room for the temporary file.
     """
     name = what or (str(source) if isinstance(source, Path) else "a pickle")
     data = _map(source) if isinstance(source, Path) else source
     _require_pickle(data[:512], name)
     try:
-        return _Unpickler(*_without_large(data, name)).load()
+        return _Unpickler(_Reader(data)).load()
     except _RefusedError as error:
         raise ValueError(
             f"`{name}` asks for {error}: psst takes NumPy arrays and plain containers from a pickle and runs "
@@ -102,97 +75,34 @@ def _require_pickle(head: bytes, name: str) -> None:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
         raise ValueError(f"`{name}` is empty; download it again.")
-    if is_web_page(head):
-        raise ValueError(
-            f"`{name}` is a web page, not a pickle: it begins with {start[:40]!r}. Servers send a page in "
-            "place of a file when it is gone, over its quota or needs a confirmation; download it in a "
-            "browser or from another mirror."
-        )
     if (kind := kind_of(start)) not in (None, "a pickle"):
         raise ValueError(
-            f"`{name}` is {kind}, not a pickle; unpack it, give it the name it had, or download it again."
+            f"`{name}` is {kind}, not a pickle; unpack it, give it the name it had, or download it again, "
+            "in a browser or from another mirror."
         )
 
 
-def _without_large(data: bytes | mmap.mmap, name: str) -> tuple[bytes, list[memoryview]]:
-    """Return a pickle without its large strings, and these.
+class _Reader:
+    """Bytes in order; large pieces are views. No size in a file is believed before its bytes are seen."""
 
-    In their place, and behind whatever may touch an unfinished array, stands the opcode for objects outside
-    the file: `_Unpickler.persistent_load` then gives the string, or finishes the array. Where the file itself
-    has that opcode, it is refused. No size in the file is believed before its bytes are seen.
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self._data, self._view, self._place = data, memoryview(data), 0
 
-    Raises:
-        _RefusedError: an opcode is not for data.
-        EOFError: the file ends before its data do.
-        ValueError: an opcode is unknown, or an entry of the memo has a number that only costs memory.
-    """
-    view, views = memoryview(data), list[memoryview]()
-    rest, kept, place, opcode = bytearray(), 0, 0, 0
-    while opcode != pickle.STOP[0]:
-        run = _PLAIN.match(data, place)
-        start = place if run is None else run.end()
-        if start >= len(data):
-            raise EOFError(f"it ends after {len(data):,} bytes, before its data do")
-        opcode = data[start]
-        place, begin = _argument(data, start)
-        if opcode in _CLOSED:
-            raise _RefusedError(_CLOSED[opcode])
-        if opcode == pickle.FRAME[0]:  # its length would be wrong; its content comes next in any case
-            rest += view[kept:start]
-        elif opcode == pickle.BUILD[0]:  # of the object and its state: a pair, handed over
-            rest += bytes(view[kept:start]) + pickle.TUPLE2 + pickle.BINPERSID
-        elif opcode in _GETS:
-            rest += bytes(view[kept:place]) + pickle.BINPERSID
-        elif begin and place - begin >= (_LONG_TEXT if opcode in _TEXT else _LARGE):
-            number = len(views).to_bytes(4, "little")
-            rest += bytes(view[kept:start]) + pickle.BININT + number + pickle.BINPERSID
-            views.append(_decoded(view[begin:place], name) if opcode in _TEXT else view[begin:place])
-        else:
-            continue
-        kept = place
-    return bytes(rest + view[kept:place]), views
+    def read(self, count: int) -> bytes | memoryview:
+        return self._until(self._place + count)
 
+    def readline(self) -> bytes:
+        return bytes(self._until(self._data.find(b"\n", self._place) + 1 or len(self._data) + 1))
 
-def _argument(data: bytes | mmap.mmap, start: int) -> tuple[int, int]:
-    """Return where the opcode at ``start`` ends with its argument, and where the latter's bytes begin.
-
-    The second is 0 for arguments without a length of their own.
-    """
-    opcode, begin, end = data[start], 0, start + 1
-    length = _ARGUMENTS.get(opcode)
-    if length is None:
-        raise ValueError(f"unknown opcode {opcode} at byte {start:,}")
-    if length >= 0:
-        end += length
-    elif length == pickletools.UP_TO_NEWLINE:
-        for _ in range(2 if opcode in pickle.GLOBAL + pickle.INST else 1):
-            end = data.find(b"\n", end) + 1 or len(data) + 1
-    else:
-        begin = end + _PREFIXES[length]
-        end = begin + int.from_bytes(data[end:begin], "little")
-    if end > len(data):
-        raise EOFError(f"it ends after {len(data):,} bytes, before its data do")
-    if opcode in pickle.PUT + pickle.LONG_BINPUT:  # the memo has as many entries as its largest number
-        number = data[start + 1 : end]
-        entry = int(number) if opcode == pickle.PUT[0] else int.from_bytes(number, "little")
-        if entry > end:
-            raise ValueError(f"entry {entry:,} of a memo after {end:,} bytes")
-    return end, begin
-
-
-def _decoded(text: memoryview, name: str) -> memoryview:
-    """Turn UTF-8 into Latin-1, in which an array's bytes are themselves."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    places = range(0, len(text), _CHUNK)
-    pieces = (decoder.decode(text[i : i + _CHUNK], i == places[-1]).encode("latin1") for i in places)
-    with unpacked(pieces, f"an array of `{name}`") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    def _until(self, end: int) -> bytes | memoryview:
+        if end > len(self._data):
+            raise EOFError(f"it ends after {len(self._data):,} bytes, before its data do")
+        piece, self._place = self._view[self._place : end], end
+        return piece if len(piece) >= _LARGE else bytes(piece)
 
 
 class _Unfinished:
     """Stands for an array from the call that begins it to the state that completes it."""
-
-    __slots__ = ("result",)
 
     def __init__(self) -> None:
         self.result: object = self
@@ -204,8 +114,6 @@ class _Unfinished:
 
 class _UnfinishedType(_Unfinished):
     """Stands for the type of an array; the type's order of bytes is its state."""
-
-    __slots__ = ("code",)
 
     def __init__(self, code: str, align: object = False, copy: object = True) -> None:
         super().__init__()
@@ -219,12 +127,32 @@ class _UnfinishedType(_Unfinished):
         return np.dtype(self.code).newbyteorder(state[1])
 
 
-class _Unpickler(pickle.Unpickler):
-    """Builds NumPy arrays and scalars, plain values and plain containers, and nothing else."""
+class _Memo(dict[int, Any]):
+    """What a pickle comes back to; an array that was completed since then is the complete one."""
 
-    def __init__(self, rest: bytes, large: Sequence[memoryview]) -> None:
-        super().__init__(io.BytesIO(rest), encoding="latin1")
-        self._large = large
+    def __getitem__(self, entry: int) -> Any:
+        found = super().__getitem__(entry)
+        return found.result if isinstance(found, _Unfinished) else found
+
+
+_PythonUnpickler: Any = pickle._Unpickler
+
+
+class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
+    """Builds NumPy arrays and scalars, plain values and plain containers, and nothing else.
+
+    The unpickler in Python leaves views of a mapped file as they are, and its memo is a dict: a large number
+    of an entry costs nothing.
+    """
+
+    dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
+    for _code in pickle.EXT1 + pickle.EXT2 + pickle.EXT4:  # classes of copyreg, which may be cached there
+        del dispatch[_code]
+    dispatch[pickle.BYTEARRAY8[0]] = dispatch[pickle.BINBYTES8[0]]
+
+    def __init__(self, file: _Reader) -> None:
+        super().__init__(file, encoding="latin1")
+        self.memo = _Memo()
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -233,17 +161,19 @@ class _Unpickler(pickle.Unpickler):
         except KeyError:
             raise _RefusedError(f"`{ascii(f'{module}.{name}')[1:-1][:100]}`") from None
 
-    def persistent_load(self, pid: Any) -> Any:
-        """Return a large string by its number, an object completed by its state, or a finished object."""
-        if type(pid) is int:
-            return self._large[pid]
-        if type(pid) is tuple and len(pid) == 2:
-            target, state = pid
-            if not isinstance(target, _Unfinished):
-                raise _RefusedError("attributes of a plain object")
-            target.result = target.finish(state)
-            return target.result
-        return pid.result if isinstance(pid, _Unfinished) else pid
+    def load_build(self) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if not isinstance(target, _Unfinished):
+            raise _RefusedError("attributes of a plain object")
+        self.stack[-1] = target.result = target.finish(state)
+
+    def load_frame(self) -> None:
+        self.read(8)  # what a frame holds comes next in any case
+
+    dispatch |= {pickle.BUILD[0]: load_build, pickle.FRAME[0]: load_frame}
+
+    def _decode_string(self, value: bytes | memoryview) -> str | memoryview:
+        return value if isinstance(value, memoryview) else value.decode("latin1")
 
 
 def _ndarray() -> None:
@@ -276,7 +206,7 @@ def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
 
 
 def _bytes(data: str | bytes | memoryview = b"", encoding: str = "latin1") -> bytes | memoryview:
-    """Undo how Python 3 writes bytes in protocols that Python 2 reads; long ones were encoded before."""
+    """Undo how Python 3 writes bytes in protocols that Python 2 reads."""
     if encoding not in ("latin1", "latin-1"):
         raise _RefusedError(f"the codec {ascii(encoding)[:40]}")
     if not isinstance(data, str | bytes | memoryview):

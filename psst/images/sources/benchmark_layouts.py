@@ -26,7 +26,6 @@ from psst.images.sources.layout import Layout
 from psst.images.sources.lists import SPLIT_NAMES
 
 _PICKLES = (".pkl", ".pickle", ".p")
-_HEAD = 4096
 _HELD_OUT = "train_phase_"  # of the base classes, in the files of Gidaris and Komodakis
 
 
@@ -120,26 +119,6 @@ def _find(folder: Path, is_one: Callable[[Path], bool]) -> _SplitFiles:
     return files
 
 
-def begins_with_key(path: Path, *keys: str) -> bool:
-    """Return whether one of ``keys`` is among the first strings of a pickle; False if unreadable."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return False
-    return any(
-        form in head
-        for key in map(str.encode, keys)
-        for form in (
-            b"U" + bytes([len(key)]) + key,
-            b"X" + len(key).to_bytes(4, "little") + key,
-            b"\x8c" + bytes([len(key)]) + key,
-            b"S'" + key + b"'",
-            b"V" + key + b"\n",
-        )
-    )
-
-
 def category_layout(
     name: str, word: str, expects: str, names: Mapping[str, Mapping[int, str]] | None = None
 ) -> Layout:
@@ -157,7 +136,7 @@ def category_layout(
     """
 
     def is_one(path: Path) -> bool:
-        return word in path.name.lower().replace("-", "_") and not begins_with_key(path, "image_data")
+        return word in path.name.lower().replace("-", "_")
 
     def read(path: Path, split: str) -> tuple[Pixels, list[str]]:
         file, content = str(path), load(path)

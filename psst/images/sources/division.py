@@ -18,7 +18,7 @@ def read_lists(path: str | Path) -> dict[str, str]:
     """Read which classes train, validate and test, from any of the lists of `read_rows`.
 
     Returns:
-        The split of each class, by name. A class that easyfsl's file gives by a path keeps that path.
+        The split of each class, by name.
 
     Raises:
         FileNotFoundError: ``path`` does not exist, or a split has no file.
@@ -46,7 +46,9 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
     if splits == SEEDED:
         return split_classes(names, seed)
     listed = read_lists(splits)
-    found = {name: _match(name, names) for name in listed}
+    spelled = {unicodedata.normalize("NFC", name): name for name in names}
+    spelled |= {name: name for name in names}  # as written goes before otherwise spelled
+    found = {name: spelled.get(name, spelled.get(unicodedata.normalize("NFC", name))) for name in listed}
     missing = [name for name, match in found.items() if match is None]
     if missing:
         close = difflib.get_close_matches(missing[0], list(names), 1)
@@ -101,16 +103,6 @@ def _sizes(count: int) -> dict[str, int]:
         sizes[max(SPLITS, key=lambda split: sizes[split])] -= 1
         sizes[min(SPLITS, key=lambda split: sizes[split])] += 1
     return sizes
-
-
-def _match(name: str, names: Collection[str]) -> str | None:
-    """Return which of ``names`` ``name`` means: itself, spelled alike in Unicode, or the end of a path."""
-    if name in names:
-        return name
-    spelled = {unicodedata.normalize("NFC", other): other for other in names}
-    parts = unicodedata.normalize("NFC", name).replace("\\", "/").strip("/").split("/")
-    tails = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((spelled[tail] for tail in tails if tail in spelled), None)
 
 
 def _join(pairs: Iterable[tuple[str, str]], path: str | Path) -> dict[str, str]:

@@ -53,7 +53,8 @@ class FolderSource:
         """The names, sizes and dates of the images, and what decides splits and groups."""
         tree, rows = self._tree(), self._rows()
         published = sorted(self.splits.items()) if isinstance(self.splits, Mapping) else []
-        options: dict[str, Any] = {"files": tree.fingerprint(archives=not tree.images or name_images(rows))}
+        archives = tree.archives if not tree.images or name_images(rows) else ()
+        options: dict[str, Any] = {"files": tree.fingerprint(archives)}
         if rows or published:
             lists = "\n".join(sorted(map(json.dumps, rows or published)))  # their order does not matter
             options["splits"] = hashlib.blake2b(lists.encode(), digest_size=16).hexdigest()

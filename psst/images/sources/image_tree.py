@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from psst.images.decode import IMAGE_SUFFIXES
@@ -69,10 +70,15 @@ class ImageTree:
             return self._archived[parts, name]
         return Entry(printable("/".join((*parts, name))), self.root, partial(_read, self._path(parts, name)))
 
-    def fingerprint(self, archives: bool) -> str:
-        """Return a hash of the names, sizes and dates of the images, and of ``archives`` too if true."""
+    def entries(self) -> Iterator[Entry]:
+        """Return all files, images first, to be read."""
+        others = ((tuple(above), name) for *above, name in (path.split("/") for path in self.others))
+        return (self.entry(*place) for place in chain(self.places(self.images), others))
+
+    def fingerprint(self, others: Iterable[str] = ()) -> str:
+        """Return a hash of the names, sizes and dates of the images, and of some of the other files."""
         files = [(parts, name) for parts, names in self.images.items() for name in names]
-        files += [((), name) for name in self.archives if archives]
+        files += [((), path) for path in others]
         return digest_of(
             (f"{'/'.join(parts)}/{name}", os.stat(self._path(parts, name)))  # noqa: PTH116 - as in `_path`
             for parts, name in files
@@ -185,4 +191,6 @@ def _stays(real: str, above: Parts) -> bool:
 
 
 def _read(path: str) -> bytes:
+    if not Path(path).is_file():  # a pipe would be waited for
+        raise ValueError(f"`{printable(path)}` is no regular file; take it out of the data set.")
     return Path(path).read_bytes()

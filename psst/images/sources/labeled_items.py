@@ -5,6 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from psst.images.pixels import pixel_bytes, to_pillow
 _LABELS = ("targets", "_labels", "labels", "y", "samples", "_samples", "data", "_flat_character_images")
 _FILES = ("_image_files", "_images", "samples", "_samples", "_flat_character_images")
 _CLASSES = ("classes", "categories", "_characters", "all_categories")
-_LOOKED_AT = 16  # images, spread over all: to learn what they are like, and to know the data set again
+_LOOKED_AT = 16  # images, spread over all: to know the data set again
 
 
 class LabeledItems:
@@ -89,7 +90,7 @@ class LabeledItems:
         try:
             image, label = self._first
             _plain(label)
-            to_pillow(image, 255)
+            to_pillow(image)
         except (TypeError, ValueError, LookupError, OSError) as error:
             raise ValueError(f"the items of {self} are not an image and a class ({error}).") from error
         if pixel_bytes(image) != pixel_bytes(self.read(0)[0]):
@@ -115,15 +116,6 @@ class LabeledItems:
                 f"{self.title(index)} cannot be read: {error or type(error).__name__}."
             ) from error
 
-    def samples(self) -> Iterator[Any]:
-        """Yield some images spread over all; one that cannot be read is left out."""
-        count = len(self.data)
-        for index in sorted({int(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))}):
-            try:
-                yield self.read(index)[0]
-            except ValueError:  # met again, and told, when it is stored
-                continue
-
     def digest(self) -> str:
         """Hash what tells this data set from others without reading it all: labels, files, some pixels."""
         digest = hashlib.blake2b(
@@ -140,8 +132,10 @@ class LabeledItems:
         for path in self._files:
             status, place = path.stat(), os.fsencode(f"{path.parent.name}/{path.name}")
             digest.update(place + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        for image in self.samples():
-            digest.update(pixel_bytes(image))
+        count = len(self.data)
+        for index in sorted({int(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))}):
+            with suppress(ValueError):  # met again, and told, when it is stored
+                digest.update(pixel_bytes(self.read(index)[0]))
         return digest.hexdigest()
 
     def _listed(self) -> Iterator[list[int | str]]:

@@ -46,8 +46,7 @@ def read_rows(path: str | Path, group_column: str | None = None, key: str = "spl
     * a json file ``{"train": [...], "val": [...], "test": [...]}`` of class names;
     * a folder with one file a split, named ``train``, ``val`` or ``test`` and ``.txt`` (a class a line),
       ``.csv`` (columns ``filename,label`` or ``class_name,image_name``, or ``class`` alone) or ``.json`` (a
-      list of classes, easyfsl's ``class_names`` and ``class_roots``, or CloserLook's ``label_names``,
-      ``image_names`` and ``image_labels``).
+      list of classes).
 
     Also understood: ``valid`` and ``validation`` for val, ``base`` and ``novel`` for train and test.
 
@@ -158,33 +157,13 @@ def _json(file: Path, text: str, split: str | None, group_column: str | None) ->
             )
         for of, names in content.items():
             yield from (ListedRow(name, SPLIT_NAMES[of]) for name in _strings(names, file))
-    elif isinstance(content, Mapping) and "label_names" in content:
-        yield from _closer_look(content, file, split)
     else:
-        if isinstance(content, Mapping):  # easyfsl's
-            content = content.get("class_roots") or content.get("class_names")
         yield from (ListedRow(name, split) for name in _strings(content, file))
-
-
-def _closer_look(content: Mapping[str, Any], file: Path, split: str) -> Iterator[ListedRow]:
-    """Yield the images of one file; it names the classes of all splits, and uses some."""
-    try:
-        labels = [str(content["label_names"][int(label)]) for label in content["image_labels"]]
-        for path, label in zip(content.get("image_names", [""] * len(labels)), labels, strict=True):
-            yield ListedRow(label, split, str(path))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{file}` must have as many image_labels as image_names, each a position in label_names "
-            f"({error})."
-        ) from error
 
 
 def _strings(content: Any, file: Path) -> list[str]:
     if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        raise ValueError(
-            f"`{file}` must hold a list of class names, itself or under class_names, or label_names, "
-            "image_names and image_labels."
-        )
+        raise ValueError(f"`{file}` must hold a list of class names.")
     return content
 
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -12,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.images.decode import fit_image
-from psst.images.pixels import has_floats, largest, to_pillow
+from psst.images.pixels import to_pillow
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.division import SEEDED, assign_splits, read_lists
 from psst.images.sources.labeled_items import LabeledItems
 
 
+@dataclass
 class MapStyleSource:
     """The images of data sets with ``len(data_set)`` and ``data_set[i] == (image, label)``.
 
@@ -38,29 +40,19 @@ class MapStyleSource:
         ``MapStyleSource({"": [torchvision.datasets.CIFAR100("data")]}, "cifar100").scan()``
     """
 
-    def __init__(
-        self,
-        data_sets: Mapping[str, Sequence[Any]] | Callable[[], Mapping[str, Sequence[Any]]],
-        name: str,
-        channels: int = 3,
-        splits: str = SEEDED,
-        split_seed: int = 0,
-        options: Mapping[str, Any] | None = None,
-        by_content: bool = True,
-    ) -> None:
-        self.name = name
-        self.channels = channels
-        self.splits = splits
-        self.split_seed = split_seed
-        self.options = dict(options or {})
-        self.by_content = by_content
-        self._given = data_sets
-        self._lock = Lock()
+    data_sets: Mapping[str, Sequence[Any]] | Callable[[], Mapping[str, Sequence[Any]]]
+    name: str
+    channels: int = 3
+    splits: str = SEEDED
+    split_seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    by_content: bool = True
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @cached_property
     def parts(self) -> list[LabeledItems]:
         """The data sets, made when first asked for."""
-        given = self._given() if callable(self._given) else self._given
+        given = self.data_sets() if callable(self.data_sets) else self.data_sets
         return [LabeledItems(data, split) for split, data_sets in given.items() for data in data_sets]
 
     def key(self, size: int) -> dict[str, Any]:
@@ -102,17 +94,9 @@ class MapStyleSource:
         with self._alone(part.data):
             image = part.read(index)[0]
         try:
-            with self._alone(part.data):
-                white = self._white
-            return fit_image(to_pillow(image, white), size, self.channels)
+            return fit_image(to_pillow(image), size, self.channels)
         except (TypeError, ValueError, OSError) as error:  # Pillow's images are read as late as here
             raise ValueError(f"{part.title(index)} cannot be read: {error}.") from error
-
-    @cached_property
-    def _white(self) -> float:
-        """The float that is white, 1 or 255, as some images have it."""
-        samples = (image for part in self.parts for image in part.samples())
-        return 255.0 if any(has_floats(image) and largest(image) > 1 for image in samples) else 1.0
 
     def _alone(self, data_set: Any) -> AbstractContextManager[Any]:
         """Return what keeps other threads out of a data set that may not be made for several."""
@@ -153,7 +137,7 @@ def calls(
         advice: how to get files that are not there.
 
     Raises:
-        ValueError: the class does not take the arguments, now or when it is called.
+        ValueError: when it is called, the class does not take the arguments.
         FileNotFoundError: when it is called, files are not there, or damaged.
     """
 
@@ -167,17 +151,10 @@ def calls(
             ) from error
         except Exception as error:  # whatever the other library raises
             raise ValueError(
-                f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: {error}"
+                f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: {error}; "
+                f"it takes {inspect.signature(make)}."
             ) from error
 
-    for given in (given for of_split in arguments.values() for given in of_split):
-        try:
-            inspect.signature(make).bind(**given)
-        except TypeError as error:
-            raise ValueError(
-                f"`data.init_args.data_set={path}` does not take {_shown(given)}: {error}; it takes "
-                f"{inspect.signature(make)}."
-            ) from None
     return lambda: {split: [make_one(given) for given in of_split] for split, of_split in arguments.items()}
 
 

@@ -80,21 +80,6 @@ def test_arrays_stay_in_the_file(tmp_path, protocol):
     np.testing.assert_array_equal(found[499], arrays[499])
 
 
-def test_large_arrays_stored_as_text_are_decoded_into_a_file():
-    array = np.random.default_rng(1).integers(0, 256, (3, 2**20), np.uint8)
-    data = pickle.dumps({"image_data": array}, 2)
-    assert len(data) > 1.3 * array.nbytes  # UTF-8 of Latin-1
-    tracemalloc.start()
-    try:
-        found = load(data)["image_data"]
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert isinstance(_owner(found), mmap.mmap)
-    assert peak < 30 * 2**20
-    np.testing.assert_array_equal(found, array)
-
-
 def _owner(array):
     base = array
     while isinstance(base, np.ndarray | memoryview):

@@ -1,6 +1,5 @@
 """The user's lists for a folder of images: of classes, or of images, in the styles of other libraries."""
 
-import json
 from collections import Counter
 
 import pytest
@@ -42,32 +41,21 @@ def test_classes_in_no_list_are_left_out_with_a_warning(root, tmp_path):
         assert splits_of(scan(root, lists)) == SPLITS
 
 
-def test_easyfsl_json_with_paths_of_another_machine(root, tmp_path):
-    for split, names in SPLITS.items():
-        content = {
-            "class_names": [f"Bird {name}" for name in names],
-            "class_roots": [f"./data/birds/images/{name}" for name in names],
-        }
-        (tmp_path / f"{split}.json").write_text(json.dumps(content))
-    assert splits_of(scan(root, tmp_path)) == SPLITS
-
-
-def write_closer_look(folder, images=2):
-    """Absolute paths, two of three images a class."""
+def write_image_lists(folder, images=2):
+    """Absolute paths of another machine, two of three images a class."""
     folder.mkdir(exist_ok=True)
     for file, split in (("base", "train"), ("val", "val"), ("novel", "test")):
-        labels = [NAMES.index(name) for name in SPLITS[split] for _ in range(images)]
-        paths = [
-            f"/home/someone/filelists/images/{NAMES[k]}/{NAMES[k]}_{i % images}.png"
-            for i, k in enumerate(labels)
+        rows = [
+            f"/home/someone/filelists/images/{name}/{name}_{i}.png,{name}"
+            for name in SPLITS[split]
+            for i in range(images)
         ]
-        content = {"label_names": NAMES, "image_names": paths, "image_labels": labels}
-        (folder / f"{file}.json").write_text(json.dumps(content))
+        (folder / f"{file}.csv").write_text("\n".join(["filename,label", *rows]))
     return folder
 
 
-def test_closer_look_json_takes_the_listed_images_only(root, tmp_path):
-    records = scan(root, write_closer_look(tmp_path / "lists"))
+def test_lists_of_images_take_those_only(root, tmp_path):
+    records = scan(root, write_image_lists(tmp_path / "lists"))
     assert splits_of(records) == SPLITS
     assert Counter(record.class_name for record in records) == dict.fromkeys(NAMES, 2)
 
@@ -103,11 +91,11 @@ def test_equal_file_names_are_told_apart_by_their_class(tmp_path):
 
 def test_unlabeled_images_join_listed_ones(root, tmp_path):
     put_image(root / "images" / "unlabeled" / "u.png")
-    assert splits_of(scan(root, write_closer_look(tmp_path / "lists")))["unlabeled"] == [""]
+    assert splits_of(scan(root, write_image_lists(tmp_path / "lists")))["unlabeled"] == [""]
 
 
 def test_missing_images_are_counted_and_the_first_is_named(root, tmp_path):
-    lists = write_closer_look(tmp_path / "lists")
+    lists = write_image_lists(tmp_path / "lists")
     (root / "images" / "f" / "f_1.png").unlink()
     with pytest.raises(
         FileNotFoundError, match=r"1 of 14 images .* missing, first: /home/.*f/f_1.png; put them below"
@@ -136,14 +124,6 @@ def test_incomplete_line_is_named(root, tmp_path, row):
         ValueError, match=r"line 2 of `.*all.csv` is .*; it needs an image, a class and one of train"
     ):
         scan(root, tmp_path / "all.csv")
-
-
-def test_labels_and_images_of_closer_look_must_match(root, tmp_path):
-    lists = write_closer_look(tmp_path / "lists")
-    content = json.loads((lists / "val.json").read_text())
-    (lists / "val.json").write_text(json.dumps({**content, "image_labels": content["image_labels"][1:]}))
-    with pytest.raises(ValueError, match=r"val.json` must have as many image_labels as image_names"):
-        scan(root, lists)
 
 
 def test_what_the_lists_say_decides_the_key(root, tmp_path):

@@ -299,9 +299,9 @@ def test_what_is_no_data_set_is_refused(given, error, message):
         ((f"{PLACE}.PLACE",), "is a str, not a class"),
         (
             (f"{PLACE}.Moded",),
-            r"Moded` does not take mode='train': missing a required argument: 'root'",
+            r"Moded` does not take mode='train': TypeError: .*'root'",
         ),
-        ((f"{PLACE}.Single", {"class": 3}), "does not take class=3: got an unexpected keyword"),
+        ((f"{PLACE}.Single", {"class": 3}), "does not take class=3: TypeError: .*unexpected keyword"),
         (
             (f"{PLACE}.Single", {}, {"train": "train"}),
             "`data.init_args.modes` has the splits train; it needs",
@@ -310,7 +310,7 @@ def test_what_is_no_data_set_is_refused(given, error, message):
 )
 def test_wrong_class_paths_and_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
-        source(*arguments)
+        source(*arguments).scan()
 
 
 def test_what_the_other_library_raises_is_told_with_the_arguments():

@@ -65,12 +65,12 @@ def test_category_splits_without_names(tmp_path):
 
 
 def test_a_folder_deeper_and_other_names(tmp_path):
-    """Keys say what a file is; the last word of its name says which split."""
+    """The last word of a name says which split."""
     root = tmp_path / "data"
     root.mkdir()
     write_caches(root / "MiniImagenet")
     for path in (root / "MiniImagenet").iterdir():
-        path.rename(path.with_name(path.name.replace("mini-imagenet-cache-", "84x84_")))
+        path.rename(path.with_name(path.name.replace("mini-imagenet-cache-", "imagenet-cache_84x84_")))
     check(root, tmp_path)
 
 

@@ -118,7 +118,7 @@ def test_images_that_are_no_png_list(tmp_path, content):
         (lambda path: np.savez(path, data=images("val")), "holds data; expected an array `images`"),
         (lambda path: np.savez(path, images=images("val")[:3]), "holds 3 images, with 5 labels"),
         (lambda path: np.savez(path, images=images("val").astype(np.int64)), "of type int64; expected"),
-        (lambda path: np.savez(path, images=np.array([{}], object)), "array of Python objects"),
+        (lambda path: np.savez(path, images=np.array([{}], object)), "no whole array of numbers"),
         (lambda path: np.savez(path), "holds nothing"),
     ],
 )
