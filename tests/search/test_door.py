@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from torch import nn
 
 import psst
 import psst.search
-from psst.search import SearchSettings
+from psst.search import Look, SearchSettings
 from psst.search.flops import ratio
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import PythonRun
 from psst.search.training_batches import on_training_batches, renewed
 from psst.search.unit import Metric
-from tests.search.small import door
+from tests.search.small import FEW, door
 from tests.search.tasks import Columns, Heads
 
 CPU = {"accelerator": "cpu"}
@@ -69,11 +70,10 @@ def test_three_tasks_none_called_main(tmp_path):
         def validation_step(self, batch, batch_idx):
             self.log("score", -self.losses(batch)["first"])
 
-    few = {"least_steps": 1, "least_last_steps": 2, "renewal_batches": 2}
-    few = SearchSettings(**few, rivals=("plain",), methods=("min_norm",))
+    few = replace(FEW, looks=[Look(0.4, 0.1, "singles", 0.5), FEW.looks[1]], methods=("min_norm",))
     result = door(tmp_path / "out", lambda: Named(names), monitor="score", mode="max", settings=few)
     tried = {one.name for one in result.found["search"].candidates}
-    assert {"main only", "second=1", "third=1"} <= tried
+    assert {"main only", "second=1", "third=1", "all=1"} <= tried
     assert result.tasks == list(names)
 
 
