@@ -7,18 +7,13 @@ import torch
 from torch import Tensor
 
 from psst.callbacks.transfer import Vector
-from psst.pareto.denoise import cosines, criticality
 from psst.pareto.methods import Decision
 
 _PHASES = ("no ray", "inside", "outside", "given up")
 
 
 def numbers(
-    tasks: Sequence[str],
-    values: Mapping[str, float | Vector],
-    decision: Decision,
-    denoised: Vector | None,
-    weights: Vector,
+    tasks: Sequence[str], values: Mapping[str, float | Vector], decision: Decision
 ) -> dict[str, float]:
     """One step by the keys it is logged under; what is not defined in this step (NaN) is left out.
 
@@ -26,8 +21,6 @@ def numbers(
         tasks: Names, the main one first.
         values: Scalars, and ``[m]`` arrays that are logged task by task.
         decision: With the method's certificates.
-        denoised: ``[m, m]``, where there is one.
-        weights: ``[m]`` used.
     """
     flat: dict[str, float] = {}
     of_ray = {"kkt_gap": decision.kkt_gap, "phase": float(_phase(decision))}
@@ -37,11 +30,6 @@ def numbers(
             flat |= {f"psst/{key}/{task}": float(number) for task, number in pairs}
         else:
             flat[f"psst/{key}"] = float(value)
-    if denoised is not None:
-        angles = cosines(denoised)
-        for j, second in enumerate(tasks):
-            flat |= {f"psst/cosine/{tasks[i]}-{second}": float(angles[i, j]) for i in range(j)}
-        flat["psst/criticality"] = criticality(denoised, weights)
     return {key: value for key, value in flat.items() if not np.isnan(value)}
 
 

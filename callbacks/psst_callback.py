@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Callback
 
 from psst.callbacks.checks import named_positions, refuse_optimizers, refuse_unsupported
 from psst.callbacks.pareto_step import ParetoStep
-from psst.callbacks.settings import Accumulate, ScopeName, Settings, as_names
+from psst.callbacks.settings import Accumulate, ScopeName, Settings
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.methods import FixedWeights, Levels, Method, Tradeoff
@@ -42,11 +42,10 @@ class PSSTCallback(Callback):
     called, differentiated and freed before the next, so that the peak of memory is that of one task.
 
     Logs every ``trainer.log_every_n_steps``, under ``psst/``: ``loss/<task>``, ``weight/<task>``,
-    ``kkt_gap``, ``skipped``, ``phase`` (0 no ray, 1 inside the sector, 2 outside, 3 given up), the method's
-    certificates and, from the denoised Gramian, ``cosine/<a>-<b>`` and ``criticality``, which is
-    ``||sum_i w_i g_i|| / min_i ||g_i||``; and ``loss/<task>_epoch`` and ``weight/<task>_epoch``, means over
-    all batches of an epoch, at its end. After a fit, `trajectory`, `mean_weights` and `as_fixed_weights` tell
-    of that fit alone.
+    ``kkt_gap``, ``skipped``, ``phase`` (0 no ray, 1 inside the sector, 2 outside, 3 given up) and the
+    method's certificates; and ``loss/<task>_epoch`` and ``weight/<task>_epoch``, means over all batches of
+    an epoch, at its end. After a fit, `trajectory`, `mean_weights` and `as_fixed_weights` tell of that fit
+    alone.
 
     Args:
         method: What decides the weights, or its name: ``"min_norm"``, ``"upgrad"`` and all of TorchJD's. By
@@ -55,13 +54,9 @@ class PSSTCallback(Callback):
         levels: Largest wanted values of named losses, to which the main one is minimized.
         ema: Largest decay of the running mean of the losses, in [0, 1).
         scope: What the Gramian is taken over. ``"parameters"``: all shared parameters. ``"last_block"``: the
-            last block of them, for losses of one forward: the rest is passed once, weighted. ``"features"``:
-            the tensor that ``training_step`` returns as ``features`` and all losses read (MGDA-UB).
+            last block of them, for losses of one forward: the rest is passed once, weighted.
         shared: Names of the shared parameters or of modules that hold them, e.g. ``["backbone"]``; found from
             the graphs by default.
-        denoise: Whether to keep a denoised Gramian, from running means of the gradients, from 100 steps on:
-            for the logged cosines and for methods that read it. It costs m more copies of the shared
-            gradients, in memory and in every checkpoint. There is none for ``scope="features"``.
         accumulate: With accumulated batches, weights for each ``"micro_batch"``, or once a ``"window"`` on
             its mean gradients and losses, as one large batch would have them; the window costs m more
             copies of the gradients, and one that a checkpoint cuts goes on with the batches that are left.
@@ -85,19 +80,12 @@ class PSSTCallback(Callback):
         ema: float = 0.99,
         scope: ScopeName = "parameters",
         shared: Sequence[str] | None = None,
-        denoise: bool = False,
         accumulate: Accumulate = "micro_batch",
         main: str | None = None,
     ) -> None:
         self._prototype = deepcopy(_chosen(method, tradeoff, levels))
         self._ema = LossEMA(ema).decay
-        self._settings = Settings(scope, as_names(shared), denoise, accumulate, main)
-        if self._prototype.needs_denoised and self._settings.denoiser() is None:
-            raise ValueError(
-                f"`method` ({type(self._prototype).__name__}) decides by a denoised Gramian, which "
-                f"`denoise={denoise}` with `scope='{scope}'` does not give; set `denoise: true` and "
-                "`scope: parameters`."
-            )
+        self._settings = Settings(scope, shared, accumulate, main)
         self._restored: Mapping[str, Any] | None = None
         self._continued: Mapping[str, Any] | None = None
         self._wrapped: WrappedStep | None = None
@@ -204,7 +192,7 @@ class PSSTCallback(Callback):
         self._restore()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, and the denoiser's remembered gradients as tensors on the CPU."""
+        """Plain values."""
         if not self._step.names and self._restored is not None:
             return dict(self._restored)
         return self._step.state_dict()

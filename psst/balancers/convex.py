@@ -1,6 +1,5 @@
 """Preference with convex constraints of the user's own on the weights."""
 
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -15,24 +14,19 @@ from psst.pareto.methods.base import share
 from psst.pareto.solver import RIDGE, scaled
 from psst.pareto.subproblem import Aim
 
-_TOLERANCE = 1e-9
-"""Violation of a constraint, in units of the constraint, that counts as none."""
-_PRECISION = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}
 _INACCURATE = 1e-6
-"""Gap of the program, relative to the Gramian's trace, above which its answer is not used."""
+"""Largest violation of a constraint, in its units, with which an answer is used."""
+_PRECISION = {"tol_gap_abs": 1e-12, "tol_gap_rel": 1e-12, "tol_feas": 1e-12}
 
 
 class Convex(RayMethod):
     """The weights nearest to the ray's target under any convex constraints, as `psst.pareto.Preference`.
 
     ``min (a - target)^T (G / trace + ridge I) (a - target)`` subject to ``sum a = 1``, ``a >= 0``,
-    ``a_0 >= min_main_share`` and the user's constraints. Solved by cvxpy (CLARABEL) in
-    milliseconds: linear constraints are better off as ``rows`` of `Preference`, exact and in microseconds. In
-    a step whose program fails, the feasible weights of the step before are kept, counted as skipped.
-
-    ``kkt_gap`` is measured by a second program, whatever the solver says of the first: how far the slope of
-    the objective still leads down within the constraints. Certificates beside those of `Preference`:
-    ``violation``, the largest of a constraint, and ``solve_ms``.
+    ``a_0 >= min_main_share`` and the user's constraints. Solved by cvxpy (CLARABEL) in milliseconds: linear
+    constraints are better off as ``rows`` of `Preference`, exact and in microseconds. In a step whose program
+    fails, the feasible weights of the step before are kept, counted as skipped. ``kkt_gap`` is the largest
+    violation of a constraint.
 
     Args:
         rays: The rays, or the npz file that holds them.
@@ -62,119 +56,61 @@ class Convex(RayMethod):
         _function(constraints)
 
     def start(self, n_tasks: int) -> None:
-        """Build the programs and look for any weights; ValueError if there are none."""
+        """Build the program and look for any weights; ValueError if there are none."""
         super().start(n_tasks)
-        self._program = _Program(self.constraints, n_tasks, self.min_main_share)
-        equal = np.full(n_tasks, 1.0 / n_tasks)
-        found = self._program.solve(np.eye(n_tasks), equal)
-        if found is None:
+        cp = _cvxpy()
+        self._weights, self._goal = cp.Variable(n_tasks), cp.Parameter(n_tasks)
+        self._root = cp.Parameter((n_tasks, n_tasks))
+        own = _returned(self.constraints, self._weights)
+        self._limits = [self._weights >= 0.0, self._weights[0] >= self.min_main_share, *own]
+        distance = cp.sum_squares(self._root @ self._weights - self._goal)
+        self._program = cp.Problem(cp.Minimize(distance), [*self._limits, cp.sum(self._weights) == 1.0])
+        if not self._program.is_dcp():
+            raise ValueError(
+                f"`constraints={self.constraints}` must be convex by cvxpy's rules (DCP), found "
+                f"{[str(each) for each in own if not each.is_dcp()]}; rewrite them with cvxpy's atoms."
+            )
+        feasible = self._nearest(np.eye(n_tasks), np.full(n_tasks, 1.0 / n_tasks))
+        if feasible is None:
             raise ValueError(
                 f"`constraints={self.constraints}` and `min_main_share={self.min_main_share}` leave no "
                 f"weights of {n_tasks} tasks with sum 1 and none negative; loosen one of them."
             )
-        self._feasible = found.weights
+        self._feasible = feasible
 
     def _solve(
         self, state: StepState, aim: Aim, centered: Array, given_up: bool
     ) -> tuple[Solution, dict[str, float | Array]]:
-        """The nearest weights to the target that satisfy the constraints, and how that went."""
-        before = time.perf_counter()
+        """The nearest weights to the target that satisfy the constraints."""
         assert state.gramian is not None
-        normalized = scaled(state.gramian)
-        root = identity(len(aim.target))
+        normalized, root = scaled(state.gramian), identity(len(aim.target))
         if normalized is not None:
             root = factor(normalized + RIDGE * root)
-        found = self._program.solve(root, aim.target)
-        status = "optimal" if found is not None and normalized is not None else "skipped"
-        found = found or Solution(self._feasible, 0.0)
-        self._feasible = found.weights
-        own: dict[str, float | Array] = {
-            "violation": self._program.violation(found.weights),
-            "solve_ms": 1000.0 * (time.perf_counter() - before),
-        }
-        gap = 0.0 if status == "skipped" else found.kkt_gap
-        return Solution(found.weights, gap, status), own
+        found = self._nearest(root, aim.target)
+        status = "skipped" if found is None or normalized is None else "optimal"
+        self._feasible = self._feasible if found is None else found
+        return Solution(self._feasible, self._violation(self._feasible), status), {}
 
-
-class _Program:
-    """The program of a step, compiled once.
-
-    Args:
-        constraints: Import path of the user's function.
-        n_tasks: Number m of weights.
-        min_main_share: Least weight of task 0.
-
-    Raises:
-        ValueError: What the function returns are no convex constraints on ``[m]`` weights.
-    """
-
-    def __init__(self, constraints: str, n_tasks: int, min_main_share: float) -> None:
-        self._cp = _cvxpy()
-        self._weights = self._cp.Variable(n_tasks)
-        self._root = self._cp.Parameter((n_tasks, n_tasks))
-        self._aim = self._cp.Parameter(n_tasks)
-        self._constraints = [self._weights >= 0.0, self._weights[0] >= min_main_share]
-        self._constraints += _returned(constraints, self._weights)
-        every = [*self._constraints, self._cp.sum(self._weights) == 1.0]
-        self._slope = self._cp.Parameter(n_tasks)
-        distance = self._cp.sum_squares(self._root @ self._weights - self._aim)
-        self._problem = self._cp.Problem(self._cp.Minimize(distance), every)
-        self._descent = self._cp.Problem(self._cp.Minimize(self._slope @ self._weights), every)
-        if not self._problem.is_dcp():
-            raise ValueError(
-                f"`constraints={constraints}` must be convex by cvxpy's rules (DCP), found "
-                f"{[str(each) for each in _returned(constraints, self._weights) if not each.is_dcp()]}; "
-                "rewrite them with cvxpy's atoms."
-            )
-
-    def solve(self, root: Array, target: Array) -> Solution | None:
-        """The nearest weights to `target` in the metric ``root^T root``; None if there are none.
-
-        Args:
-            root: ``[m, m]``.
-            target: ``[m]``, of sum 1; the answer itself if it satisfies the constraints.
-        """
-        if self.violation(target) <= 0.0:
-            return Solution(target.copy(), 0.0)
-        self._root.value, self._aim.value = root, root @ target
-        nearest = self._minimizer(self._problem)
-        if nearest is None:
-            return None
-        weights = _clean(nearest)
-        gap = self.violation(weights) + self._gap(root.T @ (root @ (weights - target)), weights)
-        return Solution(weights, gap) if gap <= _INACCURATE else None
-
-    def _gap(self, slope: Array, weights: Array) -> float:
-        """How much the slope of the objective would still gain on the way to any feasible weights."""
-        size = float(np.abs(slope).max())
-        if size == 0.0:
-            return 0.0
-        self._slope.value = slope / size
-        lowest = self._minimizer(self._descent)
-        return np.inf if lowest is None else max(float(slope @ (weights - lowest)), 0.0)
-
-    def _minimizer(self, problem: Any) -> Array | None:
+    def _nearest(self, root: Array, target: Array) -> Array | None:
+        """``[m]`` in the metric ``root^T root``; the target itself if it will do, None if nothing does."""
+        if self._violation(target) <= 0.0:
+            return target.copy()
+        self._root.value, self._goal.value = root, root @ target
         try:
-            with warnings.catch_warnings():  # of inaccuracy: the gap says how much, and is checked
+            with warnings.catch_warnings():  # of inaccuracy, which the largest violation tells
                 warnings.simplefilter("ignore", UserWarning)
-                problem.solve(solver=self._cp.CLARABEL, **_PRECISION)
-        except self._cp.SolverError:
+                self._program.solve(solver="CLARABEL", **_PRECISION)
+        except _cvxpy().SolverError:
             return None
-        solved = problem.status in ("optimal", "optimal_inaccurate")
-        return np.array(self._weights.value, dtype=np.float64) if solved else None
+        if self._program.status not in ("optimal", "optimal_inaccurate"):
+            return None
+        positive = np.maximum(np.array(self._weights.value, dtype=np.float64), 0.0)
+        weights: Array = positive / positive.sum()
+        return weights if self._violation(weights) <= _INACCURATE else None
 
-    def violation(self, weights: Array) -> float:
-        """The largest violation of a constraint but the sum; up to `_TOLERANCE` counts as 0."""
+    def _violation(self, weights: Array) -> float:
         self._weights.value = weights
-        largest = max(float(np.max(each.violation())) for each in self._constraints)
-        return largest if largest > _TOLERANCE else 0.0
-
-
-def _clean(weights: Array) -> Array:
-    """Take away the rounding: nothing below 0, sum 1."""
-    positive = np.maximum(weights, 0.0)
-    shares: Array = positive / positive.sum()
-    return shares
+        return max(float(np.max(each.violation())) for each in self._limits)
 
 
 def _function(path: str) -> Callable[[Any], Sequence[Any]]:

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from psst.files import read_npz, write_npz
 from psst.pareto.coordinates import centered_log, log_of_losses
 from psst.pareto.least_squares import Array
-from psst.pareto.npz import read_arrays, write_arrays
 
+_VERSION = 1
+_FIELDS = ("points", "first_step", "priors", "noise")
 RESOLUTION = 4.0
 """Standard deviations of the measured noise below which two points count as one."""
 
@@ -154,19 +156,13 @@ class RaySet:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, atomically."""
-        arrays = {
-            "points": self.points,
-            "first_step": self.first_step,
-            "priors": self.priors,
-            "noise": self.noise,
-        }
-        write_arrays(path, arrays)
+        write_npz(path, {name: getattr(self, name) for name in _FIELDS}, _VERSION)
 
     @classmethod
     def load(cls, path: str | Path) -> "RaySet":
         """Read what `save` wrote; ValueError or FileNotFoundError where it cannot."""
-        arrays = read_arrays(path, ("points", "first_step", "priors", "noise"), "rays")
-        return cls(arrays["points"], int(arrays["first_step"]), arrays["priors"], arrays["noise"])
+        arrays = read_npz(path, _VERSION, f"`rays={path}`", "give the .npz of a search", _FIELDS)
+        return cls(**{**arrays, "first_step": int(arrays["first_step"])})
 
 
 def das_dennis(n_tasks: int, divisions: int, inset: float = 0.1) -> Array:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from psst.files import read_npz, write_npz
 from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
-from psst.pareto.npz import read_arrays, write_arrays
 
 _MOST_ROWS = 2**14
+_VERSION = 1
+_FIELDS = ("log_losses", "first_step", "weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +56,13 @@ class Trajectory:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, atomically."""
-        arrays = {"log_losses": self.log_losses, "first_step": self.first_step, "weights": self.weights}
-        write_arrays(path, arrays)
+        write_npz(path, {name: getattr(self, name) for name in _FIELDS}, _VERSION)
 
     @classmethod
     def load(cls, path: str | Path) -> "Trajectory":
         """Read what `save` wrote; ValueError or FileNotFoundError where it cannot."""
-        arrays = read_arrays(path, ("log_losses", "first_step", "weights"), "trajectory")
-        return cls(arrays["log_losses"], int(arrays["first_step"]), arrays["weights"])
+        arrays = read_npz(path, _VERSION, f"`trajectory={path}`", "give the .npz of a run", _FIELDS)
+        return cls(**{**arrays, "first_step": int(arrays["first_step"])})
 
 
 class Track:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from psst.pareto.denoise import criticality
 from psst.pareto.least_squares import Array
 from psst.tangents.front_gradients import FrontGradients, matrix_product
 from psst.tangents.tangent import Tangent
@@ -136,3 +135,11 @@ def fall_weights(losses: Array, predicted: Array) -> Array:
 
 def _standard_error(numbers: Array) -> float:
     return float(numbers.std(ddof=1) / math.sqrt(len(numbers))) if len(numbers) > 1 else math.inf
+
+
+def criticality(gramian: Array, weights: Array) -> float:
+    """``||sum_i a_i g_i|| / min_i ||g_i||``: 0 at a Pareto critical point; NaN if a gradient has length 0."""
+    shortest = float(gramian.diagonal().min())
+    if shortest <= 0.0:
+        return float("nan")
+    return float(np.sqrt(max(float(weights @ gramian @ weights), 0.0) / shortest))

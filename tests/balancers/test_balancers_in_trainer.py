@@ -19,7 +19,7 @@ NAMES = ("main", "second", "third")
 
 
 def fitted(method, **settings):
-    module, callback = TwoTasks(names=NAMES), PSSTCallback(method=method, denoise=True)
+    module, callback = TwoTasks(names=NAMES), PSSTCallback(method=method)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         trainer(callback, **settings).fit(module, loader(n_batches=3))
@@ -56,7 +56,7 @@ def test_not_normalized_weights_reach_the_optimizer_as_they_are():
 def test_a_resumed_fit_ends_as_the_whole_one(name, tmp_path):
     def begun(**settings):
         method = TorchJD(name, OPTIONS[name], learning_rate=0.1)
-        callback = PSSTCallback(method=method, denoise=True)
+        callback = PSSTCallback(method=method)
         return TwoTasks(names=NAMES), trainer(callback, default_root_dir=tmp_path, **settings)
 
     whole, steps = begun(max_epochs=2)

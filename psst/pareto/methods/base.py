@@ -23,14 +23,12 @@ class StepState:
         losses: ``[m]`` raw losses of this batch, NaN for a task that is absent from it.
         log_losses: ``[m]`` log of their running mean; NaN where that is not positive.
         step: The trainer's global step, before the update: the one clock. Batches of one step share it.
-        denoised: ``[m, m]`` Gramian whose signs mean something, where there is one.
     """
 
     gramian: Array | None
     losses: Array
     log_losses: Array
     step: int
-    denoised: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +56,10 @@ class Method(ABC):
 
     Attributes:
         needs_gramian: Whether it reads the Gramian. Where it does not, a step costs one weighted pass.
-        needs_denoised: Whether it decides by the denoised Gramian, once there is one.
         may_starve: Whether a weight near zero is worth a warning: nobody has asked for it.
     """
 
     needs_gramian: bool = True
-    needs_denoised: bool = False
     may_starve: bool = True
 
     def name_tasks(self, names: Sequence[str]) -> None:  # noqa: B027 - most methods know tasks by position
