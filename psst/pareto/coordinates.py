@@ -30,7 +30,7 @@ def centered_log(log_losses: Array) -> Array:
 
 def first_without_log(losses: Array) -> int | None:
     """Index of the first loss that is not finite and positive, so that a caller can name the task."""
-    bad = np.flatnonzero(~(np.isfinite(losses) & (np.asarray(losses) > 0.0)))
+    bad = np.flatnonzero(~(np.isfinite(losses) & (losses > 0.0)))
     return int(bad[0]) if len(bad) else None
 
 

@@ -55,9 +55,16 @@ class RaySet:
 
     @classmethod
     def constant(cls, points: Array, priors: Array | None = None, noise: float | Array = 0.0) -> "RaySet":
-        """Rays that stand still at ``[K, m]`` points of log coordinates; equal weights by default."""
+        """Rays that stand still at ``[K, m]`` points of log coordinates.
+
+        The priors are equal by default, in units of each loss's geometric mean over the rays: a factor of one
+        loss changes no step.
+        """
         points = np.asarray(points, dtype=np.float64)
-        return cls(points[:, None, :], 0, np.ones(points.shape) if priors is None else priors, noise)
+        if priors is None:
+            sizes = centered_log(points).mean(axis=0)
+            priors = np.exp(sizes.min() - sizes)[None].repeat(len(points), axis=0)
+        return cls(points[:, None, :], 0, priors, noise)
 
     @classmethod
     def from_losses(

@@ -16,6 +16,8 @@ _DRIFT_RATE = 2.0
 _DRIFT_REACH = 1.0
 """Largest error at which weights drift: farther out the tilt is strong enough."""
 _LARGEST_DRIFT = 7.0
+_MOST = 100.0
+"""Largest weight, in units of the prior's: a loss of a far larger scale than others does not take over."""
 _LEAST_PATIENCE = 200
 _LEAST_PROGRESS = 0.01
 
@@ -97,8 +99,9 @@ class Subproblem:
         given_up = self.watch.update(distance, in_sector)
         tilts = np.zeros_like(error) if given_up else tilt(error, dz)
         drift = self._drifted(tilts, distance, given_up)
-        least = self.least_share * _tilted_weights(prior, drift)
-        target = np.maximum(_tilted_weights(prior, tilts + drift), least)
+        base = _tilted_weights(prior, drift)
+        tilted = np.minimum(_tilted_weights(prior, tilts + drift), _MOST * base)
+        target = np.maximum(tilted + (1.0 - tilted.sum()) * base, self.least_share * base)
         target /= target.sum()
         certificates: dict[str, float | Array] = {
             "error": np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR),

@@ -137,7 +137,7 @@ def test_files_that_are_not_rays_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`rays=.*is damaged, or something else"):
         RaySet.load(tmp_path / "half.npz")
     anchor([0.1, -0.1], [1.0, 0.3]).save(tmp_path / "other.npz")
-    with pytest.raises(ValueError, match="something else.*points"):
+    with pytest.raises(ValueError, match=r"something else.*points"):
         RaySet.load(tmp_path / "other.npz")
     with np.load(whole) as file:
         np.savez(tmp_path / "newer.npz", **{**file, "format": 99})

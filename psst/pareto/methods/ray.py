@@ -11,6 +11,8 @@ from psst.pareto.subproblem import Aim
 
 _FULL_BALANCE = 0.5
 """Distance to the ray, in log-ratios, from which on the pull towards it is as strong as it gets."""
+_LEAST = 0.01
+"""Share of a step that every task keeps: without it, the step's length would jump with a loss's scale."""
 _LARGEST_LOG_RATIO = 200.0
 """Between a loss and the smallest, beyond which a task counts as if it were there: keeps numbers finite."""
 
@@ -56,6 +58,6 @@ class Ray(RayMethod):
         pull = 0.0 if given_up else 1.0 / max(_FULL_BALANCE, length)
         inverse = np.exp(np.maximum(centered.min() - centered, -_LARGEST_LOG_RATIO))
         solution = onto_hull(state.gramian * np.outer(inverse, inverse), pull * error)
-        weights = solution.weights * inverse
+        weights = np.maximum(solution.weights, _LEAST) * inverse
         found: dict[str, float | Array] = {"off_ray": off_ray, "balance": pull * length}
         return Solution(weights / weights.sum(), solution.kkt_gap, solution.status), found
