@@ -90,6 +90,7 @@ def descend(
     sums, late = np.zeros((len(methods), m)), len(sizes) - max(len(sizes) // 10, 1)
     adam = Adam(points.shape)
     for method in methods:
+        method.name_tasks(["main", *(f"other {task}" for task in range(1, m))])
         method.start(m)
     for step, size in enumerate(sizes):
         losses, exact = problem(points)
