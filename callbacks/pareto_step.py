@@ -9,7 +9,7 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
-from psst.callbacks.certificates import numbers, tensors
+from psst.callbacks.certificates import numbers, tensors, told_by
 from psst.callbacks.notices import Notices
 from psst.callbacks.settings import Settings
 from psst.callbacks.transfer import Vector, agree, to_host
@@ -49,7 +49,7 @@ class ParetoStep:
         self._last_batch: tuple[int, int] | None = None
         self._step = -1
         self._of_step: list[Vector] = []
-        self._epoch: dict[str, list[float]] = {}
+        self._epoch: dict[str, tuple[float, int]] = {}
 
     def start(self, names: tuple[str, ...]) -> None:
         """Begin with these tasks."""
@@ -146,11 +146,12 @@ class ParetoStep:
         losses, matrix = self._measure(trainer, module, scope, gathered)
         decision = self._decide(losses, matrix, trainer.global_step)
         values: dict[str, float | Vector] = {"loss": losses, "weight": self._weights}
-        for key, value in values.items():
-            self._add(key, np.asarray(value))
+        for key, value in numbers(self.names, values).items():
+            total, n = self._epoch.get(f"{key}_epoch", (0.0, 0))
+            self._epoch[f"{key}_epoch"] = total + value, n + 1
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
         if every and (trainer.global_step + 1) % every == 0:
-            found = numbers(self.names, {**values, "skipped": float(self.skipped)}, decision)
+            found = numbers(self.names, {**values, "skipped": float(self.skipped), **told_by(decision)})
             module.log_dict(tensors(found), on_step=True, on_epoch=False)
         mixed = gathered.mixture(self._weights.tolist())
         return inject(shown, scope.parameters, mixed) if mixed else inject_nothing(shown)
@@ -217,16 +218,10 @@ class ParetoStep:
         self.track.put(step, np.concatenate([log_losses, weights]))
         return decision
 
-    def _add(self, key: str, value: Vector) -> None:
-        for name, number in zip(self.names, value, strict=True):
-            if not np.isnan(number):
-                total = self._epoch.setdefault(f"psst/{key}/{name}_epoch", [0.0, 0.0])
-                total[0], total[1] = total[0] + float(number), total[1] + 1.0
-
     def epoch_means(self) -> dict[str, Tensor]:
         """Means of losses and weights over the epoch's batches, by the key they are logged under."""
-        found, self._epoch = tensors({key: total / n for key, (total, n) in self._epoch.items()}), {}
-        return found
+        found, self._epoch = {key: total / n for key, (total, n) in self._epoch.items()}, {}
+        return tensors(found)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -11,7 +11,7 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning.callbacks import Callback
 
-from psst.callbacks.checks import named_positions, refuse_optimizers, refuse_unsupported
+from psst.callbacks.checks import refuse_optimizers, refuse_unknown, refuse_unsupported
 from psst.callbacks.pareto_step import ParetoStep
 from psst.callbacks.settings import Accumulate, ScopeName, Settings
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
@@ -159,7 +159,7 @@ class PSSTCallback(Callback):
         """Check what only now exists, the module's ``task_names`` too."""
         refuse_optimizers(trainer)
         if self._settings.shared is not None:
-            named_positions(self._settings.shared, [name for name, _ in pl_module.named_parameters()])
+            refuse_unknown(self._settings.shared, [name for name, _ in pl_module.named_parameters()])
         self._begin(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -96,11 +96,7 @@ ENTRIES: dict[str, Entry] = dict(
 
 
 def find(name: str) -> Entry:
-    """The entry of a name.
-
-    Raises:
-        ValueError: There is none, or it is refused.
-    """
+    """The entry of a name; ValueError where there is none, or it is refused."""
     if name in REFUSED:
         raise ValueError(
             f"`name={name}` cannot be offered: {REFUSED[name]}; use one of {', '.join(ENTRIES)}."
@@ -117,14 +113,7 @@ def needs_gramian(name: str) -> bool:
 
 
 def make(name: str, options: Mapping[str, Any], n_tasks: int, learning_rate: float, epoch_steps: int) -> Fed:
-    """A fresh one for so many tasks, tried once on a Gramian and losses of ones.
-
-    Args:
-        name: Of the entry.
-        options: Arguments of TorchJD's class.
-        n_tasks: Number m of tasks.
-        learning_rate: Of what follows the value.
-        epoch_steps: Optimizer steps that count as an epoch.
+    """A fresh one, tried once on a Gramian and losses of ones; the arguments are `TorchJD`'s.
 
     Raises:
         ImportError: It needs a package that is not installed; the message names it.
@@ -149,12 +138,7 @@ def make(name: str, options: Mapping[str, Any], n_tasks: int, learning_rate: flo
 
 
 def check(name: str, options: Mapping[str, Any]) -> None:
-    """What can be said before the number of tasks is known: the name, the options' names and values.
-
-    Raises:
-        ImportError: It needs a package that is not installed; the message names it.
-        ValueError: No such name, or the options do not fit it.
-    """
+    """As `make`, of what can be said before the number of tasks is known."""
     lengths = [len(value) for value in options.values() if isinstance(value, list)]
     _module(name, find(name), options, max(lengths, default=2))
 
@@ -181,14 +165,13 @@ def _argument(key: str, value: Any, signature: inspect.Signature, n_tasks: int) 
     if "Projector" in wanted and isinstance(value, Mapping):
         return QuadprogProjector(**value)
     if "Weighting" in wanted:
-        description: dict[str, Any] = {"name": value} if isinstance(value, str) else dict(value)
-        name, options = description.pop("name", None), description.pop("options", {})
-        if description:
-            raise ValueError(f"`{key}` takes `name` and `options`, found {sorted(description)}")
-        inner = find(str(name))
-        if inner.feed is not Fed:
+        described: Mapping[str, Any] = {"name": value} if isinstance(value, str) else value
+        if not {"name"} <= described.keys() <= {"name", "options"}:
+            raise ValueError(f"`{key}` takes `name` and `options`, found {sorted(described)}")
+        name = described["name"]
+        if find(name).feed is not Fed:
             raise ValueError(f"`{key}: {name}` is no weighting of this step's Gramian")
-        return _module(str(name), inner, options, n_tasks)
+        return _module(name, find(name), described.get("options", {}), n_tasks)
     return value
 
 

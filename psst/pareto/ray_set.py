@@ -71,9 +71,7 @@ class RaySet:
         cls, losses: ArrayLike, priors: Array | None = None, noise: float | Array = 0.0
     ) -> "RaySet":
         """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length."""
-        return cls.constant(
-            centered_log(np.stack([log_of_losses(row) for row in np.asarray(losses)])), priors, noise
-        )
+        return cls.constant(np.stack([log_of_losses(row) for row in np.asarray(losses)]), priors, noise)
 
     @classmethod
     def lattice(
@@ -92,12 +90,12 @@ class RaySet:
         """
         if not 0.0 < inset <= 1.0:
             raise ValueError(f"`inset={inset}` must be in (0, 1], for no ray holds a loss of 0; use 0.1.")
-        reference = np.ones(n_tasks) if reference is None else np.asarray(reference, dtype=np.float64)
-        if reference.shape != (n_tasks,):
+        points = das_dennis(n_tasks, divisions, inset)
+        if reference is not None and np.shape(reference) != (n_tasks,):
             raise ValueError(
-                f"`reference` must be [{n_tasks}] losses, one a task, got {list(reference.shape)}."
+                f"`reference` must be [{n_tasks}] losses, one a task, got {np.shape(reference)}."
             )
-        return cls.from_losses(das_dennis(n_tasks, divisions, inset) * reference)
+        return cls.from_losses(points if reference is None else points * reference)
 
     def lasting(self, n_steps: int) -> "RaySet":
         """The same rays, held to a length of `n_steps`, a tenth of which is the methods' patience.
@@ -107,13 +105,11 @@ class RaySet:
         Raises:
             ValueError: If `n_steps` is below the steps over which the rays move.
         """
-        more = n_steps - self.n_steps
-        if more < 0:
+        if n_steps < self.n_steps:
             raise ValueError(
                 f"`n_steps={n_steps}` must be {self.n_steps} at least, for so long do the rays move."
             )
-        held = np.repeat(self.points[:, -1:], more, axis=1)
-        return replace(self, points=np.concatenate([self.points, held], axis=1))
+        return replace(self, points=self.points[:, np.minimum(np.arange(n_steps), self.n_steps - 1)])
 
     def __repr__(self) -> str:
         """Enough to tell two sets apart."""

@@ -97,15 +97,7 @@ class Scope:
         return shared_positions(self.reached) if self._prefixes is None else self._named
 
     def weighted(self, losses: Mapping[str, Tensor], factor: Tensor | None = None) -> Gathered:
-        """No gradient yet: the mixture is one pass of the losses, once their weights are known.
-
-        Args:
-            losses: Scalars by task name.
-            factor: Of a gradient scaler, by which the losses are multiplied and the gradients divided.
-
-        Raises:
-            ValueError: A graph cannot be read.
-        """
+        """No gradient yet: the mixture is one pass of the losses, once the weights are known; as `gather`."""
         found, _ = self._walk_all(losses)
         return Gathered(_detached(losses), [], lambda weights: self._pass(losses, found, weights, factor))
 
@@ -266,10 +258,6 @@ def last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[in
 
     That is the last child with shared parameters of the deepest module that holds them all, children in the
     order in which their parameters were registered; the module itself where it has no such child.
-
-    Args:
-        names: Of all parameters.
-        shared: Positions of the shared ones.
     """
     paths = {p: names[p].split(".")[:-1] for p in sorted(shared)}
     common = next(iter(paths.values()), [])

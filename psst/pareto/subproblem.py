@@ -28,15 +28,10 @@ def dead_zone(sd: float, unit: float) -> float:
 
 
 def tilt(error: Array, dz: float) -> Array:
-    """``4 sign(e) max(|e| - dz, 0)``, errors clipped to +-2.
+    """``4 sign(e) max(|e| - dz, 0)``, errors ``[..., m]`` clipped to +-2.
 
-    Args:
-        error: ``[..., m]`` ``(c - ray) / unit``; positive where a loss is too high for its ray, so that
-            lagging tasks gain weight.
-        dz: Dead zone, in units of the error.
-
-    Returns:
-        ``[..., m]``, at most 8 in size.
+    They are ``(c - ray) / unit``: positive where a loss is too high for its ray, so that lagging tasks gain
+    weight.
     """
     error = np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR)
     tilted: Array = _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)

@@ -68,7 +68,7 @@ class Trajectory:
 class Track:
     """Rows of numbers, one an optimizer step, that never take more than 16,384 rows of memory.
 
-    A longer run keeps every second row, then every fourth, and so on; `rows` fills in what is between.
+    A longer run keeps every second row, then every fourth, and so on, which stand for those after them.
 
     Args:
         first_step: Step of the first row.
@@ -100,13 +100,10 @@ class Track:
         """``[steps, n]``; ``[0, 0]`` before the first step."""
         if self._last is None:
             return np.zeros((0, 0))
-        places = [float(i * self._stride) for i in range(len(self._kept))]
-        kept = list(self._kept)
-        if not places or places[-1] < self._count - 1:
-            places, kept = [*places, self._count - 1.0], [*kept, self._last]
-        kept[-1] = self._last if places[-1] == self._count - 1.0 else kept[-1]
-        steps, columns = np.arange(float(self._count)), np.array(kept).T
-        return np.array([np.interp(steps, places, column) for column in columns]).T
+        found = np.arange(self._count) // self._stride
+        found[-1] = len(self._kept)
+        rows: Array = np.array([*self._kept, self._last])[np.minimum(found, len(self._kept))]
+        return rows
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, and the kept rows."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from psst.pareto.injection import TaskGradient
 from psst.pareto.least_squares import Array
-from psst.pareto.task_gradients import task_gradients
+from psst.pareto.scopes import Scope
 from psst.tangents.curvature import BatchLosses
 from psst.tangents.minres import CHUNK
 
@@ -71,7 +71,7 @@ def _mean_gradients(batches: Sequence[BatchLosses], parameters: Sequence[Tensor]
     total: Tensor | None = None
     for batch in batches:
         losses = list(batch())
-        gradients = _stacked(task_gradients(losses, parameters), parameters)
+        gradients = _stacked(_task_gradients(losses, parameters), parameters)
         rows.append([float(loss.detach()) for loss in losses])
         total = gradients if total is None else total.add_(gradients)
         del losses
@@ -105,3 +105,10 @@ def _stacked(gradients: Sequence[TaskGradient], parameters: Sequence[Tensor]) ->
         for position, value in gradient.items():
             row[starts[position] : starts[position + 1]] = value.reshape(-1)
     return flat
+
+
+def _task_gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[TaskGradient]:
+    """Of each loss with respect to every parameter it reaches, by its position; graphs are freed."""
+    names = [str(task) for task in range(len(losses))]
+    scope = Scope(names, [str(p) for p in range(len(parameters))], parameters)
+    return scope.gather(dict(zip(names, losses, strict=True))).gradients

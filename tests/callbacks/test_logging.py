@@ -14,7 +14,7 @@ from trunked import Trunked
 from two_tasks import TwoTasks, loader, trainer
 
 from psst.callbacks import PSSTCallback
-from psst.callbacks.certificates import numbers as numbers_of
+from psst.callbacks.certificates import numbers, told_by
 from psst.pareto import Decision, FixedWeights, Method
 
 NAMES = ("main", "a", "b")
@@ -23,7 +23,7 @@ NAMES = ("main", "a", "b")
 def report(**certificates):
     decision = Decision(np.array([0.5, 0.25, 0.25]), 0.125, certificates)
     values = {"loss": np.arange(3.0), "weight": decision.weights, "skipped": 4.0}
-    return numbers_of(NAMES, values, decision)
+    return numbers(NAMES, {**values, **told_by(decision)})
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_the_phase_is_a_number(certificates, phase):
 
 
 def test_what_is_undefined_is_left_out():
-    numbers = report(tilt=np.array([1.0, -1.0, np.nan]), distance=2.0)
-    assert numbers["psst/tilt/a"] == -1.0
-    assert "psst/tilt/b" not in numbers
-    assert numbers["psst/distance"] == 2.0
-    assert numbers["psst/skipped"] == 4.0
+    found = report(tilt=np.array([1.0, -1.0, np.nan]), distance=2.0)
+    assert found["psst/tilt/a"] == -1.0
+    assert "psst/tilt/b" not in found
+    assert found["psst/distance"] == 2.0
+    assert found["psst/skipped"] == 4.0
 
 
 def test_a_logger_gets_every_certificate(tmp_path):

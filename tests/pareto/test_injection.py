@@ -8,7 +8,10 @@ from torch.utils.checkpoint import checkpoint
 from psst.pareto.injection import combine, inject, inject_nothing, shared_positions
 from psst.pareto.products import gramian
 from psst.pareto.scopes import Scope
-from psst.pareto.task_gradients import task_gradients
+
+
+def task_gradients(losses, parameters):
+    return gathered({str(task): loss for task, loss in enumerate(losses)}, parameters)[1]
 
 
 def gathered(losses, parameters):

@@ -95,23 +95,14 @@ class Method(ABC):
 
 
 def share(argument: str, value: object, way_out: str) -> float:
-    """A number in [0, 1].
-
-    Raises:
-        ValueError: It is none.
-    """
+    """A number in [0, 1]; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= 1.0:
         raise ValueError(f"`{argument}={value!r}` must be a number in [0, 1]; {way_out}.")
     return float(value)
 
 
 def open_rays(rays: RaySet | str | Path, index: int, n_tasks: int) -> RaySet:
-    """The rays themselves, read from disk if need be, checked against `index` and the number of tasks.
-
-    Raises:
-        FileNotFoundError: If `rays` is a path to no file.
-        ValueError: If they hold no ray `index`, or are made for another number of tasks.
-    """
+    """The rays, read from disk if need be; ValueError where `index` or the number of tasks does not fit."""
     ray_set = rays if isinstance(rays, RaySet) else RaySet.load(rays)
     if not 0 <= index < len(ray_set):
         raise ValueError(

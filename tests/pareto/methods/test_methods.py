@@ -131,7 +131,7 @@ def decided(tradeoff: float, states: list[StepState]) -> np.ndarray:
 
 @pytest.mark.parametrize("m", [2, 4])
 def test_tradeoff_shares_out_losses_in_units_of_their_sizes(m):
-    """``S_main a_i / S_i``, the size S being the mean or 0.3 of its largest; main falls, the others do not."""
+    """``S_main a_i / S_i``, S the mean or 0.3 of its largest; main falls, the others do not."""
     states = wandering(m)
     means = np.exp([state.log_losses for state in states])
     largest = np.concatenate([means[:10], np.maximum.accumulate(means[9:])[1:]])

@@ -18,7 +18,7 @@ def test_runs_end_in_every_sector_that_holds_a_point_of_the_front(maker, kind, n
     """Elsewhere they give up, unless the sector holds a piece of curve that is a front to its neighbors."""
     problem = maker()
     rays = rays_of(problem)
-    every = np.arange(len(rays)) if n_seeds > 1 or maker is not disconnected else np.arange(0, len(rays), 3)
+    every = np.arange(0, len(rays), 3 if maker is disconnected else 1)
     indices = np.tile(every, n_seeds)
     starts = np.stack([problem.starts(seed) for seed in range(n_seeds)]).repeat(len(every), axis=0)
     conditions = Conditions(adam=maker is a_million_apart)
