@@ -1,12 +1,14 @@
 """Problems whose fronts have gaps, a loss that cannot move, two losses alike, or scales a million apart."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from psst.pareto import RaySet
+from psst.pareto import Method, RaySet
 from psst.pareto.coordinates import centered_log
-from tests.pareto.problems import Array, Problem, isotropic
+from tests.pareto.descent import Conditions, descend
+from tests.pareto.problems import Array, Problem, in_own_sector, isotropic
 
 
 def disconnected() -> Problem:
@@ -97,3 +99,36 @@ def held(problem: Problem, rays: Array) -> Array:
     front = centered_log(np.log(problem.scale * problem.front + problem.floor))
     cells = np.square(front[:, None] - rays).sum(axis=2).argmin(axis=1)
     return np.isin(np.arange(len(rays)), cells)
+
+
+@dataclass(frozen=True)
+class OddEnding:
+    """Where runs ended, ``[rays x seeds]`` each.
+
+    Attributes:
+        held: Whether the run's sector holds a point of the front.
+        inside: Whether it ended there.
+        given_up: Whether it has said that it gave up.
+        distance: To the front.
+    """
+
+    held: Array
+    inside: Array
+    given_up: Array
+    distance: Array
+
+
+def odd_ending(problem: Problem, kind: Callable[[RaySet, int], Method], n_seeds: int) -> OddEnding:
+    """Every ray of a problem (every third of the many of the disconnected one) from every start."""
+    rays = rays_of(problem)
+    every = np.arange(0, len(rays), 3 if len(rays) > 20 else 1)
+    indices = np.tile(every, n_seeds)
+    starts = np.stack([problem.starts(seed) for seed in range(n_seeds)]).repeat(len(every), axis=0)
+    conditions = Conditions(adam=problem.scale.max() > 1.0)
+    ending = descend(problem, [kind(rays, int(index)) for index in indices], starts, conditions)
+    return OddEnding(
+        held(problem, rays.at(0))[indices],
+        in_own_sector(rays, ending.losses, indices),
+        ending.unreachable,
+        problem.front_distance(ending.losses),
+    )
