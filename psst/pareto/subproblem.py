@@ -16,7 +16,7 @@ _DRIFT_RATE = 2.0
 _DRIFT_REACH = 1.0
 """Largest error at which weights drift: farther out the tilt is strong enough."""
 _LARGEST_DRIFT = 7.0
-MOST = 100.0
+_MOST = 100.0
 """Largest weight, in units of the prior's: a loss of a far larger scale than others does not take over."""
 _LEAST_PATIENCE = 200
 _LEAST_PROGRESS = 0.01
@@ -95,7 +95,7 @@ class Subproblem:
         tilts = np.zeros_like(error) if given_up else tilt(error, dz)
         drift = self._drifted(tilts, distance, given_up)
         base = _tilted_weights(prior, drift)
-        tilted = np.minimum(_tilted_weights(prior, tilts + drift), MOST * base)
+        tilted = np.minimum(_tilted_weights(prior, tilts + drift), _MOST * base)
         target = np.maximum(tilted + (1.0 - tilted.sum()) * base, self.least_share * base)
         target /= target.sum()
         certificates: dict[str, float | Array] = {
