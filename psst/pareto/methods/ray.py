@@ -11,7 +11,7 @@ from psst.pareto.subproblem import Aim
 
 _FULL_BALANCE = 0.5
 """Distance to the ray, in log-ratios, from which on the pull towards it is as strong as it gets."""
-_MOST = 10.0
+_MOST = 30.0
 _LARGEST_LOG_RATIO = 200.0
 """Between a loss and the smallest, beyond which a task counts as if it were there: keeps numbers finite."""
 
@@ -29,8 +29,8 @@ class Ray(RayMethod):
 
     The certificates ``balance`` (``k ||e||``, 1 from half a log-ratio on) and ``off_ray`` (``max |e|``) tell.
     There is no dead zone, for it is exact; noise of single batches biases the min-norm mixture, so that
-    `Preference` is the choice for deep networks. A step in which a weight would be more than ten times its
-    prior is shorter by as much.
+    `Preference` is the choice for deep networks. A step in which a weight would be more than thirty times
+    its prior is shorter by as much.
 
     Args:
         rays: The rays, or the npz file that holds them.
