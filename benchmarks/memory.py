@@ -9,8 +9,8 @@ and the batch, which all variants have alike. On a CPU every allocation and rele
 counted, from before the model is made (`torch.profiler`): exact, whatever the load of the machine; scratch
 memory that oneDNN takes past the allocator is not in it. On a GPU it is `torch.cuda.max_memory_allocated`,
 workspaces of cuDNN and cuBLAS included. The unit P is one copy of the shared gradients. Budgets are the plain
-sum plus so many P; losses as callables must stay below the plain sum, plus m P where gradients are denoised,
-where the activations of a task outweigh the m + 1 P that they are traded for.
+sum plus so many P; losses as callables must stay below the plain sum where the activations of a task outweigh
+the m + 1 P that they are traded for.
 """
 
 import argparse
@@ -25,9 +25,7 @@ from workload import MAKERS, SUMMED, Run, Setting, chosen
 NAMES = [
     SUMMED,
     "PSST",
-    "PSST denoise",
     "PSST callables",
-    "PSST callables, denoise",
     "TorchJD backward, UPGrad",
     "TorchJD backward, MGDA, lean",
     "TorchJD mtl_backward, MGDA",
@@ -45,8 +43,7 @@ def allowed_copies(name: str, m: int, activations: float) -> int | None:
     """
     if not name.startswith("PSST"):
         return None
-    denoised = m if "denoise" in name else 0
-    return denoised + (0 if "callables" in name and activations > m + 1 else m + 1)
+    return 0 if "callables" in name and activations > m + 1 else m + 1
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:

@@ -23,7 +23,6 @@ NAMES = {
     "separate": [
         SUMMED,
         "PSST",
-        "PSST denoise",
         *ONE_PASS,
         "PSST scope=last_block",
         "TorchJD backward, Mean",
@@ -37,7 +36,6 @@ NAMES = {
         "PSST",
         *ONE_PASS,
         "PSST scope=last_block",
-        "PSST scope=features",
         "TorchJD backward, MGDA",
         "TorchJD backward, UPGrad",
         "TorchJD mtl_backward, MGDA",
@@ -48,7 +46,6 @@ VMAP = "TorchJD backward, MGDA, vmap"
 SEPARATE = {"cpu": 1.10, "cuda": 1.15}
 SHARED = {2: 1.10, 8: 1.25}
 """One weighted pass of a shared forward, by m."""
-FEATURES = 1.15
 
 
 def budget(setting: Setting, name: str) -> float | None:
@@ -57,8 +54,6 @@ def budget(setting: Setting, name: str) -> float | None:
         return None
     if setting.forward == "separate":
         return SEPARATE[setting.device]
-    if "scope=features" in name:
-        return FEATURES
     return SHARED.get(setting.n_tasks) if name in ONE_PASS else None
 
 

@@ -101,11 +101,8 @@ class Episodic(pl.LightningModule):
                     for task, name in enumerate(names)
                 }
             }
-        features, losses = self.features_and_losses(batch)
-        output: dict[str, Any] = {"loss": sum(losses), "losses": dict(zip(names, losses, strict=True))}
-        if self.setting.forward == "shared":
-            output["features"] = features[0]
-        return output
+        _, losses = self.features_and_losses(batch)
+        return {"loss": sum(losses), "losses": dict(zip(names, losses, strict=True))}
 
 
 def batch_of(setting: Setting) -> list[list[Tensor]]:
@@ -233,14 +230,11 @@ SUMMED = "summed, one backward"
 MAKERS: dict[str, Maker] = {
     SUMMED: lambda setting: lightning(setting, None),
     "PSST": lambda setting: psst(setting),
-    "PSST denoise": lambda setting: psst(setting, denoise=True),
     "PSST fixed weights": lambda setting: psst(setting, method=FixedWeights(0.3)),
     "PSST tradeoff": lambda setting: psst(setting, method=Tradeoff(0.3)),
     "PSST preference": lambda setting: psst(setting, method=preference(setting.n_tasks)),
     "PSST scope=last_block": lambda setting: psst(setting, scope="last_block"),
-    "PSST scope=features": lambda setting: psst(setting, scope="features"),
     "PSST callables": lambda setting: psst(setting, "callables"),
-    "PSST callables, denoise": lambda setting: psst(setting, "callables", denoise=True),
     "TorchJD backward, Mean": lambda setting: torchjd(setting, Mean()),
     "TorchJD backward, MGDA": lambda setting: torchjd(setting, MGDA()),
     "TorchJD backward, UPGrad": lambda setting: torchjd(setting, UPGrad()),

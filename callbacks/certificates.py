@@ -7,54 +7,37 @@ import torch
 from torch import Tensor
 
 from psst.callbacks.transfer import Vector
-from psst.pareto.denoise import cosines, criticality
 from psst.pareto.methods import Decision
 
-_PHASES = ("no ray", "inside", "outside", "given up")
 
-
-def numbers(
-    tasks: Sequence[str],
-    values: Mapping[str, float | Vector],
-    decision: Decision,
-    denoised: Vector | None,
-    weights: Vector,
-) -> dict[str, float]:
+def numbers(tasks: Sequence[str], values: Mapping[str, float | Vector]) -> dict[str, float]:
     """One step by the keys it is logged under; what is not defined in this step (NaN) is left out.
 
     Args:
         tasks: Names, the main one first.
         values: Scalars, and ``[m]`` arrays that are logged task by task.
-        decision: With the method's certificates.
-        denoised: ``[m, m]``, where there is one.
-        weights: ``[m]`` used.
     """
     flat: dict[str, float] = {}
-    of_ray = {"kkt_gap": decision.kkt_gap, "phase": float(_phase(decision))}
-    for key, value in {**values, **of_ray, **decision.certificates}.items():
+    for key, value in values.items():
         if isinstance(value, np.ndarray) and value.ndim:
             pairs = zip(tasks, value, strict=True)
             flat |= {f"psst/{key}/{task}": float(number) for task, number in pairs}
         else:
             flat[f"psst/{key}"] = float(value)
-    if denoised is not None:
-        angles = cosines(denoised)
-        for j, second in enumerate(tasks):
-            flat |= {f"psst/cosine/{tasks[i]}-{second}": float(angles[i, j]) for i in range(j)}
-        flat["psst/criticality"] = criticality(denoised, weights)
     return {key: value for key, value in flat.items() if not np.isnan(value)}
+
+
+def told_by(decision: Decision) -> dict[str, float | Vector]:
+    """The method's certificates, gap and phase: 0 no ray, 1 inside its sector, 2 outside, 3 given up."""
+    inside, phase = decision.certificates.get("in_sector"), 0.0
+    if inside is not None:
+        phase = 1.0 if inside else 2.0
+    if decision.certificates.get("unreachable"):
+        phase = 3.0
+    return {"kkt_gap": decision.kkt_gap, "phase": phase, **decision.certificates}
 
 
 def tensors(found: Mapping[str, float]) -> dict[str, Tensor]:
     """The same for Lightning: scalars on the CPU, where they stay, so that nothing waits for a device."""
     values = torch.tensor(list(found.values()), dtype=torch.float32).unbind()
     return dict(zip(found, values, strict=True))
-
-
-def _phase(decision: Decision) -> int:
-    certificates = decision.certificates
-    if certificates.get("unreachable"):
-        return _PHASES.index("given up")
-    if "in_sector" not in certificates:
-        return _PHASES.index("no ray")
-    return _PHASES.index("inside" if certificates["in_sector"] else "outside")

@@ -34,11 +34,7 @@ def refuse_unsupported(trainer: pl.Trainer, module: pl.LightningModule) -> None:
 
 
 def refuse_optimizers(trainer: pl.Trainer) -> None:
-    """Stop where an optimizer compares values of the loss: they are not those of the weighted gradient.
-
-    Raises:
-        TypeError: An optimizer is LBFGS.
-    """
+    """TypeError for LBFGS, which compares values of the loss: they are not those of the weighted gradient."""
     for optimizer in trainer.optimizers:
         if isinstance(optimizer, torch.optim.LBFGS):
             raise TypeError(
@@ -48,24 +44,12 @@ def refuse_optimizers(trainer: pl.Trainer) -> None:
             )
 
 
-def named_positions(shared: Sequence[str], names: Sequence[str]) -> set[int]:
-    """Positions of the parameters that the user calls shared.
-
-    Args:
-        shared: Names of parameters or of modules that hold them.
-        names: Of all parameters.
-
-    Raises:
-        ValueError: A name fits no parameter.
-    """
+def refuse_unknown(shared: Sequence[str], names: Sequence[str]) -> None:
+    """ValueError where `shared` names no parameter, of all `names`, and no module that holds one."""
     modules = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
-    found: set[int] = set()
     for wanted in shared:
-        fitting = {p for p, name in enumerate(names) if name == wanted or name.startswith(f"{wanted}.")}
-        if not fitting:
+        if wanted not in modules:
             near = difflib.get_close_matches(wanted, sorted(modules), n=3, cutoff=0.3) or sorted(modules)[:3]
             raise ValueError(
                 f"`shared` names {wanted!r}, which is no parameter and holds none; nearest are {near}."
             )
-        found |= fitting
-    return found

@@ -6,22 +6,20 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info
 from torch import Tensor, nn
 
-from psst.callbacks.certificates import numbers, tensors
+from psst.callbacks.certificates import numbers, tensors, told_by
+from psst.callbacks.notices import Notices
 from psst.callbacks.settings import Settings
 from psst.callbacks.transfer import Vector, agree, to_host
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.injection import inject, inject_nothing
 from psst.pareto.methods import Decision, Method, StepState
 from psst.pareto.not_finite import NotFiniteError
-from psst.pareto.products import inner_products
-from psst.pareto.scopes import Gathered, Parameters, Scope, Window
+from psst.pareto.scopes import Gathered, Scope, Window
 from psst.pareto.task_gradients import Loss
 from psst.pareto.trajectory import Track
-
-_STARVED, _STARVED_STEPS = 0.02, 200
 
 
 class ParetoStep:
@@ -39,23 +37,20 @@ class ParetoStep:
         self.method = method
         self.ema = LossEMA(ema)
         self.settings = settings
-        self.denoiser = settings.denoiser()
         self.names: tuple[str, ...] = ()
         self.skipped = 0
         self.unreachable = False
         self.track = Track(first_step)
         self._weights: Vector = np.empty(0)
         self._reached: Mapping[str, Sequence[str]] = {}
+        self._n_agreed = 0
+        self._n_reached = -1
         self._scope: Scope | None = None
         self._window: Window | None = None
         self._last_batch: tuple[int, int] | None = None
         self._step = -1
         self._of_step: list[Vector] = []
-        self._n_agreed = 0
-        self._n_reached = -1
-        self._starved: Vector = np.empty(0)
-        self._told: set[str] = set()
-        self._epoch: dict[str, list[float]] = {}
+        self._epoch: dict[str, tuple[float, int]] = {}
 
     def start(self, names: tuple[str, ...]) -> None:
         """Begin with these tasks."""
@@ -63,7 +58,7 @@ class ParetoStep:
         self.method.start(len(names))
         self.names = names
         self._weights = np.full(len(names), 1.0 / len(names))
-        self._starved = np.zeros(len(names))
+        self._notices = Notices(names)
 
     def __call__(
         self,
@@ -75,48 +70,32 @@ class ParetoStep:
         """What ``training_step`` gave, its ``loss`` replaced by the root and its ``losses`` detached.
 
         Raises:
-            TypeError: Of losses or features, something is missing or of a kind the scope cannot use.
-            ValueError: The graphs do not fit the scope, or a loss is not finite.
+            TypeError: A loss is of a kind the scope cannot use.
+            ValueError: A graph cannot be read, or a loss is not finite.
         """
         scope = self._scope or self._open(module, trainer)
-        gathered: Gathered | None = self._gather(scope, _factor(trainer, module), losses, output)
-        assert gathered is not None
-        detached = gathered.values
-        shown = output.get("loss", sum(detached.values(), torch.zeros((), device=module.device)))
-        if self._window is not None:
-            gathered = self._collect(trainer, self._window, gathered)
-        replaced: dict[str, Any] = {"losses": detached}
-        if isinstance(output.get("features"), Tensor):
-            replaced["features"] = output["features"].detach()
-        root = inject_nothing(shown) if gathered is None else self._root(trainer, module, gathered, shown)
-        return {**output, **replaced, "loss": root}
+        found = self._gather(scope, _factor(trainer, module), losses)
+        shown = output.get("loss", sum(found.values.values(), torch.zeros((), device=module.device)))
+        root = self._root(trainer, module, scope, found, shown) if self._completes(trainer, found) else None
+        return {**output, "losses": found.values, "loss": inject_nothing(shown) if root is None else root}
 
     def close(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any] | None:
         """For a batch without losses: what the window has collected if this batch closes it, else None."""
-        if self._window is None or not len(self._window) or not _closes_window(trainer):
+        if self._scope is None or self._window is None or not _closes_window(trainer):
             return None
-        gathered = self._window.close()
-        shown = torch.stack(list(gathered.values.values())).sum()
-        return {"loss": self._root(trainer, module, gathered, shown)}
+        shown = torch.zeros((), device=module.device)
+        return {"loss": self._root(trainer, module, self._scope, None, shown)}
 
-    @property
-    def _one_pass(self) -> bool:
-        """Whether the weights are known before any gradient is."""
-        return not self.method.needs_gramian and self.denoiser is None and self._window is None
-
-    def _gather(
-        self, scope: Scope, factor: Tensor | None, losses: Mapping[str, Loss], output: Mapping[str, Any]
-    ) -> Gathered:
+    def _gather(self, scope: Scope, factor: Tensor | None, losses: Mapping[str, Loss]) -> Gathered:
         ready = {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
         if not losses:
             return Gathered({}, [{} for _ in self.names], lambda weights: {})
-        if self._one_pass and len(ready) == len(losses):
+        one_pass = not self.method.needs_gramian and self.settings.accumulate != "window"
+        if one_pass and len(ready) == len(losses):
             return scope.weighted(ready, factor)
-        gathered = scope.gather(losses, factor, output.get("features"))
-        block = getattr(scope, "block_name", "")
-        if block and block not in self._told:
-            self._told.add(block)
-            rank_zero_info(f"PSSTCallback: `scope='last_block'` takes the Gramian over `{block}`.")
+        told, gathered = scope.block_name, scope.gather(losses, factor)
+        if scope.block_name != told:
+            rank_zero_info(f"PSSTCallback: `scope='last_block'` takes the Gramian over `{scope.block_name}`.")
         return gathered
 
     def _open(self, module: pl.LightningModule, trainer: pl.Trainer) -> Scope:
@@ -129,20 +108,20 @@ class ParetoStep:
                     return f"parameter {list(leaf.shape)} of {type(optimizer).__name__}"
             return None
 
-        scope = self.settings.open_scope(self.names, dict(module.named_parameters()), adopt)
-        self._scope, self._n_agreed = scope, len(scope.parameters)
+        known, settings = dict(module.named_parameters()), self.settings
+        blockwise = settings.scope == "last_block"
+        scope = Scope(self.names, list(known), list(known.values()), settings.shared, adopt, blockwise)
+        self._scope, self._n_agreed = scope, len(known)
         where = {name: position for position, name in enumerate(scope.names)}
-        for known, names in zip(scope.reached, (self._reached.get(t, ()) for t in self.names), strict=True):
-            known.update(where[name] for name in names if name in where)
-        if self.denoiser is not None and self._reached and self._reached.get("*") != scope.names:
-            self.denoiser = self.settings.denoiser()  # remembered of another module
-        if self.settings.accumulate == "window":
-            assert isinstance(scope, Parameters)
-            self._window = Window(scope)
+        for positions, task in zip(scope.reached, self.names, strict=True):
+            positions.update(where[name] for name in self._reached.get(task, ()) if name in where)
         return scope
 
-    def _collect(self, trainer: pl.Trainer, window: Window, gathered: Gathered) -> Gathered | None:
-        """The whole window with its last micro-batch, else None."""
+    def _completes(self, trainer: pl.Trainer, gathered: Gathered) -> bool:
+        """Whether to decide now: after every batch, or with the last one of its window."""
+        if self.settings.accumulate != "window":
+            return True
+        assert self._scope is not None
         this = _micro_batch(trainer)
         if this == self._last_batch:
             raise RuntimeError(
@@ -150,87 +129,65 @@ class ParetoStep:
                 "times a step; use `accumulate='micro_batch'`."
             )
         self._last_batch = this
-        window.add(gathered)
-        return window.close() if _closes_window(trainer) else None
+        self._window = self._window or Window(self._scope)
+        self._window.add(gathered)
+        return _closes_window(trainer)
 
     def _root(
-        self, trainer: pl.Trainer, module: pl.LightningModule, gathered: Gathered, shown: Tensor
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        scope: Scope,
+        gathered: Gathered | None,
+        shown: Tensor,
     ) -> Tensor:
-        assert self._scope is not None
-        losses, gramian, denoised = self._measure(trainer, module, gathered)
-        decision = self._decide(losses, gramian, denoised, trainer.global_step)
-        self._warn(decision)
+        if self._window is not None:
+            gathered, self._window = self._window.close(), None
+        assert gathered is not None
+        losses, matrix = self._measure(trainer, module, scope, gathered)
+        decision = self._decide(losses, matrix, trainer.global_step)
         values: dict[str, float | Vector] = {"loss": losses, "weight": self._weights}
-        for key, value in values.items():
-            self._add(key, np.asarray(value))
+        for key, value in numbers(self.names, values).items():
+            total, n = self._epoch.get(f"{key}_epoch", (0.0, 0))
+            self._epoch[f"{key}_epoch"] = total + value, n + 1
         every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by a connector
         if every and (trainer.global_step + 1) % every == 0:
-            values["skipped"] = float(self.skipped)
-            found = numbers(self.names, values, decision, denoised, self._weights)
+            found = numbers(self.names, {**values, "skipped": float(self.skipped), **told_by(decision)})
             module.log_dict(tensors(found), on_step=True, on_epoch=False)
         mixed = gathered.mixture(self._weights.tolist())
-        return inject(shown, self._scope.parameters, mixed) if mixed else inject_nothing(shown)
+        return inject(shown, scope.parameters, mixed) if mixed else inject_nothing(shown)
 
     def _measure(
-        self, trainer: pl.Trainer, module: pl.LightningModule, gathered: Gathered
-    ) -> tuple[Vector, Vector | None, Vector | None]:
-        """Losses ``[m]``, NaN where absent, Gramian ``[m, m]`` and the denoised one, averaged over ranks."""
-        scope, ranks, m = self._scope, trainer.world_size, len(self.names)
-        assert scope is not None
+        self, trainer: pl.Trainer, module: pl.LightningModule, scope: Scope, gathered: Gathered
+    ) -> tuple[Vector, Vector | None]:
+        """Losses ``[m]``, NaN where absent on all ranks, and the Gramian ``[m, m]``, averaged over ranks."""
+        ranks = trainer.world_size
         zero = next(iter(gathered.values.values()), torch.zeros((), device=module.device)).new_zeros(())
-        there = [name in gathered.values for name in self.names]
+        there = [float(name in gathered.values) for name in self.names]
         values = torch.stack([gathered.values.get(name, zero).reshape(()) for name in self.names])
-        n_reached = sum(map(len, scope.reached))
-        parts = [values, values.new_tensor([*there, float(n_reached > self._n_reached)])]
-        gradients, memory = gathered.gradients, []
-        if gradients and (self.method.needs_gramian or self.denoiser is not None):
-            memory = [] if self.denoiser is None else self.denoiser.memory(scope.parameters)
-            parts.append(self._products(gathered, memory))
-        if gathered.check is not None:
-            parts.append(gathered.check)
-        sums, told, *rest = to_host(parts, ranks)
+        grown = float(sum(map(len, scope.reached)) > self._n_reached)
+        parts = [values, values.new_tensor([*there, grown])]
+        matrix = [gathered.gramian(scope.shared)] if self.method.needs_gramian else []
+        sums, told, *found = to_host([*parts, *matrix], ranks)
         if ranks > 1 and told[-1] > 0.0:
             agree(scope.reached, self._n_agreed, values.device)
-            n_reached = sum(map(len, scope.reached))
-            if rest:
-                parts[2] = self._products(gathered, memory)
-                sums, told, *rest = to_host(parts, ranks)
-        if n_reached != self._n_reached:
-            self._n_reached = n_reached
-            self._note_reached(gathered)
+            if found:
+                found = to_host([gathered.gramian(scope.shared)], ranks)
+        self._note_reached(scope)
         with np.errstate(invalid="ignore"):
             losses: Vector = sums / told[:-1]
         self._refuse(losses, (told[:-1] > 0.0).tolist(), trainer.global_step)
-        if gathered.check is not None:
-            scope.refuse(rest.pop().tolist(), list(gathered.values))
-        if not rest:
-            return losses, None, None
-        gramian = np.ascontiguousarray(rest[0][:, :m])
-        if self.denoiser is None:
-            return losses, gramian, None
-        if not np.isfinite(gramian).all():
-            return losses, gramian, self.denoiser.value()
-        over = scope.shared if gathered.over is None else gathered.over
-        cross = rest[0][:, m:] if memory else None
-        return losses, gramian, self.denoiser.update(cross, gradients, over)
+        return losses, found[0] if found else None
 
-    def _products(self, gathered: Gathered, memory: list[dict[int, Tensor]]) -> Tensor:
-        assert self._scope is not None
-        over = self._scope.shared if gathered.over is None else gathered.over
-        return inner_products(gathered.gradients, [*gathered.gradients, *memory], over)
-
-    def _note_reached(self, gathered: Gathered) -> None:
-        scope = self._scope
-        assert scope is not None
+    def _note_reached(self, scope: Scope) -> None:
+        n_reached = sum(map(len, scope.reached))
+        if n_reached == self._n_reached:
+            return
+        self._n_reached = n_reached
         found = zip(self.names, scope.reached, strict=True)
         self._reached = {name: [scope.names[p] for p in sorted(each)] for name, each in found}
-        self._reached["*"] = list(scope.names)
-        if not scope.shared and len(gathered.values) > 1:
-            self._tell(
-                "apart",
-                f"The losses {list(self.names)} share no trainable parameter so far: PSSTCallback has "
-                "nothing to weight. Compute them from one backbone, and detach nothing on the way.",
-            )
+        if not scope.shared and all(scope.reached):
+            self._notices.nothing_shared()
 
     def _refuse(self, losses: Vector, there: Sequence[bool], step: int) -> None:
         for name, value, present in zip(self.names, losses, there, strict=True):
@@ -240,10 +197,10 @@ class ParetoStep:
                     "Look at that task's inputs of this batch, lower the learning rate or clip gradients."
                 )
 
-    def _decide(self, losses: Vector, gramian: Vector | None, denoised: Vector | None, step: int) -> Decision:
+    def _decide(self, losses: Vector, matrix: Vector | None, step: int) -> Decision:
         """The method's weights, with those of absent tasks shared out among the others."""
         log_losses = self.ema.update(losses, step)
-        decision = self.method.decide(StepState(gramian, losses, log_losses, step, denoised))
+        decision = self.method.decide(StepState(matrix, losses, log_losses, step))
         self.unreachable = bool(decision.certificates.get("unreachable", self.unreachable))
         finite = bool(np.isfinite(decision.weights).all())
         shares = np.abs(decision.weights if decision.shares is None else decision.shares)
@@ -254,8 +211,7 @@ class ParetoStep:
         self.skipped += skipped
         if step != self._step:
             self._of_step = []
-            low = shares < _STARVED * float(shares.sum())
-            self._starved = np.where(low & self.method.may_starve & finite, self._starved + 1, 0)
+            self._notices.look(decision, shares if finite and self.method.may_starve else None)
         self._step = step
         if not skipped:
             self._of_step.append(decision.weights)
@@ -263,60 +219,18 @@ class ParetoStep:
         self.track.put(step, np.concatenate([log_losses, weights]))
         return decision
 
-    def _warn(self, decision: Decision) -> None:
-        """Say once what a user would want to know."""
-        if self.unreachable:
-            self._tell(
-                "ray",
-                "The losses came no nearer to their ray for a whole patience: PSSTCallback gives up steering "
-                "and keeps the weights expected there. Take a ray between losses that runs have reached.",
-            )
-        if decision.certificates.get("held"):
-            self._tell(
-                "held",
-                "A mean loss is not positive and has no logarithm: PSSTCallback holds the last weights. Add "
-                "a constant to that loss, or use a method without ratios such as `FixedWeights`.",
-            )
-        for name, starved in zip(self.names, self._starved, strict=True):
-            if starved >= _STARVED_STEPS:
-                self._tell(
-                    f"starved {name}",
-                    f"`losses['{name}']` had a weight below {_STARVED} for {_STARVED_STEPS} steps: that task "
-                    "is hardly trained. Bring the losses to like sizes, or use `tradeoff` or fixed weights.",
-                )
-        levels = np.asarray(decision.certificates.get("unreachable_level", np.zeros(len(self.names))))
-        for name, missed in zip(self.names, levels, strict=True):
-            if missed:
-                self._tell(
-                    f"level {name}",
-                    f"`levels['{name}']` was not reached for a whole patience, and its loss comes no nearer: "
-                    "raise the level, or train longer.",
-                )
-
-    def _tell(self, key: str, message: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            rank_zero_warn(message)
-
-    def _add(self, key: str, value: Vector) -> None:
-        for name, number in zip(self.names, value, strict=True):
-            if not np.isnan(number):
-                total = self._epoch.setdefault(f"psst/{key}/{name}_epoch", [0.0, 0.0])
-                total[0], total[1] = total[0] + float(number), total[1] + 1.0
-
     def epoch_means(self) -> dict[str, Tensor]:
         """Means of losses and weights over the epoch's batches, by the key they are logged under."""
-        found, self._epoch = tensors({key: total / n for key, (total, n) in self._epoch.items()}), {}
-        return found
+        found, self._epoch = {key: total / n for key, (total, n) in self._epoch.items()}, {}
+        return tensors(found)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, and the denoiser's remembered gradients as tensors on the CPU."""
+        """Plain values."""
         return {
             "task_names": list(self.names) or None,
             "ema": self.ema.state_dict(),
             "skipped": self.skipped,
             "reached": dict(self._reached),
-            "denoiser": None if self.denoiser is None else self.denoiser.state_dict(),
             "method": {"description": self.method.described(), "state": self.method.state_dict()},
         }
 
@@ -324,8 +238,6 @@ class ParetoStep:
         """Take over what belongs to the tasks; counter and method state only from the same method."""
         self.ema.load_state_dict(state["ema"])
         self._reached = state["reached"]
-        if self.denoiser is not None and state["denoiser"] is not None:
-            self.denoiser.load_state_dict(state["denoiser"])
         if state["method"]["description"] == self.method.described():
             self.skipped = int(state["skipped"])
             self.method.load_state_dict(state["method"]["state"])

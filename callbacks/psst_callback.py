@@ -11,9 +11,9 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning.callbacks import Callback
 
-from psst.callbacks.checks import named_positions, refuse_optimizers, refuse_unsupported
+from psst.callbacks.checks import refuse_optimizers, refuse_unknown, refuse_unsupported
 from psst.callbacks.pareto_step import ParetoStep
-from psst.callbacks.settings import Accumulate, ScopeName, Settings, as_names
+from psst.callbacks.settings import Accumulate, ScopeName, Settings
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.methods import FixedWeights, Levels, Method, Tradeoff
@@ -31,37 +31,29 @@ class PSSTCallback(Callback):
     ``main``; a task may be absent from a batch), asks the method for weights, and hands Lightning a loss of
     the same value whose backward gives the weighted gradient on shared parameters (those that two tasks have
     reached so far) and each task's own gradient on the others. Accumulation, clipping, gradient scaling and
-    data parallelism stay Lightning's. Where the method needs no Gramian, a step is one weighted pass.
+    data parallelism stay Lightning's. Where the method needs no Gramian, a step is one weighted pass. Losses
+    may be functions without arguments: each is called, differentiated and freed before the next, so that the
+    peak of memory is that of one task.
 
     Optimizer steps are the one clock. A fit begins anew with a fresh copy of the method, unless it resumes;
-    learning rate and batch size finders leave no trace, and only the trainer's training batches count. A
-    Gramian that is zero or not finite is counted as skipped; the gradient goes through, so that a gradient
-    scaler sees an overflow.
+    finders leave no trace, and only the trainer's training batches count. A Gramian that is zero or not
+    finite counts as skipped; the gradient goes through, so that a gradient scaler sees an overflow.
 
-    Losses may also be functions without arguments: ``{"losses": {"main": lambda: ..., ...}}``. Each is
-    called, differentiated and freed before the next, so that the peak of memory is that of one task.
-
-    Logs every ``trainer.log_every_n_steps``, under ``psst/``: ``loss/<task>``, ``weight/<task>``,
-    ``kkt_gap``, ``skipped``, ``phase`` (0 no ray, 1 inside the sector, 2 outside, 3 given up), the method's
-    certificates and, from the denoised Gramian, ``cosine/<a>-<b>`` and ``criticality``, which is
-    ``||sum_i w_i g_i|| / min_i ||g_i||``; and ``loss/<task>_epoch`` and ``weight/<task>_epoch``, means over
-    all batches of an epoch, at its end. After a fit, `trajectory`, `mean_weights` and `as_fixed_weights` tell
-    of that fit alone.
+    Logs under ``psst/``, every ``trainer.log_every_n_steps``: ``loss/<task>``, ``weight/<task>``,
+    ``kkt_gap``, ``skipped``, ``phase`` (0 no ray, 1 inside the sector, 2 outside, 3 given up) and the
+    method's certificates; and each epoch's means, ``loss/<task>_epoch`` and ``weight/<task>_epoch``. After a
+    fit, `trajectory`, `mean_weights` and `as_fixed_weights` tell of that fit alone.
 
     Args:
         method: What decides the weights, or its name: ``"min_norm"``, ``"upgrad"`` and all of TorchJD's. By
             default ``Tradeoff(tradeoff)``, or ``Levels(levels, tradeoff)``.
-        tradeoff: Share of the auxiliary tasks in [0, 1], 0 for the main loss only; 0.3 by default.
+        tradeoff: In [0, 1]: 0 for the main loss only, 1 for all losses alike; 0.3 by default.
         levels: Largest wanted values of named losses, to which the main one is minimized.
         ema: Largest decay of the running mean of the losses, in [0, 1).
         scope: What the Gramian is taken over. ``"parameters"``: all shared parameters. ``"last_block"``: the
-            last block of them, for losses of one forward: the rest is passed once, weighted. ``"features"``:
-            the tensor that ``training_step`` returns as ``features`` and all losses read (MGDA-UB).
+            last block of them, for losses of one forward: the rest is passed once, weighted.
         shared: Names of the shared parameters or of modules that hold them, e.g. ``["backbone"]``; found from
             the graphs by default.
-        denoise: Whether to keep a denoised Gramian, from running means of the gradients, from 100 steps on:
-            for the logged cosines and for methods that read it. It costs m more copies of the shared
-            gradients, in memory and in every checkpoint. There is none for ``scope="features"``.
         accumulate: With accumulated batches, weights for each ``"micro_batch"``, or once a ``"window"`` on
             its mean gradients and losses, as one large batch would have them; the window costs m more
             copies of the gradients, and one that a checkpoint cuts goes on with the batches that are left.
@@ -85,19 +77,12 @@ class PSSTCallback(Callback):
         ema: float = 0.99,
         scope: ScopeName = "parameters",
         shared: Sequence[str] | None = None,
-        denoise: bool = False,
         accumulate: Accumulate = "micro_batch",
         main: str | None = None,
     ) -> None:
         self._prototype = deepcopy(_chosen(method, tradeoff, levels))
         self._ema = LossEMA(ema).decay
-        self._settings = Settings(scope, as_names(shared), denoise, accumulate, main)
-        if self._prototype.needs_denoised and self._settings.denoiser() is None:
-            raise ValueError(
-                f"`method` ({type(self._prototype).__name__}) decides by a denoised Gramian, which "
-                f"`denoise={denoise}` with `scope='{scope}'` does not give; set `denoise: true` and "
-                "`scope: parameters`."
-            )
+        self._settings = Settings(scope, shared, accumulate, main)
         self._restored: Mapping[str, Any] | None = None
         self._continued: Mapping[str, Any] | None = None
         self._wrapped: WrappedStep | None = None
@@ -119,9 +104,14 @@ class PSSTCallback(Callback):
         return self._step.skipped
 
     @property
+    def unreachable(self) -> bool:
+        """Whether the method has given up steering towards its ray."""
+        return self._step.unreachable
+
+    @property
     def mean_weights(self) -> Vector:
         """``[m]`` mean of the weights decided in this fit; NaN before the first."""
-        return self._mean_of(self._rows()[1])
+        return _mean_of(self._rows()[1])
 
     def as_fixed_weights(self) -> FixedWeights:
         """Fixed weights that give what this run had in the mean of its last half: cheaper, and competitive.
@@ -130,11 +120,11 @@ class PSSTCallback(Callback):
             ValueError: Nothing was decided yet, or the main task had no weight.
         """
         weights = self._rows()[1]
-        mean = self._mean_of(weights[len(weights) // 2 :])
+        mean = _mean_of(weights[len(weights) // 2 :])
         if not len(mean) or not mean[0] > 0.0 or (mean < 0.0).any():
             raise ValueError(
                 f"The mean weights {mean.tolist()} of the last half are no fixed weights: they need a "
-                "positive one of the main task and none below 0; run a fit first, with `tradeoff` below 1."
+                "positive one of the main task and none below 0; run a fit first."
             )
         return FixedWeights([float(f"{weight:.3g}") for weight in mean[1:] / mean[0]])
 
@@ -154,11 +144,6 @@ class PSSTCallback(Callback):
                 )
         return Trajectory(points, self._step.track.first_step, self.mean_weights)
 
-    @property
-    def unreachable(self) -> bool:
-        """Whether the method has given up steering towards its ray."""
-        return self._step.unreachable
-
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Refuse what cannot work, then stand behind ``training_step``. A checkpoint is read after this."""
         if stage != "fit":
@@ -174,7 +159,7 @@ class PSSTCallback(Callback):
         """Check what only now exists, the module's ``task_names`` too."""
         refuse_optimizers(trainer)
         if self._settings.shared is not None:
-            named_positions(self._settings.shared, [name for name, _ in pl_module.named_parameters()])
+            refuse_unknown(self._settings.shared, [name for name, _ in pl_module.named_parameters()])
         self._begin(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -204,7 +189,7 @@ class PSSTCallback(Callback):
         self._restore()
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, and the denoiser's remembered gradients as tensors on the CPU."""
+        """Plain values."""
         if not self._step.names and self._restored is not None:
             return dict(self._restored)
         return self._step.state_dict()
@@ -285,29 +270,29 @@ class PSSTCallback(Callback):
         rows, m = self._step.track.rows, len(self._step.names)
         return (rows[:, :m], rows[:, m:]) if len(rows) else (np.zeros((0, m)), np.zeros((0, m)))
 
-    def _mean_of(self, weights: Vector) -> Vector:
-        known = weights[~np.isnan(weights).any(axis=1)]
-        return known.mean(axis=0) if len(known) else np.full(weights.shape[1], np.nan)
-
     def _restore(self) -> None:
         if self._wrapped is not None:
             self._wrapped.restore()
             self._wrapped = None
 
 
+def _mean_of(weights: Vector) -> Vector:
+    known = weights[~np.isnan(weights).any(axis=1)]
+    return known.mean(axis=0) if len(known) else np.full(weights.shape[1], np.nan)
+
+
 def _chosen(method: object, tradeoff: float | None, levels: dict[str, float] | None) -> Method:
     """The method that the arguments describe."""
-    others = {"tradeoff": tradeoff, "levels": levels}
-    for name, value in others.items():
-        if method is not None and value is not None:
+    if levels is not None and method is None:
+        return Levels(levels, 0.0 if tradeoff is None else tradeoff)
+    if method is None:
+        return Tradeoff(_DEFAULT_TRADEOFF if tradeoff is None else tradeoff)
+    for name, value in {"tradeoff": tradeoff, "levels": levels}.items():
+        if value is not None:
             raise ValueError(
                 f"`method` and `{name}` exclude each other, got {method!r} and {value}; give it to the "
                 "method, or leave `method` out."
             )
-    if levels is not None:
-        return Levels(levels, 0.0 if tradeoff is None else tradeoff)
-    if method is None:
-        return Tradeoff(_DEFAULT_TRADEOFF if tradeoff is None else tradeoff)
     if isinstance(method, str):
         from psst.balancers import method_named  # TorchJD is looked at only where it is asked for
 

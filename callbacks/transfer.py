@@ -11,12 +11,7 @@ Vector = npt.NDArray[np.float64]
 
 
 def to_host(parts: Sequence[Tensor], world_size: int = 1) -> list[Vector]:
-    """Tensors as float64 arrays, averaged over the ranks; all of them in one transfer.
-
-    Args:
-        parts: On any devices; the transfer starts from that of the first.
-        world_size: Number of ranks; each gives parts of the same shapes.
-    """
+    """Tensors on any devices as float64 arrays, averaged over the ranks; all of them in one transfer."""
     device = parts[0].device
     packed = torch.cat([part.detach().reshape(-1).to(device) for part in parts])
     if world_size > 1:

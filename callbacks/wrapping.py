@@ -29,9 +29,6 @@ def read_lazy_losses(output: object, module: pl.LightningModule) -> dict[str, Lo
     """As `read_losses`, with losses that are functions left uncalled; each checks what it gives.
 
     A loss that is None is absent from this batch, like one that is missing.
-
-    Raises:
-        TypeError: There are none, or one is neither a scalar tensor nor a function.
     """
     step = f"`training_step` of {type(module).__name__}"
     losses = output.get("losses") if isinstance(output, Mapping) else None

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,11 +78,14 @@ def write_npz(path: Path | str, arrays: Mapping[str, Any], version: int) -> None
         np.savez_compressed(file, allow_pickle=False, **{_FORMAT: np.int64(version), **arrays})
 
 
-def read_npz(path: Path | str, version: int, what: str, advice: str) -> dict[str, Any]:
-    """Return what `write_npz` wrote; see `read_json`."""
+def read_npz(
+    path: Path | str, version: int, what: str, advice: str, names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """Return what `write_npz` wrote, or those of its arrays that are named; see `read_json`."""
     with _explained(Path(path), what, advice), np.load(path, allow_pickle=False) as file:
         found = int(file[_FORMAT])
-        arrays = {name: file[name] for name in file.files if name != _FORMAT} if found == version else {}
+        wanted = [name for name in file.files if name != _FORMAT] if names is None else names
+        arrays = {name: file[name] for name in wanted} if found == version else {}
     _require(found, version, what, advice)
     return arrays
 

@@ -1,11 +1,7 @@
-"""Methods that adapt other libraries: TorchJD's balancers, and constraints for cvxpy; and methods by name.
-
-Each library is imported when its method is used, not before.
-"""
+"""TorchJD's balancers as methods, methods by name, one call for plain loops. TorchJD is imported on use."""
 
 from psst.balancers.backward import weighted_backward
-from psst.balancers.convex import Convex
 from psst.balancers.names import method_named
 from psst.balancers.torch_jd import TorchJD
 
-__all__ = ["Convex", "TorchJD", "method_named", "weighted_backward"]
+__all__ = ["TorchJD", "method_named", "weighted_backward"]

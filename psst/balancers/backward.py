@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from psst.balancers.names import method_named
 from psst.pareto import LossEMA, Method, StepState
 from psst.pareto.least_squares import Array
-from psst.pareto.products import inner_products
-from psst.pareto.scopes import Parameters
+from psst.pareto.scopes import Scope
 
 _RUNNING: WeakKeyDictionary[Method, tuple[LossEMA, int]] = WeakKeyDictionary()
 
@@ -52,15 +51,13 @@ def weighted_backward(
     def adopt(leaf: Tensor) -> str:
         return "shared" if ours is None or id(leaf) in ours else "own"
 
-    scope = Parameters(list(named), [], [], None if ours is None else ["shared"], adopt)
+    scope = Scope(list(named), [], [], None if ours is None else ["shared"], adopt)
     gathered = scope.gather(named) if chosen.needs_gramian else scope.weighted(named)
     values = np.array([float(value) for value in gathered.values.values()])
     for name, value in zip(named, values, strict=True):
         if not np.isfinite(value):
             raise ValueError(f"`losses['{name}']` is {value}; nothing was added to any `.grad`.")
-    gramian = None
-    if chosen.needs_gramian:
-        gramian = inner_products(gathered.gradients, gathered.gradients, scope.shared).double().cpu().numpy()
+    gramian = gathered.gramian(scope.shared).double().cpu().numpy() if chosen.needs_gramian else None
     if chosen not in _RUNNING:
         chosen.name_tasks(list(named))
         chosen.start(len(named))

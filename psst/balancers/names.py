@@ -10,7 +10,7 @@ _OURS: dict[str, type[Method]] = {
     "min_norm": MinNorm,
     "tradeoff": Tradeoff,
 }
-_WITH_ARGUMENTS = ("Convex", "Levels", "Preference", "Ray")
+_WITH_ARGUMENTS = ("Levels", "Preference", "Ray")
 
 
 def method_named(name: str) -> Method:

@@ -20,33 +20,26 @@ _NOTHING = float(np.finfo(np.float64).tiny)
 
 
 class TorchJD(Method):
-    """A weighting or scalarizer of TorchJD, by name.
+    """A weighting or scalarizer of TorchJD, by name; docs/methods.md lists them.
 
-    - Weightings of the Gramian: AlignedMTL, CAGrad, ConFIG, Constant, CRMOGM, DualProj, FairGrad, GradVac,
-      IMTLG, Krum, Mean, MGDA, NashMTL, PCD (main task first), PCGrad, Random, Sum, UPGrad. They get this
-      step's Gramian in float64 as it is. MoDo and SDMGrad want two independent batches and get the denoised
-      Gramian instead (``denoise=True`` of PSSTCallback); until there is one, their weights are equal.
-    - Scalarizers: COSMOS, DWA, FAMO, GeometricMean, IMTLL, PBI, STCH, UW (uncertainty weighting). Their
-      weights are the derivatives of their value by the losses. The parameters of UW and IMTLL follow the same
-      value by Adam; an epoch of DWA is `epoch_steps` optimizer steps; FAMO reads the progress of a step from
-      the next step's losses.
+    Weightings get this step's Gramian in float64 as it is. The weights of a scalarizer are the derivatives of
+    its value by the losses; the parameters of UW and IMTLL follow the same value by Adam, an epoch of DWA is
+    `epoch_steps` optimizer steps, and FAMO reads the progress of a step from the next step's losses.
 
     Weights may be negative (AlignedMTL, ConFIG, COSMOS, GradVac, IMTLG, PBI). A Gramian that is zero or not
     finite, a solver that fails, and weights that are not finite count as skipped: the weights of the step
     before are kept, equal ones at first, and the state is left alone.
 
     Args:
-        name: See above; the scalarizers Constant, Mean, Random and Sum equal the weightings of these names.
-        options: Arguments of TorchJD's class, vectors as lists. The number of tasks (`shape`, `n_tasks`) is
-            filled in; `projector` takes the arguments of ``QuadprogProjector``; `weighting` of CRMOGM takes a
-            name, or ``{name: ..., options: {...}}``.
+        name: Of TorchJD's class, without ``Weighting``.
+        options: Its arguments, vectors as lists. The number of tasks (`shape`) is filled in; `projector`
+            takes the arguments of ``QuadprogProjector``; `weighting` of CRMOGM takes a name, or
+            ``{name: ..., options: {...}}``.
         learning_rate: Of Adam on the parameters of UW and IMTLL.
         normalize: Whether to bring the sum of the weights' sizes to 1, so that the learning rate means the
-            same as with every other method. Lengths that a balancer gives on purpose are lost thereby;
-            ``False`` keeps its weights as they are.
+            same as with every other method. Lengths that a balancer gives on purpose are lost thereby.
         epoch_steps: Optimizer steps that DWA takes for an epoch.
-        seed: Of the draws of GradVac, PCGrad and Random, which depend on it and on the number of the decision
-            alone.
+        seed: Of the draws of GradVac, PCGrad and Random; a draw depends on it and its number alone.
 
     Raises:
         ImportError: A package that the balancer needs is not installed.
@@ -81,14 +74,14 @@ class TorchJD(Method):
         self._fed: Fed | None = None
         self._loaded: Mapping[str, Any] | None = None
         _table().check(name, options or {})
-        self.needs_denoised, self.needs_gramian = _table().needs(name)
+        self.needs_gramian = _table().needs_gramian(name)
 
     def start(self, n_tasks: int) -> None:
         """A fresh balancer for that many tasks; ValueError if its options do not fit them."""
-        table = _table()
-        settings = table.Settings(self.learning_rate, self.epoch_steps)
         with _keyed(self.seed, 0):  # a trial draws too
-            self._fed = table.make(self.name, self.options or {}, settings, n_tasks)
+            self._fed = _table().make(
+                self.name, self.options or {}, n_tasks, self.learning_rate, self.epoch_steps
+            )
         self._weights: Array = np.full(n_tasks, 1.0 / n_tasks)
         self._decided = 0
         if self._loaded is not None:

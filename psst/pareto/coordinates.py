@@ -12,16 +12,10 @@ _START = 10.0
 
 
 def centered_log(log_losses: Array) -> Array:
-    """Sector coordinates ``c = x - mean(x)`` of log losses.
+    """Sector coordinates ``c = x - mean(x)`` of log losses ``[..., m]``, of sum 0 along the last axis.
 
     A common factor of all losses leaves c as it is; a factor of one loss moves every point alike, the rays
     included.
-
-    Args:
-        log_losses: ``[..., m]``.
-
-    Returns:
-        ``[..., m]``, of sum 0 along the last axis.
     """
     log_losses = np.asarray(log_losses, dtype=np.float64)
     centered: Array = log_losses - log_losses.mean(axis=-1, keepdims=True)
@@ -30,16 +24,12 @@ def centered_log(log_losses: Array) -> Array:
 
 def first_without_log(losses: Array) -> int | None:
     """Index of the first loss that is not finite and positive, so that a caller can name the task."""
-    bad = np.flatnonzero(~(np.isfinite(losses) & (np.asarray(losses) > 0.0)))
+    bad = np.flatnonzero(~(np.isfinite(losses) & (losses > 0.0)))
     return int(bad[0]) if len(bad) else None
 
 
 def log_of_losses(losses: Array) -> Array:
-    """Logarithm of the losses ``[m]``.
-
-    Raises:
-        ValueError: If a loss is not finite and positive; its index is named.
-    """
+    """Logarithm of the losses ``[m]``; ValueError where one is not finite and positive."""
     losses = np.asarray(losses, dtype=np.float64)
     index = first_without_log(losses)
     if index is not None:

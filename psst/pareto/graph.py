@@ -16,13 +16,11 @@ class Walk:
         nodes: Inner nodes that save something for backward. Others (casts, views) may be passed any number
             of times; under autocast all losses share the casts of the weights.
         leaves: Of the graph, by identity.
-        stopped: Whether the walk came to the tensor it was to stop at.
         compiled: Nodes of compiled functions, with the outputs by which they were entered.
     """
 
     nodes: set[Node]
     leaves: dict[int, Tensor]
-    stopped: bool
     compiled: dict[Node, set[int]]
 
     def shares_with(self, others: "Iterable[Walk]") -> bool:
@@ -30,31 +28,24 @@ class Walk:
         return any(not self.nodes.isdisjoint(other.nodes) for other in others)
 
 
-def walk(root: Tensor, stop: Tensor | None = None) -> Walk:
+def walk(root: Tensor) -> Walk:
     """Walk the graph under a tensor, about a microsecond a node.
 
     Args:
         root: A tensor without a graph (a constant) reaches nothing, a leaf itself.
-        stop: A tensor not to go beyond.
 
     Raises:
         ValueError: The graph goes through reentrant gradient checkpointing, which hides parameters.
     """
-    end = None if stop is None or stop.grad_fn is None else (stop.grad_fn, stop.output_nr)
     seen: set[Node] = set()
     nodes: set[Node] = set()
     compiled: dict[Node, set[int]] = {}
     leaves: dict[int, Tensor] = {id(root): root} if root.requires_grad and root.is_leaf else {}
-    stopped = False
     waiting = [(root.grad_fn, root.output_nr)] if root.grad_fn is not None else []
     while waiting:
-        edge = waiting.pop()
-        node = edge[0]
-        if edge == end:
-            stopped = True
-            continue
+        node, output = waiting.pop()
         if node in compiled:
-            compiled[node].add(edge[1])
+            compiled[node].add(output)
         if node in seen:
             continue
         kind = type(node).__name__
@@ -69,11 +60,11 @@ def walk(root: Tensor, stop: Tensor | None = None) -> Walk:
             )
         seen.add(node)
         if kind == "CompiledFunctionBackward":
-            compiled[node] = {edge[1]}
+            compiled[node] = {output}
         if _saves(type(node)):
             nodes.add(node)
         waiting.extend((child, index) for child, index in node.next_functions if child is not None)
-    return Walk(nodes, leaves, stopped, compiled)
+    return Walk(nodes, leaves, compiled)
 
 
 def joined(walks: Sequence[Walk]) -> bool:

@@ -45,12 +45,8 @@ def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
 def onto_hull(gramian: Array, mixture: Array) -> Solution:
     """Weights of the convex combination of the gradients nearest to a mixture of any sign.
 
-    ``min ||J^T (a - mixture)||`` over ``a >= 0, sum a = 1``; a mixture of zeros gives `min_norm`. Tasks
-    without a gradient get no weight.
-
-    Args:
-        gramian: ``[m, m]``.
-        mixture: ``[m]``.
+    ``min ||J^T (a - mixture)||`` over ``a >= 0, sum a = 1``, all ``[m]``; a mixture of zeros gives
+    `min_norm`. Tasks without a gradient get no weight.
     """
     normalized = scaled(gramian)
     if normalized is None:

@@ -15,11 +15,7 @@ TaskGradient = dict[int, Tensor]
 
 
 def shared_positions(reached: Sequence[Collection[int]]) -> set[int]:
-    """Positions of the parameters that at least two tasks reach.
-
-    Args:
-        reached: The positions each task reaches, one collection a task.
-    """
+    """Positions of the parameters that at least two tasks reach, of those each task reaches."""
     seen: set[int] = set()
     shared: set[int] = set()
     for positions in reached:
@@ -31,13 +27,7 @@ def shared_positions(reached: Sequence[Collection[int]]) -> set[int]:
 def weighted_positions(
     reached: Sequence[Collection[int]], weights: Sequence[float], shared: Collection[int] | None = None
 ) -> set[int]:
-    """Positions of the shared parameters that a task of weight other than 0 reaches.
-
-    Args:
-        reached: Positions each task reaches in general.
-        weights: One a task.
-        shared: Positions to choose from; by default those that two tasks reach.
-    """
+    """Positions of the shared parameters that a task of weight other than 0 reaches; see `combine`."""
     pairs = zip(reached, weights, strict=True)
     weighted = {p for found, weight in pairs if weight != 0.0 for p in found}
     return weighted.intersection(shared_positions(reached) if shared is None else shared)

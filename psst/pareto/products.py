@@ -12,50 +12,32 @@ _CHUNK = 2**20
 
 
 def gramian(gradients: Sequence[TaskGradient], shared: Iterable[int]) -> Tensor:
-    """``[m, m]`` inner products of the task gradients over the shared parameters; see `inner_products`."""
-    return inner_products(gradients, gradients, shared)
-
-
-def inner_products(
-    rows: Sequence[TaskGradient], columns: Sequence[TaskGradient], shared: Iterable[int]
-) -> Tensor:
-    """Inner products of gradients over the shared parameters, a few parameters at a time.
+    """Inner products of task gradients over the shared parameters, a few parameters at a time.
 
     Parameters are joined up to `_CHUNK` numbers, so that small ones cost no call each and no copy of all
     gradients exists. Dot products do not run in the reduced precision that a user may have allowed for the
     matrix products of the network.
 
     Args:
-        rows: r gradients; a missing entry counts as zero.
-        columns: c gradients. Where they begin with `rows`, each is joined only once and the r by r part is
-            symmetric.
+        gradients: m of them; a missing entry counts as zero.
         shared: Positions to sum over.
 
     Returns:
-        ``[r, c]`` on the device of the gradients, float64 where one of them is, float32 otherwise.
+        ``[m, m]`` on the device of the gradients, float64 where one of them is, float32 otherwise.
     """
-    first = {p: value for gradient in (*columns, *rows) for p, value in gradient.items()}
+    first = {p: value for gradient in gradients for p, value in gradient.items()}
     device = next(iter(first.values())).device if first else torch.device("cpu")
-    wide = (
-        torch.float64
-        if any(value.dtype in (torch.float64, torch.complex128) for value in first.values())
-        else torch.float32
-    )
-    r, c = len(rows), len(columns)
-    same = c >= r and all(left is right for left, right in zip(rows, columns, strict=False))
-    pairs = [(i, j) for i in range(r) for j in range(c) if not (same and j < i)]
+    doubles = (torch.float64, torch.complex128)
+    wide = torch.float64 if any(value.dtype in doubles for value in first.values()) else torch.float32
+    m = len(gradients)
+    pairs = [(i, j) for i in range(m) for j in range(i, m)]
     parts = [torch.zeros(len(pairs), dtype=wide, device=device)]
     for chunk in _chunks([p for p in sorted(shared) if p in first], first):
-        joined = _joined(columns if same else [*columns, *rows], chunk, first, wide)
-        right, left = joined[:c], joined if same else joined[c:]
-        parts.append(torch.stack([torch.dot(left[i], right[j]) for i, j in pairs]).to(device))
-    sums = torch.stack(parts).sum(dim=0) if len(parts) != 2 else parts[1]
+        joined = _joined(gradients, chunk, first, wide)
+        parts.append(torch.stack([torch.dot(joined[i], joined[j]) for i, j in pairs]).to(device))
+    sums = (torch.stack(parts).sum(dim=0) if len(parts) != 2 else parts[1]).unbind()
     where = {pair: k for k, pair in enumerate(pairs)}
-    order = [where[(i, j) if (i, j) in where else (j, i)] for i in range(r) for j in range(c)]
-    if order == list(range(len(order))):
-        return sums.view(r, c)
-    picked = sums.unbind()
-    return torch.stack([picked[k] for k in order]).view(r, c)
+    return torch.stack([sums[where[min(i, j), max(i, j)]] for i in range(m) for j in range(m)]).view(m, m)
 
 
 def _chunks(order: Sequence[int], like: Mapping[int, Tensor]) -> Iterator[list[int]]:

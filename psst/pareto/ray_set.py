@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from psst.files import read_npz, write_npz
 from psst.pareto.coordinates import centered_log, log_of_losses
 from psst.pareto.least_squares import Array
-from psst.pareto.npz import read_arrays, write_arrays
 
+_VERSION = 1
+_FIELDS = ("points", "first_step", "priors", "noise")
 RESOLUTION = 4.0
 """Standard deviations of the measured noise below which two points count as one."""
 
@@ -53,18 +55,23 @@ class RaySet:
 
     @classmethod
     def constant(cls, points: Array, priors: Array | None = None, noise: float | Array = 0.0) -> "RaySet":
-        """Rays that stand still at ``[K, m]`` points of log coordinates; equal weights by default."""
+        """Rays that stand still at ``[K, m]`` points of log coordinates.
+
+        The priors are equal by default, in units of each loss's geometric mean over the rays: a factor of one
+        loss changes no step.
+        """
         points = np.asarray(points, dtype=np.float64)
-        return cls(points[:, None, :], 0, np.ones(points.shape) if priors is None else priors, noise)
+        if priors is None:
+            sizes = centered_log(points).mean(axis=0)
+            priors = np.exp(sizes.min() - sizes)[None].repeat(len(points), axis=0)
+        return cls(points[:, None, :], 0, priors, noise)
 
     @classmethod
     def from_losses(
         cls, losses: ArrayLike, priors: Array | None = None, noise: float | Array = 0.0
     ) -> "RaySet":
         """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length."""
-        return cls.constant(
-            centered_log(np.stack([log_of_losses(row) for row in np.asarray(losses)])), priors, noise
-        )
+        return cls.constant(np.stack([log_of_losses(row) for row in np.asarray(losses)]), priors, noise)
 
     @classmethod
     def lattice(
@@ -83,12 +90,12 @@ class RaySet:
         """
         if not 0.0 < inset <= 1.0:
             raise ValueError(f"`inset={inset}` must be in (0, 1], for no ray holds a loss of 0; use 0.1.")
-        reference = np.ones(n_tasks) if reference is None else np.asarray(reference, dtype=np.float64)
-        if reference.shape != (n_tasks,):
+        points = das_dennis(n_tasks, divisions, inset)
+        if reference is not None and np.shape(reference) != (n_tasks,):
             raise ValueError(
-                f"`reference` must be [{n_tasks}] losses, one a task, got {list(reference.shape)}."
+                f"`reference` must be [{n_tasks}] losses, one a task, got {np.shape(reference)}."
             )
-        return cls.from_losses(das_dennis(n_tasks, divisions, inset) * reference)
+        return cls.from_losses(points if reference is None else points * reference)
 
     def lasting(self, n_steps: int) -> "RaySet":
         """The same rays, held to a length of `n_steps`, a tenth of which is the methods' patience.
@@ -98,13 +105,11 @@ class RaySet:
         Raises:
             ValueError: If `n_steps` is below the steps over which the rays move.
         """
-        more = n_steps - self.n_steps
-        if more < 0:
+        if n_steps < self.n_steps:
             raise ValueError(
                 f"`n_steps={n_steps}` must be {self.n_steps} at least, for so long do the rays move."
             )
-        held = np.repeat(self.points[:, -1:], more, axis=1)
-        return replace(self, points=np.concatenate([self.points, held], axis=1))
+        return replace(self, points=self.points[:, np.minimum(np.arange(n_steps), self.n_steps - 1)])
 
     def __repr__(self) -> str:
         """Enough to tell two sets apart."""
@@ -154,19 +159,13 @@ class RaySet:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, atomically."""
-        arrays = {
-            "points": self.points,
-            "first_step": self.first_step,
-            "priors": self.priors,
-            "noise": self.noise,
-        }
-        write_arrays(path, arrays)
+        write_npz(path, {name: getattr(self, name) for name in _FIELDS}, _VERSION)
 
     @classmethod
     def load(cls, path: str | Path) -> "RaySet":
         """Read what `save` wrote; ValueError or FileNotFoundError where it cannot."""
-        arrays = read_arrays(path, ("points", "first_step", "priors", "noise"), "rays")
-        return cls(arrays["points"], int(arrays["first_step"]), arrays["priors"], arrays["noise"])
+        arrays = read_npz(path, _VERSION, f"`rays={path}`", "give the .npz of a search", _FIELDS)
+        return cls(**{**arrays, "first_step": int(arrays["first_step"])})
 
 
 def das_dennis(n_tasks: int, divisions: int, inset: float = 0.1) -> Array:

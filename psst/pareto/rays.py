@@ -92,13 +92,7 @@ def _rays_per_gap(gaps: Array, closest: float) -> list[int]:
 def merge(
     points: Sequence[Array], priors: Sequence[Array], closest: float
 ) -> tuple[list[Array], list[Array]]:
-    """Merge the two nearest rays, again and again, until none are nearer than `closest`.
-
-    Args:
-        points: K trajectories ``[steps, m]``.
-        priors: K weights ``[m]``.
-        closest: Least distance that is resolved.
-    """
+    """Merge the nearest two of K rays ``[steps, m]`` with their priors until none are nearer than allowed."""
     points, priors, members = list(points), list(priors), [1] * len(points)
     while len(points) > 1:
         couples = [(separation(points[i], points[j]), i, j) for j in range(len(points)) for i in range(j)]

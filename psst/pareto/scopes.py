@@ -1,7 +1,6 @@
 """What the Gramian of a step is taken over, and how a mixture of gradients comes about."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from psst.pareto.graph import Walk, joined, walk
 from psst.pareto.injection import TaskGradient, accumulate, combine, shared_positions, weighted_positions
+from psst.pareto.products import gramian
 from psst.pareto.task_gradients import (
     Loss,
     divide,
@@ -23,25 +23,33 @@ from psst.pareto.task_gradients import (
 
 @dataclass(eq=False)
 class Gathered:
-    """What one batch tells, still on the device.
+    """What one batch tells, still on the device; or the micro-batches of a window together.
 
     Attributes:
         values: The losses, detached scalars by task; absent tasks have none.
         gradients: One a task in true scale, whose inner products are the Gramian; none for a weighted pass.
         mixture: From ``[m]`` weights to the gradient of every parameter; to be called once.
         over: Positions to sum the inner products over, where those are not the shared ones.
-        check: Numbers for `Scope.refuse`, so that they share the step's transfer to the host.
+        count: Micro-batches whose gradients are summed.
     """
 
     values: dict[str, Tensor]
     gradients: list[TaskGradient]
     mixture: Callable[[Sequence[float]], TaskGradient]
     over: set[int] | None = None
-    check: Tensor | None = None
+    count: int = 1
+
+    def gramian(self, shared: Collection[int]) -> Tensor:
+        """``[m, m]`` of the mean gradients, over the shared parameters where nothing else is said."""
+        found = gramian(self.gradients, shared if self.over is None else self.over)
+        return found / self.count**2
 
 
-class Scope(ABC):
+class Scope:
     """From the losses of a batch to task gradients and their mixture.
+
+    The Gramian is that of all shared parameters, or of their last block alone: for losses of one forward, the
+    task gradients then stop early and the rest is passed once, weighted.
 
     Args:
         tasks: Their names; a batch may lack some.
@@ -50,9 +58,15 @@ class Scope(ABC):
         shared: Names of the shared parameters, or of modules that hold them; by default the parameters that
             two tasks have reached so far.
         adopt: Name of a leaf that is none of the parameters but trains all the same; None for other leaves.
+        blockwise: Whether to take the Gramian over the last block.
 
     Attributes:
         reached: Positions each task has reached so far.
+        block_name: What the last block is called, once there is one.
+
+    Source:
+        The Gramian over the last shared layer stands for that over all of them in GradNorm (Chen et al., ICML
+        2018). Departure: a whole block, and raw gradients.
     """
 
     def __init__(
@@ -62,11 +76,14 @@ class Scope(ABC):
         parameters: Sequence[Tensor],
         shared: Sequence[str] | None = None,
         adopt: Callable[[Tensor], str | None] = lambda leaf: None,
+        blockwise: bool = False,
     ) -> None:
         self.tasks = list(tasks)
         self.names: list[str] = []
         self.parameters: list[Tensor] = []
         self.reached: list[set[int]] = [set() for _ in self.tasks]
+        self.block_name = ""
+        self._blockwise = blockwise
         self._prefixes = shared
         self._named: set[int] = set()
         self._adopt = adopt
@@ -80,47 +97,79 @@ class Scope(ABC):
         return shared_positions(self.reached) if self._prefixes is None else self._named
 
     def weighted(self, losses: Mapping[str, Tensor], factor: Tensor | None = None) -> Gathered:
-        """No gradient yet: the mixture is one pass of the losses, once their weights are known.
+        """No gradient yet: the mixture is one pass of the losses, once the weights are known; as `gather`."""
+        found, _ = self._walk_all(losses)
+        return Gathered(_detached(losses), [], lambda weights: self._pass(losses, found, weights, factor))
+
+    def gather(self, losses: Mapping[str, Loss], factor: Tensor | None = None) -> Gathered:
+        """Take the gradients of one batch; graphs are freed before this returns, or with the mixture.
+
+        Functions are called, differentiated and freed one by one, after the losses given as tensors: never
+        more than one function's graph is alive.
 
         Args:
-            losses: Scalars by task name.
+            losses: Scalars by task name, or functions that compute them.
             factor: Of a gradient scaler, by which the losses are multiplied and the gradients divided.
 
         Raises:
-            ValueError: A graph cannot be read.
+            TypeError: A loss is a function, and the Gramian that of the last block.
+            ValueError: A graph cannot be read, or functions share a part.
         """
-        tensors = list(losses.values())
-        found, _ = self._walk_all(losses)
+        ready = {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
+        values = _detached(ready)
+        found, needed_later = self._walk_all(ready)
+        block, late = self._split(losses, found)
+        gradients: dict[str, TaskGradient] = {}
+        for name, now, later, needed in zip(ready, found, late, needed_later, strict=True):
+            with full_precision(ready[name].device):
+                early = [p for p in now if p not in later]
+                loss = times(ready[name], factor)
+                gradients[name] = gradient(loss, early, self.parameters, needed or self._blockwise)
+        for name, function in losses.items():
+            if not isinstance(function, Tensor):
+                values[name], gradients[name] = self._called(name, function, factor)
+                self.reached[self.tasks.index(name)].update(gradients[name])
+        in_order = [gradients.get(task, {}) for task in self.tasks]
+        divide(in_order, factor)
 
         def mixture(weights: Sequence[float]) -> TaskGradient:
-            chosen = [float(weights[self.tasks.index(name)]) for name in losses]
-            weighted = weighted_positions(self.reached, weights, self.shared)
-            with full_precision(tensors[0].device):
-                scaled = [times(loss, factor) for loss in tensors]
-                mixed = weighted_gradient(scaled, found, chosen, weighted, self.parameters)
-            divide([mixed], factor)
-            return mixed
+            mixed = combine(in_order, self.reached, weights, self.shared)
+            return mixed | (self._pass(ready, late, weights, factor) if self._blockwise else {})
 
-        return Gathered({name: loss.detach() for name, loss in losses.items()}, [], mixture)
+        return Gathered({name: values[name] for name in losses}, in_order, mixture, block)
 
-    @abstractmethod
-    def gather(
-        self, losses: Mapping[str, Loss], factor: Tensor | None = None, features: Tensor | None = None
-    ) -> Gathered:
-        """Take the gradients of one batch.
+    def _pass(
+        self,
+        losses: Mapping[str, Tensor],
+        found: Sequence[Collection[int]],
+        weights: Sequence[float],
+        factor: Tensor | None,
+    ) -> TaskGradient:
+        """One backward pass of the weighted losses through what each of them is to reach."""
+        chosen = [float(weights[self.tasks.index(name)]) for name in losses]
+        weighted = weighted_positions(self.reached, weights, self.shared)
+        scaled = [times(loss, factor) for loss in losses.values()]
+        with full_precision(scaled[0].device):
+            mixed = weighted_gradient(scaled, found, chosen, weighted, self.parameters)
+        divide([mixed], factor)
+        return mixed
 
-        Args:
-            losses: Scalars by task name, or functions that compute them where the scope allows it.
-            factor: Of a gradient scaler, by which the losses are multiplied and the gradients divided.
-            features: What all losses read, for `Features`.
-
-        Raises:
-            TypeError: Of the losses and features, something is missing or of a kind the scope cannot use.
-            ValueError: The graphs do not fit the scope.
-        """
-
-    def refuse(self, check: Sequence[float], tasks: Sequence[str]) -> None:  # noqa: B027 - most have no check
-        """Raise ValueError where the numbers of `Gathered.check`, by now on the host, speak against it."""
+    def _split(
+        self, losses: Mapping[str, Loss], found: Sequence[Sequence[int]]
+    ) -> tuple[set[int] | None, list[set[int]]]:
+        """Positions of the last block, and of what each loss reaches below it."""
+        if not self._blockwise:
+            return None, [set() for _ in found]
+        for name, loss in losses.items():
+            if not isinstance(loss, Tensor):
+                raise TypeError(
+                    "`scope='last_block'` goes through the graphs of all losses together, but "
+                    f"`losses['{name}']` is a function, whose graph is freed before the next; use "
+                    "`scope='parameters'`, or give the losses as tensors."
+                )
+        shared = self.shared
+        self.block_name, block = last_block(self.names, shared)
+        return block, [{p for p in now if p in shared and p not in block} for now in found]
 
     def _append(self, name: str, parameter: Tensor) -> None:
         position = len(self.parameters)
@@ -139,13 +188,6 @@ class Scope(ABC):
                     self._append(name, leaf)
         return positions(found, self._where)
 
-    def _reach(self, task: str, found: Iterable[int]) -> None:
-        self.reached[self.tasks.index(task)].update(found)
-
-    def _in_order(self, gradients: Mapping[str, TaskGradient]) -> list[TaskGradient]:
-        """One a task, empty where it is absent."""
-        return [gradients.get(task, {}) for task in self.tasks]
-
     def _walk_all(self, losses: Mapping[str, Tensor]) -> tuple[list[list[int]], list[bool]]:
         """Positions each loss reaches now, noted down, and whether its graph is needed by a later one."""
         walks = [walk(loss) for loss in losses.values()]
@@ -157,35 +199,8 @@ class Scope(ABC):
             )
         found = [self._meet(each) for each in walks]
         for task, each in zip(losses, found, strict=True):
-            self._reach(task, each)
+            self.reached[self.tasks.index(task)].update(each)
         return found, kept(walks)
-
-
-class Parameters(Scope):
-    """The exact Gramian, over all shared parameters; losses may be functions."""
-
-    def gather(
-        self, losses: Mapping[str, Loss], factor: Tensor | None = None, features: Tensor | None = None
-    ) -> Gathered:
-        """Gradients over everything; graphs are freed before this returns.
-
-        Functions are called, differentiated and freed one by one, after the losses given as tensors: never
-        more than one function's graph is alive.
-        """
-        ready = {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
-        values = {name: loss.detach() for name, loss in ready.items()}
-        found, needed_later = self._walk_all(ready)
-        gradients: dict[str, TaskGradient] = {}
-        for (name, loss), indices, keep in zip(ready.items(), found, needed_later, strict=True):
-            with full_precision(loss.device):
-                gradients[name] = gradient(times(loss, factor), indices, self.parameters, keep)
-        for name, function in losses.items():
-            if not isinstance(function, Tensor):
-                values[name], gradients[name] = self._called(name, function, factor)
-                self._reach(name, gradients[name])
-        in_order = self._in_order(gradients)
-        divide(in_order, factor)
-        return self.gathered({name: values[name] for name in losses}, in_order)
 
     def _called(
         self, name: str, function: Callable[[], Tensor], factor: Tensor | None
@@ -204,17 +219,6 @@ class Parameters(Scope):
                 ) from error
         return loss.detach(), found
 
-    def gathered(self, values: dict[str, Tensor], gradients: list[TaskGradient], times: int = 1) -> Gathered:
-        """Of gradients at hand; the mixture is multiplied by `times`."""
-
-        def mixture(weights: Sequence[float]) -> TaskGradient:
-            mixed = combine(gradients, self.reached, weights, self.shared)
-            if times != 1 and mixed:
-                torch._foreach_mul_(list(mixed.values()), float(times))
-            return mixed
-
-        return Gathered(values, gradients, mixture)
-
 
 class Window:
     """Sums over the micro-batches of one accumulation window: m copies of the gradients.
@@ -224,31 +228,48 @@ class Window:
     weights that are the same for all of them. The Gramian is that of the mean.
     """
 
-    def __init__(self, scope: Parameters) -> None:
+    def __init__(self, scope: Scope) -> None:
         self._scope = scope
-        self._n = 0
         self._values: dict[str, list[Tensor]] = {}
-        self._gradients: list[TaskGradient] = []
-
-    def __len__(self) -> int:
-        return self._n
+        self._gradients: list[TaskGradient] = [{} for _ in scope.tasks]
+        self.count = 0
 
     def add(self, gathered: Gathered) -> None:
         """Take in one micro-batch."""
-        if not self._n:
-            self._gradients = [{} for _ in gathered.gradients]
         for name, value in gathered.values.items():
             self._values.setdefault(name, []).append(value)
         for total, part in zip(self._gradients, gathered.gradients, strict=True):
             accumulate(total, part, 1.0)
-        self._n += 1
+        self.count += 1
 
     def close(self) -> Gathered:
-        """Means of losses and gradients, and their mixture times the number of micro-batches; starts anew."""
-        n, values, gradients = self._n, self._values, self._gradients
-        self._n, self._values, self._gradients = 0, {}, []
-        for entries in gradients:
-            if entries:
-                torch._foreach_div_(list(entries.values()), float(n))
-        means = {name: torch.stack(found).mean(dim=0) for name, found in values.items()}
-        return self._scope.gathered(means, gradients, n)
+        """Means of the losses, and the sums of the gradients; to be used no more."""
+        scope, gradients = self._scope, self._gradients
+        means = {name: torch.stack(found).mean(dim=0) for name, found in self._values.items()}
+
+        def mixture(weights: Sequence[float]) -> TaskGradient:
+            return combine(gradients, scope.reached, weights, scope.shared)
+
+        return Gathered(means, gradients, mixture, count=self.count)
+
+
+def last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[int]]:
+    """Name and positions of the last block of the shared part.
+
+    That is the last child with shared parameters of the deepest module that holds them all, children in the
+    order in which their parameters were registered; the module itself where it has no such child.
+    """
+    paths = {p: names[p].split(".")[:-1] for p in sorted(shared)}
+    common = next(iter(paths.values()), [])
+    while any(path[: len(common)] != common for path in paths.values()):
+        common = common[:-1]
+    depth = len(common)
+    children = [path[depth] for path in paths.values() if len(path) > depth]
+    if not children:
+        return ".".join(common), set(paths)
+    block = {p for p, path in paths.items() if path[depth : depth + 1] == children[-1:]}
+    return ".".join([*common, children[-1]]), block
+
+
+def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: loss.detach() for name, loss in losses.items()}

@@ -16,6 +16,8 @@ _DRIFT_RATE = 2.0
 _DRIFT_REACH = 1.0
 """Largest error at which weights drift: farther out the tilt is strong enough."""
 _LARGEST_DRIFT = 7.0
+_MOST = 100.0
+"""Largest weight, in units of the prior's: a loss of a far larger scale than others does not take over."""
 _LEAST_PATIENCE = 200
 _LEAST_PROGRESS = 0.01
 
@@ -26,15 +28,10 @@ def dead_zone(sd: float, unit: float) -> float:
 
 
 def tilt(error: Array, dz: float) -> Array:
-    """``4 sign(e) max(|e| - dz, 0)``, errors clipped to +-2.
+    """``4 sign(e) max(|e| - dz, 0)``, errors ``[..., m]`` clipped to +-2.
 
-    Args:
-        error: ``[..., m]`` ``(c - ray) / unit``; positive where a loss is too high for its ray, so that
-            lagging tasks gain weight.
-        dz: Dead zone, in units of the error.
-
-    Returns:
-        ``[..., m]``, at most 8 in size.
+    They are ``(c - ray) / unit``: positive where a loss is too high for its ray, so that lagging tasks gain
+    weight.
     """
     error = np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR)
     tilted: Array = _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
@@ -62,7 +59,7 @@ class Aim:
 
 
 class Subproblem:
-    """Turns errors into target weights, counts flips, and gives up on a ray that cannot be reached.
+    """Turns errors into target weights, and gives up on a ray that cannot be reached.
 
     The tilt alone would leave an error wherever the balance needs other weights than the prior, as after one
     loss was multiplied by 10. Therefore the prior drifts: near the ray, in each step, by the tilt clipped to
@@ -77,9 +74,6 @@ class Subproblem:
     def __init__(self, run_steps: int, least_share: float = 0.0) -> None:
         self.watch = ReachWatch(run_steps)
         self.least_share = least_share
-        self.flips = 0
-        self._steps = 0
-        self._last_sign = 0
         self._drift: Array | None = None
 
     def aim(self, error: Array, prior: Array, dz: float, in_sector: bool) -> Aim:
@@ -94,16 +88,15 @@ class Subproblem:
         Returns:
             The target and the certificates ``error``, ``tilt``, ``drift`` (of the prior's logarithm),
             ``target`` (``[m]``), ``distance`` (largest error), ``nearest_distance`` (least so far),
-            ``in_sector``, ``unreachable`` (0 or 1), ``flips`` (changes of the main tilt's sign so far) and
-            ``flips_per_1000``.
+            ``in_sector`` and ``unreachable`` (0 or 1).
         """
         distance = float(np.abs(error).max())
         given_up = self.watch.update(distance, in_sector)
         tilts = np.zeros_like(error) if given_up else tilt(error, dz)
-        self._count_flip(int(np.sign(tilts[0])))
         drift = self._drifted(tilts, distance, given_up)
-        least = self.least_share * _tilted_weights(prior, drift)
-        target = np.maximum(_tilted_weights(prior, tilts + drift), least)
+        base = _tilted_weights(prior, drift)
+        tilted = np.minimum(_tilted_weights(prior, tilts + drift), _MOST * base)
+        target = np.maximum(tilted + (1.0 - tilted.sum()) * base, self.least_share * base)
         target /= target.sum()
         certificates: dict[str, float | Array] = {
             "error": np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR),
@@ -114,8 +107,6 @@ class Subproblem:
             "nearest_distance": self.watch.nearest,
             "in_sector": float(in_sector),
             "unreachable": float(given_up),
-            "flips": float(self.flips),
-            "flips_per_1000": 1000.0 * self.flips / self._steps,
         }
         return Aim(target, certificates)
 
@@ -127,23 +118,14 @@ class Subproblem:
             self._drift = np.maximum(np.minimum(moved, _LARGEST_DRIFT), -_LARGEST_DRIFT)
         return self._drift
 
-    def _count_flip(self, sign: int) -> None:
-        self._steps += 1
-        if sign and self._last_sign and sign != self._last_sign:
-            self.flips += 1
-        self._last_sign = sign or self._last_sign
-
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
-        counters = {"flips": self.flips, "steps": self._steps, "last_sign": self._last_sign}
-        drift = None if self._drift is None else [float(value) for value in self._drift]
-        return {**counters, "drift": drift, "watch": self.watch.state_dict()}
+        drift = None if self._drift is None else self._drift.tolist()
+        return {"drift": drift, "watch": self.watch.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run stopped."""
-        self.flips, self._steps = int(state["flips"]), int(state["steps"])
-        self._last_sign, drift = int(state["last_sign"]), state["drift"]
-        self._drift = None if drift is None else np.asarray(drift, dtype=np.float64)
+        self._drift = None if state["drift"] is None else np.asarray(state["drift"], dtype=np.float64)
         self.watch.load_state_dict(state["watch"])
 
 
@@ -188,19 +170,8 @@ class ReachWatch:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "nearest": self.nearest,
-            "unreachable": self.unreachable,
-            "reference": self._reference,
-            "first": self._first,
-            "touched": list(self._touched),
-            "sum": self._sum,
-            "count": self._count,
-        }
+        return {**vars(self), "_touched": list(self._touched)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where another watch stopped."""
-        self.nearest, self.unreachable = float(state["nearest"]), bool(state["unreachable"])
-        self._reference, self._first = float(state["reference"]), bool(state["first"])
-        self._touched = [bool(touched) for touched in state["touched"]]
-        self._sum, self._count = float(state["sum"]), int(state["count"])
+        """Go on where another watch stopped; the patience is this one's own."""
+        vars(self).update({**state, "_touched": list(state["_touched"]), "patience": self.patience})

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from psst.pareto.graph import Walk, walk
+from psst.pareto.graph import Walk
 from psst.pareto.injection import TaskGradient
 
 #: A scalar loss, or a function that computes it with its whole graph.
@@ -14,31 +14,6 @@ Loss = Tensor | Callable[[], Tensor]
 
 _LEAST_WEIGHT = 1e-3
 """Weight from which on a task's own gradient is read off the weighted pass; less would cost precision."""
-
-
-def task_gradients(losses: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[TaskGradient]:
-    """Gradient of each loss with respect to every parameter it reaches.
-
-    The graphs are walked first. A loss whose graph shares no node with a later one frees its graph at once,
-    so that losses of separate forwards cost together one backward pass; a node that several losses share is
-    kept exactly until the last of them has passed.
-
-    Args:
-        losses: Scalars, one a task. One without a graph (a constant) reaches nothing.
-        parameters: Leaves to differentiate by, each once.
-
-    Raises:
-        ValueError: A graph goes through reentrant gradient checkpointing, which hides parameters.
-    """
-    where = {id(parameter): index for index, parameter in enumerate(parameters)}
-    walks = [walk(loss) for loss in losses]
-    reached = [positions(found, where) for found in walks]
-    needed_later = kept(walks)
-    del walks  # it holds on to every node, and so to every saved activation
-    return [
-        gradient(loss, indices, parameters, keep)
-        for loss, indices, keep in zip(losses, reached, needed_later, strict=True)
-    ]
 
 
 def kept(walks: Sequence[Walk]) -> list[bool]:
@@ -62,14 +37,8 @@ def weighted_gradient(
 
     The own parameters of a task get its weighted gradient by that pass, which is divided by the weight. Where
     the weight is (nearly) zero, and where tasks meet in parameters that are not weighted, a second pass
-    through those parts alone gives the plain sum.
-
-    Args:
-        losses: Of the tasks in this batch.
-        found: Positions that each of them reaches.
-        weights: One a loss.
-        weighted: `weighted_positions`.
-        parameters: By position.
+    through those parts alone gives the plain sum. `weighted` are the `weighted_positions`, the others go by
+    loss or by position.
     """
     owners: dict[int, list[int]] = {}
     for task, positions_now in enumerate(found):

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from psst.files import read_npz, write_npz
 from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
-from psst.pareto.npz import read_arrays, write_arrays
 
 _MOST_ROWS = 2**14
+_VERSION = 1
+_FIELDS = ("log_losses", "first_step", "weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +56,19 @@ class Trajectory:
 
     def save(self, path: str | Path) -> None:
         """Write an npz file, atomically."""
-        arrays = {"log_losses": self.log_losses, "first_step": self.first_step, "weights": self.weights}
-        write_arrays(path, arrays)
+        write_npz(path, {name: getattr(self, name) for name in _FIELDS}, _VERSION)
 
     @classmethod
     def load(cls, path: str | Path) -> "Trajectory":
         """Read what `save` wrote; ValueError or FileNotFoundError where it cannot."""
-        arrays = read_arrays(path, ("log_losses", "first_step", "weights"), "trajectory")
-        return cls(arrays["log_losses"], int(arrays["first_step"]), arrays["weights"])
+        arrays = read_npz(path, _VERSION, f"`trajectory={path}`", "give the .npz of a run", _FIELDS)
+        return cls(**{**arrays, "first_step": int(arrays["first_step"])})
 
 
 class Track:
     """Rows of numbers, one an optimizer step, that never take more than 16,384 rows of memory.
 
-    A longer run keeps every second row, then every fourth, and so on; `rows` fills in what is between.
+    A longer run keeps every second row, then every fourth, and so on, which stand for those after them.
 
     Args:
         first_step: Step of the first row.
@@ -99,13 +100,10 @@ class Track:
         """``[steps, n]``; ``[0, 0]`` before the first step."""
         if self._last is None:
             return np.zeros((0, 0))
-        places = [float(i * self._stride) for i in range(len(self._kept))]
-        kept = list(self._kept)
-        if not places or places[-1] < self._count - 1:
-            places, kept = [*places, self._count - 1.0], [*kept, self._last]
-        kept[-1] = self._last if places[-1] == self._count - 1.0 else kept[-1]
-        steps, columns = np.arange(float(self._count)), np.array(kept).T
-        return np.array([np.interp(steps, places, column) for column in columns]).T
+        found = np.arange(self._count) // self._stride
+        found[-1] = len(self._kept)
+        rows: Array = np.array([*self._kept, self._last])[np.minimum(found, len(self._kept))]
+        return rows
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values, and the kept rows."""

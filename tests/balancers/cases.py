@@ -1,7 +1,5 @@
 """Every balancer of TorchJD with options for three tasks, and steps to feed them with."""
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
@@ -24,12 +22,9 @@ OPTIONS = {
     "Krum": {"n_byzantine": 0},
     "Mean": {},
     "MGDA": {},
-    "MoDo": {"gamma": 0.01},
-    "NashMTL": {},
     "PCD": {"tau": [0.1, 0.2]},
     "PCGrad": {},
     "Random": {},
-    "SDMGrad": {"lr": 0.1},
     "Sum": {},
     "UPGrad": {"pref_vector": PREFERENCE, "projector": {"reg_eps": 1e-6}},
     "COSMOS": {"lambda_": 1.0, "weights": PREFERENCE},
@@ -41,22 +36,10 @@ OPTIONS = {
     "STCH": {"mu": 0.1},
     "UW": {},
 }
-NEEDS = {"NashMTL": "ecos"}
-"""What TorchJD asks for beside cvxpy, clarabel and quadprog; it is installed nowhere by default."""
-
 EPOCH = 3
 
 
-def named(*names: str) -> pytest.MarkDecorator:
-    """Parametrize ``name``; those whose package is absent are skipped."""
-    absent = [name for name, package in NEEDS.items() if find_spec(package) is None]
-    skip = pytest.mark.skip("needs an extra of TorchJD")
-    return pytest.mark.parametrize(
-        "name", [pytest.param(name, marks=skip) if name in absent else name for name in names]
-    )
-
-
-every_name = named(*OPTIONS)
+every_name = pytest.mark.parametrize("name", OPTIONS)
 
 
 def made(name: str, options: dict[str, object] | None = None, **settings: object) -> TorchJD:
@@ -67,12 +50,12 @@ def made(name: str, options: dict[str, object] | None = None, **settings: object
 
 
 def states(n: int, order: tuple[int, ...] = (0, 1, 2), seed: int = 0) -> list[StepState]:
-    """Gradients and losses that wander; the denoised Gramian is that of other gradients."""
+    """Gradients and losses that wander."""
     rng, take, found = np.random.default_rng(seed), list(order), []
     for step in range(n):
-        jacobian, denoised = rng.standard_normal((2, M, 10))[:, take]
+        jacobian = rng.standard_normal((M, 10))[take]
         losses = np.exp(0.3 * rng.standard_normal(M))[take]
-        found.append(StepState(jacobian @ jacobian.T, losses, np.log(losses), step, denoised @ denoised.T))
+        found.append(StepState(jacobian @ jacobian.T, losses, np.log(losses), step))
     return found
 
 

@@ -105,7 +105,7 @@ def test_a_method_object_remembers_its_calls_and_a_name_does_not():
     method = Preference(RaySet.from_losses(np.ones((1, 3))), 0)
     for calls in range(1, 4):
         psst.weighted_backward(losses_of(trunk, heads)[1], method=method)
-        assert method.state_dict()["subproblem"]["steps"] == calls
+        assert method.state_dict()["subproblem"]["watch"]["_count"] == calls
     named = [psst.weighted_backward(losses_of(trunk, heads)[1], method="min_norm") for _ in range(2)]
     np.testing.assert_array_equal(*named)
 

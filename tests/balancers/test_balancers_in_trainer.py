@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from psst.balancers import Convex, TorchJD
+from psst.balancers import TorchJD
 from psst.callbacks import PSSTCallback
 from psst.cli import main
-from psst.pareto import RaySet
 from tests.balancers.cases import OPTIONS, every_name
 from tests.callbacks.two_tasks import TwoTasks, largest_difference, loader, trainer
 
@@ -19,7 +18,7 @@ NAMES = ("main", "second", "third")
 
 
 def fitted(method, **settings):
-    module, callback = TwoTasks(names=NAMES), PSSTCallback(method=method, denoise=True)
+    module, callback = TwoTasks(names=NAMES), PSSTCallback(method=method)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         trainer(callback, **settings).fit(module, loader(n_batches=3))
@@ -56,7 +55,7 @@ def test_not_normalized_weights_reach_the_optimizer_as_they_are():
 def test_a_resumed_fit_ends_as_the_whole_one(name, tmp_path):
     def begun(**settings):
         method = TorchJD(name, OPTIONS[name], learning_rate=0.1)
-        callback = PSSTCallback(method=method, denoise=True)
+        callback = PSSTCallback(method=method)
         return TwoTasks(names=NAMES), trainer(callback, default_root_dir=tmp_path, **settings)
 
     whole, steps = begun(max_epochs=2)
@@ -79,12 +78,6 @@ def test_negative_losses_are_no_trouble_where_no_ratio_is_asked_for():
     trainer(callback).fit(module, loader(n_batches=3))
     expected, _ = fitted(TorchJD("UPGrad"))
     assert largest_difference(module, expected) < 1e-5  # a constant has no gradient; float32 sums differ
-
-
-def test_convex_steers_a_fit():
-    rays = RaySet.from_losses(np.random.default_rng(0).uniform(0.5, 2.0, (3, 3)))
-    _, callback = fitted(Convex(rays, 0, "tests.balancers.user_constraints.ball"))
-    assert np.square(callback.mean_weights - 1 / 3).sum() <= 0.05 + 1e-8
 
 
 FIT = [
@@ -131,17 +124,6 @@ def test_one_key_of_the_yaml_chooses_the_balancer(method, data, tmp_path, monkey
     assert np.isfinite(weights).all()
     if "normalize" not in method:
         np.testing.assert_allclose(np.abs(weights).sum(axis=1), 1.0, rtol=1e-6)
-
-
-def test_convex_from_yaml(data, tmp_path, monkeypatch):
-    RaySet.from_losses(np.array([[2.0, 1.0], [1.0, 2.0]])).save(tmp_path / "rays.npz")
-    monkeypatch.chdir(tmp_path)
-    arguments = "{rays: rays.npz, index: 0, constraints: tests.balancers.user_constraints.ball}"
-    method = f"{{class_path: psst.balancers.Convex, init_args: {arguments}}}"
-    callback = (
-        f"[{{class_path: psst.callbacks.PSSTCallback, init_args: {{tradeoff: null, method: {method}}}}}]"
-    )
-    assert main([*FIT, data, "--trainer.callbacks", callback, "--trainer.logger=false"]) == 0
 
 
 def test_a_wrong_name_is_one_clear_paragraph(tmp_path, monkeypatch, capsys):

@@ -123,7 +123,7 @@ class HandLoop:
         """Fill ``.grad`` with the mean of the mixtures of the micro-batches."""
         found = [
             [
-                self.task_gradients(module, [part[rank :: self.ranks] for part in batch], index)
+                self.task_gradients(module, [part[rank :: self.ranks] for part in batch], index, rank)
                 for batch, index in micro_batches
             ]
             for rank in range(self.ranks)
@@ -135,11 +135,13 @@ class HandLoop:
         for parameter, parts in zip(module.parameters(), zip(*mixtures, strict=True), strict=True):
             parameter.grad = total(parts, share)
 
-    def task_gradients(self, module, batch, index):
-        """Losses ``[m]`` and for each task one gradient, or None, a parameter."""
+    def task_gradients(self, module, batch, index, rank=0):
+        """Losses ``[m]``, NaN for what is absent, and for each task one gradient, or None, a parameter."""
+        module.rank = rank
         with self.autocast():
             losses = module.training_step(batch, index)["losses"]
-        losses = [losses[name] for name in sorted(losses, key=lambda name: name != "main")]
+        names = sorted(getattr(module, "names", losses), key=lambda name: name != "main")
+        losses = [losses.get(name, torch.tensor(torch.nan)) for name in names]
         if not self.reached:
             self.reached = [set() for _ in losses]
             self.method.start(len(losses))
@@ -149,6 +151,8 @@ class HandLoop:
         gradients = [[None] * len(parameters) for _ in losses]
         for row, reached, loss in zip(gradients, self.reached, losses, strict=True):
             scale = 1.0 if self.scaler is None else self.scaler.scale(torch.ones((), device=loss.device))
+            if not loss.requires_grad:
+                continue
             found = torch.autograd.grad(loss.float() * scale, leaves, retain_graph=True, allow_unused=True)
             for i, value in zip(where, found, strict=True):
                 if value is not None:
@@ -163,7 +167,7 @@ class HandLoop:
 
     def mix(self, by_rank):
         """The weighted gradient of parameters that two tasks have reached, the plain sum of the others."""
-        losses = np.mean([losses for losses, _ in by_rank], axis=0)
+        losses = np.nanmean([losses for losses, _ in by_rank], axis=0)
         n_parameters = len(by_rank[0][1][0])
         shared = [sum(i in reached for reached in self.reached) > 1 for i in range(n_parameters)]
         jacobians = [jacobian(gradients, shared) for _, gradients in by_rank]

@@ -13,9 +13,9 @@ from two_tasks import TwoTasks, largest_difference, loader, trainer
 from psst.balancers import TorchJD
 from psst.callbacks import PSSTCallback
 from psst.pareto import FixedWeights, Tradeoff
-from psst.pareto.last_block import last_block
+from psst.pareto.scopes import last_block
 
-SCOPES = ["parameters", "last_block", "features"]
+SCOPES = ["parameters", "last_block"]
 ROUNDING = 2e-6  # float32, 6 steps
 
 
@@ -73,7 +73,6 @@ def test_the_gramian_is_that_of_the_scope(scope):
     inputs = {
         "parameters": list(module.trunk.parameters()),
         "last_block": list(module.trunk[-1].parameters()),
-        "features": [features],
     }[scope]
     rows = [
         torch.cat(
@@ -86,9 +85,7 @@ def test_the_gramian_is_that_of_the_scope(scope):
     assert np.allclose(found, jacobian @ jacobian.T, rtol=1e-5, atol=1e-6 * found.trace())
 
 
-@pytest.mark.parametrize(
-    ("scope", "first", "last"), [("parameters", 3, 3), ("last_block", 1, 4), ("features", 1, 1)]
-)
+@pytest.mark.parametrize(("scope", "first", "last"), [("parameters", 3, 3), ("last_block", 1, 4)])
 def test_a_step_passes_the_trunk_as_often_as_it_says(scope, first, last):
     module = fit(Trunked(names=("main", "a", "b")), PSSTCallback("min_norm", scope=scope), n_batches=1)
     assert (module.passes[0], module.passes[2]) == (first, last)
@@ -135,22 +132,21 @@ def test_last_block_equals_parameters_where_tasks_leave_the_trunk_at_different_d
     assert largest_difference(exact, ours) < ROUNDING
 
 
-@pytest.mark.parametrize("scope", ["last_block", "features"])
-def test_float16_is_near_float32(scope):
+def test_float16_is_near_float32():
     """Scaled losses: gradients of about 1e-8, of which half precision alone would keep nothing."""
 
     class Tiny(Trunked):
         def training_step(self, batch, batch_idx):
             output = super().training_step(batch, batch_idx)
             losses = {name: 1e-7 * loss for name, loss in output["losses"].items()}
-            return {"loss": sum(losses.values()), "losses": losses, "features": output["features"]}
+            return {"loss": sum(losses.values()), "losses": losses}
 
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=1e6)
 
-    full = fit(Tiny(), PSSTCallback(Measured(1.0), scope=scope))
+    full = fit(Tiny(), PSSTCallback(Measured(1.0), scope="last_block"))
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
-    half = fit(Tiny(), PSSTCallback(Measured(1.0), scope=scope), plugins=[plugin])
+    half = fit(Tiny(), PSSTCallback(Measured(1.0), scope="last_block"), plugins=[plugin])
     moved = largest_difference(Tiny(), full)
     assert moved > 1e-2
     assert largest_difference(full, half) < 0.05 * moved
@@ -179,106 +175,9 @@ def test_the_last_block_by_names(names, shared, expected):
     assert last_block(names, shared) == expected
 
 
-class NoFeatures(Trunked):
-    def training_step(self, batch, batch_idx):
-        output = super().training_step(batch, batch_idx)
-        del output["features"]
-        return output
-
-
-class Detached(Trunked):
-    def training_step(self, batch, batch_idx):
-        output = super().training_step(batch, batch_idx)
-        return {**output, "features": output["features"].detach()}
-
-
-class Elsewhere(Trunked):
-    """The other loss reads the trunk, but not the returned tensor."""
-
-    def training_step(self, batch, batch_idx):
-        output = super().training_step(batch, batch_idx)
-        output["losses"]["other"] = self.loss(self.features(batch[0]), "other")
-        return output
-
-
-class Past(Trunked):
-    """The other loss reads the features and, beside them, the trunk."""
-
-    def training_step(self, batch, batch_idx):
-        output = super().training_step(batch, batch_idx)
-        output["losses"]["other"] = output["losses"]["other"] + self.trunk[0][0].weight.square().mean()
-        return output
-
-
-class SharedHead(Trunked):
-    def __init__(self):
-        super().__init__()
-        self.heads["other"] = self.heads["main"]
-
-
-class DisjointRows(Trunked):
-    def training_step(self, batch, batch_idx):
-        features = self.features(batch[0])
-        losses = {"main": self.loss(features[:4], "main"), "other": self.loss(features[4:], "other")}
-        return {"loss": sum(losses.values()), "losses": losses, "features": features}
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (NoFeatures, TypeError, "needs `features`.*found none"),
-        (Detached, TypeError, "needs `features`.*a tensor without a graph"),
-        (Elsewhere, ValueError, r"`losses\['other'\]` does not reach `features`"),
-        (Past, ValueError, r"`losses\['other'\]` reaches the shared parameter `trunk\.0\.0\.weight` past"),
-        (
-            SharedHead,
-            ValueError,
-            r"`losses\['other'\]` reaches the shared parameter `heads\.main\.weight` past",
-        ),
-        (DisjointRows, ValueError, r"`losses\['main'\]` and `losses\['other'\]` read disjoint rows"),
-        (lambda: Trunked(functions=True), TypeError, r"`losses\['main'\]` is a function"),
-    ],
-)
-def test_features_are_refused_where_they_say_nothing(make, error, message):
-    module = make()
-    with pytest.raises(error, match=message + r".*`scope='parameters'`"):
-        fit(module, PSSTCallback(Measured(1.0), scope="features"))
-    assert largest_difference(module, make()) == 0.0
-
-
 def test_functions_and_the_last_block_exclude_each_other():
     with pytest.raises(TypeError, match=r"`scope='last_block'`.*`losses\['main'\]` is a function"):
-        fit(Trunked(functions=True), PSSTCallback(FixedWeights(1.0), scope="last_block"))
-
-
-def test_a_constant_loss_has_no_gradient_at_the_features():
-    class Absent(Trunked):
-        def training_step(self, batch, batch_idx):
-            output = super().training_step(batch, batch_idx)
-            if batch_idx == 1:
-                output["losses"]["other"] = torch.tensor(1.0)
-            return output
-
-    method = Smooth()
-    exact = fit(Absent(), PSSTCallback(Measured(0.5)))
-    ours = fit(Absent(), PSSTCallback(Measured(0.5), scope="features"))
-    assert largest_difference(exact, ours) < ROUNDING
-    fit(Absent(), PSSTCallback(method, scope="features"))
-    assert not method.states[1].gramian[1].any()
-
-
-def test_a_frozen_trunk_below_the_features():
-    class Frozen(Trunked):
-        def __init__(self):
-            super().__init__()
-            self.trunk.requires_grad_(False)
-
-        def features(self, x):
-            return super().features(x.clone().requires_grad_())
-
-    before, module = Frozen(), fit(Frozen(), PSSTCallback(Measured(0.5), scope="features"))
-    assert torch.equal(before.trunk[0][0].weight, module.trunk[0][0].weight)
-    assert not torch.equal(before.heads["other"].weight, module.heads["other"].weight)
+        fit(Trunked(functions=True), PSSTCallback(Measured(1.0), scope="last_block"))
 
 
 @pytest.mark.parametrize("scope", ["parameters", "last_block"])
@@ -326,11 +225,13 @@ def test_unknown_names_are_refused_before_the_first_batch_with_the_nearest():
     ("arguments", "message"),
     [
         ({"scope": "trunk"}, r"`scope='trunk'` must be one of.*'last_block'"),
-        ({"denoise": "mean"}, r"`denoise='mean'` must be one of.*False"),
         ({"accumulate": "batch"}, r"`accumulate='batch'` must be one of"),
         ({"shared": "backbone"}, r"`shared='backbone'` must be a list"),
         ({"shared": []}, r"`shared=\[\]` must be a list"),
-        ({"scope": "features", "accumulate": "window"}, r"`accumulate='window'`.*`scope='features'`.*use"),
+        (
+            {"scope": "last_block", "accumulate": "window"},
+            r"`accumulate='window'`.*`scope='last_block'`.*use",
+        ),
     ],
 )
 def test_arguments_are_checked_at_once(arguments, message):

@@ -25,29 +25,21 @@ def fit(module, *callbacks, batch_size=8, ckpt_path=None, **settings):
     return module
 
 
-class Shifted(Trunked):
-    """Functions or not, one forward a task."""
-
-    def training_step(self, batch, batch_idx):
-        output = super().training_step(batch, batch_idx)
-        return {key: value for key, value in output.items() if key != "features"}
-
-
 @pytest.mark.parametrize("functions", [False, True])
 @pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.02}], ids=str)
 def test_a_window_equals_one_large_batch(settings, functions):
     """Parameters, and what the method saw and decided, step by step."""
     large, small = Smooth(), Smooth()
-    expected = fit(Shifted(), PSSTCallback(large), batch_size=24, max_epochs=3, **settings)
+    expected = fit(Trunked(), PSSTCallback(large), batch_size=24, max_epochs=3, **settings)
     ours = fit(
-        Shifted(functions=functions),
+        Trunked(functions=functions),
         PSSTCallback(small, accumulate="window"),
         accumulate_grad_batches=3,
         max_epochs=3,
         **settings,
     )
     assert largest_difference(expected, ours) < ROUNDING
-    assert largest_difference(expected, Shifted()) > 1e-2
+    assert largest_difference(expected, Trunked()) > 1e-2
     assert len(small.states) == 6
     for one, other in zip(large.states, small.states, strict=True):
         assert np.allclose(one.gramian, other.gramian, rtol=1e-4)
@@ -64,19 +56,19 @@ def test_with_weights_that_stay_a_window_is_what_lightning_accumulates(scheduled
         return [psst, *([GradientAccumulationScheduler({0: 4, 1: 1, 2: 2})] if scheduled else [])]
 
     settings = {"max_epochs": 3} if scheduled else {"max_epochs": 3, "accumulate_grad_batches": 4}
-    expected = fit(Shifted(), *callbacks("micro_batch"), **settings)
-    ours = fit(Shifted(), *callbacks("window"), **settings)
+    expected = fit(Trunked(), *callbacks("micro_batch"), **settings)
+    ours = fit(Trunked(), *callbacks("window"), **settings)
     assert largest_difference(expected, ours) < ROUNDING
 
 
 def test_windows_follow_a_scheduler_and_the_end_of_the_epoch():
     method = Smooth()
     psst = PSSTCallback(method, accumulate="window")
-    fit(Shifted(), psst, GradientAccumulationScheduler({0: 4, 1: 1, 2: 2}), max_epochs=3)
+    fit(Trunked(), psst, GradientAccumulationScheduler({0: 4, 1: 1, 2: 2}), max_epochs=3)
     assert len(method.states) == 2 + 6 + 3
     assert len(psst.trajectory.log_losses) == 2 + 6 + 3
     means = [DATA[:32], DATA[32:]]
-    module = Shifted()
+    module = Trunked()
     for state, data in zip(method.states[:1], means, strict=False):
         expected = [float(module.loss(module.features(data), name)) for name in module.names]
         assert np.allclose(state.losses, expected, rtol=1e-5)
@@ -85,7 +77,7 @@ def test_windows_follow_a_scheduler_and_the_end_of_the_epoch():
 def test_limited_batches_close_the_last_window():
     method = Smooth()
     settings = {"accumulate_grad_batches": 4, "limit_train_batches": 5, "max_epochs": 2}
-    fit(Shifted(), PSSTCallback(method, accumulate="window"), **settings)
+    fit(Trunked(), PSSTCallback(method, accumulate="window"), **settings)
     assert len(method.states) == 4
 
 
@@ -93,7 +85,7 @@ def test_limited_batches_close_the_last_window():
 def test_a_batch_without_losses_leaves_the_window_whole(skipped):
     """The first of the window's last two batches, or the one that closes it."""
 
-    class Skips(Shifted):
+    class Skips(Trunked):
         def training_step(self, batch, batch_idx):
             return None if batch_idx % 3 == skipped else super().training_step(batch, batch_idx)
 
@@ -112,22 +104,22 @@ def test_a_resumed_run_ends_where_the_uninterrupted_one_does(tmp_path):
         return PSSTCallback(tradeoff=0.2, accumulate="window")
 
     settings = {"accumulate_grad_batches": 4}
-    whole = fit(Shifted(), callback(), max_epochs=4, **settings)
+    whole = fit(Trunked(), callback(), max_epochs=4, **settings)
     run = trainer(callback(), max_epochs=2, **settings)
-    run.fit(Shifted(), DataLoader(TensorDataset(DATA), 8))
+    run.fit(Trunked(), DataLoader(TensorDataset(DATA), 8))
     run.save_checkpoint(tmp_path / "half.ckpt")
-    resumed = fit(Shifted(), callback(), ckpt_path=tmp_path / "half.ckpt", max_epochs=4, **settings)
+    resumed = fit(Trunked(), callback(), ckpt_path=tmp_path / "half.ckpt", max_epochs=4, **settings)
     assert largest_difference(whole, resumed) == 0.0
 
 
 def test_float16_is_near_float32():
     settings = {"accumulate_grad_batches": 3, "max_epochs": 2}
-    full = fit(Shifted(), PSSTCallback(FixedWeights(1.0), accumulate="window"), **settings)
+    full = fit(Trunked(), PSSTCallback(FixedWeights(1.0), accumulate="window"), **settings)
     plugin = MixedPrecision(
         "16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0)
     )  # no step is lost
-    half = fit(Shifted(), PSSTCallback(FixedWeights(1.0), accumulate="window"), plugins=[plugin], **settings)
-    assert largest_difference(full, half) < 0.05 * largest_difference(Shifted(), full)
+    half = fit(Trunked(), PSSTCallback(FixedWeights(1.0), accumulate="window"), plugins=[plugin], **settings)
+    assert largest_difference(full, half) < 0.05 * largest_difference(Trunked(), full)
 
 
 def test_nothing_reaches_the_parameters_before_the_window_closes():
@@ -138,7 +130,7 @@ def test_nothing_reaches_the_parameters_before_the_window_closes():
             self.seen = (*self.seen, pl_module.trunk[0][0].weight.grad is not None)
 
     spy = Spy()
-    fit(Shifted(), PSSTCallback(FixedWeights(1.0), accumulate="window"), spy, accumulate_grad_batches=3)
+    fit(Trunked(), PSSTCallback(FixedWeights(1.0), accumulate="window"), spy, accumulate_grad_batches=3)
     assert spy.seen == (False, False, True) * 2
 
 
@@ -148,7 +140,7 @@ def test_an_optimizer_that_repeats_a_step_is_refused():
             closure()
             return super().step(closure)
 
-    class Module(Shifted):
+    class Module(Trunked):
         def configure_optimizers(self):
             return Twice(self.parameters(), lr=0.1)
 

@@ -1,4 +1,4 @@
-"""A trunk of three blocks with one head a task, for what looks at features and blocks."""
+"""A trunk of three blocks with one head a task, for what looks at blocks."""
 
 from itertools import pairwise
 
@@ -23,7 +23,7 @@ class Passes(torch.autograd.Function):
 
 
 class Trunked(pl.LightningModule):
-    """No batch statistics; one shared forward, whose result is returned as ``features``.
+    """No batch statistics; one shared forward.
 
     Args:
         names: Of the tasks.
@@ -55,7 +55,7 @@ class Trunked(pl.LightningModule):
             }
         features = self.features(x)
         losses = {name: self.loss(features, name) for name in self.names}
-        return {"loss": sum(losses.values()), "losses": losses, "features": features}
+        return {"loss": sum(losses.values()), "losses": losses}
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)

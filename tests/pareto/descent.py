@@ -24,6 +24,7 @@ class Conditions:
         trend: ``[steps, m]`` factors of the losses in time.
         paired: Whether all runs see the same noise, as on one batch stream.
         longer: Factor of the number of steps, the step being shorter by it.
+        adam: Whether the steps are Adam's, a tenth as long.
     """
 
     gradient_noise: float = 0.0
@@ -33,6 +34,7 @@ class Conditions:
     trend: Array | None = None
     paired: bool = False
     longer: float = 1.0
+    adam: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,9 @@ def descend(
     sizes, m = step_sizes(problem, conditions), problem.n_tasks
     points, gap, kept = starts.copy(), 0.0, []
     sums, late = np.zeros((len(methods), m)), len(sizes) - max(len(sizes) // 10, 1)
+    adam = Adam(points.shape)
     for method in methods:
+        method.name_tasks(["main", *(f"other {task}" for task in range(1, m))])
         method.start(m)
     for step, size in enumerate(sizes):
         losses, exact = problem(points)
@@ -110,7 +114,8 @@ def descend(
         ]
         weights = np.stack([decision.weights for decision in decisions])
         gap = max(gap, *(decision.kkt_gap for decision in decisions))
-        points = points - size * np.einsum("rm,rmn->rn", weights, gradients)
+        way = np.einsum("rm,rmn->rn", weights, gradients)
+        points = points - size * (adam(way, step) if conditions.adam else way)
         if step >= late:
             sums += weights
     certificates = [decision.certificates for decision in decisions]
@@ -126,6 +131,19 @@ def descend(
         np.stack(kept),
         sums / (len(sizes) - late),
     )
+
+
+class Adam:
+    """Kingma and Ba, 2015, with the usual decays; directions a tenth as long, for a learning rate."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.first, self.second = np.zeros(shape), np.zeros(shape)
+
+    def __call__(self, way: Array, step: int) -> Array:
+        self.first = 0.9 * self.first + 0.1 * way
+        self.second = 0.999 * self.second + 0.001 * way**2
+        mean, square = self.first / (1.0 - 0.9 ** (step + 1)), self.second / (1.0 - 0.999 ** (step + 1))
+        return 0.1 * mean / (np.sqrt(square) + 1e-30)
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], paired: bool) -> Array:

@@ -7,12 +7,15 @@ from torch.utils.checkpoint import checkpoint
 
 from psst.pareto.injection import combine, inject, inject_nothing, shared_positions
 from psst.pareto.products import gramian
-from psst.pareto.scopes import Parameters
-from psst.pareto.task_gradients import task_gradients
+from psst.pareto.scopes import Scope
+
+
+def task_gradients(losses, parameters):
+    return gathered({str(task): loss for task, loss in enumerate(losses)}, parameters)[1]
 
 
 def gathered(losses, parameters):
-    found = Parameters(list(losses), [str(p) for p in range(len(parameters))], parameters).gather(losses)
+    found = Scope(list(losses), [str(p) for p in range(len(parameters))], parameters).gather(losses)
     return list(found.values.values()), found.gradients
 
 

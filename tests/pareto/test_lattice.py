@@ -42,14 +42,15 @@ def test_rays_of_a_lattice_are_its_points_as_losses():
     losses = das_dennis(3, 4) * reference
     logs = np.log(losses)
     np.testing.assert_allclose(rays.at(0), logs - logs.mean(axis=1, keepdims=True))
-    np.testing.assert_allclose(rays.priors, 1.0 / 3.0)
+    expected = 1.0 / reference / (1.0 / reference).sum()  # equal in units of the losses
+    np.testing.assert_allclose(rays.priors, np.tile(expected, (15, 1)))
     assert [rays.sector(point, 0) for point in rays.at(0)] == list(range(15))
 
 
 def test_rays_of_a_lattice_must_have_ratios():
     with pytest.raises(ValueError, match=r"`inset=0\.0` must be in \(0, 1\]"):
         RaySet.lattice(3, 4, inset=0.0)
-    with pytest.raises(ValueError, match=r"`reference` must be \[3\] losses, one a task, got \[2\]"):
+    with pytest.raises(ValueError, match=r"`reference` must be \[3\] losses, one a task, got \(2,\)"):
         RaySet.lattice(3, 4, reference=np.ones(2))
     with pytest.raises(ValueError, match="finite and positive"):
         RaySet.lattice(2, 4, reference=np.array([1.0, -1.0]))

@@ -126,22 +126,22 @@ def test_files_bring_back_the_same_rays(tmp_path):
 
 
 def test_files_that_are_not_rays_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"`rays=.*no\.npz` is no file"):
+    with pytest.raises(FileNotFoundError, match=r"`rays=.*no\.npz` is not there"):
         RaySet.load(tmp_path / "no.npz")
     (tmp_path / "text.npz").write_text("rays")
-    with pytest.raises(ValueError, match="is not a readable"):
+    with pytest.raises(ValueError, match=r"`rays=.*is damaged, or something else"):
         RaySet.load(tmp_path / "text.npz")
     whole = tmp_path / "rays.npz"
     RaySet.constant(np.eye(2)).save(whole)
     (tmp_path / "half.npz").write_bytes(whole.read_bytes()[:200])
-    with pytest.raises(ValueError, match="is not a readable"):
+    with pytest.raises(ValueError, match=r"`rays=.*is damaged, or something else"):
         RaySet.load(tmp_path / "half.npz")
     anchor([0.1, -0.1], [1.0, 0.3]).save(tmp_path / "other.npz")
-    with pytest.raises(ValueError, match=r"\['points', 'priors', 'noise'\] missing"):
+    with pytest.raises(ValueError, match=r"something else.*points"):
         RaySet.load(tmp_path / "other.npz")
     with np.load(whole) as file:
-        np.savez(tmp_path / "newer.npz", **{**file, "version": 99})
-    with pytest.raises(ValueError, match="format version 99"):
+        np.savez(tmp_path / "newer.npz", **{**file, "format": 99})
+    with pytest.raises(ValueError, match="format 99"):
         RaySet.load(tmp_path / "newer.npz")
 
 
@@ -152,7 +152,7 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np, "savez_compressed", full)
     with pytest.raises(OSError, match="No space"):
         RaySet.constant(np.eye(3)).save(path)
     assert RaySet.load(path).n_tasks == 2

@@ -23,14 +23,12 @@ class StepState:
         losses: ``[m]`` raw losses of this batch, NaN for a task that is absent from it.
         log_losses: ``[m]`` log of their running mean; NaN where that is not positive.
         step: The trainer's global step, before the update: the one clock. Batches of one step share it.
-        denoised: ``[m, m]`` Gramian whose signs mean something, where there is one.
     """
 
     gramian: Array | None
     losses: Array
     log_losses: Array
     step: int
-    denoised: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +56,10 @@ class Method(ABC):
 
     Attributes:
         needs_gramian: Whether it reads the Gramian. Where it does not, a step costs one weighted pass.
-        needs_denoised: Whether it decides by the denoised Gramian, once there is one.
         may_starve: Whether a weight near zero is worth a warning: nobody has asked for it.
     """
 
     needs_gramian: bool = True
-    needs_denoised: bool = False
     may_starve: bool = True
 
     def name_tasks(self, names: Sequence[str]) -> None:  # noqa: B027 - most methods know tasks by position
@@ -99,23 +95,14 @@ class Method(ABC):
 
 
 def share(argument: str, value: object, way_out: str) -> float:
-    """A number in [0, 1].
-
-    Raises:
-        ValueError: It is none.
-    """
+    """A number in [0, 1]; ValueError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= 1.0:
         raise ValueError(f"`{argument}={value!r}` must be a number in [0, 1]; {way_out}.")
     return float(value)
 
 
 def open_rays(rays: RaySet | str | Path, index: int, n_tasks: int) -> RaySet:
-    """The rays themselves, read from disk if need be, checked against `index` and the number of tasks.
-
-    Raises:
-        FileNotFoundError: If `rays` is a path to no file.
-        ValueError: If they hold no ray `index`, or are made for another number of tasks.
-    """
+    """The rays, read from disk if need be; ValueError where `index` or the number of tasks does not fit."""
     ray_set = rays if isinstance(rays, RaySet) else RaySet.load(rays)
     if not 0 <= index < len(ray_set):
         raise ValueError(

@@ -75,12 +75,10 @@ class Levels(Method):
 
     def start(self, n_tasks: int) -> None:
         """Begin with all levels reachable."""
-        levels = [self.levels.get(name, np.inf) for name in self._names]
-        self._levels = np.array(levels)
-        self._bound = np.flatnonzero(np.isfinite(self._levels))
+        self._levels = np.array([self.levels.get(name, np.inf) for name in self._names])
         self._others = np.flatnonzero(~np.isfinite(self._levels))
         self._free.start(len(self._others))
-        self._watches = {int(q): ReachWatch(0) for q in self._bound}
+        self._watches = {int(q): ReachWatch(0) for q in np.flatnonzero(np.isfinite(self._levels))}
         self._step = -1
         if self._loaded is not None:
             self._free.load_state_dict(self._loaded["free"])
@@ -99,9 +97,8 @@ class Levels(Method):
             self._step = state.step
             for q, watch in self._watches.items():
                 watch.update(float(max(excess[q], 0.0)), bool(excess[q] <= 0.0))
-        unreachable = np.array(
-            [float(q in self._watches and self._watches[q].unreachable) for q in range(len(base))]
-        )
+        unreachable = np.zeros(len(base))
+        unreachable[list(self._watches)] = [watch.unreachable for watch in self._watches.values()]
         certificates: dict[str, float | Array] = {
             "excess": np.where(np.isfinite(excess), excess, np.nan),
             "unreachable_level": unreachable,
@@ -123,8 +120,8 @@ class Levels(Method):
         units = lengths[violated]
         wanted = _PULL * length * np.minimum(1.0, excess[violated] / _FULL_PULL)
         lacking = wanted - (gramian @ base)[violated] / units
-        cosines = gramian[np.ix_(violated, violated)] / np.outer(units, units) + RIDGE * np.eye(len(violated))
         identity = np.eye(len(violated))
+        cosines = gramian[np.ix_(violated, violated)] / np.outer(units, units) + RIDGE * identity
         solved = quadprog.solve_qp(cosines, lacking, identity, np.zeros(len(violated)))
         found: Array = np.maximum(solved[0], 0.0)
         size = float(np.sqrt(max(float(found @ cosines @ found), 0.0)))

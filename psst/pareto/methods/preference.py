@@ -76,11 +76,7 @@ class Preference(RayMethod):
 def _checked_rows(
     rows: tuple[Sequence[Sequence[float]], Sequence[float]] | None, n_tasks: int, min_main_share: float
 ) -> tuple[Array, Array] | None:
-    """The user's rows as arrays, known to leave some weights.
-
-    Raises:
-        ValueError: If their shapes are wrong, an entry is not finite, or no weights satisfy them.
-    """
+    """The user's rows as arrays; ValueError where they are no finite rows that leave some weights."""
     if rows is None:
         return None
     matrix, bounds = (np.asarray(part, dtype=np.float64) for part in rows)

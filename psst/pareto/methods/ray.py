@@ -11,6 +11,7 @@ from psst.pareto.subproblem import Aim
 
 _FULL_BALANCE = 0.5
 """Distance to the ray, in log-ratios, from which on the pull towards it is as strong as it gets."""
+_MOST = 30.0
 _LARGEST_LOG_RATIO = 200.0
 """Between a loss and the smallest, beyond which a task counts as if it were there: keeps numbers finite."""
 
@@ -28,7 +29,8 @@ class Ray(RayMethod):
 
     The certificates ``balance`` (``k ||e||``, 1 from half a log-ratio on) and ``off_ray`` (``max |e|``) tell.
     There is no dead zone, for it is exact; noise of single batches biases the min-norm mixture, so that
-    `Preference` is the choice for deep networks.
+    `Preference` is the choice for deep networks. A step in which a weight would be more than thirty times
+    its prior is shorter by as much.
 
     Args:
         rays: The rays, or the npz file that holds them.
@@ -57,5 +59,9 @@ class Ray(RayMethod):
         inverse = np.exp(np.maximum(centered.min() - centered, -_LARGEST_LOG_RATIO))
         solution = onto_hull(state.gramian * np.outer(inverse, inverse), pull * error)
         weights = solution.weights * inverse
+        weights = weights / weights.sum()
+        weights /= max(
+            1.0, float((weights / (_MOST * np.maximum(self._ray_set.priors[self.index], 1e-9))).max())
+        )
         found: dict[str, float | Array] = {"off_ray": off_ray, "balance": pull * length}
-        return Solution(weights / weights.sum(), solution.kkt_gap, solution.status), found
+        return Solution(weights, solution.kkt_gap, solution.status), found

@@ -8,22 +8,26 @@ import numpy as np
 from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import Decision, Method, StepState, share
 
-_FLOOR = 0.05
-"""Share of its largest mean below which a loss is not scaled up further."""
+_FLOOR = 0.3
+"""Share of its largest mean below which a loss counts as that share."""
+_FIRST = 10
+"""Steps whose means are no largest ones yet: a loss may merely start high."""
 
 
 class Tradeoff(Method):
-    """Every loss in units of its own running mean, shared out by one number.
+    """Every loss in units of its own size, shared out by one number.
 
-    With t = `tradeoff` and E the running means of the losses, the shared part of the model follows
-    ``E_main sum_i a_i g_i / E_i`` with ``a = (1 - t, t / (m - 1), ...)``: t is the share of the auxiliary
-    tasks in the relative progress that a step is meant to make. 0 is training on the main loss alone, to the
-    last bit. A constant factor of an auxiliary loss changes nothing. An auxiliary loss that has fallen below
-    a twentieth of its largest mean counts as that twentieth, so that its weight is bounded; where a mean is
-    not positive, the last scale is held (certificate ``held``).
+    With t = `tradeoff` and S the sizes of the losses, the shared part of the model follows
+    ``S_main sum_i a_i g_i / S_i`` with ``a = (1 - t (m - 1) / m, t / m, ...)``: 0 is training on the main
+    loss alone, to the last bit, and with 1 all losses count alike, so that the main one keeps its m-th. The
+    weights of the others never fall with t, and a constant factor of one of them changes nothing.
+
+    The size of a loss is its running mean, or three tenths of the largest that this has been, if that is
+    more. So weights are bounded, and a main loss that has all but vanished does not take the others along.
+    Where a mean is not positive, the last scale is held (certificate ``held``).
 
     Args:
-        tradeoff: 0 main task only, 1 auxiliary tasks only.
+        tradeoff: 0 main task only, 1 all tasks alike.
 
     Raises:
         ValueError: If `tradeoff` is outside [0, 1].
@@ -37,7 +41,7 @@ class Tradeoff(Method):
     may_starve = False
 
     def __init__(self, tradeoff: float = 0.3) -> None:
-        share("tradeoff", tradeoff, "0 is the main task only, 1 the auxiliary tasks only")
+        share("tradeoff", tradeoff, "0 is the main task only, 1 all tasks alike")
         self.tradeoff = tradeoff
         self._loaded: Mapping[str, Any] | None = None
 
@@ -45,19 +49,19 @@ class Tradeoff(Method):
         """Share out the trade-off; ValueError if there are no tasks."""
         if n_tasks < 1:
             raise ValueError(f"`losses` must hold a main task, got {n_tasks} tasks.")
-        t = self.tradeoff if n_tasks > 1 else 0.0
-        self._shares = np.full(n_tasks, t / max(n_tasks - 1, 1))
-        self._shares[0] = 1.0 - t
+        self._shares = np.full(n_tasks, self.tradeoff / n_tasks)
+        self._shares[0] = 1.0 - self.tradeoff * (n_tasks - 1) / n_tasks
         self._scales, self._peaks = np.ones(n_tasks), np.zeros(n_tasks)
         if self._loaded is not None:
             self._scales, self._peaks = (np.array(self._loaded[key]) for key in ("scales", "peaks"))
 
     def decide(self, state: StepState) -> Decision:
-        """The shares over the means, in units of the main task's."""
+        """The shares over the sizes, in units of the main task's."""
         means = np.exp(state.log_losses)
         known = np.isfinite(means) & np.isfinite(means[0])
-        self._peaks = np.fmax(self._peaks, means)
-        found: Array = means[0] / np.maximum(means, _FLOOR * self._peaks)
+        self._peaks = means if state.step < _FIRST else np.fmax(self._peaks, means)
+        sizes = np.maximum(means, _FLOOR * self._peaks)
+        found: Array = sizes[0] / sizes
         self._scales = np.where(known, found, self._scales)
         self._scales[0] = 1.0
         held = float(not known[self._shares > 0.0].all())

@@ -130,13 +130,16 @@ def decided(tradeoff: float, states: list[StepState]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("m", [2, 4])
-def test_tradeoff_shares_out_losses_in_units_of_their_means(m):
-    """``E_main a_i / E_i``: main falls, auxiliary weights never fall with t."""
+def test_tradeoff_shares_out_losses_in_units_of_their_sizes(m):
+    """``S_main a_i / S_i``, S the mean or 0.3 of its largest; main falls, the others do not."""
     states = wandering(m)
     means = np.exp([state.log_losses for state in states])
+    largest = np.concatenate([means[:10], np.maximum.accumulate(means[9:])[1:]])
+    sizes = np.maximum(means, 0.3 * largest)
     found = [decided(t, states) for t in (0.0, 0.1, 0.5, 0.9, 1.0)]
-    np.testing.assert_allclose(found[2][:, 1:], 0.5 / (m - 1) * means[:, :1] / means[:, 1:])
+    np.testing.assert_allclose(found[2][:, 1:], 0.5 / m * sizes[:, :1] / sizes[:, 1:])
     np.testing.assert_array_equal(found[0], np.eye(m)[0][None].repeat(len(states), axis=0))
+    np.testing.assert_allclose(found[4][:, 0], 1.0 / m)
     for less, more in pairwise(found):
         assert (more[:, 1:] >= less[:, 1:]).all()
         assert (more[:, 0] < less[:, 0]).all()
@@ -153,13 +156,24 @@ def test_a_constant_factor_of_an_auxiliary_loss_leaves_the_gradient(m, factor):
     np.testing.assert_allclose(scaled, plain, rtol=1e-9, atol=1e-9 * np.abs(plain).max())
 
 
-def test_the_weight_of_a_loss_that_vanishes_is_bounded():
-    ema, method = LossEMA(0.5), Tradeoff(0.5)
+@pytest.mark.parametrize(("vanishing", "bound"), [(0, 0.3), (1, 1.0 / 0.3)])
+def test_a_loss_that_vanishes_neither_takes_over_nor_takes_the_others_along(vanishing, bound):
+    ema, method = LossEMA(0.5), Tradeoff(1.0)
     method.start(2)
     for step in range(100):
-        losses = np.array([1.0, 10.0**-step])
+        losses = np.ones(2)
+        losses[vanishing] = 10.0 ** -max(step - 20, 0)
         decision = method.decide(StepState(None, losses, ema.update(losses, step), step))
-    assert decision.weights[1] <= 0.5 * 20.0 + 1e-9
+    np.testing.assert_allclose(decision.weights, [0.5, 0.5 * bound])
+
+
+def test_a_main_loss_that_merely_starts_high_is_not_counted_so():
+    ema, method = LossEMA(), Tradeoff(1.0)
+    method.start(2)
+    for step in range(100):
+        losses = np.array([1000.0 if step == 0 else 1.0, 1.0])
+        decision = method.decide(StepState(None, losses, ema.update(losses, step), step))
+    assert decision.weights[1] < 5.0
 
 
 def test_tradeoff_costs_the_same_after_many_steps():

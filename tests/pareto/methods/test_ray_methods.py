@@ -23,10 +23,8 @@ OPPOSED = np.array([[1.0, -0.9], [-0.9, 1.0]])
 CENTER = RaySet.constant(np.zeros((1, 3)))
 
 
-def state(
-    logs: list[float], gramian: np.ndarray, denoised: np.ndarray | None = None, step: int = 0
-) -> StepState:
-    return StepState(gramian, np.exp(logs), np.array(logs), step, denoised)
+def state(logs: list[float], gramian: np.ndarray, step: int = 0) -> StepState:
+    return StepState(gramian, np.exp(logs), np.array(logs), step)
 
 
 def started(method: RayMethod, m: int) -> RayMethod:
