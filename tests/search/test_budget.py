@@ -1,0 +1,131 @@
+"""What a search may take, and what it tells of the time left."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from psst.search.budget import Budget, plan_rows, read_budget, solved
+from psst.search.plan import course_passes, look_sizes, rivals
+from psst.search.progress import SearchProgress, read_progress, write_progress
+from psst.search.settings import SearchSettings
+from tests.search.small import command
+
+
+class Costs:
+    """A judge that knows names and costs only."""
+
+    def task_names(self):
+        return ["main", "rotation", "classes"]
+
+    def cost(self, tasks):
+        return 1.0 + len(tasks)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("30m", 1800), ("1.5h", 5400), ("2 min", 120)])
+def test_times_are_read(text, seconds):
+    assert read_budget(text, None).seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [(("soon", None), "--budget soon"), (("0s", None), "--budget 0s"), ((None, 0), "--budget-steps 0")],
+)
+def test_what_makes_no_sense_is_named_as_typed(given, named):
+    with pytest.raises(ValueError, match=f"`{named}`"):
+        read_budget(*given)
+
+
+def test_two_budgets_exclude_each_other():
+    with pytest.raises(ValueError, match="exclude each other"):
+        read_budget("1h", 100)
+
+
+@pytest.mark.parametrize("passes", [700, 5000, 40_000])
+def test_the_longest_training_within_the_budget_is_found(tmp_path, passes):
+    settings, judge = SearchSettings(), Costs()
+    steps = solved(Budget(None, passes, "x"), None, judge, settings, tmp_path)
+    looks = settings.course_of(2)
+
+    def needed(length):
+        n_rivals = len(rivals(settings, judge.task_names()[1:]))
+        return (1 + n_rivals) * course_passes(looks, look_sizes(looks, 2), length, settings)
+
+    assert needed(steps) <= passes < needed(steps + 1)
+
+
+def test_a_budget_that_pays_for_nothing_says_what_the_shortest_search_takes(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"`--budget-steps 3` pays for no search: the shortest one takes \d+"
+    ):
+        solved(read_budget(None, 3), None, Costs(), SearchSettings(), tmp_path)
+
+
+def test_a_search_keeps_to_its_passes_and_to_its_length_when_it_goes_on(tmp_path, capsys):
+    folder = tmp_path / "out"
+    assert command(folder, "--budget-steps=80") == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["total_passes"] <= 1.25 * 80  # steps of branches are rounded
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("model.ckpt")}
+    assert command(folder, "--budget-steps=80") == 0
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("model.ckpt")} == before
+
+
+def test_the_plan_holds_the_passes_of_the_course(capsys, tmp_path):
+    settings, judge = SearchSettings(), Costs()
+    rows = plan_rows(judge, settings, 1000)
+    own = sum(passes for label, _, _, passes in rows if not label.startswith("rival"))
+    looks = settings.course_of(2)
+    assert own == pytest.approx(course_passes(looks, look_sizes(looks, 2), 1000, settings))
+    assert {label for label, *_ in rows if label.startswith("rival")} == {
+        "rival: plain",
+        "rival: fixed",
+        "rival: grid",
+    }
+    assert command(tmp_path / "out", "--plan") == 0
+    printed = capsys.readouterr().out
+    assert "rival: plain" in printed
+    assert "ms a pass" in printed
+    assert not (tmp_path / "out").exists()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_time_left_counts_passes_and_ends_near_zero():
+    progress = SearchProgress(100.0, Terminal())
+    shares = []
+    for number in range(4):
+        progress.begin(f"unit{number}", 10, 25.0, 10)
+        progress.at(Path(f"unit{number}"), 0, 5)
+        shares.append(progress.time_left())
+        progress.end(f"unit{number}", "done")
+    assert [text.split("%")[0] for text in shares] == ["12", "38", "62", "88"]
+    assert progress.time_left() == "nearly done"
+    progress.close()
+
+
+def test_a_heartbeat_is_written_where_there_is_no_terminal(monkeypatch):
+    import time
+
+    import psst.search.progress
+
+    monkeypatch.setattr(psst.search.progress, "_HEARTBEAT", 0.2)
+    stream = io.StringIO()
+    progress = SearchProgress(10.0, stream)
+    progress.begin("look1", 10, 10.0, 10)
+    deadline = time.monotonic() + 20
+    while "look1 step 0" not in stream.getvalue() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    progress.close()
+    assert "look1 step 0" in stream.getvalue()
+
+
+def test_progress_of_other_processes_is_read_and_damage_is_nothing(tmp_path):
+    write_progress(tmp_path, 3, 9)
+    assert read_progress(tmp_path) == (3, 9)
+    (tmp_path / "progress.json").write_text("[1")
+    assert read_progress(tmp_path) is None
