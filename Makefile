@@ -16,8 +16,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
-demo: $(STAMP) ## environment, install, then a whole search on the embedded glyphs (2 to 4 minutes)
-	$(BIN)/psst search --config quickstart --output runs/quickstart
+demo: $(STAMP) ## environment, install, then a whole search on the embedded glyphs (about 4 minutes)
+	$(BIN)/psst search --config quickstart --output runs/quickstart --workers 2
 
 test: $(STAMP) ## environment, install, then the tests (about 4 minutes)
 	$(BIN)/python -m pytest -n auto --dist loadfile

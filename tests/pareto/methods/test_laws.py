@@ -17,6 +17,7 @@ from psst.pareto import (
     Preference,
     Ray,
     RaySet,
+    RelativeWeights,
     StepState,
     Tradeoff,
 )
@@ -36,13 +37,14 @@ METHODS: dict[str, Callable[[int, np.ndarray, np.ndarray], Method]] = {
     "Preference": lambda m, factors, order: Preference(rays_of(m, factors, order), 2),
     "MinNorm": lambda m, factors, order: MinNorm(rays_of(m, factors, order), 2),
     "Ray": lambda m, factors, order: Ray(rays_of(m, factors, order), 2),
+    "RelativeWeights": lambda m, factors, order: RelativeWeights(list(np.arange(m)[order][1:] / 3.0)),
     "Tradeoff": lambda m, factors, order: Tradeoff(0.3),
     "Levels": lambda m, factors, order: Levels(
         {f"task {i}": float(0.5 * factors[i]) for i in range(1, m, 2)} or {"task 1": 1.0}
     ),
 }
 every_method = pytest.mark.parametrize("name", METHODS)
-ON_SIMPLEX = sorted(set(METHODS) - {"Tradeoff", "Levels"})
+ON_SIMPLEX = sorted(set(METHODS) - {"RelativeWeights", "Tradeoff", "Levels"})
 """The others weigh by the scale of losses or gradients."""
 every_m = pytest.mark.parametrize("m", [2, 3])
 
