@@ -14,12 +14,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from psst.callbacks import PSSTCallback
 from psst.files import read_json
 from psst.search.mixture import MAIN_ONLY, together
 from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
 from psst.search.progress import seconds_text
 from psst.search.protocols import Judge, Run
+from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.unit import Unit
 
@@ -122,22 +122,10 @@ def measured_pace(run: Run, judge: Judge, settings: SearchSettings) -> Pace:
 
 
 def _pace_in(folder: Path, run: Run, judge: Judge) -> Pace:
-    unit = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0)
+    unit, clock = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0), _Clock()
+    trainer = UnitRunner(run, folder, judge).trainer(unit, folder, [clock])
     module, data = run.module(), run.datamodule()
     judge.prepare(module, data, unit)
-    clock = _Clock()
-    trainer = run.trainer(
-        default_root_dir=str(folder),
-        max_steps=_PROBE[1],
-        extra_callbacks=[clock],
-        without=PSSTCallback,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        check_val_every_n_epoch=10**6,
-        num_sanity_val_steps=0,
-    )
     trainer.fit(module, datamodule=data)
     began = time.monotonic()
     module, data = run.module(), run.datamodule()

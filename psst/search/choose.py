@@ -11,6 +11,19 @@ def ranked(found: Sequence[Candidate]) -> list[Candidate]:
     return sorted(found, key=lambda candidate: -candidate.quality)
 
 
+def preferred(finals: Sequence[Candidate]) -> Candidate:
+    """The largest average, unless another is ahead of it by more than one standard error; else the best.
+
+    An average of branches is the better model on classes that nobody has seen, and validation is noisy.
+    """
+    order = ranked(finals)
+    whole = max(order, key=lambda one: len(one.members))
+    if not whole.members:
+        return order[0]
+    gap = order[0].measured - whole.measured
+    return order[0] if gap.mean > gap.standard_error else whole
+
+
 def plainest(found: Sequence[Candidate]) -> Candidate | None:
     """The best branch on main only."""
     return next((candidate for candidate in ranked(found) if candidate.is_main_only), None)
@@ -64,14 +77,20 @@ def task_evidence(task: str, found: Sequence[Candidate]) -> Difference | None:
     return None
 
 
-def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]) -> float | None:
-    """Training loss of a task that never got below its chance level, by more than 2%; None where it has."""
-    losses = [
-        float(one.result["training"][task])
+def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]) -> tuple[float, int] | None:
+    """Least training loss of a task that never got below its chance level by 2%, and the steps it had.
+
+    Returns:
+        None where it did, or where nothing is known.
+    """
+    known = [
+        (float(one.result["training"][task]), int(one.result["steps"]))
         for one in found
         if task in one.mixture.tasks and task in one.result.get("training", {})
     ]
-    return min(losses) if losses and task in chance and min(losses) > 0.98 * chance[task] else None
+    if not known or task not in chance or min(known)[0] <= 0.98 * chance[task]:
+        return None
+    return min(known)[0], max(steps for _, steps in known)
 
 
 def next_mixtures(kind: str, found: Sequence[Candidate], order: Sequence[str]) -> list[Mixture]:

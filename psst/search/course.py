@@ -41,8 +41,8 @@ class Found:
 
     @property
     def best(self) -> Candidate | None:
-        """The best on validation."""
-        return next(iter(choose.ranked(self.finals)), None)
+        """The best on validation, see `psst.search.choose.preferred`."""
+        return choose.preferred(self.finals) if self.finals else None
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Course:
                 yield from self._rays(line, found.finals[: len(units)], fork, found)
             elif before:
                 if only is None:
-                    leading = choose.ahead(before, errors=1.0)
+                    leading = choose.ahead(before, errors=2.0)
                     trunk = leading[0].mixture if leading else MAIN_ONLY
                 members = choose.region(before)
                 if self.settings.goes_on == "average" and len(members) > 1:

@@ -95,7 +95,8 @@ def task_sentence(result: SearchResult, task: str) -> str:
     level = choose.unlearned(task, result.found[SEARCH].candidates, result.chance)
     gap = result.evidence(task)
     if level is not None:
-        return f"{task}: not learned, its loss {level:.3f} is at chance level {result.chance[task]:.3f}."
+        words = f"its loss {level[0]:.3f} is at chance level {result.chance[task]:.3f}"
+        return f"{task}: not learned in the {level[1]} steps that a look gave it ({words})."
     if gap is None:
         return f"{task}: no look has tried it by itself."
     words = f"{_gap_text(result, gap)} on validation at equal passes, {cost:.2f} passes a step"

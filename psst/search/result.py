@@ -1,7 +1,7 @@
 """What a search has found."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,21 +121,20 @@ def loss_matrix(models: Sequence[Candidate], tasks: Sequence[str]) -> NDArray[np
 
 
 def joined(found: Mapping[str, Found]) -> dict[str, Found]:
-    """Put the lines of a grid into one rival."""
+    """Put the lines of a grid into one rival, of which each line gives its best to choose from."""
     kept: dict[str, Found] = {}
     for name, one in found.items():
-        rival = name.split(" ")[0]
+        rival, _, weight = name.partition(" ")
+        if not weight:
+            kept[rival] = one
+            continue
         whole = kept.setdefault(rival, Found(rival))
-        named = [_renamed(c, name) for c in one.candidates] if name != rival else one.candidates
-        ends = [_renamed(c, name) for c in one.finals] if name != rival else one.finals
-        whole.candidates += named
-        whole.finals += ends
+        whole.candidates += [_renamed(candidate, weight) for candidate in one.candidates]
+        whole.finals += [_renamed(one.best, weight)] if one.best else []
         whole.remarks += one.remarks
     return kept
 
 
-def _renamed(candidate: Candidate, line: str) -> Candidate:
-    from dataclasses import replace
-
-    label = line.split(" ", 1)[1]
-    return replace(candidate, name=f"{label}, {candidate.name}" if candidate.members else label)
+def _renamed(candidate: Candidate, weight: str) -> Candidate:
+    """Named after the weights of its line."""
+    return replace(candidate, name=f"{weight}, {candidate.name}" if candidate.members else weight)

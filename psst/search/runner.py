@@ -180,7 +180,7 @@ class UnitRunner:
         folder = self.unit_folder(name)
         module, data = self.run.module(), self.run.datamodule()
         self.judge.prepare(module, data, unit)
-        trainer = self._trainer(unit, folder, [LoadState(self.state(name))])
+        trainer = self.trainer(unit, folder, [LoadState(self.state(name))])
         found = how(module, data, trainer, folder)
         agree(None)
         return found
@@ -197,7 +197,7 @@ class UnitRunner:
         rate = LearningRate(unit.falls or unit.start, stop, unit.rate)
         own = [*([] if weights is None else [weights]), ending, Watch(self.report), rate]
         logger = CSVLogger(place.path, name="", version=_log_version(begin if begin == place.last else None))
-        trainer = self._trainer(unit, place.path, own, logger)
+        trainer = self.trainer(unit, place.path, own, logger)
         trainer.callbacks.insert(0, saving)  # type: ignore[attr-defined]  # before any hook of the next step
         path = None if begin is None else str(begin)
         trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
@@ -208,9 +208,10 @@ class UnitRunner:
         told = _told(weights, names, place)
         return {"seconds": saving.seconds, "rates": [rate.now, rate.highest], **told}
 
-    def _trainer(
+    def trainer(
         self, unit: Unit, folder: Path, callbacks: list[Any], logger: CSVLogger | None = None
     ) -> Trainer:
+        """Return a trainer for a unit, or for what judges it: nothing is validated or saved on the way."""
         trainer = self.run.trainer(
             default_root_dir=str(folder),
             max_steps=unit.horizon,

@@ -1,7 +1,7 @@
 """What a user may set under the `search:` group of a config; nothing heavy is imported."""
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 Tries = Literal["singles", "around", "mixtures", "grid", "rays"]
@@ -91,7 +91,6 @@ class SearchSettings:
         methods: Methods tried beside weights in the looks after the first, such as ``upgrad``.
         rays: Rays between neighboring branches of the last look that are followed after it; 0 for none.
         ray_method: How: ``preference``, ``ray`` or ``min_norm``.
-        explorers: Class paths of what may add candidates after the last look, see `psst.search.Explorer`.
         least_steps: Optimizer steps of a branch, at least.
         least_last_steps: Of one of the last look.
         renewal_batches: Training batches that renew a candidate's BatchNorm statistics.
@@ -112,7 +111,6 @@ class SearchSettings:
     methods: tuple[str, ...] = ()
     rays: int = 0
     ray_method: Literal["preference", "ray", "min_norm"] = "preference"
-    explorers: list[str] = field(default_factory=list)
     least_steps: int = _LEAST
     least_last_steps: int = _LEAST_LAST
     renewal_batches: int = 15

@@ -1,5 +1,6 @@
 """Trade-offs that looks try, what a look says of them, and the weights that they are trained with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def scores(mean, seed, n=200, classes=20):
 def candidate(mixture, mean, look=1, training=None, noise=0):
     found = scores(mean, noise)
     value = found["all"].mean
-    result = {"training": training or {}}
+    result = {"training": training or {}, "steps": 9}
     name, measured = mixture.name(TASKS), Measured(value, value, found)
     return Candidate(name, name, "search", mixture, measured, result, (), look)
 
@@ -98,6 +99,18 @@ def test_the_region_holds_what_is_within_a_standard_error_of_the_best():
     assert choose.region(FOUND[:1]) == FOUND[:1]
 
 
+def test_the_average_of_all_branches_is_preferred_unless_one_is_clearly_ahead():
+    soup = replace(candidate(MAIN_ONLY, 0.79), members=("a", "b", "c"))
+    small = replace(candidate(MAIN_ONLY, 0.795), members=("a", "b"))
+    assert choose.preferred([*FOUND, soup]) is FOUND[3]  # paired, 0.01 is far beyond its error
+    noisy = candidate(alone("classes"), 0.795, noise=7)
+    assert choose.preferred([noisy, soup]) in (soup, noisy)
+    gap = noisy.measured - soup.measured
+    assert (choose.preferred([noisy, soup]) is soup) == (gap.mean <= gap.standard_error)
+    assert choose.preferred([small, soup]) is small
+    assert choose.preferred(FOUND) is FOUND[3]
+
+
 def test_a_task_is_ahead_where_it_beats_main_only_and_keeps_its_best_weight():
     assert [one.mixture.tasks for one in choose.ahead(FOUND)] == [("contrast",), ("classes",)]
     assert choose.best_weights(FOUND) == {"contrast": 1.0, "classes": 1.0}
@@ -113,7 +126,7 @@ def test_evidence_on_a_task_is_its_branch_against_main_only_of_the_same_look():
 
 
 def test_a_loss_at_its_chance_level_was_not_learned():
-    assert choose.unlearned("classes", FOUND, {"classes": 2.01}) == 2.0
+    assert choose.unlearned("classes", FOUND, {"classes": 2.01}) == (2.0, 9)
     assert choose.unlearned("classes", FOUND, {"classes": 3.0}) is None
     assert choose.unlearned("rotation", FOUND, {"rotation": 1.0}) is None
 
