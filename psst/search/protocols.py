@@ -65,6 +65,9 @@ class Judge(Protocol):
             What there is to say, such as that classes are too few and images are divided; or nothing.
         """
 
+    def data_key(self) -> str:
+        """Return a digest of the data, empty where there is none; after `check`."""
+
     def prepare(
         self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True
     ) -> list[str]:

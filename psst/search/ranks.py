@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed
@@ -42,13 +43,15 @@ def save_checkpoint(trainer: Trainer, path: Path) -> None:
 
 
 def check_ranks(trainer: Trainer) -> None:
-    """Refuse ranks that could not tell what they have found.
+    """Refuse ranks that could not tell what they have found; let tasks rest, whose heads get no gradient.
 
     Raises:
         ValueError: The strategy starts its ranks for one fit only, or workers would start ranks.
     """
     if trainer.world_size == 1:
         return
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise ValueError(
             "`trainer.strategy` starts processes for one fit only, and what a search learns in them would be "

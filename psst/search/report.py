@@ -133,20 +133,14 @@ def front_rows(result: SearchResult) -> list[dict[str, Any]]:
 def metrics(result: SearchResult) -> dict[str, Any]:
     """Everything that metrics.json holds."""
     named = {name: _candidate(result, name) for name in result.finals}
-    pairs = {(SEARCH, PLAIN), (result.handed_over, PLAIN)} - {(PLAIN, PLAIN)}
-    gaps = {(one, other): result.test_difference(one, other) for one, other in sorted(pairs)}
-    labels = {pair: f"{'search' if pair[0] == SEARCH else 'handed_over'} - {pair[1]}" for pair in gaps}
-    if result.handed_over == SEARCH and (SEARCH, PLAIN) in gaps:
-        labels = {**labels, ("handed", PLAIN): "handed_over - plain"}
-        gaps = {**gaps, ("handed", PLAIN): gaps[SEARCH, PLAIN]}
+    compared = {"search - plain": SEARCH, "handed_over - plain": result.handed_over}
+    gaps = {label: result.test_difference(name, PLAIN) for label, name in compared.items()}
     return {
         "handed_over": result.handed_over,
         "model": result.best.name,
         "total_passes": result.total_passes,
         "candidates": named,
-        "differences": {
-            labels[pair]: _described(result, gap) for pair, gap in gaps.items() if gap is not None
-        },
+        "differences": {label: _described(result, gap) for label, gap in gaps.items() if gap is not None},
         "tasks": {task: task_sentence(result, task) for task in result.tasks[1:]},
         "costs": dict(result.costs),
         "still_improving": result.still_improving is not None,

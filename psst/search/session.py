@@ -43,7 +43,7 @@ class Search:
         self.folder = self.folder.resolve()
         folds = max(look.folds for look in self.settings.course_of(2))
         remark = self.judge.check(folds)
-        identity = f"{self.run.identity()}\n{self.judge_key}"
+        identity = f"{self.run.identity()}\ndata: {self.judge.data_key()}"
         self.manifest = Manifest(self.folder, identity, self.option)
         threads = f"{self.settings.threads} threads, {self.settings.renewal_batches} renewal batches"
         own = (self.judge, self.settings, self.run.max_steps, self.folder, f"{identity}\n{threads}")
@@ -53,11 +53,6 @@ class Search:
         self.progress = SearchProgress(self.course.passes * rivals)
         report = self.progress.at
         self.workshop = Workshop(self.run, self.judge, self.settings, self.folder, report)
-
-    @property
-    def judge_key(self) -> str:
-        """A digest of the data, where the judge has one."""
-        return str(getattr(self.judge, "data_key", str)())
 
     def search(self, engine: Engine) -> SearchResult:
         """Search, choose on validation, and test the choice and its rivals once."""

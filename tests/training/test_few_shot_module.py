@@ -26,6 +26,17 @@ def test_step_returns_the_sum_and_the_named_losses(make_module, data):
     torch.testing.assert_close(output["loss"], output["losses"]["main"] + output["losses"]["rotation"])
 
 
+def test_tasks_that_do_not_work_have_no_loss_and_cost_nothing(make_module, data):
+    module, batch = make_module(), data.train_batch(0)
+    whole = module.task_losses(batch)
+    for working in ((), ("rotation",), None):
+        module.working = working
+        losses = module.training_step(batch, 0)["losses"]
+        assert module.task_names == list(losses)
+        assert list(losses) == ["main", *(("rotation",) if working is None else working)]
+        assert all(torch.equal(loss, whole[name]) for name, loss in losses.items())
+
+
 @pytest.mark.parametrize("backbone", [Conv4(hidden=4), ResNet12(widths=(4, 4, 4, 4), drop_rate=0.3)])
 def test_same_seed_and_episode_give_the_same_losses(make_module, make_data, backbone):
     """Whatever was drawn from the global generator before; dropout and augmentation included."""
