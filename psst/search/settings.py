@@ -55,12 +55,12 @@ class Look:
 
 COURSES: dict[str, tuple[Look, ...]] = {
     "trunk": (
-        Look(at=0.35, length=0.03, tries="singles", at_most=0.12),
+        Look(at=0.35, length=0.02, tries="singles", at_most=0.08),
         Look(at=0.7, length=0.1, tries="around", at_most=0.3),
     ),
     "trunk, many tasks": (
-        Look(at=0.35, length=0.02, tries="singles", at_most=0.12),
-        Look(at=0.55, length=0.02, tries="mixtures", at_most=0.08),
+        Look(at=0.35, length=0.02, tries="singles", at_most=0.1),
+        Look(at=0.55, length=0.02, tries="mixtures", at_most=0.06),
         Look(at=0.7, length=0.1, tries="around", at_most=0.3),
     ),
     "folds": (
