@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from psst.search.mixture import Mixture
+from psst.search.mixture import Mixture, around, mixed
 from psst.search.unit import Candidate, Difference, Measured
 
 
@@ -46,9 +46,9 @@ def ahead(found: Sequence[Candidate], errors: float = 0.0) -> list[Candidate]:
 
 
 def best_weights(found: Sequence[Candidate]) -> dict[str, float]:
-    """Tasks that were ahead of main only by themselves, with the weight that was best for each."""
+    """Tasks that were ahead of main only by themselves and one standard error, and their best weights."""
     best: dict[str, float] = {}
-    for candidate in ahead(found):
+    for candidate in ahead(found, errors=1.0):
         if len(candidate.mixture.weights) == 1 and not candidate.mixture.method:
             task, weight = candidate.mixture.weights[0]
             best.setdefault(task, weight)
@@ -101,12 +101,8 @@ def next_mixtures(kind: str, found: Sequence[Candidate], order: Sequence[str]) -
         found: Branches of the look before.
         order: Of the auxiliary tasks.
     """
-    from psst.search.mixture import MAIN_ONLY, around, mixed
-
     if kind == "mixtures":
         return mixed(best_weights(found), order)
-    best = [one.mixture for one in region(found) if not one.is_main_only]
-    leads = not ranked(found)[0].is_main_only
-    if not leads:  # main only was best: what keeps up with it gets one branch of the look
-        return [MAIN_ONLY, MAIN_ONLY, *best[:1]]
-    return around(best[:1]) + [m for m in best[1:] if m not in around(best[:1])]
+    best = [one.mixture for one in ahead(found, errors=1.0)]
+    nearest = around(best[:1])  # without one that is ahead: main only, in every branch
+    return [*nearest, *(mixture for mixture in best[1:] if mixture not in nearest)]

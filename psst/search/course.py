@@ -123,8 +123,13 @@ class Course:
     def _from_trunk(
         self, line: str, looks: Sequence[Look], passes: float, only: Mixture | None = None
     ) -> Line:
-        """Train once, look around on the way, and let the last look be the cool-down."""
-        found = Found(line)
+        """Train once, look around on the way, and let the last look be the cool-down.
+
+        What earlier looks save is spent in the last one, so that every line costs what was planned.
+        """
+        found, left = Found(line), self.passes
+        if only is not None:
+            left = passes * (looks[-1].at + (looks[-1].at_most or looks[-1].length))
         trunk = only or (together(self.auxiliary) if self.settings.start == "all" else MAIN_ONLY)
         horizon, parent, step, at = round(passes) + len(looks), "", 0, 0.0
         before: list[Candidate] = []
@@ -132,7 +137,9 @@ class Course:
             if look.at > at:
                 stop = step + steps_of(trunk, (look.at - at) * passes, self.judge.cost)
                 unit = Unit(_named(line, f"trunk-{number}"), trunk, step, stop, horizon, parent=parent)
-                results = yield [self._training(unit)]
+                work = self._training(unit)
+                left -= work.passes
+                results = yield [work]
                 if "failed" in results[unit.name] and line != SEARCH:
                     found.remarks.append(f"{unit.name} failed: {results[unit.name]['failed']}")
                     return found
@@ -141,13 +148,15 @@ class Course:
                 parent, step, at = unit.name, stop, look.at
             last = number == len(looks)
             wanted = [only] if only is not None else self._tries(look, before)
-            layout = lay_out(look, wanted, passes, self.settings, last)
+            layout = lay_out(look, wanted, passes, self.settings, last, left)
             if layout.left_out and only is None:
-                left = ", ".join(mixture.name(self.auxiliary) for mixture in layout.left_out)
-                found.remarks.append(f"look {number} had no room for {left}")
+                names = ", ".join(mixture.name(self.auxiliary) for mixture in layout.left_out)
+                found.remarks.append(f"look {number} had no room for {names}")
             fork = Fork(parent, step, horizon, layout.passes)
             units = self._branches(line, number, layout.mixtures, fork)
-            results = yield [self._training(unit) for unit in units]
+            works = [self._training(unit) for unit in units]
+            left -= sum(work.passes for work in works)
+            results = yield works
             before = self._candidates(line, number, units, results, found) or before
             if last:
                 found.finals = [one for one in before if one.look == number]

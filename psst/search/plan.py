@@ -26,7 +26,12 @@ class Layout:
 
 
 def lay_out(
-    look: Look, candidates: Sequence[Mixture], passes: float, settings: SearchSettings, last: bool
+    look: Look,
+    candidates: Sequence[Mixture],
+    passes: float,
+    settings: SearchSettings,
+    last: bool,
+    left: float | None = None,
 ) -> Layout:
     """Divide a look's passes among trade-offs, the first of them first.
 
@@ -40,6 +45,7 @@ def lay_out(
         passes: T of the line.
         settings: Hold the least lengths.
         last: Whether it is the last look.
+        left: Passes that the last look uses up, what earlier ones have saved included; as planned if None.
     """
     candidates = list(candidates)
     if look.at == 0:
@@ -56,7 +62,8 @@ def lay_out(
         return Layout(tuple(candidates[:count]), length, tuple(candidates[count:]))
     count = max(room, 1)
     chosen = [candidates[place % len(candidates)] for place in range(count)]
-    return Layout(tuple(chosen), share * passes / count, tuple(candidates[count:]))
+    whole = share * passes if left is None else max(left, float(count))
+    return Layout(tuple(chosen), whole / count, tuple(candidates[count:]))
 
 
 def steps_of(mixture: Mixture, passes: float, cost: Cost) -> int:

@@ -131,11 +131,12 @@ def test_a_loss_at_its_chance_level_was_not_learned():
     assert choose.unlearned("rotation", FOUND, {"rotation": 1.0}) is None
 
 
-def test_what_leads_is_tried_again_and_what_does_not_gets_one_branch():
+def test_what_is_ahead_is_tried_again_and_nothing_else():
     tried = choose.next_mixtures("around", FOUND, TASKS)
     assert tried[:2] == [MAIN_ONLY, alone("contrast")]
     behind = [candidate(MAIN_ONLY, 0.9), candidate(alone("classes"), 0.5)]
-    assert choose.next_mixtures("around", behind, TASKS) == [MAIN_ONLY, MAIN_ONLY]
+    assert choose.next_mixtures("around", behind, TASKS) == [MAIN_ONLY]
+    assert choose.next_mixtures("mixtures", behind, TASKS) == [MAIN_ONLY]
 
 
 def test_folds_are_one_measurement_over_all_their_classes():
