@@ -162,7 +162,7 @@ class Course:
                 found.finals = [one for one in before if one.look == number]
                 yield from self._soups(line, number, found.finals, found)
                 yield from self._rays(line, found.finals[: len(units)], fork, found)
-            elif before:
+            elif units:  # a look without room leaves the trunk as it is
                 if only is None:
                     leading = choose.ahead(before, errors=2.0)
                     trunk = leading[0].mixture if leading else MAIN_ONLY

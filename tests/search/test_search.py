@@ -90,6 +90,22 @@ def test_the_branches_go_on_from_the_trunk(whole):
             assert step == trunk + units(whole)[name]["steps"]
 
 
+def test_a_look_without_branches_leaves_the_trunk_as_it_is(tmp_path):
+    """The second look finds no task ahead, or has no room: the third piece goes on from the second."""
+    looks = (
+        '[{"at": 0.2, "length": 0.1, "at_most": 0.4}, {"at": 0.5, "length": 0.1, "at_most": 0.05}, '
+        '{"at": 0.7, "length": 0.15, "tries": "around", "at_most": 0.3}]'
+    )
+    folder = tmp_path / "out"
+    assert command(folder, "--search.looks", looks, "--search.rivals=[plain]") == 0
+    assert not list(folder.glob("units/look2-*"))
+    assert not list(folder.glob("units/merged-2"))
+    third = json.loads((folder / "units" / "trunk-3" / "unit.json").read_text())["unit"]
+    assert third["parent"] == "trunk-2"
+    step = torch.load(folder / "units" / "trunk-2" / "model.ckpt", weights_only=True)["global_step"]
+    assert third["start"] == step
+
+
 def test_the_table_of_a_front_holds_every_judged_model(whole):
     judged = {name for name, result in units(whole).items() if "metric" in result}
     rows = read(whole, "front.json")
