@@ -89,7 +89,10 @@ class MetricJudge:
             trainer.validate(module, datamodule=data, verbose=False)
             self._value(trainer)
             _check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
-        return "a metric has no classes: standard errors are those over eight parts of the validation data"
+        return (
+            "a metric has no classes: standard errors are those over eight parts of the validation data, and "
+            "none where it has fewer batches"
+        )
 
     def data_key(self) -> str:
         """Nothing: changed data are not noticed."""
