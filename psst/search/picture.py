@@ -96,8 +96,8 @@ def _draw_losses(axes: Axes, result: SearchResult, losses: NDArray[np.float64]) 
     front = _non_dominated(np.stack([main, others], axis=1))
     order = np.argsort(others[front])
     axes.plot(others[front][order], main[front][order], color="#999999", lw=1, zorder=0, label="front")
-    what = result.tasks[1] if len(result.tasks) == 2 else "mean of the auxiliary"
-    axes.set_xlabel(f"validation {what} loss")
+    what = f"{result.tasks[1]} loss" if len(result.tasks) == 2 else "auxiliary losses, geometric mean"
+    axes.set_xlabel(f"validation {what}")
     axes.set_ylabel("validation main loss")
     axes.set_title("The same models as losses", loc="left", fontsize=10)
     axes.grid(alpha=0.3)
