@@ -33,7 +33,7 @@ def region(found: Sequence[Candidate]) -> list[Candidate]:
     """Those not worse than the best by more than one standard error of the difference, best first."""
     order = ranked(found)
     gaps = [(one, order[0].measured - one.measured) for one in order]
-    return [one for one, gap in gaps if gap.mean <= max(gap.standard_error, 0.0)]
+    return [one for one, gap in gaps if gap.mean <= gap.standard_error]
 
 
 def ahead(found: Sequence[Candidate], errors: float = 0.0) -> list[Candidate]:

@@ -39,6 +39,12 @@ class Found:
     finals: list[Candidate] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    def note_failure(self, unit: Unit, result: Mapping[str, Any]) -> bool:
+        """Keep what is to be said of a unit that has failed; return whether it has."""
+        if "failed" in result:
+            self.remarks.append(f"{unit.name} failed: {result['failed']}")
+        return "failed" in result
+
     @property
     def best(self) -> Candidate | None:
         """The best on validation, see `psst.search.choose.preferred`."""
@@ -103,7 +109,7 @@ class Course:
     def search_line(self) -> Line:
         """The search."""
         if self.looks[0].at > 0:
-            return self._from_trunk(SEARCH, self.looks, self.max_passes)
+            return self._from_trunk(SEARCH, self.looks, self.max_passes, self.passes)
         return self._from_scratch(SEARCH, self.looks, self.max_passes)
 
     def tests(self, finals: Sequence[Candidate]) -> Line:
@@ -117,19 +123,18 @@ class Course:
         last = self.looks[-1]
         if last.at > 0:
             share = last.at + (last.at_most or last.length)
-            return self._from_trunk(line, (last,), passes / share, mixture)
+            return self._from_trunk(line, (last,), passes / share, passes, mixture)
         return self._from_scratch(line, (Look(length=1.0),), passes, [mixture])
 
     def _from_trunk(
-        self, line: str, looks: Sequence[Look], passes: float, only: Mixture | None = None
+        self, line: str, looks: Sequence[Look], passes: float, left: float, only: Mixture | None = None
     ) -> Line:
         """Train once, look around on the way, and let the last look be the cool-down.
 
-        What earlier looks save is spent in the last one, so that every line costs what was planned.
+        What earlier looks save is spent in the last one, so that every line costs `left`, what was planned;
+        `passes` is its T.
         """
-        found, left = Found(line), self.passes
-        if only is not None:
-            left = passes * (looks[-1].at + (looks[-1].at_most or looks[-1].length))
+        found = Found(line)
         trunk = only or (together(self.auxiliary) if self.settings.start == "all" else MAIN_ONLY)
         horizon, parent, step, at = round(passes) + len(looks), "", 0, 0.0
         before: list[Candidate] = []
@@ -140,8 +145,7 @@ class Course:
                 work = self._training(unit)
                 left -= work.passes
                 results = yield [work]
-                if "failed" in results[unit.name] and line != SEARCH:
-                    found.remarks.append(f"{unit.name} failed: {results[unit.name]['failed']}")
+                if found.note_failure(unit, results[unit.name]) and line != SEARCH:
                     return found
                 _require(results, unit)
                 check_rates(results[unit.name]["rates"], unit)
@@ -232,8 +236,7 @@ class Course:
         results = yield [self._training(unit) for group in units.values() for unit in group]
         judged = []
         for (mixture, length, rate), group in units.items():
-            if failed := [unit for unit in group if "failed" in results[unit.name]]:
-                found.remarks.append(f"{failed[0].name} failed: {results[failed[0].name]['failed']}")
+            if any(found.note_failure(unit, results[unit.name]) for unit in group):
                 continue
             measures = {str(i): self._measured(unit, results[unit.name]) for i, unit in enumerate(group)}
             measured = choose.merged(measures) if folds > 1 else measures["0"]
@@ -366,8 +369,7 @@ class Course:
         judged = []
         for unit in units:
             result = results[unit.name]
-            if "failed" in result:
-                found.remarks.append(f"{unit.name} failed: {result['failed']}")
+            if found.note_failure(unit, result):
                 continue
             name = unit.mixture.name(self.auxiliary)
             measured = self._measured(unit, result)

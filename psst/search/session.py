@@ -49,7 +49,8 @@ class Search:
         own = (self.judge, self.settings, self.run.max_steps, self.folder, f"{identity}\n{threads}")
         self.course = Course(*own)
         self.remarks = [*self.manifest.remarks, *([remark] if remark else [])]
-        rivals = len({name.split(" ")[0] for name in self.course.lines()})
+        self.lines = self.course.lines()
+        rivals = len({name.split(" ")[0] for name in self.lines})
         self.progress = SearchProgress(self.course.passes * rivals)
         report = self.progress.at
         self.workshop = Workshop(self.run, self.judge, self.settings, self.folder, report)
@@ -59,9 +60,8 @@ class Search:
         for remark in self.remarks:
             self.progress.say(remark)
         try:
-            lines = self.course.lines()
-            values = self._run(list(lines.values()), engine)
-            result = self._result(dict(zip(lines, values, strict=True)))
+            values = self._run(list(self.lines.values()), engine)
+            result = self._result(dict(zip(self.lines, values, strict=True)))
             if self.judge.can_test:
                 self._test(result, engine)
         finally:
@@ -91,7 +91,7 @@ class Search:
         result.looks_at_test = agree(touch_test(self.folder, sorted(one.unit for one in finals.values())))
         self._run([self.course.tests(list(finals.values()))], engine)
         for name, one in finals.items():
-            tested = self.judge.tested(self.folder / "units" / one.unit)
+            tested = self.judge.tested(self.workshop.runner.unit_folder(one.unit))
             if tested is not None:
                 result.tests[name] = tested
 
@@ -122,12 +122,15 @@ class Search:
         if not self.workshop.runner.checkpoint(work.name).is_file():
             return False
         try:
-            return not work.unit.judged or self.judge.measured(self._folder(work.name), result) is not None
+            return (
+                not work.unit.judged
+                or self.judge.measured(self.workshop.runner.unit_folder(work.name), result) is not None
+            )
         except (OSError, ValueError, KeyError):
             return False
 
     def _started(self, work: Work) -> None:
-        forget_progress(self._folder(work.unit.name))
+        forget_progress(self.workshop.runner.unit_folder(work.unit.name))
         steps = work.unit.steps if work.kind == "train" else 0
         self.progress.begin(work.name, steps, work.passes, work.unit.stop)
 
@@ -149,13 +152,10 @@ class Search:
     def _look(self) -> None:
         """Read how far the units in other processes are."""
         for name in self.progress.running:
-            folder = self._folder(name)
+            folder = self.workshop.runner.unit_folder(name)
             steps = read_progress(folder)
             if steps is not None:
                 self.progress.at(folder, *steps)
-
-    def _folder(self, name: str) -> Path:
-        return self.folder / "units" / name
 
 
 @first_only

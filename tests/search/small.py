@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from PIL import Image
+
 import psst.search
 from psst.cli import main
 from psst.search import Look, SearchSettings
@@ -40,6 +42,17 @@ def command(output: Path, *more: str) -> int:
         return main([*WORDS, *where, *more])
     finally:
         del os.environ["PSST_TRACEBACK"]
+
+
+def birds(root: Path, **n_classes: int) -> Path:
+    """Write a folder of four images a class, by split."""
+    for split, count in n_classes.items():
+        for number in range(count):
+            folder = root / "birds" / split / f"{split}{number}"
+            folder.mkdir(parents=True)
+            for shade in range(4):
+                Image.new("L", (16, 16), 40 * number + 10 * shade).save(folder / f"{shade}.png")
+    return root / "birds"
 
 
 def door(output, module=Heads, data=None, **changes):

@@ -5,11 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from psst.datamodules import Glyphs
 from psst.search.episode_judge import folded
-from tests.search.small import command
+from tests.search.small import birds, command
 
 LOOKS = (
     '[{"at": 0, "length": 0.5, "folds": 2, "at_most": null}, '
@@ -84,14 +83,8 @@ def test_the_course_chooses_on_folds_and_trains_on_all_classes(tmp_path):
 
 
 def test_too_few_classes_for_two_folds_are_refused_before_training(tmp_path):
-    for split, n_classes in (("train", 2), ("val", 3), ("test", 3)):
-        for number in range(n_classes):
-            folder = tmp_path / "birds" / split / f"{split}{number}"
-            folder.mkdir(parents=True)
-            for shade in range(4):
-                Image.new("L", (16, 16), 40 * number + 10 * shade).save(folder / f"{shade}.png")
     words = ["--data", "psst.datamodules.ImageFolder"]
-    settings = {"root": tmp_path / "birds", "size": 16, "channels": 1}
+    settings = {"root": birds(tmp_path, train=2, val=3, test=3), "size": 16, "channels": 1}
     settings |= {"episodes.way": 2, "episodes.query": 2, "evaluation.way": 3, "evaluation.query": 2}
     words += [f"--data.init_args.{key}={value}" for key, value in settings.items()]
     with pytest.raises(ValueError, match=r"needs 6 classes that are not for testing.*the data have 5"):
