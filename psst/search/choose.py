@@ -49,7 +49,7 @@ def best_weights(found: Sequence[Candidate]) -> dict[str, float]:
     """Tasks that were ahead of main only by themselves and one standard error, and their best weights."""
     best: dict[str, float] = {}
     for candidate in ahead(found, errors=1.0):
-        if len(candidate.mixture.weights) == 1 and not candidate.mixture.method:
+        if len(candidate.mixture.weights) == 1 and candidate.mixture.plainly:
             task, weight = candidate.mixture.weights[0]
             best.setdefault(task, weight)
     return best

@@ -10,6 +10,7 @@ import numpy as np
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
+from psst.backbones import Backbone
 from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore, meta_sha256
@@ -37,6 +38,11 @@ class EpisodeJudge:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self._costs: dict[tuple[str, ...], float] = {}
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone has a frozen part."""
+        return type(self._module.encoder.backbone).frozen is not Backbone.frozen
 
     def task_names(self) -> list[str]:
         """``main`` and the auxiliary tasks of the module.
@@ -157,7 +163,8 @@ class EpisodeJudge:
         return data
 
     def _model_and_data(self, unit: Unit | None = None) -> tuple[FewShotModule, EpisodicDataModule]:
-        module, data = self.experiment.module(), _episodic(self.experiment.datamodule())
+        run = self.experiment.varied(() if unit is None else unit.options)
+        module, data = run.module(), _episodic(run.datamodule())
         self.prepare(module, data, unit)
         return module, data
 
