@@ -172,7 +172,9 @@ class FoldCourse(Course):
         final = scratch(name, unit.mixture, unit.steps, fold, best.setting)
         results = yield [self._training(final, found)]
         require(results, final)
-        found.finals = [replace(best, unit=final.name, result=results[final.name])]
+        chosen = replace(best, unit=final.name, result=results[final.name])
+        found.candidates = [chosen if one is best else one for one in found.candidates]
+        found.finals = [chosen]
 
 
 def make_course(

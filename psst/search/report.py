@@ -131,7 +131,7 @@ def task_sentence(result: SearchResult, task: str) -> str:
 
 def front_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row a model that was judged: who, metric, losses, weights, cost."""
-    finals = {one.unit: name for name, one in result.finals.items()}
+    finals = _names_of_finals(result)
     return [
         {
             "name": one.name,
@@ -150,6 +150,14 @@ def front_rows(result: SearchResult) -> list[dict[str, Any]]:
         }
         for one in result.candidates
     ]
+
+
+def _names_of_finals(result: SearchResult) -> dict[str, str]:
+    """Which final a unit is, or which ones."""
+    names: dict[str, str] = {}
+    for name, one in result.finals.items():
+        names[one.unit] = f"{names[one.unit]} {name}" if one.unit in names else name
+    return names
 
 
 def metrics(result: SearchResult) -> dict[str, Any]:
@@ -226,7 +234,7 @@ def _gap_text(result: SearchResult, gap: Difference) -> str:
 
 def _table(result: SearchResult) -> Table:
     """The best models on validation, every final among them."""
-    finals = {one.unit: name for name, one in result.finals.items()}
+    finals = _names_of_finals(result)
     shown = [one for one in result.candidates if one.unit in finals]
     shown += [one for one in result.candidates if one.unit not in finals][: _ROWS - len(shown)]
     title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"

@@ -48,8 +48,9 @@ class SearchResult:
 
     @property
     def candidates(self) -> list[Candidate]:
-        """All models that were judged, the best on validation first."""
-        return choose.ranked([one for found in self.found.values() for one in found.candidates])
+        """All models that were judged, the best on validation first; one that lines share stands once."""
+        judged = {one.unit: one for found in reversed(self.found.values()) for one in found.candidates}
+        return choose.ranked(list(judged.values()))
 
     @property
     def finals(self) -> dict[str, Candidate]:
