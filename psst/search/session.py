@@ -49,6 +49,7 @@ class Search:
         threads = f"{self.settings.threads} threads, {self.settings.renewal_batches} renewal batches"
         own = (self.judge, self.settings, self.run.max_steps, self.folder, f"{identity}\n{threads}")
         self.course = make_course(*own)
+        self._here: set[str] = set()  # units that were finished by this process
         self.remarks = [*self.manifest.remarks, *([remark] if remark else [])]
         self.lines = self.course.lines()
         self.progress = SearchProgress(sum(row[3] for row in self.course.rows()))
@@ -125,7 +126,7 @@ class Search:
         if result is not None and "failed" not in result and not self._readable(work, result):
             self.progress.say(f"{work.name}: its files are damaged or gone; it is made anew")
             return None
-        if result is not None:
+        if result is not None and work.name not in self._here:
             self.progress.known(work.passes)
             self.progress.say(f"{work.name}: finished earlier")
         return result
@@ -151,6 +152,7 @@ class Search:
         if work.kind == "test":
             self.progress.end(work.name, "tested")
             return
+        self._here.add(work.name)
         self.manifest.finish(work.name, work.key, result)
         took = f" in {seconds_text(result['seconds'])}" if result.get("seconds") else ""
         if "failed" in result:
