@@ -73,6 +73,9 @@ class Fork:
 class Course:
     """Lays out units as their results come in; it runs nothing itself.
 
+    Attributes:
+        errors: By how many standard errors a task must be ahead of main only to be tried on.
+
     Args:
         judge: Reads what was measured, and knows costs.
         settings: Of the search.
@@ -80,6 +83,8 @@ class Course:
         folder: Of the search.
         identity: Of the run, for the units' keys.
     """
+
+    errors = 1.0
 
     def __init__(
         self, judge: Judge, settings: SearchSettings, max_passes: int, folder: Path, identity: str
@@ -275,10 +280,10 @@ class Course:
         if look.tries == "singles" or not before:
             return singles(self.auxiliary)
         if look.tries == "methods":
-            best = choose.best_weights(before)
+            best = choose.best_weights(before, self.errors)
             helping = [task for task in self.auxiliary if task in best]
             return by_methods(helping, self.auxiliary, self.settings.methods, self.settings.levels)
-        return choose.next_mixtures(look.tries, before, self.auxiliary)
+        return choose.next_mixtures(look.tries, before, self.auxiliary, self.errors)
 
     def _even_rays(self) -> list[Mixture]:
         """Rays that stand still, evenly spread."""
