@@ -45,6 +45,10 @@ class ImageStore:
         (20, 3, 84, 84)
     """
 
+    class_names: list[str]
+    splits: dict[str, npt.NDArray[np.int64]]
+    groups: dict[str, dict[str, npt.NDArray[np.int64]]]
+    labels: npt.NDArray[np.int64]
     _left_out: tuple[int, int] | None  # see `divided_images`
 
     def __init__(self, folder: str | Path) -> None:
@@ -145,7 +149,8 @@ class ImageStore:
 
     def _leave_out(self, fold: int, folds: int) -> None:
         pool = np.concatenate([self.splits["train"], self.splits["val"]])
-        labels, names = self.labels.copy(), list(self.class_names)
+        labels = self.labels.copy()
+        names: list[str] = list(self.class_names)
         for class_id in pool.tolist():
             ids = self.image_ids(class_id)
             alike = np.where(self.image_groups[ids] < 0, -1 - ids, self.image_groups[ids])
@@ -175,7 +180,7 @@ class ImageStore:
 
     def _take(self, meta: Mapping[str, Any]) -> None:
         """Fill the attributes from ``meta`` and the arrays."""
-        self.class_names: list[str] = list(meta["class_names"])
+        self.class_names = list(meta["class_names"])
         self.splits = {name: np.asarray(ids, dtype=np.int64) for name, ids in meta["splits"].items()}
         self.groups = {
             split: {name: np.asarray(ids, dtype=np.int64) for name, ids in groups.items()}
