@@ -1,14 +1,18 @@
 """What all data sets of few-shot classes share: the store, training batches, evaluation episodes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from psst.backbones import Encoder
 from psst.components import as_component
 from psst.episodes import (
     Batch,
@@ -30,10 +34,13 @@ from psst.episodes.evaluation_plan import EvaluationEpisodes
 from psst.episodes.order import StreamPosition
 from psst.episodes.residence import Residence
 from psst.episodes.training_plan import TrainingPlan
+from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
 from psst.images.build import build_store
 from psst.images.source import Source
 from psst.images.store import ImageStore
+from psst.images.view import View
+from psst.tasks import Task
 
 if TYPE_CHECKING:
     from psst.images.files.download import RemoteFile
@@ -64,8 +71,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
         seed: of all episodes.
         download: fetch the files of the data set into `root` if they are not there.
         mirror: address of a folder with copies of these files, tried first.
-        device: where images are kept: ``auto`` on a training GPU if they fit, else on disk behind a memory
-            map; ``map`` always on disk; a device such as ``cuda`` in its memory. It changes the speed only.
+        device: where images, or features, are kept: ``auto`` on a training GPU if they fit, else on disk
+            behind a memory map; ``map`` always on disk; a device such as ``cuda`` in its memory. It changes
+            the speed only.
+        features: views of every image whose frozen features are computed once and read in place of images;
+            the backbone must have a frozen part, such as `psst.backbones.Adapted`. None for images.
 
     Raises:
         ValueError: a number is out of its range; at ``setup``, the data have too few classes or images.
@@ -90,6 +100,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         download: bool = False,
         mirror: str | None = None,
         device: str = "auto",
+        features: FeatureViews | None = None,
     ) -> None:
         super().__init__()
         self.size = size
@@ -101,6 +112,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         }
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
         self.download, self.mirror, self.device = download, mirror, device
+        self.features = features
         self._check_settings()
         self._training = TrainingPlan(batches, self.episodes, batch_size, n_unlabeled, seed)
         self._residence = Residence(device)
@@ -108,6 +120,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
         self._evaluated: EvaluationEpisodes | None = None
+        self._cached: FeatureCache | None = None
         self._divided: tuple[list[int], list[int]] | None = None  # classes to train and to validate on
         self._ahead = 0
 
@@ -188,17 +201,20 @@ class EpisodicDataModule(LightningDataModule, ABC):
         rank, ranks = self._rank_and_ranks()
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            self._training.stream(self.store, self.policies("train"), self._needs_pixels()),
+            self._training.stream(
+                self.store, self.policies("train"), self._needs_pixels(), self._batch_maker()
+            ),
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=self._n_workers,
+            persistent_workers=self._n_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
 
     def train_batch(self, index: int) -> Batch:
         """Return one batch of the training stream."""
-        return self._training.stream(self.store, self.policies("train"))[index]
+        pixels = self.features is None
+        return self._training.stream(self.store, self.policies("train"), pixels, self._batch_maker())[index]
 
     def policies(self, split: str) -> Policies:
         """Return what makes the views of ``split``; the main task sees changed training images only."""
@@ -253,10 +269,55 @@ class EpisodicDataModule(LightningDataModule, ABC):
         return self._images("test")
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Look up the images of a batch that holds their ids."""
+        """Look up the images of a batch that holds their ids; features may lie on the device."""
         if not isinstance(batch, Batch):
             return batch
-        return self._residence.fill(batch, self._training_device() or torch.device("cpu"))
+        device = self._training_device()
+        if isinstance(batch, CachedBatch):
+            held = self._residence.hold(batch.cache.features.nbytes, batch.cache.to, device)
+            return batch if held is None else replace(batch, cache=held)
+        return self._residence.fill(batch, device or torch.device("cpu"))
+
+    def cache_features(self, encoder: Encoder, tasks: Sequence[Task]) -> None:
+        """Compute the frozen features that tasks ask for, or find them: batches read them from then on.
+
+        Args:
+            encoder: its backbone has a frozen part.
+            tasks: main and auxiliary.
+
+        Raises:
+            RuntimeError: `features` is None.
+            TypeError: the backbone has no frozen part.
+            ValueError: a task asks for more crops than `features` has.
+            OSError: there is no room for them.
+        """
+        if self.features is None:
+            raise RuntimeError("`data.init_args.features` is null; set it to `{crops: 3, turned: 1}`.")
+        policies = self.policies("train")
+        asked = [View(), *(view for task in tasks for view in task.views())]
+        turns = any(task.turned for task in tasks)
+        views = self.features.columns([policies.resolved(view) for view in asked], turns)
+        device = self._training_device() or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._cached = FeatureCache.open(
+            build_features(encoder, self.store, views, policies, self.cache_dir, device)
+        )
+
+    @property
+    def feature_cache(self) -> FeatureCache:
+        """What `cache_features` has found.
+
+        Raises:
+            RuntimeError: before it.
+        """
+        if self._cached is None:
+            raise RuntimeError(
+                "batches of features are there after `cache_features`, or `FewShotModule.attach`, only."
+            )
+        return self._cached
+
+    def feature_mean(self) -> Tensor:
+        """Return the mean frozen feature ``[D']`` of the training images, upright; after `cache_features`."""
+        return self.feature_cache.mean(torch.from_numpy(self.store.split_ids("train")))
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
@@ -291,13 +352,21 @@ class EpisodicDataModule(LightningDataModule, ABC):
         return None if trainer is None or trainer.state.stopped else trainer.strategy.root_device
 
     def _needs_pixels(self) -> bool:
-        return self._residence.needs_pixels(self.store, self._training_device())
+        return self.features is None and self._residence.needs_pixels(self.store, self._training_device())
+
+    def _batch_maker(self) -> Callable[..., Batch]:
+        return Batch if self.features is None else partial(CachedBatch, cache=self.feature_cache)
+
+    @property
+    def _n_workers(self) -> int:
+        return 0 if self.features else self.num_workers  # reading features takes less than handing them over
 
     def _images(self, split: str) -> DataLoader[Batch]:
         rank, ranks = self._rank_and_ranks()
-        images = ImageSplit(self.store, split, self.policies(split), _EVAL_BATCH, ranks, self._needs_pixels())
+        settings = (self.policies(split), _EVAL_BATCH, ranks, self._needs_pixels(), self._batch_maker())
+        images = ImageSplit(self.store, split, *settings)
         order = SplitOrder(len(images), rank, ranks) if ranks > 1 else None
-        return DataLoader(images, batch_size=None, sampler=order, num_workers=self.num_workers)
+        return DataLoader(images, batch_size=None, sampler=order, num_workers=self._n_workers)
 
     def _check_settings(self) -> None:
         names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")

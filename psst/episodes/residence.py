@@ -1,7 +1,9 @@
 """Where a run keeps its images: in the memory map, or on the device, with batches that carry ids only."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,11 +37,11 @@ class Residence:
                 f"`data.init_args.device={device}` is no device; use `auto`, `map`, `cpu`, `cuda`, `cuda:1`."
             ) from error
         self.device = device
-        self._images: Tensor | None = None
+        self._held: Any = None
         self._decided = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"device": self.device, "_images": None, "_decided": False}  # another process decides anew
+        return {"device": self.device, "_held": None, "_decided": False}  # another process decides anew
 
     def needs_pixels(self, store: ImageStore, training_device: torch.device | None) -> bool:
         """Return whether loaders have to read pixels; without a trainer nobody could look ids up.
@@ -47,43 +49,58 @@ class Residence:
         Raises:
             ValueError: the device asked for is not here.
         """
+        return self.hold(store.images.nbytes, partial(_copied, store), training_device) is None
+
+    def hold(
+        self, nbytes: int, copied: Callable[[torch.device], Any], training_device: torch.device | None
+    ) -> Any:
+        """Return what a run keeps on a device, made at the first call; None where it stays in the map.
+
+        Args:
+            nbytes: of it.
+            copied: copies it to a device.
+            training_device: of the trainer; None without.
+
+        Raises:
+            ValueError: the device asked for is not here.
+        """
         if training_device is None:
-            return True
+            return None
         if not self._decided:
-            self._images, self._decided = self._load(store, training_device), True
-        return self._images is None
+            self._held, self._decided = self._load(nbytes, copied, training_device), True
+        return self._held
 
     def fill(self, batch: Batch, device: torch.device) -> Batch:
         """Return ``batch`` with the pixels that it lacks, on ``device``."""
-        if batch.pixels is not None or self._images is None:
+        if batch.pixels is not None or self._held is None:
             return batch
-        ids = batch.ids.to(self._images.device, non_blocking=True)
-        return replace(batch, pixels=self._images.index_select(0, ids).to(device))
+        ids = batch.ids.to(self._held.device, non_blocking=True)
+        return replace(batch, pixels=self._held.index_select(0, ids).to(device))
 
     def release(self) -> None:
         """Free the memory; the next loader decides anew."""
-        self._images, self._decided = None, False
+        self._held, self._decided = None, False
 
-    def _load(self, store: ImageStore, training_device: torch.device) -> Tensor | None:
+    def _load(self, nbytes: int, copied: Callable[[torch.device], Any], training_device: torch.device) -> Any:
         if self.device == _AUTO:
-            fits = training_device.type == "cuda" and _fits(store, training_device)
-            return _copied(store, training_device) if fits else None
+            fits = training_device.type == "cuda" and _fits(nbytes, training_device)
+            return copied(training_device) if fits else None
         if self.device == _MAP:
             return None
         try:
-            return _copied(store, self.device)
+            return copied(torch.device(self.device))
         except (RuntimeError, AssertionError) as error:  # no such device, or no room on it
             raise ValueError(
                 f"`data.init_args.device={self.device}` cannot hold the images "
-                f"({store.images.nbytes / 2**20:.0f} MiB): {error}; set it to `auto` or `map`."
+                f"({nbytes / 2**20:.0f} MiB): {error}; set it to `auto` or `map`."
             ) from error
 
 
-def _fits(store: ImageStore, device: torch.device) -> bool:
-    return store.images.nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]
+def _fits(nbytes: int, device: torch.device) -> bool:
+    return nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _copied(store: ImageStore, device: torch.device | str) -> Tensor:
+def _copied(store: ImageStore, device: torch.device) -> Tensor:
     """Return all images, ``[n, C, H, W]`` uint8, on a device."""
     images = torch.empty((len(store), *store.image_shape), dtype=torch.uint8, device=device)
     step = max(1, _CHUNK // math.prod(store.image_shape))

@@ -1,5 +1,6 @@
 """Endless streams of training batches over an image store: item i is the same, whoever reads it and when."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -39,6 +40,7 @@ class BatchStream(Dataset[Batch]):
         classes: gives the images of classes; None for batches without.
         unlabeled: gives the unlabeled images; None for batches without.
         with_pixels: read the images; otherwise whoever has them on the device looks them up.
+        make: makes a batch of what it has.
     """
 
     def __init__(
@@ -51,10 +53,11 @@ class BatchStream(Dataset[Batch]):
         classes: EndlessShuffle | None = None,
         unlabeled: EndlessShuffle | None = None,
         with_pixels: bool = True,
+        make: Callable[..., Batch] = Batch,
     ) -> None:
         self.store, self.sampler, self.n_episodes = store, sampler, n_episodes
         self.classes, self.unlabeled = classes, unlabeled
-        self.policies, self.with_pixels = policies, with_pixels
+        self.policies, self.with_pixels, self.make = policies, with_pixels, make
         self._label_of = np.full(len(store.class_names) + 1, _NO_CLASS, dtype=np.int64)  # the last: no class
         self._label_of[class_ids] = np.arange(len(class_ids))
 
@@ -74,7 +77,7 @@ class BatchStream(Dataset[Batch]):
             ids.append(self.unlabeled.batch(item))
             n_unlabeled = self.unlabeled.n
         every = np.concatenate(ids)
-        return Batch(
+        return self.make(
             ids=torch.from_numpy(every),
             labels=torch.from_numpy(self._label_of[self.store.labels[every]]),
             index=item,
@@ -98,6 +101,7 @@ class ImageSplit(Dataset[Batch]):
         batch_size: images a batch, at most.
         n_parts: batches there must be at least, one for every process.
         with_pixels: read the images; otherwise whoever has them on the device looks them up.
+        make: makes a batch of what it has.
 
     Raises:
         ValueError: there are fewer images than ``n_parts``.
@@ -111,8 +115,10 @@ class ImageSplit(Dataset[Batch]):
         batch_size: int,
         n_parts: int = 1,
         with_pixels: bool = True,
+        make: Callable[..., Batch] = Batch,
     ) -> None:
-        self.store, self.split, self.policies, self.with_pixels = store, split, policies, with_pixels
+        self.store, self.split, self.policies = store, split, policies
+        self.with_pixels, self.make = with_pixels, make
         self.image_ids = store.split_ids(split)
         if len(self.image_ids) < n_parts:
             raise ValueError(
@@ -127,7 +133,7 @@ class ImageSplit(Dataset[Batch]):
 
     def __getitem__(self, item: int) -> Batch:
         ids = self._parts[item]
-        return Batch(
+        return self.make(
             ids=torch.from_numpy(ids),
             labels=torch.full((len(ids),), _NO_CLASS),
             index=item,

@@ -1,9 +1,10 @@
 """The training stream of a run: which batches, and how many make a pass."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from psst.episodes.batch import Policies
+from psst.episodes.batch import Batch, Policies
 from psst.episodes.checks import check_split, check_unlabeled
 from psst.episodes.recipes import training_sampler
 from psst.episodes.settings import Episodes
@@ -46,7 +47,13 @@ class TrainingPlan:
             check_split(store, name, "train", "episodes", self.episodes)
         check_unlabeled(name, self.n_unlabeled, len(store.unlabeled))
 
-    def stream(self, store: ImageStore, policies: Policies, with_pixels: bool = True) -> BatchStream:
+    def stream(
+        self,
+        store: ImageStore,
+        policies: Policies,
+        with_pixels: bool = True,
+        make: Callable[..., Batch] = Batch,
+    ) -> BatchStream:
         """Return the endless stream of batches."""
         sampler, classes, unlabeled = None, None, None
         if self.batches != "classes":
@@ -66,6 +73,7 @@ class TrainingPlan:
             classes,
             unlabeled,
             with_pixels,
+            make,
         )
 
     def pass_length(self, store: ImageStore, n_ranks: int) -> int:

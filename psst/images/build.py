@@ -92,7 +92,7 @@ def build_store(
         return ImageStore(_known[description])
     key = dict(source.key(size))
     folder = _folder(source.name, size, key, Path(cache))
-    with _writable(folder.parent):
+    with writable(folder.parent):
         finished = (folder / META).is_file()
         if not finished:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def build_store(
         with _building_alone(folder):
             if not (folder / META).is_file():
                 show = sys.stderr.isatty() if progress is None else progress
-                meta = _build(source, size, key, folder, workers or _cores(), show)
+                meta = _build(source, size, key, folder, workers or cores(), show)
                 warn_of_duplicates(meta["duplicates"], source.name, size, folder / META)
     if _known is not None and description is not None:
         _known[description] = str(folder.resolve())
@@ -121,7 +121,7 @@ def _described(source: Source, size: int, cache: str | Path) -> str | None:
         return None
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -137,7 +137,7 @@ def _build(
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
         if leftover.exists():
             shutil.rmtree(leftover)
-    with _writable(folder.parent):
+    with writable(folder.parent):
         partial.mkdir()
     try:
         with _full_disk_explained(folder.parent, len(records) * source.channels * size**2):
@@ -171,7 +171,7 @@ def _build(
 def _building_alone(folder: Path) -> Iterator[None]:
     """Hold the lock of a store during the block; see `alone`."""
     with ExitStack() as held:
-        with _writable(folder.parent):
+        with writable(folder.parent):
             held.enter_context(alone(_lock_file(folder), f"`{folder}` is being prepared"))
         yield
 
@@ -196,7 +196,7 @@ def _full_disk_explained(cache: Path, needed: int) -> Iterator[None]:
 
 
 @contextmanager
-def _writable(cache: Path) -> Iterator[None]:
+def writable(cache: Path) -> Iterator[None]:
     """Say what it means that ``cache`` cannot be written; the block touches nothing else."""
     try:
         yield

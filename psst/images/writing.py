@@ -116,7 +116,7 @@ def _decode_batches(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="psst-decode")
     ahead: deque[Future[_Batch]] = deque()
     try:
-        with _progress_bar(f"{source.name} at {size} x {size}", len(records), progress) as advance:
+        with progress_bar(f"{source.name} at {size} x {size}", len(records), progress) as advance:
             for start in range(0, len(records), length):
                 ahead.append(pool.submit(_decode, source, records[start : start + length], size))
                 if len(ahead) > 2 * workers:
@@ -160,12 +160,12 @@ def _moments(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 @contextmanager
-def _progress_bar(label: str, total: int, show: bool) -> Iterator[Callable[[int], None]]:
-    """Give a function that adds to the number of images done."""
+def progress_bar(label: str, total: int, show: bool, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Give a function that adds to the number of images done, `done` of them before."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(file=sys.stderr), disable=not show) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(label, total=total, completed=done)
         yield lambda n: bar.advance(task, n)

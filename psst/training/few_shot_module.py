@@ -138,6 +138,8 @@ class FewShotModule(EpisodeEvaluation):
     def attach(self, datamodule: object) -> None:
         """Make the layers for a datamodule's images and classes and take its mean and std, as `setup` does.
 
+        Where the datamodule says which `features` to cache, they are computed, or found, and centered.
+
         Args:
             datamodule: After its own `setup`; `psst.datamodules.EpisodicDataModule` or the like.
 
@@ -152,6 +154,9 @@ class FewShotModule(EpisodeEvaluation):
         mean, std = getattr(data, "mean", None), getattr(data, "std", None)
         if mean is not None and std is not None:
             self.encoder.normalize_by(mean, std)
+        if getattr(data, "features", None) is not None:
+            data.cache_features(self.encoder, self._tasks())
+            cast(Any, self.encoder.backbone).center_on(data.feature_mean())
 
     def setup(self, stage: str) -> None:
         """Build for the trainer's datamodule; without one, `image_shape` must have been given.
@@ -249,7 +254,8 @@ class FewShotModule(EpisodeEvaluation):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return features ``[n, D]`` of the batch's images."""
-        return self.embed(batch.images())
+        with evaluating(self.encoder), torch.no_grad():
+            return self.encode(batch)(batch, View(UPRIGHT))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the format, so that an older psst can refuse it by name."""

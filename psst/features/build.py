@@ -1,0 +1,213 @@
+"""Frozen features of every image, computed once: in parallel, locked, resumed where a build was killed."""
+
+import copy
+import ctypes
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from psst.backbones import Encoder
+from psst.episodes import Policies
+from psst.files import NO_ROOM, read_json, write_json
+from psst.images.build import cores, writable
+from psst.images.files.alone import alone
+from psst.images.store import IMAGES, META, ImageStore, file_sha256
+from psst.images.view import UPRIGHT, View
+from psst.images.writing import progress_bar
+
+FEATURES = "features.npy"
+_FORMAT = 1  # of meta.json, of the array, and of the draws behind the crops
+_CHUNK = 32  # images that are encoded together; their crops are drawn by the number of the chunk
+_AGAIN = "delete the folder, so that it is built again"
+
+
+def build_features(
+    encoder: Encoder,
+    store: ImageStore,
+    views: Sequence[View],
+    policies: Policies,
+    cache: str | Path,
+    device: torch.device | str = "cpu",
+    progress: bool | None = None,
+) -> Path:
+    """Return the folder with the frozen features of some views of every image; build it if it is not there.
+
+    It is keyed by the frozen network (``backbone.key``), the images, the views, the augmentations behind them
+    and, if there are random crops, the seed. On a CPU all cores encode, one thread each; the file is the same
+    whatever their number. Concurrent calls wait for the first; what a killed build has finished is kept.
+
+    Args:
+        encoder: its backbone has `frozen`, `key` and `num_frozen`.
+        store: holds the images.
+        views: one turn each; the turns of a picture follow it.
+        policies: make the crops.
+        cache: folder of all caches; made if missing.
+        device: where to encode.
+        progress: show a bar with the time left on stderr; None if stderr is a terminal.
+
+    Raises:
+        TypeError: the backbone has no frozen part.
+        OSError: there is no room, or the folder cannot be written.
+        ValueError: a feature is not finite in half precision.
+    """
+    backbone = encoder.backbone
+    if not hasattr(backbone, "key"):
+        raise TypeError(
+            f"`data.init_args.features` needs a backbone with a frozen part such as psst.backbones.Adapted, "
+            f"found {type(backbone).__name__}; choose one, or leave it out."
+        )
+    crops = {view.policy for view in views if view.crop != UPRIGHT}
+    key: dict[str, Any] = {
+        "frozen": backbone.key,
+        "mean": encoder.mean.tolist(),
+        "std": encoder.std.tolist(),
+        "images": store.meta["sha256"][IMAGES],
+        "views": [[view.crop, view.turns[0], view.policy] for view in views],
+        "policies": {name: repr(policies.augmentations[name]) for name in sorted(crops)},
+        "seed": policies.seed if crops else None,
+    }
+    digest = hashlib.blake2b(json.dumps([_FORMAT, key], sort_keys=True).encode(), digest_size=6).hexdigest()
+    folder = Path(cache) / f"features-{digest}"
+    if not (folder / META).is_file():
+        with writable(folder.parent):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = alone(folder.with_name(folder.name + ".lock"), f"`{folder}` is being built")
+        with lock:
+            if not (folder / META).is_file():
+                chunks = _Chunks(encoder, store, views, policies, torch.device(device))
+                _build(chunks, key, folder, sys.stderr.isatty() if progress is None else progress)
+    return folder
+
+
+def verify_features(folder: Path) -> dict[str, Any]:
+    """Return what is known of a finished cache, its file compared with size and checksum.
+
+    Raises:
+        FileNotFoundError: there is no finished cache.
+        ValueError: it is truncated or changed, or of another format.
+    """
+    meta = read_json(folder / META, _FORMAT, f"the cache of features `{folder}`", _AGAIN)
+    path = folder / FEATURES
+    size = path.stat().st_size if path.is_file() else 0
+    if size != meta["bytes"]:
+        raise ValueError(f"`{path}` has {size:,} bytes, {META} says {meta['bytes']:,}; {_AGAIN}.")
+    if (found := file_sha256(path)) != meta["sha256"]:
+        raise ValueError(
+            f"`{path}` has sha256 {found[:12]}..., {META} says {meta['sha256'][:12]}...; the file was "
+            f"changed after it was built: {_AGAIN}."
+        )
+    return meta
+
+
+class _Chunks(Dataset[Tensor]):
+    """Item i: features ``[k, V, D']`` float16 of the i-th `_CHUNK` images."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        store: ImageStore,
+        views: Sequence[View],
+        policies: Policies,
+        device: torch.device,
+    ) -> None:
+        self.encoder = copy.deepcopy(encoder).to(device).eval()
+        self.store, self.views = store, views
+        self.policies = Policies(policies.augmentations, policies.seed, "features")
+        self.device = device
+        self.shape = len(store), len(views), int(self.encoder.backbone.num_frozen)  # type: ignore[arg-type]  # an integer, of backbones with a key
+        self.fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _has_bf16()
+
+    def __len__(self) -> int:
+        return -(-len(self.store) // _CHUNK)
+
+    def __getitem__(self, chunk: int) -> Tensor:
+        ids = np.arange(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(self.store)))
+        pixels = torch.from_numpy(self.store.read(ids)).to(self.device)
+        columns, picture = [], pixels
+        with torch.no_grad():
+            for view in self.views:
+                if view.turns == (0,):
+                    picture = self.policies.crop(pixels, view, chunk)
+                images = self.encoder.normalized(picture.rot90(view.turns[0], (-2, -1)))
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
+                    columns.append(self.encoder.backbone.frozen(images).half())
+        found = torch.stack(columns, dim=1).cpu()
+        if not bool(found.isfinite().all()):
+            raise ValueError(
+                f"a frozen feature of images {ids[0]} to {ids[-1]} is NaN or too large for half "
+                "precision; choose another `model.init_args.backbone`."
+            )
+        return found
+
+
+def _build(chunks: _Chunks, key: dict[str, Any], folder: Path, progress: bool) -> None:
+    """Append chunk after chunk to a file in a folder of its own, and rename that when all is there."""
+    partial, started = folder.with_name(folder.name + ".partial"), time.monotonic()
+    buffer, header = io.BytesIO(), {"descr": "<f2", "fortran_order": False, "shape": chunks.shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    head, per_chunk = buffer.getvalue(), 2 * _CHUNK * chunks.shape[1] * chunks.shape[2]
+    total = len(head) + 2 * math.prod(chunks.shape)
+    with writable(folder.parent):
+        partial.mkdir(exist_ok=True)
+    try:
+        with (partial / FEATURES).open("ab") as file:
+            done = max(0, (file.tell() - len(head)) // per_chunk)
+            kept = len(head) + done * per_chunk if done else 0  # what lies behind is made anew
+            if shutil.disk_usage(partial).free < total - kept:
+                raise OSError(errno.ENOSPC, "the disk is too small")
+            file.truncate(kept)
+            file.write(b"" if kept else head)
+            label = f"features of {chunks.shape[1]} views"
+            with progress_bar(label, chunks.shape[0], progress, done * _CHUNK) as advance:
+                for features in _computed(chunks, done):
+                    file.write(features.numpy().data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    advance(len(features))
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise OSError(
+            error.errno,
+            f"no room for the features in `{folder.parent}`: they need {total / 2**20:.1f} MiB "
+            f"({error.strerror}); free some space, lower `data.init_args.features.crops`, or set "
+            "`data.init_args.cache_dir` to a folder on a larger disk. What is finished is kept.",
+        ) from error
+    found = {"bytes": total, "sha256": file_sha256(partial / FEATURES), "shape": chunks.shape}
+    write_json(partial / META, {**key, **found, "seconds": time.monotonic() - started}, _FORMAT)
+    partial.replace(folder)
+
+
+def _computed(chunks: _Chunks, done: int) -> DataLoader[Tensor]:
+    """Return a loader of all chunks from `done` on: the order is theirs, whoever computes them."""
+    rest = Subset(chunks, range(done, len(chunks)))
+    workers = 0 if chunks.device.type == "cuda" else min(cores(), len(rest))
+    own = torch.Generator()  # a loader draws from the global one otherwise
+    return DataLoader(rest, batch_size=None, num_workers=workers, worker_init_fn=_begin, generator=own)
+
+
+def _begin(worker: int) -> None:
+    """Let a worker end with its parent, whose lock it holds too; Ctrl-C is for the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
