@@ -36,6 +36,7 @@ class Rotation(Task):
     """
 
     name = "rotation"
+    turned = True
 
     def __init__(self, turns: Literal["one", "all"] = "one") -> None:
         super().__init__()
