@@ -48,7 +48,7 @@ def batch():
 
 @pytest.mark.parametrize("by_class", [False, True], ids=["episodes", "classes"])
 def test_a_tiny_backbone_trains_with_every_task(batch, by_class):
-    """Main and auxiliary losses fall; Preserve of the same view, which starts at 0, is held while main falls."""
+    """Main and auxiliary losses fall; Preserve, at 0 first on the same view, is held while main falls."""
     setup = laws.setup_for(laws.Adapter(), (1, SIDE, SIDE), CLASSES)
     torch.nn.init.zeros_(setup.encoder.backbone.layer.weight)
     torch.nn.init.zeros_(setup.encoder.backbone.layer.bias)

@@ -61,7 +61,7 @@ def test_fast_dev_run_of_everything(make_module, make_data, make_trainer):
 @pytest.mark.parametrize(
     "method", [None, PSSTCallback(tradeoff=0.5), PSSTCallback(FixedWeights(1.0)), PSSTCallback("min_norm")]
 )
-def test_tasks_have_losses_in_their_spans_only(make_module, make_data, make_trainer, method):
+def test_tasks_have_losses_in_their_spans_only(make_module, make_data, make_trainer, method, recwarn):
     """Steps count, not batches; outside, a task's own layers rest; a module on its own knows its spans."""
     seen, weights = [], []
 
@@ -82,6 +82,7 @@ def test_tasks_have_losses_in_their_spans_only(make_module, make_data, make_trai
     )
     trainer.fit(module, datamodule=make_data(augmentations={"main": Augmentation(padding=2, flip=True)}))
     both, first, last = ["main", "rotation", "simclr"], ["main", "rotation"], ["main", "simclr"]
+    assert not [warning for warning in recwarn if "PSSTCallback" in str(warning.message)]
     assert seen == [first] * 4 + [both] * 4 + [last] * 4
     assert all(map(torch.equal, weights[0], weights[3]))
     assert not all(map(torch.equal, weights[3], weights[-1]))
