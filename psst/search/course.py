@@ -99,14 +99,14 @@ class Course:
     @property
     def passes(self) -> float:
         """Of the search alone, as planned."""
-        sizes = look_sizes(self.looks, len(self.auxiliary))
+        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
         return course_passes(self.looks, sizes, self.max_passes, self.settings)
 
     def rows(self) -> list[PlanRow]:
         """Lay out the search and its rivals."""
         rows: list[PlanRow] = []
         at, passes = 0.0, self.max_passes
-        sizes = look_sizes(self.looks, len(self.auxiliary))
+        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
         for number, (look, size) in enumerate(zip(self.looks, sizes, strict=True), 1):
             if look.at > at:
                 piece = (look.at - at) * passes

@@ -7,7 +7,7 @@ from typing import Any
 
 from psst.search import choose
 from psst.search.course import SEARCH, Course, Found, PlanRow, require, scratch
-from psst.search.mixture import MAIN_ONLY, Mixture, by_methods, singles, together
+from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
 from psst.search.plan import look_sizes, steps_of
 from psst.search.protocols import Judge
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
@@ -117,12 +117,8 @@ class FoldCourse(Course):
         return super()._tries(look, before)
 
     def _sizes(self) -> list[tuple[Look, int]]:
-        sizes = look_sizes(self.looks, len(self.auxiliary))
-        every = len(by_methods((), self.auxiliary, self.settings.methods, self.settings.levels))
-        return [
-            (look, 2 * every if look.tries == "methods" else n)
-            for look, n in zip(self.looks, sizes, strict=True)
-        ]
+        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
+        return list(zip(self.looks, sizes, strict=True))
 
     def _room(self, look: Look, wanted: int) -> int:
         return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))

@@ -51,7 +51,7 @@ def test_the_longest_training_within_the_budget_is_found(tmp_path, passes):
 
     def needed(length):
         n_rivals = len(rivals(settings, judge.task_names()[1:]))
-        return (1 + n_rivals) * course_passes(looks, look_sizes(looks, 2), length, settings)
+        return (1 + n_rivals) * course_passes(looks, look_sizes(looks, ["a", "b"], settings), length, settings)
 
     assert needed(steps) <= passes < needed(steps + 1)
 
@@ -78,7 +78,7 @@ def test_the_plan_holds_the_passes_of_the_course(capsys, tmp_path):
     rows = make_course(judge, settings, 1000, Path(), "").rows()
     own = sum(passes for label, _, _, passes in rows if not label.startswith("rival"))
     looks = settings.course_of(2)
-    assert own == pytest.approx(course_passes(looks, look_sizes(looks, 2), 1000, settings))
+    assert own == pytest.approx(course_passes(looks, look_sizes(looks, ["a", "b"], settings), 1000, settings))
     assert {label for label, *_ in rows if label.startswith("rival")} == {
         "rival: plain",
         "rival: fixed",
