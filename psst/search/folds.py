@@ -8,7 +8,7 @@ from typing import Any
 from psst.search import choose
 from psst.search.course import SEARCH, Course, Found, PlanRow, require, scratch
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
-from psst.search.plan import look_sizes, steps_of
+from psst.search.plan import look_sizes
 from psst.search.protocols import Judge
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
 from psst.search.unit import Candidate, Unit
@@ -21,6 +21,7 @@ Fold = tuple[int, int] | None
 class FoldCourse(Course):
     """First main only with several settings; the best of them trains every other trade-off.
 
+    Every training has T steps, whatever its tasks cost: more of them is a setting that `plain` may choose.
     `plain` gets as many settings as the search tries trade-offs and settings, equal weights what these pay
     for; trainings that two lines have in common are done once. What is best of each is trained again on all
     classes that are not for testing.
@@ -36,12 +37,13 @@ class FoldCourse(Course):
     def rows(self) -> list[PlanRow]:
         """Settings, looks, rivals and last trainings."""
         auxiliary, passes = self.auxiliary, float(self.max_passes)
-        first, all_of_them = len(_first_settings(self.settings.vary)), self.tried_on_folds
+        settings = varied(self.settings.vary)
+        first, all_of_them = len(_first_settings(self.settings.vary)), min(self.tried_on_folds, len(settings))
         plan = [("settings, main only", first, 1.0)]
-        plan += [(f"{look.tries}", self._room(look, size), look.length) for look, size in self._sizes()]
+        plan += [(look.tries, self._room(look, size), look.length) for look, size in self._sizes()]
         plan += [("rival: plain, further settings", max(all_of_them - first, 0), 1.0)]
         if "fixed" in self.settings.rivals:
-            count = max(1, round(all_of_them / self.judge.cost(auxiliary)))
+            count = min(len(settings), max(1, round(self.tried_on_folds / self.judge.cost(auxiliary))))
             plan += [("rival: fixed", count, 1.0)]
         rows = [
             (label, count * self.folds, f"{length * passes:.0f}", count * self.folds * length * passes)
@@ -118,7 +120,8 @@ class FoldCourse(Course):
 
     def _sizes(self) -> list[tuple[Look, int]]:
         sizes = look_sizes(self.looks, self.auxiliary, self.settings)
-        return list(zip(self.looks, sizes, strict=True))
+        own = [size - (look.tries == "singles") for look, size in zip(self.looks, sizes, strict=True)]
+        return list(zip(self.looks, own, strict=True))  # main only was tried before
 
     def _room(self, look: Look, wanted: int) -> int:
         return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))
@@ -139,8 +142,7 @@ class FoldCourse(Course):
         )
         for mixture, setting in tried:
             name = prefix + setting.name(mixture.name(self.auxiliary))
-            passes = length * setting.length * self.max_passes
-            count = steps_of(mixture, passes, self.judge.cost) if steps is None else steps
+            count = max(1, round(length * setting.length * self.max_passes)) if steps is None else steps
             groups[mixture, setting] = [
                 scratch(_unit_name(name, fold), mixture, count, fold, setting) for fold in parts
             ]

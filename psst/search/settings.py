@@ -70,8 +70,8 @@ COURSES: dict[str, tuple[Look, ...]] = {
     "folds": (
         Look(tries="singles", folds=3),
         Look(tries="around", folds=3, at_most=3.0),
-        Look(tries="mixtures", folds=3, at_most=5.0),
-        Look(tries="methods", folds=3),
+        Look(tries="mixtures", folds=3, at_most=4.0),
+        Look(tries="methods", folds=3, at_most=5.0),
     ),
     "grid": (Look(length=1.0, tries="grid"),),
     "paper": (Look(length=1.0, tries="rays"),),

@@ -51,7 +51,9 @@ def test_the_longest_training_within_the_budget_is_found(tmp_path, passes):
 
     def needed(length):
         n_rivals = len(rivals(settings, judge.task_names()[1:]))
-        return (1 + n_rivals) * course_passes(looks, look_sizes(looks, ["a", "b"], settings), length, settings)
+        return (1 + n_rivals) * course_passes(
+            looks, look_sizes(looks, ["a", "b"], settings), length, settings
+        )
 
     assert needed(steps) <= passes < needed(steps + 1)
 
