@@ -1,6 +1,7 @@
 """What every backbone offers."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
@@ -13,7 +14,8 @@ class Backbone(nn.Module, ABC):
     A subclass keeps its constructor's arguments as attributes, and implements `make` and `forward`. One with
     feature maps implements `maps` and `pool`, with ``forward(x) == pool(maps(x))``, and sets `map_shape` in
     `make`. One that trains only what follows a frozen encoder implements `frozen` and `adapted`, with
-    ``forward(x) == adapted(frozen(x))``.
+    ``forward(x) == adapted(frozen(x))``. One whose weights want images normalized in their own way
+    implements `statistics`.
 
     Attributes:
         image_shape: ``(C, H, W)`` it was built for; None before.
@@ -98,6 +100,13 @@ class Backbone(nn.Module, ABC):
     def adapted(self, frozen: Tensor) -> Tensor:
         """Return the features ``[n, D]`` of frozen ones ``[n, D']``; raises as `frozen` does."""
         raise TypeError(_lacks(self, "frozen features", "`frozen` and `adapted`"))
+
+    def statistics(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """Return the mean and std of channels that its weights want images normalized by, once built.
+
+        None for those of the training images.
+        """
+        return None
 
 
 def _lacks(backbone: Backbone, what: str, methods: str) -> str:

@@ -20,8 +20,9 @@ class Encoder(nn.Module):
         backbone: Built by `build`, or already.
 
     Attributes:
-        mean: ``[C]``, of images in [0, 1]; a buffer, as `std` is.
-        std: ``[C]``.
+        mean: ``[C]``, of images in [0, 1]; a buffer, as `std` is. ``[3]`` over one gray channel where the
+            backbone's weights were made for color: normalized images then have three.
+        std: As `mean`.
 
     Example:
         >>> encoder = Encoder(Conv4(hidden=8))
@@ -58,11 +59,14 @@ class Encoder(nn.Module):
         channels, height, width = image_shape
         self.backbone.build((channels, height, width))
         if not hasattr(self, "mean"):
-            self.register_buffer("mean", torch.full((channels,), _NEUTRAL))
-            self.register_buffer("std", torch.full((channels,), _NEUTRAL))
+            own = self.backbone.statistics()
+            mean, std = own or ([_NEUTRAL] * channels,) * 2
+            self.register_buffer("mean", torch.tensor(mean))
+            self.register_buffer("std", torch.tensor(std))
+            self._measured = own is not None
 
     def normalize_by(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Take mean and std of the training images, unless some were taken or loaded before."""
+        """Take mean and std of the training images, unless some are the backbone's, were taken or loaded."""
         if not self._measured:
             self.mean.copy_(torch.as_tensor(mean))
             self.std.copy_(torch.as_tensor(std).clamp_min(_LEAST_STD))

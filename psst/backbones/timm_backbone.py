@@ -1,10 +1,15 @@
 """Any network of timm as a backbone."""
 
 import difflib
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from psst.backbones.backbone import Backbone
@@ -63,11 +68,12 @@ class Timm(Backbone):
             ValueError: timm knows no such network, it does not accept images of this shape, or the weights
                 are another network's.
         """
-        self.network = self._create(image_shape[0])
+        self.network = create(self.name, _NAME_KEY, image_shape[0], self.options or {}, self.pretrained)
         n_features = self._measure(image_shape)
         self.map_shape = self._measure_maps(image_shape)
         if self.checkpoint_path is not None:
-            _load(self.network, self.checkpoint_path, self.name)
+            what = f"checkpoint_path={self.checkpoint_path}"
+            load_weights(self.network, read_weights(self.checkpoint_path, what), what, self.name)
         self.pretrained, self.checkpoint_path = False, None
         return n_features
 
@@ -98,30 +104,6 @@ class Timm(Backbone):
             same = torch.allclose(self.pool(maps), self.network(probe), rtol=1e-4, atol=1e-6)
         return (maps.shape[1], maps.shape[2], maps.shape[3]) if same else None
 
-    def _create(self, channels: int) -> nn.Module:
-        import timm
-
-        if ":" not in self.name and not timm.is_model(self.name):
-            close = difflib.get_close_matches(self.name.split(".")[0], timm.list_models(), n=3, cutoff=0.4)
-            hint = f"did you mean {', '.join(close)}?" if close else "`timm.list_models()` lists them."
-            raise ValueError(
-                f"`{_NAME_KEY}={self.name}` must be a network of timm {timm.__version__}; {hint}"
-            )
-        try:
-            network: nn.Module = timm.create_model(
-                self.name,
-                pretrained=self.pretrained,
-                num_classes=0,
-                in_chans=channels,
-                **(self.options or {}),
-            )
-        except (TypeError, RuntimeError) as error:
-            raise ValueError(
-                f"timm cannot make `{_NAME_KEY}={self.name}` for {channels} channels with "
-                f"`options={self.options}`: {error}"
-            ) from error
-        return network
-
     def _measure(self, image_shape: tuple[int, int, int]) -> int:
         try:
             with evaluating(self.network), torch.no_grad():
@@ -139,28 +121,104 @@ class Timm(Backbone):
         return int(features.shape[1])
 
 
-def _load(network: nn.Module, path: str, name: str) -> None:
-    """Fill `network` from a file, classifier aside."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"`checkpoint_path={path}` must be a file of weights; there is none.")
-    if path.endswith(".safetensors"):
-        from safetensors.torch import load_file
+def create(
+    name: str, argument: str, channels: int, options: Mapping[str, Any], pretrained: bool = False
+) -> nn.Module:
+    """Make a network of timm without its classifier.
 
-        state: dict[str, Any] = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    for wrapper in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-            break
-    state = {key.removeprefix("module."): value for key, value in state.items()}
+    Args:
+        name: Of the network.
+        argument: Key that holds the name, for errors.
+        channels: Of the images.
+        options: Further arguments of ``timm.create_model``.
+        pretrained: Whether to take timm's published weights.
+
+    Raises:
+        ValueError: timm knows no such network, cannot make it so, or has no weights of it.
+    """
+    import timm
+
+    if ":" not in name and not timm.is_model(name):
+        close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.4)
+        hint = f"did you mean {', '.join(close)}?" if close else "`timm.list_models()` lists them."
+        raise ValueError(f"`{argument}={name}` must be a network of timm {timm.__version__}; {hint}")
+    try:
+        network: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=0, in_chans=channels, **options
+        )
+    except (TypeError, RuntimeError, OSError) as error:
+        weights = " with its published weights" if pretrained else ""
+        raise ValueError(
+            f"timm cannot make `{argument}={name}`{weights} for {channels} channels with "
+            f"`options={dict(options)}`: {error}"
+        ) from error
+    return network
+
+
+def read_weights(path: str, what: str) -> dict[str, Any]:
+    """Read a state dict of timm or torch from a file; `what` is the argument as typed, for errors.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds no state dict.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"`{what}` must be a file of weights; there is none.")
+    try:
+        if path.endswith(".safetensors"):
+            from safetensors.torch import load_file
+
+            state: dict[str, Any] = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        for wrapper in ("state_dict_ema", "state_dict", "model"):
+            if isinstance(state.get(wrapper), dict):
+                state = state[wrapper]
+                break
+        return {key.removeprefix("module."): value for key, value in state.items()}
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        raise ValueError(
+            f"`{what}` cannot be read as weights ({type(error).__name__}: {error}); give a state dict as "
+            ".safetensors or .pth."
+        ) from error
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Any], what: str, name: str) -> None:
+    """Fill a network of timm from a state dict, classifier aside.
+
+    A transformer's position embedding is brought to the network's image size.
+
+    Raises:
+        ValueError: It is another network's; what differs is named.
+    """
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     state = {
         key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))
     }
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"`checkpoint_path={path}` does not hold weights of {name}: {reason}") from error
+    own = network.state_dict()
+    adjust = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    if adjust is not None and _differing(own, state):
+        with suppress(
+            Exception
+        ):  # written for other shapes of this network only: what is amiss is said below
+            state = adjust(dict(state), network)
+    differing = _differing(own, state)
+    if differing:
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        raise ValueError(
+            f"`{what}` does not hold weights of {name}: {'; '.join(differing[:3])}{more}; name the network "
+            "that they were made for."
+        )
+    network.load_state_dict(state)
+
+
+def _differing(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
+    found, wanted = (
+        {key: list(getattr(value, "shape", ())) for key, value in of.items()} for of in (state, own)
+    )
+    return [
+        f"{key} is {found.get(key, 'absent')} in the file and {wanted.get(key, 'absent')} in the network"
+        for key in dict.fromkeys([*wanted, *found])
+        if found.get(key) != wanted.get(key)
+    ]

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from psst import __version__
-from psst.deploy.encoder import CONFIG, FORMAT, WEIGHTS, load_encoder
+from psst.backbones import Adapted
+from psst.backbones.exported import CONFIG, FORMAT, WEIGHTS, all_tensors, load_encoder
 from psst.files import write_json
 from psst.tasks.finished import read_checkpoint
 from psst.training import FewShotModule
@@ -88,7 +89,7 @@ def _put(folder: Path, output: Path) -> None:
 
 
 def _write(module: FewShotModule, folder: Path) -> None:
-    state = module.encoder.state_dict()
+    state = all_tensors(module.encoder)
     state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
@@ -101,6 +102,9 @@ def _write(module: FewShotModule, folder: Path) -> None:
         "num_features": module.encoder.num_features,
         "input": "uint8 [n, C, H, W] in [0, 255], or floating in [0, 1]; normalized inside",
     }
+    backbone = module.encoder.backbone
+    if isinstance(backbone, Adapted) and backbone.source is not None:
+        config["frozen"] = backbone.source.recipe  # its weights lie among the others
     write_json(folder / CONFIG, config, FORMAT)
 
 

@@ -1,17 +1,23 @@
 """An exported encoder: a folder with ``model.safetensors`` and ``config.json``; without Lightning."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
-from psst.backbones import Backbone, Encoder
+from psst.backbones.adapted import Adapted
+from psst.backbones.backbone import Backbone
+from psst.backbones.encoder import Encoder
+from psst.backbones.pretrained import rebuild_frozen
 from psst.components import instantiate
 from psst.files import read_json
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_FROZEN = "frozen."
 _KEYS = ("backbone", "image_shape")
 
 
@@ -26,22 +32,38 @@ def load_encoder(folder: str | Path) -> Encoder:
         >>> features = load_encoder("encoder")(images)  # uint8 [n, C, H, W] to [n, D]
     """
     folder = Path(folder)
-    config = _read_config(folder)
-    encoder = Encoder(instantiate(config["backbone"], Backbone))
-    encoder.build(config["image_shape"])
+    config = read_config(folder)
     path = folder / WEIGHTS
     if not path.is_file():
         raise FileNotFoundError(f"`{folder}` is not a complete export: {WEIGHTS} is missing; export again.")
     try:
-        encoder.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+        return rebuild_encoder(config, load_file(path))
+    except (SafetensorError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"`{path}` does not hold what {CONFIG} describes ({error}); export again."
         ) from error
+
+
+def rebuild_encoder(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Encoder:
+    """Make an encoder, in evaluation mode, of its description and `all_tensors`; nothing is fetched."""
+    backbone = instantiate(config["backbone"], Backbone)
+    if isinstance(backbone, Adapted):
+        inner = {k.removeprefix(_FROZEN): value for k, value in tensors.items() if k.startswith(_FROZEN)}
+        backbone.source = rebuild_frozen(config["frozen"], inner)
+    encoder = Encoder(backbone)
+    encoder.build(config["image_shape"])
+    encoder.load_state_dict({k: value for k, value in tensors.items() if not k.startswith(_FROZEN)})
     return encoder.eval()
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def all_tensors(encoder: Encoder) -> dict[str, Tensor]:
+    """Return the state of an encoder and, below ``frozen.``, that of its frozen network."""
+    source = encoder.backbone.source if isinstance(encoder.backbone, Adapted) else None
+    inner = {} if source is None else source.tensors()
+    return {**encoder.state_dict(), **{_FROZEN + name: value for name, value in inner.items()}}
+
+
+def read_config(folder: Path) -> dict[str, Any]:
     """Read and check the ``config.json`` of an export."""
     path = folder / CONFIG
     if not path.is_file():
