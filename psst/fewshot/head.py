@@ -1,13 +1,17 @@
 """What every few-shot head offers."""
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psst.backbones import Setup
 
-__all__ = ["Head"]
+__all__ = ["Head", "positive", "precise"]
 
 
 class Head(nn.Module, ABC):
@@ -69,3 +73,26 @@ class Head(nn.Module, ABC):
         """
         logits = self(support, support_labels, query, n_way)
         return F.cross_entropy(logits.flatten(0, 1), query_labels.flatten()), logits
+
+    def chance(self, n_way: int) -> float:
+        """Return what `loss` is for a guess that knows nothing: log N for the cross-entropy."""
+        return math.log(n_way)
+
+    def observe(self, features: Tensor) -> None:
+        """Take note of features ``[n, D]`` that a classifier over all training classes trains on."""
+
+
+@contextmanager
+def precise(*features: Tensor, least: torch.dtype = torch.float32) -> Iterator[tuple[Tensor, ...]]:
+    """Give features in a dtype or better, and switch mixed precision off: differences lose their digits."""
+    device = features[0].device.type
+    least = torch.float32 if device == "mps" else least  # which has no float64
+    with torch.autocast(device, enabled=False):
+        yield tuple(part.to(torch.promote_types(part.dtype, least)) for part in features)
+
+
+def positive(argument: str, value: float) -> float:
+    """Return an argument's value; raise ValueError if it is not above 0."""
+    if not value > 0:
+        raise ValueError(f"`{argument}={value}` must be above 0; leave it out for the default.")
+    return value

@@ -1,19 +1,31 @@
 """Prototypical networks."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from psst.fewshot.head import Head
+from psst.fewshot.head import Head, positive, precise
 
-__all__ = ["PrototypicalHead"]
+__all__ = ["PrototypicalHead", "prototypes", "squared_distances"]
 
 
 class PrototypicalHead(Head):
-    r"""Classify by the nearest class mean: :math:`\mathrm{logit}_n = -\lVert q - p_n \rVert^2`.
+    r"""Classify by the nearest class mean.
 
-    :math:`p_n` is the mean of the support features of class n. The squared distances are computed from inner
-    products, after moving the origin to the episode's mean support, so that features far from zero lose
-    no digits; in float32 or better under mixed precision too.
+    :math:`\mathrm{logit}_n = -\lVert q - p_n \rVert^2`, or :math:`s \cos(q, p_n)`, where :math:`p_n` is the
+    mean of the support features of class n, of length 1 each if the metric is the cosine. The squared
+    distances are computed from inner products, after moving the origin to the episode's mean support, so that
+    features far from zero lose no digits; in float32 or better under mixed precision too. A class without a
+    support gets NaN logits.
+
+    Args:
+        metric: ``euclidean`` or ``cosine``.
+        scale: s, of the cosines; the squared distances have none.
+
+    Raises:
+        ValueError: `metric` is neither, or `scale` is not above 0.
 
     Example:
         >>> support, query = torch.tensor([[[0.0], [2.0]]]), torch.tensor([[[0.5]]])
@@ -21,23 +33,30 @@ class PrototypicalHead(Head):
         tensor([[[-0.2500, -2.2500]]])
 
     References:
-        Snell, Swersky, Zemel, Prototypical Networks for Few-shot Learning, 2017 (arXiv:1703.05175).
+        Snell, Swersky, Zemel, Prototypical Networks, 2017 (arXiv:1703.05175), eq. 1 and 2.
     """
 
-    def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
-        """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``.
+    def __init__(self, metric: Literal["euclidean", "cosine"] = "euclidean", scale: float = 10.0) -> None:
+        super().__init__()
+        if metric not in ("euclidean", "cosine"):
+            raise ValueError(f"`metric={metric}` must be `euclidean` or `cosine`.")
+        self.metric = metric
+        self.scale = positive("scale", scale)
 
-        A class without a support gets NaN logits.
-        """
-        precise = torch.promote_types(support.dtype, torch.float32)
-        with torch.autocast(support.device.type, enabled=False):
-            support, query = support.to(precise), query.to(precise)
+    def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
+        """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
+        with precise(support, query) as (support, query):
+            if self.metric == "cosine":
+                centers = prototypes(F.normalize(support, dim=2), support_labels, n_way)
+                return self.scale * F.normalize(query, dim=2) @ F.normalize(centers, dim=2).mT
             origin = support.mean(dim=1, keepdim=True).detach()
-            centers = prototypes(support - origin, support_labels, n_way)
-            query = query - origin
-            products = query @ centers.transpose(1, 2)
-            squares = query.square().sum(dim=2)[:, :, None] + centers.square().sum(dim=2)[:, None, :]
-            return 2.0 * products - squares
+            return -squared_distances(query - origin, prototypes(support - origin, support_labels, n_way))
+
+
+def squared_distances(points: Tensor, centers: Tensor) -> Tensor:
+    """Return ``[B, n, N]`` for ``points`` ``[B, n, D]`` and ``centers`` ``[B, N, D]``, by inner products."""
+    squares = points.square().sum(dim=2)[:, :, None] + centers.square().sum(dim=2)[:, None, :]
+    return squares - 2.0 * points @ centers.mT
 
 
 def prototypes(support: Tensor, support_labels: Tensor, n_way: int) -> Tensor:

@@ -1,7 +1,5 @@
 """The loss of a few-shot head on episodes."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -61,8 +59,8 @@ class Episodic(MainTask):
         return loss
 
     def chance(self, batch: Batch) -> float | None:
-        """Return log N."""
-        return None if batch.shape is None else math.log(batch.shape.way)
+        """Return that of the head, such as log N."""
+        return None if batch.shape is None else self.head.chance(batch.shape.way)
 
 
 def _by_episode(rows: Tensor, n_episodes: int) -> Tensor:

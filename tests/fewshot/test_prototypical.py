@@ -1,3 +1,5 @@
+from itertools import product
+
 import pytest
 import torch
 
@@ -30,6 +32,25 @@ def test_logits_are_negative_squared_distances(episode):
     torch.testing.assert_close(PrototypicalHead()(support, labels, query, n), expected)
 
 
+def test_cosine_logits_are_scaled_cosines_to_means_of_directions(episode):
+    support, labels, query, n = episode
+    logits = PrototypicalHead("cosine", scale=7.0)(support, labels, query, n)
+    for b, way in product(range(len(support)), range(n)):
+        rows = support[b][labels[b] == way]
+        mean = (rows / rows.norm(dim=1, keepdim=True)).mean(dim=0)
+        torch.testing.assert_close(logits[b, :, way], 7.0 * torch.cosine_similarity(query[b], mean, dim=1))
+    lengths = 1 + torch.rand(*support.shape[:2], 1, dtype=torch.float64)
+    stretched = PrototypicalHead("cosine", scale=7.0)(lengths * support, labels, 3 * query, n)
+    torch.testing.assert_close(stretched, logits)
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match=r"`metric=manhattan` must be `euclidean` or `cosine`"):
+        PrototypicalHead("manhattan")
+    with pytest.raises(ValueError, match=r"`scale=0` must be above 0"):
+        PrototypicalHead("cosine", scale=0)
+
+
 def test_relabelling_the_classes_permutes_the_logits(episode):
     support, labels, query, n = episode
     permutation = torch.randperm(n, generator=torch.Generator().manual_seed(1))
@@ -59,7 +80,9 @@ def test_gradients_of_logits(episode):
     support, labels, query, n = episode
     support.requires_grad_()
     query.requires_grad_()
-    assert torch.autograd.gradcheck(lambda s, q: PrototypicalHead()(s, labels, q, n), (support, query))
+    for metric in ("euclidean", "cosine"):
+        head = PrototypicalHead(metric)
+        assert torch.autograd.gradcheck(lambda s, q, head=head: head(s, labels, q, n), (support, query))
 
 
 def test_half_precision_features_are_compared_in_float32(episode):

@@ -38,6 +38,7 @@ TASKS = {
 }
 FORMS = {"rotation of all turns": lambda path: Rotation("all"), "maps": lambda path: PatchLocation("maps")}
 HEADS = {PrototypicalHead: PrototypicalHead}
+HEAD_FORMS = {"cosine": lambda: PrototypicalHead("cosine")}
 BACKBONES = {"Conv4": lambda: Conv4(hidden=8), "ResNet12": lambda: ResNet12((4, 4, 8, 8), drop_rate=0.3)}
 
 
@@ -83,7 +84,7 @@ def test_a_loss_depends_on_batch_and_draws_only(make, backbone, checkpoint):
     laws.assert_gradient_reaches(loss, [*setup.encoder.backbone.parameters(), *own])
 
 
-@pytest.mark.parametrize("make", HEADS.values())
+@pytest.mark.parametrize("make", [*HEADS.values(), *HEAD_FORMS.values()], ids=[*map(str, HEADS), *HEAD_FORMS])
 @pytest.mark.parametrize("shot", [1, 3])
 def test_heads_are_equivariant_and_treat_queries_as_they_say(make, shot):
     rng = torch.Generator().manual_seed(0)
