@@ -3,10 +3,15 @@
 from psst.tasks.classes import Classes
 from psst.tasks.distillation import Distillation
 from psst.tasks.encode import MAIN, Encode
+from psst.tasks.episodes import Episodes
 from psst.tasks.episodic import Episodic
+from psst.tasks.feature_reconstruction import FeatureReconstruction
 from psst.tasks.global_classes import GlobalClasses
+from psst.tasks.jigsaw import Jigsaw
+from psst.tasks.manifold_mixup import ManifoldMixup
 from psst.tasks.patch_location import PatchLocation
 from psst.tasks.preserve import Preserve
+from psst.tasks.rotated_classes import RotatedClasses
 from psst.tasks.rotation import Rotation
 from psst.tasks.self_distillation import SelfDistillation
 from psst.tasks.simclr import SimCLR
@@ -18,11 +23,16 @@ __all__ = [
     "Classes",
     "Distillation",
     "Encode",
+    "Episodes",
     "Episodic",
+    "FeatureReconstruction",
     "GlobalClasses",
+    "Jigsaw",
     "MainTask",
+    "ManifoldMixup",
     "PatchLocation",
     "Preserve",
+    "RotatedClasses",
     "Rotation",
     "SelfDistillation",
     "SimCLR",

@@ -16,6 +16,7 @@ class CosineClassifier(nn.Module):
         setup: Gives the classes and the length of features.
         scale: First value of s.
         owner: Of the classifier, for the error.
+        per_class: Weight vectors a class, side by side.
 
     Raises:
         ValueError: The training classes are not known.
@@ -24,7 +25,7 @@ class CosineClassifier(nn.Module):
         Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, 2018 (arXiv:1804.09458).
     """
 
-    def __init__(self, setup: Setup, scale: float, owner: str) -> None:
+    def __init__(self, setup: Setup, scale: float, owner: str, per_class: int = 1) -> None:
         super().__init__()
         if not setup.classes:
             raise ValueError(
@@ -32,7 +33,8 @@ class CosineClassifier(nn.Module):
                 "module that has `train_classes`, or give the module `classes`."
             )
         # of length 1: the longer a vector, the slower an optimizer of constant steps turns it
-        self.weight = nn.Parameter(F.normalize(torch.randn(len(setup.classes), setup.num_features), dim=1))
+        shape = len(setup.classes) * per_class, setup.num_features
+        self.weight = nn.Parameter(F.normalize(torch.randn(shape), dim=1))
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
     def forward(self, features: Tensor) -> Tensor:

@@ -1,22 +1,19 @@
 """Agree with a finished model on the training classes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.tasks.encode import Encode
 from psst.tasks.finished import Finished, read_finished
-from psst.tasks.global_classes import GlobalClasses
+from psst.tasks.global_classes import Logits, logits_of
 from psst.tasks.task import Task
 
 __all__ = ["Distillation"]
-
-Logits = Callable[[Tensor], Tensor]
 
 
 class Distillation(Task):
@@ -54,7 +51,7 @@ class Distillation(Task):
 
     def build(self, setup: Setup) -> None:
         """Take the main task's classifier; TypeError if it has none."""
-        self._logits = _logits_of(setup.main)
+        self._logits = logits_of(setup.main, "distillation")
 
     def start(self, setup: Setup) -> None:
         """Read the finished model.
@@ -64,7 +61,7 @@ class Distillation(Task):
             ValueError: It is no such model, or one of other classes.
         """
         teacher = read_finished(Path(self.checkpoint))
-        _logits_of(teacher.main)
+        logits_of(teacher.main, "distillation")
         if teacher.classes != setup.classes:
             raise ValueError(
                 f"`checkpoint={self.checkpoint}` must classify the {len(setup.classes)} training classes, it "
@@ -79,16 +76,7 @@ class Distillation(Task):
         if self._teacher is None or self._logits is None:
             return None
         with torch.no_grad():
-            wanted = _logits_of(self._teacher.main)(encode.by(self._teacher.encoder)(batch))
+            wanted = logits_of(self._teacher.main, "distillation")(encode.by(self._teacher.encoder)(batch))
         found = F.log_softmax(self._logits(encode(batch)) / self.temperature, dim=1)
         target = F.log_softmax(wanted / self.temperature, dim=1)
         return self.temperature**2 * F.kl_div(found, target, reduction="batchmean", log_target=True)
-
-
-def _logits_of(main: nn.Module | None) -> Logits:
-    if not isinstance(main, GlobalClasses):
-        raise TypeError(
-            "`distillation` compares logits of the training classes, which the main task "
-            f"{type(main).__name__} does not have; take psst.tasks.GlobalClasses as `main`, in both models."
-        )
-    return main.logits

@@ -1,9 +1,10 @@
 """A classifier over all training classes as the main task."""
 
 import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psst.backbones import Setup
@@ -14,7 +15,9 @@ from psst.tasks.cosine_classifier import CosineClassifier, check_scale
 from psst.tasks.encode import MAIN, Encode
 from psst.tasks.task import MainTask
 
-__all__ = ["GlobalClasses"]
+__all__ = ["GlobalClasses", "Logits", "logits_of"]
+
+Logits = Callable[[Tensor], Tensor]
 
 
 class GlobalClasses(MainTask):
@@ -69,3 +72,13 @@ class GlobalClasses(MainTask):
     def chance(self, batch: Batch) -> float | None:
         """Return log M."""
         return math.log(len(self.classifier.weight))
+
+
+def logits_of(main: nn.Module | None, task: str) -> Logits:
+    """Return what gives a main task's logits of the training classes; TypeError if it has none."""
+    if not isinstance(main, GlobalClasses):
+        raise TypeError(
+            f"`{task}` reads logits of the training classes, which the main task {type(main).__name__} does "
+            "not have; take psst.tasks.GlobalClasses as `main`, in a finished model too."
+        )
+    return main.logits

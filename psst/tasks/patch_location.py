@@ -13,9 +13,10 @@ from psst.images.views import patches
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["PatchLocation"]
+__all__ = ["CELLS", "GRID", "PatchLocation"]
 
-_GRID = 3
+GRID = 3
+CELLS = GRID**2
 _MIDDLE = 4
 
 
@@ -58,24 +59,31 @@ class PatchLocation(Task):
 
     def build(self, setup: Setup) -> None:
         """Make the classifier; ValueError for maps of a backbone without."""
+        self.classifier = self._classifier(setup, 2, CELLS - 1)
+
+    def _classifier(self, setup: Setup, n_patches: int, n_answers: int) -> nn.Linear:
         width = setup.map_channels if self.maps else setup.num_features
-        self.classifier = nn.Linear(2 * width, _GRID**2 - 1)
+        return nn.Linear(n_patches * width, n_answers)
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy over all images, unlabeled ones included."""
         images = batch.images()
-        neighbors = torch.randint(_GRID**2 - 1, (len(batch),), generator=draws)
-        cut = patches(images, _GRID, self.gap, draws)
+        neighbors = torch.randint(CELLS - 1, (len(batch),), generator=draws)
+        cut = patches(images, GRID, self.gap, draws)
         # the numbers of the neighbors leave out that of the middle
         others = cut[torch.arange(len(batch)), neighbors + (neighbors >= _MIDDLE)]
-        pictures = torch.cat([cut[:, _MIDDLE], others])
-        side = images.shape[-1] if self.side is None else self.side
-        pictures = F.interpolate(pictures, size=(side, side), mode="bilinear", antialias=False)
+        features = self._encoded(torch.stack([cut[:, _MIDDLE], others], dim=1), images.shape[-1], encode)
+        logits = self.classifier(features.flatten(1))
+        return F.cross_entropy(logits, neighbors.to(logits.device))
+
+    def _encoded(self, cut: Tensor, side: int, encode: Encode) -> Tensor:
+        """Return features ``[n, k, D]`` of patches ``[n, k, C, h, w]``, enlarged to `side` or one's own."""
+        side = side if self.side is None else self.side
+        pictures = F.interpolate(cut.flatten(0, 1), size=(side, side), mode="bilinear", antialias=False)
         features = encode.images(pictures, maps=self.maps)
         features = features.mean(dim=(2, 3)) if self.maps else features
-        logits = self.classifier(torch.cat(features.chunk(2), dim=1))
-        return F.cross_entropy(logits, neighbors.to(logits.device))
+        return features.view(*cut.shape[:2], -1)
 
     def chance(self, batch: Batch) -> float | None:
         """Return log 8."""
-        return math.log(_GRID**2 - 1)
+        return math.log(CELLS - 1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.backbones import Backbone, Setup
+from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.images.view import View
 from psst.tasks.encode import Encode
@@ -57,7 +57,7 @@ class Preserve(Task):
             TypeError: `reference` is ``frozen``, and all of the backbone is trained.
         """
         backbone = setup.encoder.backbone
-        if self.reference == "frozen" and type(backbone).frozen is Backbone.frozen:
+        if self.reference == "frozen" and not setup.has_frozen:
             raise TypeError(
                 f"`reference=frozen` needs a backbone with a frozen part, {type(backbone).__name__} has "
                 "none; write `reference: start` to stay near the weights that the fit begins with."

@@ -13,40 +13,46 @@ from psst.images.view import View
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["Rotation"]
+__all__ = ["N_TURNS", "Rotation"]
 
-_N_TURNS = 4
+N_TURNS = 4
 
 
 class Rotation(Task):
     """Predict the quarter turn of each image, by a linear classifier on its features and cross-entropy.
 
     Args:
-        turns: ``one`` random turn of every image, or ``all`` four (four times the cost, less noise).
+        turns: ``one`` random turn of every image, ``all`` four (four times the cost, less noise), or
+            ``quarter``: all four of a random quarter of the images.
 
     Raises:
-        ValueError: `turns` is neither.
+        ValueError: `turns` is none of them.
 
     References:
         Gidaris et al., Unsupervised Representation Learning by Predicting Image Rotations, 2018
-        (arXiv:1803.07728); beside few-shot learning: Gidaris et al. 2019 (arXiv:1906.05186).
+        (arXiv:1803.07728); beside few-shot learning: Gidaris et al. 2019 (arXiv:1906.05186); a quarter of
+        the batch: Mangla et al., Charting the Right Manifold, 2020 (arXiv:1907.12087).
 
     Example:
         >>> FewShotModule(Conv4(), Episodic(PrototypicalHead()), auxiliary=[Rotation(turns="all")])
     """
 
     name = "rotation"
+    classifier: nn.Module
     turned = True
 
-    def __init__(self, turns: Literal["one", "all"] = "one") -> None:
+    def __init__(self, turns: Literal["one", "all", "quarter"] = "one") -> None:
         super().__init__()
-        if turns not in ("one", "all"):
-            raise ValueError(f"`turns={turns}` must be `one` (a random turn an image) or `all` (four).")
+        if turns not in ("one", "all", "quarter"):
+            raise ValueError(
+                f"`turns={turns}` must be `one` (a random turn an image), `all` (four) or `quarter` (four "
+                "of a quarter of the images)."
+            )
         self.turns = turns
 
     def build(self, setup: Setup) -> None:
         """Make the classifier."""
-        self.classifier = nn.Linear(setup.num_features, _N_TURNS)
+        self.classifier = nn.Linear(setup.num_features, N_TURNS)
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy over all images, unlabeled ones included.
@@ -54,15 +60,21 @@ class Rotation(Task):
         Raises:
             ValueError: The images are not square.
         """
-        if self.turns == "all":
-            quarter_turns = range(_N_TURNS)
-            features = encode(batch, *(View(turns=(turn,)) for turn in quarter_turns)).flatten(0, 1)
-            turns = torch.tensor(quarter_turns).repeat_interleave(len(batch))
-        else:
-            turns = torch.randint(_N_TURNS, (len(batch),), generator=draws)
+        features, turns, _ = self._turned(batch, encode, draws)
+        return F.cross_entropy(self.classifier(features), turns)
+
+    def _turned(self, batch: Batch, encode: Encode, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features ``[k, D]`` of turned images, their quarter turns ``[k]`` and labels ``[k]``."""
+        if self.turns == "one":
+            turns = torch.randint(N_TURNS, (len(batch),), generator=draws)
             features = encode(batch, View(turns=tuple(turns.tolist())))
-        return F.cross_entropy(self.classifier(features), turns.to(features.device))
+            return features, turns.to(features.device), batch.labels
+        if self.turns == "quarter":
+            batch = batch.take(torch.randperm(len(batch), generator=draws)[: -(-len(batch) // N_TURNS)])
+        features = encode(batch, *(View(turns=(turn,)) for turn in range(N_TURNS))).flatten(0, 1)
+        turns = torch.arange(N_TURNS, device=features.device).repeat_interleave(len(batch))
+        return features, turns, batch.labels.repeat(N_TURNS)
 
     def chance(self, batch: Batch) -> float | None:
         """Return log 4."""
-        return math.log(_N_TURNS)
+        return math.log(N_TURNS)

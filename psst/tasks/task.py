@@ -26,7 +26,7 @@ class Task(nn.Module, ABC):
         name: One word, unique in a module; names the loss in logs, such as ``train/rotation_loss``.
         maps: Whether it reads feature maps.
         by_class: Whether its layers are those of certain training classes.
-        turned: Whether it asks for quarter turns of images.
+        turned: Whether it asks for quarter turns of the views, which a cache of features must hold then.
         unit: What a weight of a search counts in: ``mean``, the running mean of the loss, or ``raw``, the
             loss itself, for one that starts at its least value.
 

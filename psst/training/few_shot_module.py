@@ -53,6 +53,8 @@ class FewShotModule(EpisodeEvaluation):
         classes: Names of the training classes; None takes them from the trainer's datamodule.
         seed: Of the run; keys all randomness of training but the initial parameters, which
             ``seed_everything`` decides.
+        active: By the name of an auxiliary task, the optimizer step from which it has a loss in training and
+            the one from which it has none any more, None for no end; ``{"rotation": (0, 500)}``.
 
     Attributes:
         encoder: Normalization and backbone.
@@ -61,7 +63,8 @@ class FewShotModule(EpisodeEvaluation):
 
     Raises:
         TypeError: A component is of the wrong kind.
-        ValueError: Two tasks share a name, or `batch_stats` is neither of the two.
+        ValueError: Two tasks share a name, `batch_stats` is neither of the two, or `active` names no
+            auxiliary task or no steps.
 
     Example:
         >>> module = FewShotModule(Conv4(), Episodic(PrototypicalHead()), auxiliary=[Rotation()])
@@ -79,6 +82,7 @@ class FewShotModule(EpisodeEvaluation):
         image_shape: tuple[int, int, int] | None = None,
         classes: list[str] | None = None,
         seed: int = 0,
+        active: dict[str, tuple[int, int | None]] | None = None,
     ) -> None:
         super().__init__()
         if batch_stats not in ("main", "shared"):
@@ -98,6 +102,7 @@ class FewShotModule(EpisodeEvaluation):
         self.batch_stats = batch_stats
         self.seed = seed
         self.classes: tuple[str, ...] = tuple(classes or ())
+        self.active = _checked_spans(active or {}, names)
         self._with_maps = self.main.head.maps or any(task.maps for task in self._tasks())
         self.working: Collection[str] | None = None
         self._stepped = 0  # optimizer steps that the tasks were told of
@@ -204,7 +209,7 @@ class FewShotModule(EpisodeEvaluation):
     def task_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of each task at work on a batch, in the current mode, main first.
 
-        A task that finds nothing for it in the batch is left out.
+        A task that finds nothing for it in the batch is left out; `active` plays no part.
         """
         return dict(self._losses(batch, self.encode(batch), self._tasks_at_work()))
 
@@ -236,7 +241,7 @@ class FewShotModule(EpisodeEvaluation):
                 f"FewShotModule trains on batches of psst.episodes.Batch, found {type(batch).__name__}; "
                 "the data modules of psst give them."
             )
-        losses = self.task_losses(batch)
+        losses = dict(self._losses(batch, self.encode(batch), self._tasks_of_step()))
         _check_finite(losses, self.global_step)
         if self._trainer is not None:  # a step may be taken without a trainer
             logged = {f"train/{name}_loss": loss.detach() for name, loss in losses.items()}
@@ -286,6 +291,11 @@ class FewShotModule(EpisodeEvaluation):
         tasks = self._tasks()
         return tasks if self.working is None else [t for t in tasks if t.name in (MAIN, *self.working)]
 
+    def _tasks_of_step(self) -> list[Task]:
+        spans = ((task, *self.active.get(task.name, (0, None))) for task in self._tasks_at_work())
+        step = self.global_step
+        return [task for task, first, end in spans if first <= step and (end is None or step < end)]
+
     def _setup(self) -> Setup:
         return Setup(self.encoder, self.classes, self.main)
 
@@ -317,8 +327,29 @@ class FewShotModule(EpisodeEvaluation):
                 "image_shape": None if self.image_shape is None else list(self.image_shape),
                 "classes": list(self.classes),
                 "seed": self.seed,
+                "active": {name: list(span) for name, span in self.active.items()},
             }
         )
+
+
+def _checked_spans(
+    active: Mapping[str, Sequence[int | None]], names: Sequence[str]
+) -> dict[str, tuple[int, int | None]]:
+    spans: dict[str, tuple[int, int | None]] = {}
+    for name, span in active.items():
+        if name not in names[1:]:
+            raise ValueError(
+                f"`active` must name auxiliary tasks, of which there are {list(names[1:])}, found `{name}`; "
+                "the main task is always active."
+            )
+        first, end = span if len(span) == 2 else (None, None)
+        if first is None or first < 0 or (end is not None and end <= first):
+            raise ValueError(
+                f"`active: {{{name}: {list(span)}}}` must be the first step, at least 0, and a later one "
+                "that ends it, or null for no end."
+            )
+        spans[name] = (first, end)
+    return spans
 
 
 def _check_finite(losses: Mapping[str, Tensor], step: int) -> None:

@@ -44,8 +44,8 @@ def test_the_page_describes_nothing_else():
 
 
 def test_a_new_task_without_its_section_fails():
-    with pytest.raises(AssertionError, match="Jigsaw has no section"):
-        assert_described("Jigsaw", PAGE)
+    with pytest.raises(AssertionError, match="Colorization has no section"):
+        assert_described("Colorization", PAGE)
     with pytest.raises(AssertionError, match=r"section Rotation .* lacks .*Chance"):
         assert_described("Rotation", PAGE.replace("**Chance** log 4", "log 4"))
 

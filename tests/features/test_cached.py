@@ -6,16 +6,22 @@ from dataclasses import replace
 import pytest
 import torch
 
+from psst.backbones import Setup
 from psst.features import CachedBatch, FeatureCache, FeatureViews
 from psst.fewshot import PrototypicalHead
 from psst.images.view import UPRIGHT, View
 from psst.tasks import (
     Classes,
     Encode,
+    Episodes,
     Episodic,
+    FeatureReconstruction,
     GlobalClasses,
+    Jigsaw,
+    ManifoldMixup,
     PatchLocation,
     Preserve,
+    RotatedClasses,
     Rotation,
     SelfDistillation,
     SimCLR,
@@ -45,13 +51,16 @@ def batch():
 
 @pytest.mark.parametrize("by_class", [False, True], ids=["episodes", "classes"])
 def test_a_tiny_backbone_trains_with_every_task(batch, by_class):
-    """Main and auxiliary losses fall; Preserve, which starts at its minimum, is held while main falls."""
+    """Main and auxiliary losses fall; Preserve, at 0 first on the same view, is held while main falls."""
     setup = laws.setup_for(laws.Adapter(), (1, SIDE, SIDE), CLASSES)
     torch.nn.init.zeros_(setup.encoder.backbone.layer.weight)
     torch.nn.init.zeros_(setup.encoder.backbone.layer.bias)
     main = main_for(setup, by_class)
-    kinds = [Rotation(), Rotation("all"), Classes(), SimCLR(), SupervisedContrastive(), SelfDistillation()]
-    others = {str(i): built(task, setup) for i, task in enumerate([*kinds, Preserve()])}
+    setup = Setup(setup.encoder, setup.classes, main)
+    kinds = [Rotation(), Rotation("all"), Rotation("quarter"), RotatedClasses(), Classes(), SimCLR()]
+    kinds += [SupervisedContrastive(), SelfDistillation(), Episodes(PrototypicalHead())]
+    kinds += [FeatureReconstruction(), *([ManifoldMixup()] if by_class else [])]
+    others = {str(i): built(task, setup) for i, task in enumerate([*kinds, Preserve(), Preserve(crop=1)])}
     parameters = [*setup.encoder.parameters(), *main.parameters()]
     parameters += [one for task in others.values() for one in task.parameters() if one.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=1e-2)
@@ -68,7 +77,9 @@ def test_a_tiny_backbone_trains_with_every_task(batch, by_class):
         optimizer.step()
     last = history[-1]
     for name, task in {"main": main, **others}.items():
-        if isinstance(task, Preserve):
+        if isinstance(task, Preserve) and task.crop:
+            assert 0 < last[name] < 1
+        elif isinstance(task, Preserve):
             assert history[0][name] < 1e-6 < last[name] < 1
         else:
             assert last[name] < history[0][name]
@@ -152,6 +163,8 @@ def test_what_a_cache_cannot_give_is_refused_by_name(batch):
         upright.features(View(turns=(1,)))
     with pytest.raises(RuntimeError, match="cached features, no images; leave out tasks that make pictures"):
         laws.loss_of(built(PatchLocation(), setup), setup, batch)
+    with pytest.raises(RuntimeError, match="cached features, no images; leave out tasks that make pictures"):
+        laws.loss_of(built(Jigsaw(), setup), setup, batch)
     with pytest.raises(ValueError, match=r"must be \[n, V, D\] for 10 `views`"):
         FeatureCache(torch.rand(3, 2, 4), VIEWS)
     with pytest.raises(ValueError, match="the first must be the upright image"):

@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from psst.backbones import Backbone
 from psst.episodes import Policies
 from psst.images.view import View
-from psst.tasks import Rotation
+from psst.tasks import Encode, Rotation
 from tests import laws
 from tests.tasks.batches import CLASSES, SIDE, built, make_batch
 
@@ -21,7 +21,7 @@ class Corner(Backbone):
         return F.one_hot(corners.argmax(1), 4).float()
 
 
-@pytest.mark.parametrize("turns", ["one", "all"])
+@pytest.mark.parametrize("turns", ["one", "all", "quarter"])
 def test_targets_are_the_quarter_turns_that_were_made(turns):
     """A classifier that reads the turn off the picture has no loss."""
     setup = laws.setup_for(Corner(), (1, SIDE, SIDE), CLASSES)
@@ -34,6 +34,19 @@ def test_targets_are_the_quarter_turns_that_were_made(turns):
     batch.pixels[:, :, 0, 0] = 255
     assert float(laws.loss_of(task, setup, batch)) < 1e-6
     assert float(batch.images(View(turns=(1,)))[0, 0, -1, 0]) == 1
+
+
+def test_a_quarter_costs_no_more_than_the_batch():
+    """Four turns of a quarter of the images, each image in all four."""
+    setup = laws.setup_for(Corner(), (1, SIDE, SIDE), CLASSES)
+    task, batch = built(Rotation("quarter"), setup), make_batch(n_unlabeled=2)
+    assert len(batch) == 24
+    features, turns, labels = task._turned(
+        batch, Encode(setup.encoder, (0,)), torch.Generator().manual_seed(1)
+    )
+    assert len(features) == len(batch)
+    assert turns.tolist() == [turn for turn in range(4) for _ in range(6)]
+    assert torch.equal(labels.view(4, 6), labels[:6].expand(4, -1))
 
 
 def test_refusals_and_chance():

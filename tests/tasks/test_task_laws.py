@@ -10,11 +10,16 @@ from psst.fewshot import Head, PrototypicalHead
 from psst.tasks import (
     Classes,
     Distillation,
+    Episodes,
     Episodic,
+    FeatureReconstruction,
     GlobalClasses,
+    Jigsaw,
     MainTask,
+    ManifoldMixup,
     PatchLocation,
     Preserve,
+    RotatedClasses,
     Rotation,
     SelfDistillation,
     SimCLR,
@@ -25,7 +30,8 @@ from tests import laws
 from tests.tasks.batches import CLASSES, SIDE, built, finished_model, main_for, make_batch
 
 TASKS = {
-    Episodic: lambda path: Episodic(PrototypicalHead(), name="episodes"),
+    Episodic: lambda path: Episodic(PrototypicalHead()),
+    Episodes: lambda path: Episodes(PrototypicalHead()),
     GlobalClasses: lambda path: GlobalClasses(PrototypicalHead()),
     Rotation: lambda path: Rotation(),
     Classes: lambda path: Classes(),
@@ -35,8 +41,20 @@ TASKS = {
     Preserve: lambda path: Preserve("start", crop=1),
     SelfDistillation: lambda path: SelfDistillation(),
     Distillation: lambda path: Distillation(str(path)),
+    FeatureReconstruction: lambda path: FeatureReconstruction(),
+    Jigsaw: lambda path: Jigsaw(),
+    ManifoldMixup: lambda path: ManifoldMixup(),
+    RotatedClasses: lambda path: RotatedClasses(),
 }
-FORMS = {"rotation of all turns": lambda path: Rotation("all"), "maps": lambda path: PatchLocation("maps")}
+FORMS = {
+    "rotation of all turns": lambda path: Rotation("all"),
+    "rotation of a quarter": lambda path: Rotation("quarter"),
+    "rotated classes of all turns": lambda path: RotatedClasses("all"),
+    "maps": lambda path: PatchLocation("maps"),
+    "jigsaw of maps": lambda path: Jigsaw("maps"),
+    "mixed inputs": lambda path: ManifoldMixup(stages=[0]),
+    "mixed maps": lambda path: ManifoldMixup(stages=[3]),
+}
 HEADS = {PrototypicalHead: PrototypicalHead}
 HEAD_FORMS = {"cosine": lambda: PrototypicalHead("cosine")}
 BACKBONES = {"Conv4": lambda: Conv4(hidden=8), "ResNet12": lambda: ResNet12((4, 4, 8, 8), drop_rate=0.3)}
@@ -63,10 +81,11 @@ def checkpoint(tmp_path_factory):
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("make", [*TASKS.values(), *FORMS.values()], ids=[*map(str, TASKS), *FORMS])
 def test_a_loss_depends_on_batch_and_draws_only(make, backbone, checkpoint):
-    setup = laws.setup_for(BACKBONES[backbone](), (1, SIDE, SIDE), CLASSES)
-    main = main_for(setup, by_class=True)
-    setup = psst.tasks.task.Setup(setup.encoder, setup.classes, main)
     task = make(checkpoint)
+    network = laws.Adapter() if isinstance(task, FeatureReconstruction) else BACKBONES[backbone]()
+    setup = laws.setup_for(network, (1, SIDE, SIDE), CLASSES)
+    main = main_for(setup, by_class=not isinstance(task, Episodic))
+    setup = psst.tasks.task.Setup(setup.encoder, setup.classes, main)
     others = [built(one, setup) for one in (Rotation("all"), SimCLR(), Classes()) if one.name != task.name]
     task = main if task.name == main.name else built(task, setup)
     with torch.no_grad():  # a model that is still at its start may be at the minimum of a loss

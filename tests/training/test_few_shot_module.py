@@ -37,6 +37,21 @@ def test_tasks_that_do_not_work_have_no_loss_and_cost_nothing(make_module, data)
         assert all(torch.equal(loss, whole[name]) for name, loss in losses.items())
 
 
+@pytest.mark.parametrize(
+    ("active", "words"),
+    [
+        ({"main": (0, 5)}, r"auxiliary tasks, of which there are \['rotation'\], found `main`"),
+        ({"rotations": (0, 5)}, "found `rotations`"),
+        ({"rotation": (5, 5)}, r"`active: {rotation: \[5, 5\]}` must be the first step"),
+        ({"rotation": (-1, None)}, r"\[-1, None\]"),
+        ({"rotation": (0,)}, r"\[0\]"),
+    ],
+)
+def test_spans_that_name_no_task_or_no_steps_are_refused(make_module, active, words):
+    with pytest.raises(ValueError, match=words):
+        make_module(active=active)
+
+
 @pytest.mark.parametrize("backbone", [Conv4(hidden=4), ResNet12(widths=(4, 4, 4, 4), drop_rate=0.3)])
 def test_same_seed_and_episode_give_the_same_losses(make_module, make_data, backbone):
     """Whatever was drawn from the global generator before; dropout and augmentation included."""

@@ -1,12 +1,16 @@
+from pathlib import Path
+
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from psst.backbones import Conv4, ResNet12
+from psst.callbacks import PSSTCallback
 from psst.episodes import Evaluation, ImageSplit
 from psst.evaluation import load_scores
 from psst.fewshot import PrototypicalHead
 from psst.images.augment import Augmentation
+from psst.pareto.methods import FixedWeights
 from psst.tasks import (
     Classes,
     Distillation,
@@ -14,6 +18,7 @@ from psst.tasks import (
     GlobalClasses,
     PatchLocation,
     Preserve,
+    Rotation,
     SelfDistillation,
     SimCLR,
     SupervisedContrastive,
@@ -51,6 +56,40 @@ def test_fast_dev_run_of_everything(make_module, make_data, make_trainer):
     trainer.validate(module, datamodule=make_data(), verbose=False)
     trainer.test(module, datamodule=make_data(), verbose=False)
     assert module.scores["all"].n == 16
+
+
+@pytest.mark.parametrize(
+    "method", [None, PSSTCallback(tradeoff=0.5), PSSTCallback(FixedWeights(1.0)), PSSTCallback("min_norm")]
+)
+def test_tasks_have_losses_in_their_spans_only(make_module, make_data, make_trainer, method, recwarn):
+    """Steps count, not batches; outside, a task's own layers rest; a module on its own knows its spans."""
+    seen, weights = [], []
+
+    class Look(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            seen.append(list(outputs["losses"]))
+            weights.append([p.detach().clone() for p in pl_module.auxiliary["simclr"].parameters()])
+
+    module = make_module(
+        image_shape=None,
+        auxiliary=[Rotation(), SimCLR()],
+        active={"rotation": (0, 4), "simclr": (2, None)},
+        optimizer=torch.optim.SGD,
+    )
+    callbacks = [Look(), *([] if method is None else [method])]
+    trainer = make_trainer(
+        max_steps=6, accumulate_grad_batches=2, num_sanity_val_steps=0, callbacks=callbacks
+    )
+    trainer.fit(module, datamodule=make_data(augmentations={"main": Augmentation(padding=2, flip=True)}))
+    both, first, last = ["main", "rotation", "simclr"], ["main", "rotation"], ["main", "simclr"]
+    assert not [warning for warning in recwarn if "PSSTCallback" in str(warning.message)]
+    assert seen == [first] * 4 + [both] * 4 + [last] * 4
+    assert all(map(torch.equal, weights[0], weights[3]))
+    assert not all(map(torch.equal, weights[3], weights[-1]))
+    assert {"val/rotation_loss", "val/simclr_loss"} <= set(trainer.callback_metrics)
+    path = Path(trainer.default_root_dir) / "model.ckpt"
+    trainer.save_checkpoint(path)
+    assert FewShotModule.load_from_checkpoint(path).active == module.active
 
 
 def test_training_learns(make_module, make_data, make_trainer):

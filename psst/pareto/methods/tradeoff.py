@@ -64,7 +64,8 @@ class Tradeoff(Method):
         found: Array = sizes[0] / sizes
         self._scales = np.where(known, found, self._scales)
         self._scales[0] = 1.0
-        held = float(not known[self._shares > 0.0].all())
+        absent = np.isnan(state.losses)
+        held = float(not (known | absent)[self._shares > 0.0].all())
         return Decision(self._shares * self._scales, certificates={"held": held}, shares=self._shares)
 
     def state_dict(self) -> dict[str, Any]:
