@@ -28,6 +28,7 @@ def features(words: list[str]) -> str:
     data.setup("fit")
     module.attach(data)
     cache = data.feature_cache
+    assert cache.folder is not None  # it was built
     found = verify_features(cache.folder)
     n, views, width = found["shape"]
     turned = sum(view.turns != (0,) for view in cache.views)

@@ -175,6 +175,10 @@ def test_a_transformer_reads_another_size_with_its_positions_resampled(tmp_path)
     assert tensors["pos_embed"].shape[1] == 1 + (96 // network.patch_embed.patch_size[0]) ** 2
     assert torch.equal(tensors["blocks.0.attn.qkv.weight"], network.blocks[0].attn.qkv.weight)
     assert small(torch.randn(2, 3, 40, 40)).shape == (2, network.num_features)
+    with pytest.raises(
+        ValueError, match=r"`input_size`: `encoder` test_vit does not accept images of 40 x 40"
+    ):
+        built(encoder, input_size=40)
 
 
 def test_parameters_trained_on_other_frozen_weights_are_refused(tmp_path):
