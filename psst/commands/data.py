@@ -1,4 +1,4 @@
-"""``psst data prepare | info | verify``: what a path holds, and the store of decoded images."""
+"""``psst data prepare | features | info | verify``: what a path holds, stores of images, cached features."""
 
 import sys
 from collections import Counter
@@ -22,6 +22,7 @@ _TEXT = """\
 examples:
   psst data prepare --config omniglot_minimal_conv4 --data.init_args.root data/omniglot
   psst data prepare --data psst.datamodules.MiniImageNet --data.init_args.root data/mini_imagenet
+  psst data features --config pretrained_adapter --data.init_args.root photos [--verify]
   psst data info data/birds          which data set lies there, by looking into it
   psst data info data/birds --pattern '(.*)_'          and how many groups its images make
   psst data info .psst/STORE         what a store holds
@@ -33,11 +34,16 @@ _LISTED = 8
 
 
 def main(words: list[str]) -> int:
-    """Carry out one of the three."""
-    if words[1:2] != ["prepare"]:
+    """Carry out one of the four."""
+    if words[1:2] not in (["prepare"], ["features"]):
         return carry_out(_look, words, _TEXT)
     quiet()
-    sys.stdout.write(f"{info(prepare(_datamodule(words[2:])))}\n")
+    if words[1] == "features":
+        from psst.commands.features import features
+
+        sys.stdout.write(f"{features(words[2:])}\n")
+    else:
+        sys.stdout.write(f"{info(prepare(_datamodule(words[2:])))}\n")
     return 0
 
 
@@ -133,7 +139,7 @@ def _look(
     """Look at a data set or a store, or compare a store with its checksums.
 
     Args:
-        action: Either, or `prepare` to decode a data set once.
+        action: Either, or `prepare` to decode a data set once, or `features` to encode it once.
         path: Of the data set or the store.
         column: Csv column that names the group of an image; needs `splits`.
         pattern: Regular expression on the path whose first group names it.

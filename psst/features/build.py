@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from psst.backbones import Encoder
@@ -33,6 +34,7 @@ from psst.images.writing import progress_bar
 FEATURES = "features.npy"
 _FORMAT = 1  # of meta.json, of the array, and of the draws behind the crops
 _CHUNK = 32  # images that are encoded together; their crops are drawn by the number of the chunk
+_LEAST_COSINE = 0.999  # between features in bfloat16 and in float32
 _AGAIN = "delete the folder, so that it is built again"
 
 
@@ -130,7 +132,7 @@ class _Chunks(Dataset[Tensor]):
         self.policies = Policies(policies.augmentations, policies.seed, "features")
         self.device = device
         self.shape = len(store), len(views), int(self.encoder.backbone.num_frozen)  # type: ignore[arg-type]  # an integer, of backbones with a key
-        self.fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _has_bf16()
+        self.fast = False
 
     def __len__(self) -> int:
         return -(-len(self.store) // _CHUNK)
@@ -139,13 +141,10 @@ class _Chunks(Dataset[Tensor]):
         ids = np.arange(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(self.store)))
         pixels = torch.from_numpy(self.store.read(ids)).to(self.device)
         columns, picture = [], pixels
-        with torch.no_grad():
-            for view in self.views:
-                if view.turns == (0,):
-                    picture = self.policies.crop(pixels, view, chunk)
-                images = self.encoder.normalized(picture.rot90(view.turns[0], (-2, -1)))
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast):
-                    columns.append(self.encoder.backbone.frozen(images).half())
+        for view in self.views:
+            if view.turns == (0,):
+                picture = self.policies.crop(pixels, view, chunk)
+            columns.append(self._frozen(picture.rot90(view.turns[0], (-2, -1)), self.fast))
         found = torch.stack(columns, dim=1).cpu()
         if not bool(found.isfinite().all()):
             raise ValueError(
@@ -153,6 +152,21 @@ class _Chunks(Dataset[Tensor]):
                 "precision; choose another `model.init_args.backbone`."
             )
         return found
+
+    def choose_precision(self) -> None:
+        """Take bfloat16 where the processor has it, if features of the first images keep their directions."""
+        if torch.cuda.is_bf16_supported() if self.device.type == "cuda" else _has_bf16():
+            pixels = torch.from_numpy(self.store.read(np.arange(min(_CHUNK, len(self.store))))).to(
+                self.device
+            )
+            exact, rounded = (self._frozen(pixels, fast).float() for fast in (False, True))
+            self.fast = bool(F.cosine_similarity(exact, rounded, dim=1).mean() >= _LEAST_COSINE)
+
+    @torch.no_grad()
+    def _frozen(self, images: Tensor, fast: bool) -> Tensor:
+        images = self.encoder.normalized(images)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+            return self.encoder.backbone.frozen(images).half()
 
 
 def _build(chunks: _Chunks, key: dict[str, Any], folder: Path, progress: bool) -> None:
@@ -195,6 +209,7 @@ def _build(chunks: _Chunks, key: dict[str, Any], folder: Path, progress: bool) -
 
 def _computed(chunks: _Chunks, done: int) -> DataLoader[Tensor]:
     """Return a loader of all chunks from `done` on: the order is theirs, whoever computes them."""
+    chunks.choose_precision()
     rest = Subset(chunks, range(done, len(chunks)))
     workers = 0 if chunks.device.type == "cuda" else min(cores(), len(rest))
     own = torch.Generator()  # a loader draws from the global one otherwise

