@@ -151,12 +151,17 @@ class ImageStore:
         pool = np.concatenate([self.splits["train"], self.splits["val"]])
         labels = self.labels.copy()
         names: list[str] = list(self.class_names)
+        fold_of: dict[int, int] = {}  # by group, which may lie in several classes
         for class_id in pool.tolist():
             ids = self.image_ids(class_id)
-            alike = np.where(self.image_groups[ids] < 0, -1 - ids, self.image_groups[ids])
-            _, units = np.unique(alike, return_inverse=True)
+            alike, places = np.unique(
+                np.where(self.image_groups[ids] < 0, -1 - ids, self.image_groups[ids]), return_inverse=True
+            )
             generator = np.random.Generator(np.random.Philox(key=stream_key("images", class_id, folds)))
-            labels[ids[generator.permutation(units.max() + 1)[units] % folds == fold]] = len(names)
+            for number, place in enumerate(generator.permutation(len(alike))):
+                fold_of.setdefault(int(alike[place]), number % folds)
+            out = np.array([fold_of[group] == fold for group in alike.tolist()])
+            labels[ids[out[places]]] = len(names)
             names.append(self.class_names[class_id])
         new = np.arange(len(self.class_names), len(names))
         self.splits = {**self.splits, "train": np.sort(pool), "val": new}

@@ -22,9 +22,9 @@ class FoldCourse(Course):
     """First main only with several settings; the best of them trains every other trade-off.
 
     Every training has T steps, whatever its tasks cost: more of them is a setting that `plain` may choose.
-    `plain` gets as many settings as the search tries trade-offs and settings, equal weights what these pay
-    for; trainings that two lines have in common are done once. What is best of each is trained again on all
-    classes that are not for testing.
+    `plain` gets as many settings as the search tries trade-offs and settings, as far as `vary` has them;
+    equal weights the best of them. Trainings that two lines have in common are done once. What is best of
+    each is trained again on all classes that are not for testing.
     """
 
     errors = 0.0  # a training costs little, and folds judge what comes of it
@@ -36,15 +36,12 @@ class FoldCourse(Course):
 
     def rows(self) -> list[PlanRow]:
         """Settings, looks, rivals and last trainings."""
-        auxiliary, passes = self.auxiliary, float(self.max_passes)
+        passes = float(self.max_passes)
         settings = varied(self.settings.vary)
         first, all_of_them = len(_first_settings(self.settings.vary)), min(self.tried_on_folds, len(settings))
         plan = [("settings, main only", first, 1.0)]
         plan += [(look.tries, self._room(look, size), look.length) for look, size in self._sizes()]
         plan += [("rival: plain, further settings", max(all_of_them - first, 0), 1.0)]
-        if "fixed" in self.settings.rivals:
-            count = min(len(settings), max(1, round(self.tried_on_folds / self.judge.cost(auxiliary))))
-            plan += [("rival: fixed", count, 1.0)]
         rows = [
             (label, count * self.folds, f"{length * passes:.0f}", count * self.folds * length * passes)
             for label, count, length in plan
@@ -62,9 +59,7 @@ class FoldCourse(Course):
         """The search, plain training, equal weights, and the frozen features where there are such."""
         own = {SEARCH: self._search(), "plain": self._tuned("plain", MAIN_ONLY, self.tried_on_folds)}
         if "fixed" in self.settings.rivals:
-            mixture = together(self.auxiliary)
-            count = max(1, round(self.tried_on_folds / self.judge.cost(mixture.tasks)))
-            own["fixed"] = self._tuned("fixed", mixture, count)
+            own["fixed"] = self._fixed()
         if self.judge.frozen:
             own[FROZEN] = self._frozen()
         return own
@@ -79,12 +74,7 @@ class FoldCourse(Course):
 
     def _search(self) -> Line:
         found = Found(SEARCH)
-        vary = self.settings.vary
-        first = yield from self._tried(found, [(MAIN_ONLY, one) for one in _first_settings(vary)])
-        last = _best_of_each(first, vary)
-        if last is not None:
-            yield from self._tried(found, [(MAIN_ONLY, last)])
-        setting = choose.ranked(found.candidates)[0].setting
+        setting = yield from self._best_setting(found)
         for look in self.looks:
             alike = [one for one in found.candidates if one.setting == setting]
             known = {one.mixture for one in alike}
@@ -96,6 +86,23 @@ class FoldCourse(Course):
             yield from self._tried(found, [(mixture, setting) for mixture in wanted[:room]], look.length)
         # only what was trained alike says what a task does
         found.candidates = [replace(one, look=int(one.setting == setting)) for one in found.candidates]
+        yield from self._finals(found)
+        return found
+
+    def _best_setting(self, found: Found) -> Line:
+        """Try main only with single departures from the usual setting, and with all that helped."""
+        vary = self.settings.vary
+        first = yield from self._tried(found, [(MAIN_ONLY, one) for one in _first_settings(vary)])
+        last = _best_of_each(first, vary)
+        if last is not None:
+            yield from self._tried(found, [(MAIN_ONLY, last)])
+        return choose.ranked(found.candidates)[0].setting
+
+    def _fixed(self) -> Line:
+        """Equal weights, with the setting that was best on main only."""
+        setting = yield from self._best_setting(Found("fixed"))
+        found = Found("fixed")
+        yield from self._tried(found, [(together(self.auxiliary), setting)])
         yield from self._finals(found)
         return found
 

@@ -6,8 +6,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from psst.datamodules import Glyphs
+from psst.datamodules import Glyphs, ImageFolder
+from psst.images.sources.groups import ImageGroups
 from psst.search.episode_judge import folded
 from tests.search.small import birds, command
 
@@ -96,21 +98,25 @@ def test_too_few_classes_for_two_folds_leave_out_images(tmp_path):
     assert len(final["hyper_parameters"]["classes"]) == 5
 
 
-def test_folds_of_images_part_each_class_and_keep_groups_whole(store):
-    groups = store.image_groups.copy()
-    store.image_groups[:] = np.arange(len(store)) // 3  # bursts of three images
-    try:
-        parts = [store.divided_images(number, 3) for number in range(3)]
-    finally:
-        store.image_groups[:] = groups
+def test_folds_of_images_part_each_class_and_keep_groups_whole(tmp_path):
+    for number in range(6):
+        (tmp_path / "signs" / f"{number}").mkdir(parents=True)
+        for image in range(12):
+            picture = Image.new("L", (8, 8), 20 * image + number)
+            picture.save(tmp_path / "signs" / f"{number}" / f"{number}{image // 3}_{image}.png")
+    groups = ImageGroups(pattern="(.*)_")
+    data = ImageFolder(str(tmp_path / "signs"), size=8, channels=1, groups=groups, cache_dir=str(tmp_path))
+    data.prepare_data()
+    store = data.open_store()
     seen = []
-    for part in parts:
+    for number in range(3):
+        part = store.divided_images(number, 3)
         train, held = part.split_ids("train"), part.split_ids("val")
-        assert not set((train // 3).tolist()) & set((held // 3).tolist())
-        names = [[part.class_names[c] for c in part.splits[split]] for split in ("train", "val")]
-        assert set(names[0]) == set(names[1])
-        seen.append(held)
+        assert not set(store.image_groups[train].tolist()) & set(store.image_groups[held].tolist())
+        names = [{part.class_names[c] for c in part.splits[split]} for split in ("train", "val")]
+        assert names[0] == names[1]
+        seen += held.tolist()
     pool = np.concatenate([store.split_ids("train"), store.split_ids("val")])
-    assert sorted(np.concatenate(seen).tolist()) == sorted(pool.tolist())
+    assert sorted(seen) == sorted(pool.tolist())
     again = pickle.loads(pickle.dumps(store.divided_images(1, 3)))
     assert (again.labels == store.divided_images(1, 3).labels).all()
