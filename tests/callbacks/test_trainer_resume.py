@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from by_hand import ROUNDING, HandLoop, Smooth, Told, assert_same_run, fit
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint
 from two_tasks import TwoTasks, largest_difference, loader, trainer
 
 from psst.callbacks import PSSTCallback
@@ -140,3 +140,25 @@ def test_a_callback_handed_to_a_fresh_trainer_begins_anew():
     fit(expected, PSSTCallback(method))
     assert np.array_equal(psst.method.decided[-6:], method.decided)
     assert largest_difference(expected, module) == 0.0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_finder_before_the_callback_loses_nothing_of_a_checkpoint(tmp_path):
+    """It saves and restores everything before the callback's own fit has begun."""
+
+    class Tuned(TwoTasks):
+        lr = 0.1  # the finder asks for one
+
+    run = trainer(PSSTCallback(Told()), max_epochs=1)
+    run.fit(Tuned(), loader())
+    run.save_checkpoint(tmp_path / "half.ckpt")
+    finder = LearningRateFinder(num_training_steps=5, update_attr=False)
+    found = []
+    for before in ([], [finder]):
+        module, psst = Tuned(), PSSTCallback(Told())
+        settings = {"ckpt_path": tmp_path / "half.ckpt", "default_root_dir": tmp_path}
+        fit(module, *before, psst, max_epochs=2, **settings)
+        found.append((module, psst))
+    (plain, alone), (tried, beside) = found
+    assert_equal(alone.state_dict(), beside.state_dict())
+    assert largest_difference(plain, tried) == 0.0
