@@ -143,8 +143,8 @@ def test_a_callback_handed_to_a_fresh_trainer_begins_anew():
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_finder_before_the_callback_loses_nothing_of_a_checkpoint(tmp_path):
-    """It saves and restores everything before the callback's own fit has begun."""
+def test_a_finder_may_stand_before_or_after_the_callback_in_a_resumed_fit(tmp_path):
+    """Before it, it saves and restores everything while the callback's own fit has not begun."""
 
     class Tuned(TwoTasks):
         lr = 0.1  # the finder asks for one
@@ -152,13 +152,13 @@ def test_a_finder_before_the_callback_loses_nothing_of_a_checkpoint(tmp_path):
     run = trainer(PSSTCallback(Told()), max_epochs=1)
     run.fit(Tuned(), loader())
     run.save_checkpoint(tmp_path / "half.ckpt")
-    finder = LearningRateFinder(num_training_steps=5, update_attr=False)
+    settings = {"ckpt_path": tmp_path / "half.ckpt", "default_root_dir": tmp_path, "max_epochs": 2}
     found = []
-    for before in ([], [finder]):
+    for before in (True, False):
         module, psst = Tuned(), PSSTCallback(Told())
-        settings = {"ckpt_path": tmp_path / "half.ckpt", "default_root_dir": tmp_path}
-        fit(module, *before, psst, max_epochs=2, **settings)
+        finder = LearningRateFinder(num_training_steps=5, update_attr=False)
+        fit(module, *([finder, psst] if before else [psst, finder]), **settings)
         found.append((module, psst))
-    (plain, alone), (tried, beside) = found
-    assert_equal(alone.state_dict(), beside.state_dict())
-    assert largest_difference(plain, tried) == 0.0
+    (first, ahead), (second, behind) = found
+    assert_equal(ahead.state_dict(), behind.state_dict())
+    assert largest_difference(first, second) == 0.0
