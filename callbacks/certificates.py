@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from psst.callbacks.transfer import Vector
+from psst.pareto.least_squares import Array
 from psst.pareto.methods import Decision
 
 
-def numbers(tasks: Sequence[str], values: Mapping[str, float | Vector]) -> dict[str, float]:
+def numbers(tasks: Sequence[str], values: Mapping[str, float | Array]) -> dict[str, float]:
     """One step by the keys it is logged under; what is not defined in this step (NaN) is left out.
 
     Args:
@@ -27,7 +27,7 @@ def numbers(tasks: Sequence[str], values: Mapping[str, float | Vector]) -> dict[
     return {key: value for key, value in flat.items() if not np.isnan(value)}
 
 
-def told_by(decision: Decision) -> dict[str, float | Vector]:
+def told_by(decision: Decision) -> dict[str, float | Array]:
     """The method's certificates, gap and phase: 0 no ray, 1 inside its sector, 2 outside, 3 given up."""
     inside, phase = decision.certificates.get("in_sector"), 0.0
     if inside is not None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from psst.callbacks.transfer import Vector
+from psst.pareto.least_squares import Array
 from psst.pareto.methods import Decision
 
 _STARVED, _STARVED_STEPS = 0.02, 200
@@ -30,7 +30,7 @@ class Notices:
             "nothing to weight. Compute them from one backbone, and detach nothing on the way."
         )
 
-    def look(self, decision: Decision, shares: Vector | None) -> None:
+    def look(self, decision: Decision, shares: Array | None) -> None:
         """Take in the decision of one optimizer step, and each task's share where that may warn."""
         said = decision.certificates
         if said.get("unreachable"):

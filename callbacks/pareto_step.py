@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from psst.callbacks.certificates import numbers, tensors, told_by
 from psst.callbacks.notices import Notices
 from psst.callbacks.settings import Settings
-from psst.callbacks.transfer import Vector, agree, to_host
+from psst.callbacks.transfer import agree, to_host
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.injection import inject, inject_nothing
+from psst.pareto.least_squares import Array
 from psst.pareto.methods import Decision, Method, StepState
 from psst.pareto.not_finite import NotFiniteError
 from psst.pareto.scopes import Gathered, Scope, Window
@@ -41,7 +42,7 @@ class ParetoStep:
         self.skipped = 0
         self.unreachable = False
         self.track = Track(first_step)
-        self._weights: Vector = np.empty(0)
+        self._weights: Array = np.empty(0)
         self._reached: Mapping[str, Sequence[str]] = {}
         self._n_agreed = 0
         self._n_reached = -1
@@ -49,7 +50,7 @@ class ParetoStep:
         self._window: Window | None = None
         self._last_batch: tuple[int, int] | None = None
         self._step = -1
-        self._of_step: list[Vector] = []
+        self._of_step: list[Array] = []
         self._epoch: dict[str, tuple[float, int]] = {}
 
     def start(self, names: tuple[str, ...]) -> None:
@@ -146,7 +147,7 @@ class ParetoStep:
         assert gathered is not None
         losses, matrix = self._measure(trainer, module, scope, gathered)
         decision = self._decide(losses, matrix, trainer.global_step)
-        values: dict[str, float | Vector] = {"loss": losses, "weight": self._weights}
+        values: dict[str, float | Array] = {"loss": losses, "weight": self._weights}
         for key, value in numbers(self.names, values).items():
             total, n = self._epoch.get(f"{key}_epoch", (0.0, 0))
             self._epoch[f"{key}_epoch"] = total + value, n + 1
@@ -159,7 +160,7 @@ class ParetoStep:
 
     def _measure(
         self, trainer: pl.Trainer, module: pl.LightningModule, scope: Scope, gathered: Gathered
-    ) -> tuple[Vector, Vector | None]:
+    ) -> tuple[Array, Array | None]:
         """Losses ``[m]``, NaN where absent on all ranks, and the Gramian ``[m, m]``, averaged over ranks."""
         ranks = trainer.world_size
         zero = next(iter(gathered.values.values()), torch.zeros((), device=module.device)).new_zeros(())
@@ -175,7 +176,7 @@ class ParetoStep:
                 found = to_host([gathered.gramian(scope.shared)], ranks)
         self._note_reached(scope)
         with np.errstate(invalid="ignore"):
-            losses: Vector = sums / told[:-1]
+            losses: Array = sums / told[:-1]
         self._refuse(losses, (told[:-1] > 0.0).tolist(), trainer.global_step)
         return losses, found[0] if found else None
 
@@ -189,7 +190,7 @@ class ParetoStep:
         if not scope.shared and all(scope.reached):
             self._notices.nothing_shared()
 
-    def _refuse(self, losses: Vector, there: Sequence[bool], step: int) -> None:
+    def _refuse(self, losses: Array, there: Sequence[bool], step: int) -> None:
         for name, value, present in zip(self.names, losses, there, strict=True):
             if present and not np.isfinite(value):
                 raise NotFiniteError(
@@ -197,7 +198,7 @@ class ParetoStep:
                     "Look at that task's inputs of this batch, lower the learning rate or clip gradients."
                 )
 
-    def _decide(self, losses: Vector, matrix: Vector | None, step: int) -> Decision:
+    def _decide(self, losses: Array, matrix: Array | None, step: int) -> Decision:
         """The method's weights, with those of absent tasks shared out among the others."""
         log_losses = self.ema.update(losses, step)
         decision = self.method.decide(StepState(matrix, losses, log_losses, step))
@@ -231,18 +232,18 @@ class ParetoStep:
             "ema": self.ema.state_dict(),
             "skipped": self.skipped,
             "reached": dict(self._reached),
-            "method": {"description": self.method.described(), "state": self.method.state_dict()},
+            "method": self.method.described(),
+            "state": self.method.state_dict() if self.names else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what belongs to the tasks; counter and method state only from the same method."""
+        """Start with its tasks and what is theirs; counter and state of the method only from the same one."""
+        self.start(tuple(state["task_names"]))
         self.ema.load_state_dict(state["ema"])
         self._reached = state["reached"]
-        if state["method"]["description"] == self.method.described():
+        if state["method"] == self.method.described():
             self.skipped = int(state["skipped"])
-            self.method.load_state_dict(state["method"]["state"])
-        if state["task_names"]:
-            self.start(tuple(state["task_names"]))
+            self.method.load_state_dict(state["state"])
 
 
 def _factor(trainer: pl.Trainer, module: pl.LightningModule) -> Tensor | None:

@@ -5,7 +5,6 @@ from copy import deepcopy
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
@@ -16,10 +15,9 @@ from psst.callbacks.pareto_step import ParetoStep
 from psst.callbacks.settings import Accumulate, ScopeName, Settings
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
 from psst.pareto.coordinates import LossEMA
+from psst.pareto.least_squares import Array
 from psst.pareto.methods import FixedWeights, Levels, Method, Tradeoff
-from psst.pareto.rays import Trajectory
-
-Vector = npt.NDArray[np.float64]
+from psst.pareto.trajectory import Trajectory
 
 _DEFAULT_TRADEOFF = 0.3
 
@@ -109,7 +107,7 @@ class PSSTCallback(Callback):
         return self._step.unreachable
 
     @property
-    def mean_weights(self) -> Vector:
+    def mean_weights(self) -> Array:
         """``[m]`` mean of the weights decided in this fit; NaN before the first."""
         return _mean_of(self._rows()[1])
 
@@ -265,7 +263,7 @@ class PSSTCallback(Callback):
             )
         self._step.start((first, *(name for name in found if name != first)))
 
-    def _rows(self) -> tuple[Vector, Vector]:
+    def _rows(self) -> tuple[Array, Array]:
         """``[steps, m]`` log losses, and weights."""
         rows, m = self._step.track.rows, len(self._step.names)
         return (rows[:, :m], rows[:, m:]) if len(rows) else (np.zeros((0, m)), np.zeros((0, m)))
@@ -276,7 +274,7 @@ class PSSTCallback(Callback):
             self._wrapped = None
 
 
-def _mean_of(weights: Vector) -> Vector:
+def _mean_of(weights: Array) -> Array:
     known = weights[~np.isnan(weights).any(axis=1)]
     return known.mean(axis=0) if len(known) else np.full(weights.shape[1], np.nan)
 

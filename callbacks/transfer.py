@@ -3,21 +3,20 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Vector = npt.NDArray[np.float64]
+from psst.pareto.least_squares import Array
 
 
-def to_host(parts: Sequence[Tensor], world_size: int = 1) -> list[Vector]:
+def to_host(parts: Sequence[Tensor], world_size: int = 1) -> list[Array]:
     """Tensors on any devices as float64 arrays, averaged over the ranks; all of them in one transfer."""
     device = parts[0].device
     packed = torch.cat([part.detach().reshape(-1).to(device) for part in parts])
     if world_size > 1:
         torch.distributed.all_reduce(packed)  # a sum: gloo has no mean
         packed /= world_size
-    host: Vector = packed.cpu().double().numpy()
+    host: Array = packed.cpu().double().numpy()
     ends = np.cumsum([part.numel() for part in parts])[:-1]
     return [flat.reshape(part.shape) for flat, part in zip(np.split(host, ends), parts, strict=True)]
 

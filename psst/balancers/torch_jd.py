@@ -71,21 +71,16 @@ class TorchJD(Method):
         self.normalize = normalize
         self.epoch_steps = epoch_steps
         self.seed = seed
-        self._fed: Fed | None = None
-        self._loaded: Mapping[str, Any] | None = None
         _table().check(name, options or {})
         self.needs_gramian = _table().needs_gramian(name)
 
     def start(self, n_tasks: int) -> None:
         """A fresh balancer for that many tasks; ValueError if its options do not fit them."""
         with _keyed(self.seed, 0):  # a trial draws too
-            self._fed = _table().make(
-                self.name, self.options or {}, n_tasks, self.learning_rate, self.epoch_steps
-            )
+            arguments = self.name, self.options or {}, n_tasks, self.learning_rate, self.epoch_steps
+            self._fed: Fed = _table().make(*arguments)
         self._weights: Array = np.full(n_tasks, 1.0 / n_tasks)
         self._decided = 0
-        if self._loaded is not None:
-            self._take_over(self._loaded)
 
     def decide(self, state: StepState) -> Decision:
         """TorchJD's weights; certificate ``weight_sum``: of the sizes of the weights as they came."""
@@ -102,7 +97,6 @@ class TorchJD(Method):
 
     def _ask(self, state: StepState) -> Array | None:
         """``[m]``, or None where a solver fails."""
-        assert self._fed is not None
         with _keyed(self.seed, self._decided):
             try:
                 weights: Array = self._fed.weights(state).detach().numpy().astype(np.float64)
@@ -114,23 +108,11 @@ class TorchJD(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, which ``torch.load(..., weights_only=True)`` reads."""
-        if self._fed is None:
-            return {} if self._loaded is None else dict(self._loaded)
-        return {
-            "name": self.name,
-            "decided": self._decided,
-            "weights": [float(weight) for weight in self._weights],
-            "balancer": self._fed.state_dict(),
-        }
+        counted = {"decided": self._decided, "weights": self._weights.tolist()}
+        return {**counted, "balancer": self._fed.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Before or after `start`; another balancer's state is left alone."""
-        self._loaded = dict(state) if state.get("name") == self.name else None
-        if self._fed is not None and self._loaded is not None:
-            self._take_over(self._loaded)
-
-    def _take_over(self, state: Mapping[str, Any]) -> None:
-        assert self._fed is not None
+        """Take over what `state_dict` gave."""
         self._decided = int(state["decided"])
         self._weights = np.array(state["weights"], dtype=np.float64)
         self._fed.load_state_dict(state["balancer"])

@@ -1,6 +1,6 @@
 """The m x m maths of Pareto training: solver, coordinates, rays, subproblems and methods."""
 
-from psst.pareto.coordinates import LossEMA, centered_log, first_without_log, log_of_losses
+from psst.pareto.coordinates import LossEMA, centered_log, log_of_losses
 from psst.pareto.hull import min_norm
 from psst.pareto.methods import (
     Decision,
@@ -38,7 +38,6 @@ __all__ = [
     "Trajectory",
     "centered_log",
     "das_dennis",
-    "first_without_log",
     "log_of_losses",
     "min_norm",
     "nearest",

@@ -22,17 +22,10 @@ def centered_log(log_losses: Array) -> Array:
     return centered
 
 
-def first_without_log(losses: Array) -> int | None:
-    """Index of the first loss that is not finite and positive, so that a caller can name the task."""
-    bad = np.flatnonzero(~(np.isfinite(losses) & (losses > 0.0)))
-    return int(bad[0]) if len(bad) else None
-
-
 def log_of_losses(losses: Array) -> Array:
     """Logarithm of the losses ``[m]``; ValueError where one is not finite and positive."""
     losses = np.asarray(losses, dtype=np.float64)
-    index = first_without_log(losses)
-    if index is not None:
+    for index in np.flatnonzero(~(np.isfinite(losses) & (losses > 0.0))):
         raise ValueError(
             f"`losses[{index}]` must be finite and positive, because Pareto rays are ratios of losses, got "
             f"{losses[index]}; add a constant to that loss, or train with `FixedWeights`, which needs "

@@ -1,7 +1,7 @@
 """Walking autograd graphs: which leaves a loss reaches, and which nodes two losses share."""
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,10 +22,6 @@ class Walk:
     nodes: set[Node]
     leaves: dict[int, Tensor]
     compiled: dict[Node, set[int]]
-
-    def shares_with(self, others: "Iterable[Walk]") -> bool:
-        """Whether a node that backward would free is also one of theirs."""
-        return any(not self.nodes.isdisjoint(other.nodes) for other in others)
 
 
 def walk(root: Tensor) -> Walk:

@@ -70,32 +70,11 @@ class RaySet:
     def from_losses(
         cls, losses: ArrayLike, priors: Array | None = None, noise: float | Array = 0.0
     ) -> "RaySet":
-        """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length."""
-        return cls.constant(np.stack([log_of_losses(row) for row in np.asarray(losses)]), priors, noise)
+        """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length.
 
-    @classmethod
-    def lattice(
-        cls, n_tasks: int, divisions: int, inset: float = 0.1, reference: Array | None = None
-    ) -> "RaySet":
-        """Rays that stand still, evenly spread without any anchors: the points of `das_dennis` as losses.
-
-        Args:
-            n_tasks: Number m of objectives.
-            divisions: ``binom(divisions + m - 1, m - 1)`` rays; 4 give 15 for m = 3.
-            inset: Share of the way to the center that points move, in (0, 1].
-            reference: ``[m]`` losses that count as equal, for example those of a warm start; ones by default.
-
-        Raises:
-            ValueError: If an argument is outside its range, or `reference` not positive.
+        Those of `das_dennis` are evenly spread; times the losses that count as equal, where these are known.
         """
-        if not 0.0 < inset <= 1.0:
-            raise ValueError(f"`inset={inset}` must be in (0, 1], for no ray holds a loss of 0; use 0.1.")
-        points = das_dennis(n_tasks, divisions, inset)
-        if reference is not None and np.shape(reference) != (n_tasks,):
-            raise ValueError(
-                f"`reference` must be [{n_tasks}] losses, one a task, got {np.shape(reference)}."
-            )
-        return cls.from_losses(points if reference is None else points * reference)
+        return cls.constant(np.stack([log_of_losses(row) for row in np.asarray(losses)]), priors, noise)
 
     def lasting(self, n_steps: int) -> "RaySet":
         """The same rays, held to a length of `n_steps`, a tenth of which is the methods' patience.

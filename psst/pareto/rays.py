@@ -8,8 +8,6 @@ from psst.pareto.least_squares import Array
 from psst.pareto.ray_set import RESOLUTION, RaySet
 from psst.pareto.trajectory import Trajectory
 
-__all__ = ["RaySet", "Trajectory", "rays_between"]
-
 _WIDE = 3.0
 """Gaps above this many medians get another ray."""
 _COINCIDENT = 1e-6

@@ -15,7 +15,6 @@ from psst.pareto.task_gradients import (
     full_precision,
     gradient,
     kept,
-    positions,
     times,
     weighted_gradient,
 )
@@ -186,7 +185,7 @@ class Scope:
                 name = self._adopt(leaf)
                 if name is not None:
                     self._append(name, leaf)
-        return positions(found, self._where)
+        return sorted(self._where[leaf] for leaf in found.leaves if leaf in self._where)
 
     def _walk_all(self, losses: Mapping[str, Tensor]) -> tuple[list[list[int]], list[bool]]:
         """Positions each loss reaches now, noted down, and whether its graph is needed by a later one."""

@@ -1,6 +1,6 @@
 """One gradient a task, each graph freed as soon as nobody needs it; or one weighted pass for all of them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -17,8 +17,11 @@ _LEAST_WEIGHT = 1e-3
 
 
 def kept(walks: Sequence[Walk]) -> list[bool]:
-    """Whether the graph of each loss is needed by a later one."""
-    return [found.shares_with(walks[index + 1 :]) for index, found in enumerate(walks)]
+    """Whether the graph of each loss has a node, which backward would free, that a later one needs."""
+    return [
+        any(not found.nodes.isdisjoint(later.nodes) for later in walks[index + 1 :])
+        for index, found in enumerate(walks)
+    ]
 
 
 def gradient(loss: Tensor, indices: Sequence[int], parameters: Sequence[Tensor], keep: bool) -> TaskGradient:
@@ -84,11 +87,6 @@ def _pass(
     with without_hooks(inputs):
         found = torch.autograd.grad(roots, inputs, starts, retain_graph=keep, materialize_grads=True)
     return dict(zip(indices, found, strict=True))
-
-
-def positions(found: Walk, where: Mapping[int, int]) -> list[int]:
-    """Positions of the parameters among the leaves of a walk, ascending; `where` gives them by identity."""
-    return sorted(where[leaf] for leaf in found.leaves if leaf in where)
 
 
 def times(loss: Tensor, factor: Tensor | None) -> Tensor:

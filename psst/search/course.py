@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from psst.pareto import RaySet, Trajectory, rays_between
+from psst.pareto import RaySet, Trajectory, das_dennis, rays_between
 from psst.search import choose
 from psst.search.mixture import MAIN_ONLY, Mixture, by_methods, singles, together, weight_grid
 from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
@@ -288,7 +288,7 @@ class Course:
     def _even_rays(self) -> list[Mixture]:
         """Rays that stand still, evenly spread."""
         path, m = self.folder / "rays.npz", 1 + len(self.auxiliary)
-        rays = RaySet.lattice(m, _DIVISIONS.get(m - 1, 1)).lasting(self.max_passes)
+        rays = RaySet.from_losses(das_dennis(m, _DIVISIONS.get(m - 1, 1))).lasting(self.max_passes)
         first_only(rays.save)(path)
         agree(None)
         weights = together(self.auxiliary).weights

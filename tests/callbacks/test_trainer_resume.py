@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from by_hand import ROUNDING, HandLoop, Smooth, Told, assert_same_run, fit
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, LearningRateFinder, ModelCheckpoint
 from two_tasks import TwoTasks, largest_difference, loader, trainer
 
 from psst.callbacks import PSSTCallback
@@ -140,3 +140,25 @@ def test_a_callback_handed_to_a_fresh_trainer_begins_anew():
     fit(expected, PSSTCallback(method))
     assert np.array_equal(psst.method.decided[-6:], method.decided)
     assert largest_difference(expected, module) == 0.0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_finder_may_stand_before_or_after_the_callback_in_a_resumed_fit(tmp_path):
+    """Before it, it saves and restores everything while the callback's own fit has not begun."""
+
+    class Tuned(TwoTasks):
+        lr = 0.1  # the finder asks for one
+
+    run = trainer(PSSTCallback(Told()), max_epochs=1)
+    run.fit(Tuned(), loader())
+    run.save_checkpoint(tmp_path / "half.ckpt")
+    settings = {"ckpt_path": tmp_path / "half.ckpt", "default_root_dir": tmp_path, "max_epochs": 2}
+    found = []
+    for before in (True, False):
+        module, psst = Tuned(), PSSTCallback(Told())
+        finder = LearningRateFinder(num_training_steps=5, update_attr=False)
+        fit(module, *([finder, psst] if before else [psst, finder]), **settings)
+        found.append((module, psst))
+    (first, ahead), (second, behind) = found
+    assert_equal(ahead.state_dict(), behind.state_dict())
+    assert largest_difference(first, second) == 0.0

@@ -67,9 +67,7 @@ class Method(ABC):
 
     @abstractmethod
     def start(self, n_tasks: int) -> None:
-        """Check the arguments against the number of tasks, once, before the first step.
-
-        Keeps any state that `load_state_dict` has brought.
+        """Begin afresh, and check the arguments against the number of tasks; before all that follows.
 
         Raises:
             ValueError: If they do not fit.
@@ -84,7 +82,7 @@ class Method(ABC):
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 - most methods have no state
-        """Take over what `state_dict` gave."""
+        """Take over what `state_dict` gave, after `start`."""
 
     def described(self) -> str:
         """Class and arguments as text; state is restored only into a method of the same description."""
@@ -94,11 +92,10 @@ class Method(ABC):
         return f"{kind.__module__}.{kind.__qualname__}({', '.join(f'{k}={v!r}' for k, v in plain.items())})"
 
 
-def share(argument: str, value: object, way_out: str) -> float:
-    """A number in [0, 1]; ValueError for anything else."""
+def share(argument: str, value: object, way_out: str) -> None:
+    """ValueError for what is no number in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= 1.0:
         raise ValueError(f"`{argument}={value!r}` must be a number in [0, 1]; {way_out}.")
-    return float(value)
 
 
 def open_rays(rays: RaySet | str | Path, index: int, n_tasks: int) -> RaySet:

@@ -59,8 +59,6 @@ class Levels(Method):
         self.levels = dict(levels)
         self.tradeoff = tradeoff
         self._free = Tradeoff(tradeoff)
-        self._names: tuple[str, ...] = ()
-        self._loaded: Mapping[str, Any] | None = None
 
     def name_tasks(self, names: Sequence[str]) -> None:
         """Find the tasks that have a level; ValueError where a name is no auxiliary task's."""
@@ -80,10 +78,6 @@ class Levels(Method):
         self._free.start(len(self._others))
         self._watches = {int(q): ReachWatch(0) for q in np.flatnonzero(np.isfinite(self._levels))}
         self._step = -1
-        if self._loaded is not None:
-            self._free.load_state_dict(self._loaded["free"])
-            for q, watch in self._watches.items():
-                watch.load_state_dict(self._loaded["watches"][str(q)])
 
     def decide(self, state: StepState) -> Decision:
         """The free tasks' direction, and the least that levels need beside it."""
@@ -130,13 +124,11 @@ class Levels(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
-        if not self._names or not hasattr(self, "_watches"):
-            return dict(self._loaded or {})
         watches = {str(q): watch.state_dict() for q, watch in self._watches.items()}
         return {"free": self._free.state_dict(), "watches": watches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Before `start` or after it."""
-        self._loaded = dict(state) or None
-        if self._loaded is not None and hasattr(self, "_watches"):
-            self.start(len(self._names))
+        """Take over what `state_dict` gave."""
+        self._free.load_state_dict(state["free"])
+        for q, watch in self._watches.items():
+            watch.load_state_dict(state["watches"][str(q)])

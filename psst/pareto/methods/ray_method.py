@@ -32,9 +32,6 @@ class RayMethod(Method):
         self.rays = rays
         self.index = index
         self.least_share = least_share
-        self._loaded: Mapping[str, Any] | None = None
-        self._subproblem: Subproblem | None = None
-        self._step: int | None = None
 
     def start(self, n_tasks: int) -> None:
         """Read and check the rays and `index`; ValueError or FileNotFoundError if they do not fit."""
@@ -42,8 +39,7 @@ class RayMethod(Method):
         self._ray_set = open_rays(self.rays, self.index, n_tasks)
         self._subproblem = Subproblem(self._ray_set.n_steps, self.least_share)
         self._last: Array = self._ray_set.priors[self.index]
-        if self._loaded is not None:
-            self._restore(self._loaded)
+        self._step: int | None = None
 
     def decide(self, state: StepState) -> Decision:
         """Error, target by the tilt, then the method's own weights."""
@@ -59,7 +55,6 @@ class RayMethod(Method):
         return Decision(solution.weights, solution.kkt_gap, certificates, solution.status)
 
     def _aim(self, centered: Array, step: int) -> Aim:
-        assert self._subproblem is not None, "`start` comes before `decide`"
         rays, index = self._ray_set, self.index
         unit = rays.distance(index, step)
         error = (centered - rays.at(step)[index]) / unit
@@ -82,17 +77,12 @@ class RayMethod(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Plain counters and the last weights; the rays are an argument."""
-        if self._subproblem is None:
-            return {} if self._loaded is None else dict(self._loaded)
+        if self.rays is None:
+            return {}
         return {"last": self._last.tolist(), "subproblem": self._subproblem.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Before or after `start`."""
-        self._loaded = dict(state) or None
-        if self._subproblem is not None and self._loaded is not None:
-            self._restore(self._loaded)
-
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        assert self._subproblem is not None
-        self._last = np.array(state["last"])
-        self._subproblem.load_state_dict(state["subproblem"])
+        """Take over what `state_dict` gave."""
+        if self.rays is not None:
+            self._last = np.array(state["last"])
+            self._subproblem.load_state_dict(state["subproblem"])

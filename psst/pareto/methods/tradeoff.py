@@ -43,17 +43,12 @@ class Tradeoff(Method):
     def __init__(self, tradeoff: float = 0.3) -> None:
         share("tradeoff", tradeoff, "0 is the main task only, 1 all tasks alike")
         self.tradeoff = tradeoff
-        self._loaded: Mapping[str, Any] | None = None
 
     def start(self, n_tasks: int) -> None:
-        """Share out the trade-off; ValueError if there are no tasks."""
-        if n_tasks < 1:
-            raise ValueError(f"`losses` must hold a main task, got {n_tasks} tasks.")
+        """Share out the trade-off."""
         self._shares = np.full(n_tasks, self.tradeoff / n_tasks)
         self._shares[0] = 1.0 - self.tradeoff * (n_tasks - 1) / n_tasks
         self._scales, self._peaks = np.ones(n_tasks), np.zeros(n_tasks)
-        if self._loaded is not None:
-            self._scales, self._peaks = (np.array(self._loaded[key]) for key in ("scales", "peaks"))
 
     def decide(self, state: StepState) -> Decision:
         """The shares over the sizes, in units of the main task's."""
@@ -70,12 +65,8 @@ class Tradeoff(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """The last scales and the largest means."""
-        if not hasattr(self, "_scales"):
-            return dict(self._loaded or {})
         return {"scales": self._scales.tolist(), "peaks": self._peaks.tolist()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Before `start` or after it."""
-        self._loaded = dict(state) or None
-        if self._loaded is not None and hasattr(self, "_scales"):
-            self.start(len(self._scales))
+        """Take over what `state_dict` gave."""
+        self._scales, self._peaks = np.array(state["scales"]), np.array(state["peaks"])

@@ -1,4 +1,5 @@
 import pickle
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -28,8 +29,9 @@ def test_fixed_weights_are_the_normalized_ones(auxiliary, m, expected):
 
 
 def test_fixed_weights_refuse_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"`auxiliary=-0\.1` must be finite and not negative"):
-        FixedWeights(-0.1)
+    for wrong in (-0.1, "often", ["often"], [[0.1]], True):
+        with pytest.raises(ValueError, match=re.escape(f"`auxiliary={wrong!r}` must be finite and not")):
+            FixedWeights(wrong)
     with pytest.raises(ValueError, match=r"has 2 weights for 1 auxiliary tasks"):
         FixedWeights([0.1, 0.2]).start(2)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from psst.pareto import (
-    MinNorm,
     Preference,
     Ray,
     RayMethod,
@@ -30,21 +29,6 @@ def state(logs: list[float], gramian: np.ndarray, step: int = 0) -> StepState:
 def started(method: RayMethod, m: int) -> RayMethod:
     method.start(m)
     return method
-
-
-@pytest.mark.parametrize("method", [MinNorm, Preference, Ray])
-def test_state_loaded_before_or_after_the_start_is_the_same(method):
-    first = started(method(RAYS, 1), 2)
-    for step in range(20):
-        first.decide(state([1.0, -1.0], OPPOSED, step=step))
-    kept = first.state_dict()
-    before, after = method(RAYS, 1), started(method(RAYS, 1), 2)
-    before.load_state_dict(kept)
-    assert before.state_dict() == kept
-    before.start(2)
-    after.load_state_dict(kept)
-    assert before.state_dict() == after.state_dict() == kept
-    assert method(RAYS, 1).state_dict() == {}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
