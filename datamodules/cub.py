@@ -1,6 +1,6 @@
 """CUB-200-2011 (Wah et al. 2011): birds of 200 kinds, in three splits that were published."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -11,8 +11,9 @@ import numpy.typing as npt
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import SPLITS, ImageRecord, Source
 from psst.images.decode import Box, decode_image
-from psst.images.files.archives import Entry, require_folder, tar_entries
+from psst.images.files.archives import Entry, tar_entries
 from psst.images.files.download import RemoteFile
+from psst.images.files.paths import require_folder
 from psst.images.sources.image_tree import grow_whole
 from psst.images.sources.layout import Layout, published_rows
 
@@ -53,15 +54,6 @@ class _Bird:
         return str(self.entry)
 
 
-def class_splits(split: str) -> dict[str, str]:
-    """Return which split each of the 200 classes, ``NNN.Name``, belongs to; train, val and test."""
-    rows = sorted(published_rows("cub.txt"))
-    if split == "closer_look":
-        return {name: _CLOSER_LOOK[place % 4] for place, (name, _, _) in enumerate(rows)}
-    column = ("feat", "meta_dataset").index(split) + 1
-    return {row[0]: row[column] for row in rows}
-
-
 @dataclass
 class CUBSource:
     """The 11,788 images of 200 kinds of birds, split as one of three publications did.
@@ -90,6 +82,15 @@ class CUBSource:
             )
         self.crop = self.crop or _PUBLISHED_CROP[str(self.split)]
 
+    @staticmethod
+    def classes(split: str) -> dict[str, str]:
+        """Return which split each of the 200 classes, ``NNN.Name``, belongs to; train, val and test."""
+        rows = sorted(published_rows("cub.txt"))
+        if split == "closer_look":
+            return {name: _CLOSER_LOOK[place % 4] for place, (name, _, _) in enumerate(rows)}
+        column = ("feat", "meta_dataset").index(split) + 1
+        return {row[0]: row[column] for row in rows}
+
     def key(self, size: int) -> dict[str, Any]:
         """Split and crop, and the names, sizes and dates of the files."""
         tree = grow_whole(self.root)
@@ -99,10 +100,16 @@ class CUBSource:
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and file; see `Source.scan`."""
         entries = _entries(require_folder(self.root))
-        split_of = class_splits(str(self.split))
+        split_of = self.classes(str(self.split))
         paths = dict(_table(entries, _IMAGES, 2))
         class_of = {image: path.partition("/")[0] for image, path in paths.items()}
-        _check_classes(set(class_of.values()), split_of, entries[_IMAGES])
+        odd = sorted(set(class_of.values()) ^ split_of.keys())
+        if odd:
+            raise ValueError(
+                f"`{entries[_IMAGES]}` has images of {len(set(class_of.values()))} classes, the published "
+                f"splits {len(split_of)}: {odd[0]} is {'missing' if odd[0] in split_of else 'unknown'}; for "
+                "other birds use `psst.datamodules.ImageFolder`."
+            )
         box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(paths)
         unboxed = [image for image in paths if image not in box_of]
         if unboxed:
@@ -130,12 +137,7 @@ class CUBSource:
 
 
 def _entries(root: Path) -> dict[str, Entry]:
-    """Index the files by their paths below the folder CUB_200_2011.
-
-    Raises:
-        FileNotFoundError: neither the folder nor the archive lies in ``root``.
-        ValueError: the archive is damaged.
-    """
+    """Index the files by their paths below the folder CUB_200_2011."""
     place = _place(root)
     if place is None:
         raise FileNotFoundError(
@@ -167,12 +169,7 @@ def _sees(folder: Path) -> str | None:
 
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
-    """Yield the lines of a text file as lists of words.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no text, or a line has not ``columns`` words.
-    """
+    """Yield the lines of a text file as lists of so many words."""
     entry = entries.get(name)
     if entry is None:
         raise FileNotFoundError(f"{name} of CUB-200-2011 is missing; {_AGAIN}")
@@ -185,18 +182,6 @@ def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[li
         if len(words) != columns:
             raise ValueError(f"line {number} of `{entry}` has {len(words)} words, not {columns}; {_AGAIN}")
         yield words
-
-
-def _check_classes(found: Set[str], split_of: Mapping[str, str], table: Entry) -> None:
-    """Raise ValueError unless these are the very classes that the splits were made of."""
-    odd = sorted(found ^ split_of.keys())
-    if odd:
-        problem = "is unknown" if odd[0] in found else "is missing"
-        raise ValueError(
-            f"`{table}` has images of {len(found)} classes, CUB-200-2011 has {len(split_of)}: {odd[0]} "
-            f"{problem}, and {len(odd) - 1} more differ. The published splits need all of them; for other "
-            "birds use `psst.datamodules.ImageFolder`."
-        )
 
 
 def _boxes(entries: Mapping[str, Entry]) -> dict[str, Box | None]:

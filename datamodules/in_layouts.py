@@ -10,13 +10,7 @@ from psst.images.sources.layout import Layout, choose
 
 
 class InLayouts(EpisodicDataModule):
-    """What `root` holds decides how it is read.
-
-    Args:
-        root: the folder.
-        size: side length in pixels.
-        **shared: see `EpisodicDataModule`.
-    """
+    """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
 
     title: str  # of the data set, for messages
     published: Mapping[str, str] = {}  # class -> split, where that is known

@@ -12,7 +12,7 @@ from psst.images.sources.array_images import Pixels, label_array, require_keys
 from psst.images.sources.benchmark_layouts import category_layout, published_layouts, split_file_layout
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.layout import Layout, published_rows
-from psst.images.sources.listed_images import sees_lists
+from psst.images.sources.lists import sees_lists
 
 _NAME = "mini_imagenet"
 _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
@@ -48,23 +48,17 @@ def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
 
 def _classes(members: Any, count: int, file: str) -> list[str]:
     """Turn class -> places into the class of each place."""
-    classes = [""] * count
     if not isinstance(members, dict):
         raise ValueError(f"`class_dict` of `{file}` is a {type(members).__name__}; expected a dict.")
-    named = [(name, place) for name in members for place in label_array(members[name], file).tolist()]
-    for name, place in named:
-        if not 0 <= place < count:
-            raise ValueError(
-                f"`class_dict` of `{file}` names image {place:,} of {count:,}; the file was cut or put "
-                "together from two: download it again."
-            )
-        classes[place] = str(name)
-    if len(named) != count or not all(classes):
+    class_of = {place: str(name) for name in members for place in label_array(members[name], file).tolist()}
+    named = sum(len(places) for places in members.values())
+    known = class_of.keys() & set(range(count))
+    if named != count or len(known) != count:
         raise ValueError(
-            f"`class_dict` of `{file}` names {len(named):,} places, {sum(map(bool, classes)):,} of them "
-            f"different, for {count:,} images; each belongs to one class: download it again."
+            f"`class_dict` of `{file}` names {named:,} places, {len(known):,} of them different, for "
+            f"{count:,} images; each belongs to one class: download it again."
         )
-    return classes
+    return [class_of[place] for place in range(count)]
 
 
 class MiniImageNet(InLayouts):

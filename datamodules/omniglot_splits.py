@@ -50,13 +50,7 @@ def evaluation_alphabets() -> frozenset[str]:
 def split_of(
     protocol: Protocol, found: Collection[_Character], test_alphabets: Sequence[str], root: object
 ) -> Mapping[_Character, str]:
-    """Return the split of each character that ``protocol`` uses.
-
-    Args:
-        protocol: its name.
-        found: characters that are at hand.
-        test_alphabets: what tests under "background".
-        root: where they were found, for the message.
+    """Return the split of each character that ``protocol`` uses, of those ``found`` below ``root``.
 
     Raises:
         FileNotFoundError: characters that the protocol needs were not found.

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,23 @@ def read_npz(
         arrays = {name: file[name] for name in wanted} if found == version else {}
     _require(found, version, what, advice)
     return arrays
+
+
+@contextmanager
+def explained(law: str, advice: str, only: Container[int | None] | None = None) -> Iterator[None]:
+    """Say what an OSError of the block means for the user.
+
+    Args:
+        law: What cannot be done, without a full stop; the system's own words follow it.
+        advice: The way out.
+        only: Numbers of the errors that this is said of; None for all.
+    """
+    try:
+        yield
+    except OSError as error:
+        if only is not None and error.errno not in only:
+            raise
+        raise OSError(error.errno, f"{law} ({error.strerror}); {advice}") from error
 
 
 @contextmanager

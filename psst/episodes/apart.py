@@ -19,12 +19,7 @@ _Members = Mapping[int, int]  # groups of one class, and how many of its images 
 
 
 def members(image_groups: Ids, ids: Ids) -> dict[int, int]:
-    """Return the groups of the images ``ids`` of a class; an image without one has a group of its own.
-
-    Args:
-        image_groups: group of every image of the store, -1 without.
-        ids: of the class.
-    """
+    """Return the groups of the images ``ids`` of a class; one without, -1, has a group of its own."""
     return _counted(_coded(image_groups, ids))
 
 
@@ -49,17 +44,10 @@ def sides(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | 
 
 
 class Apart:
-    """Draws support and what may be queried, one episode at a time.
-
-    Args:
-        by_class: image ids of each class.
-        image_groups: group of every image of the store, -1 without; None where no image has one.
-        n_shot: images of each class in the largest support, S.
-        n_query: queries that each class is able to give, Q.
-        key: of the random stream.
+    """Draws support and what may be queried, one episode at a time; arguments as of `EpisodeSampler`.
 
     Raises:
-        ValueError: the classes cannot be served together; `can_part` has been asked for each before.
+        ValueError: the classes cannot be served together.
 
     Example:
         >>> apart = Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, key=0)  # two tracks of one class
@@ -84,10 +72,10 @@ class Apart:
         self._sides = chosen
 
     def draw(self, index: int, classes: Sequence[int], n_shot: int) -> tuple[Ids, list[Ids]]:
-        """Return the support of an episode, and all that may be queried, in random order.
+        """Return the support of episode ``index``, and all that may be queried, in random order.
 
         Args:
-            index: of the episode; nothing else but the key decides.
+            index: nothing else but the key decides.
             classes: N places in `by_class`.
             n_shot: support images a class, S.
 
@@ -128,15 +116,8 @@ def _pick(
 ) -> list[int]:
     """Return the first ``n`` places in ``order`` whose groups leave enough, adding those to ``chosen``.
 
-    Args:
-        order: group of each image of a class.
-        classes: of the episode, which all have to be served.
-        chosen: groups of the support so far.
-        n: images to pick.
-        n_query: queries of each class.
-
-    Returns:
-        The places; empty if there are fewer than ``n``, which happens only with groups in several classes.
+    ``order`` holds the group of each image of a class, ``classes`` all that have to be served, ``chosen`` the
+    groups of the support so far. Empty if there are fewer than ``n``: only with groups in several classes.
     """
     picked: list[int] = []
     refused: set[int] = set()  # for good: what is chosen later only leaves less

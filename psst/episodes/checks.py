@@ -19,11 +19,7 @@ def bounds(value: Range) -> tuple[int, int]:
 
 
 def as_range(argument: str, value: object) -> Range:
-    """Return a range that a user typed, as an integer or a tuple.
-
-    Raises:
-        ValueError: it is neither a whole number nor two ascending ones.
-    """
+    """Return a range that a user typed; ValueError if it is neither a whole number nor two ascending ones."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(type(number) is int for number in value):
@@ -57,12 +53,7 @@ def class_groups(store: ImageStore, split: str) -> dict[str, Ids]:
 def check_split(store: ImageStore, name: str, split: str, key: str, asked: "Episodes | Evaluation") -> None:
     """Hold the classes and the images of a split, and the groups they come in, against episodes.
 
-    Args:
-        store: holds the images.
-        name: of the data set.
-        split: whose classes to look at.
-        key: what the user calls the settings, below ``data.init_args``.
-        asked: the settings of the episodes.
+    ``name`` is that of the data set, ``key`` what the user calls the settings, below ``data.init_args``.
 
     Raises:
         ValueError: the split has fewer classes than asked for, or a group of classes under 2; a class has too
@@ -110,15 +101,6 @@ def _check_way(store: ImageStore, name: str, split: str, key: str, way: Range) -
                 f"group '{group}' of split '{split}' of {name} has {len(classes)} class, an episode needs 2; "
                 "add classes to it or merge it with another group."
             )
-
-
-def check_unlabeled(name: str, n_unlabeled: int, found: int) -> None:
-    """Raise ValueError if unlabeled images are asked for and there are none."""
-    if n_unlabeled and not found:
-        raise ValueError(
-            f"`data.init_args.n_unlabeled={n_unlabeled}` needs unlabeled images, {name} has none; set it to "
-            "0, or add images without a class to the data set."
-        )
 
 
 def check_choices(batches: str, query_balance: float | None) -> None:

@@ -9,17 +9,10 @@ _WORDS_PER_COUNT = 4  # 64-bit words that Philox makes of one counter value
 
 
 def random_words(key: int, start: int, count: int, needed: int, owned: int | None = None) -> Words:
-    """Return rows ``start`` to ``start + count - 1`` of an endless table of random words.
+    """Return rows ``start`` to ``start + count - 1``, ``[count, needed]``, of an endless table of words.
 
-    Args:
-        key: of the table, see ``psst.randomness.stream_key``.
-        start: first row.
-        count: rows.
-        needed: words of each row to return.
-        owned: words of each row, at least ``needed``; another number is another table. None: ``needed``.
-
-    Returns:
-        ``[count, needed]``; every row owns a whole number of counter values.
+    Every row has ``owned`` words (None: ``needed``), a whole number of counter values, of which the first are
+    returned; another number is another table, as is another ``key``, see ``psst.randomness.stream_key``.
 
     References:
         Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011 (Philox 4x64).

@@ -4,8 +4,7 @@ import numpy as np
 
 from psst.episodes.apart import Apart
 from psst.episodes.counters import Ids, below, random_words
-from psst.episodes.indices import LabeledIndices
-from psst.episodes.sampler import EpisodeSampler
+from psst.episodes.sampler import EpisodeSampler, LabeledIndices
 from psst.randomness import stream_key
 
 
@@ -18,9 +17,8 @@ class VariedSampler:
     Args:
         widest: draws episodes of the largest way and shot, and thereby proves that the data can serve them.
         n_way: smallest way; drawn uniformly up to ``widest.n_way``.
-        n_shot: smallest shot; drawn uniformly up to ``widest.n_shot``.
-        query_balance: concentration of the Dirichlet distribution of the N * Q queries over the classes;
-            None for Q of each.
+        n_shot: smallest shot; the same.
+        query_balance: see `query_counts`; None for Q queries of each class.
     """
 
     def __init__(
@@ -35,7 +33,7 @@ class VariedSampler:
         self._balance_key = stream_key(widest.key, "balance")
 
     def shape(self, item: int) -> tuple[int, int]:
-        """Return way and shot of batch ``item``."""
+        """Way and shot of batch ``item``."""
         low = np.array([self.n_way, self.n_shot], dtype=np.int64)
         way, shot = low + below(random_words(self._shape_key, item, 1, 2)[0], np.array(self._most) - low + 1)
         return int(way), int(shot)
@@ -68,15 +66,9 @@ class VariedSampler:
 def query_counts(rng: np.random.Generator, concentration: float, total: int, room: Ids) -> Ids:
     """Spread ``total`` queries over the classes of an episode by a symmetric Dirichlet distribution.
 
-    Args:
-        rng: draws the proportions.
-        concentration: of the distribution; 1 is uniform over all proportions, large values are balanced.
-        total: queries of the episode; at most the sum of ``room``.
-        room: ``[N]`` images that each class can give.
-
-    Returns:
-        ``[N]`` integers that sum to ``total``, each at most its ``room``: the proportions' shares, rounded
-        by largest remainders, what does not fit into a class going to the others in the same proportions.
+    Concentration 1 is uniform over all proportions, large values are balanced. The result, ``[N]``, sums to
+    ``total``, each at most its ``room``: the proportions' shares, rounded by largest remainders; what does
+    not fit into a class goes to the others in the same proportions.
 
     References:
         Veilleux et al., Realistic evaluation of transductive few-shot learning, NeurIPS 2021.

@@ -1,7 +1,6 @@
 """The image store: sources, decoding, and what is done to images in batches."""
 
 from psst.images.build import build_store as build_store
-from psst.images.build import store_folder as store_folder
 from psst.images.build import trust as trust
 from psst.images.source import SPLITS as SPLITS
 from psst.images.source import ImageRecord as ImageRecord

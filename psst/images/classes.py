@@ -1,8 +1,9 @@
-"""Which number, split and group the classes and the images of a store get."""
+"""Which number, split and group the classes and images of a store get, and which images contradict it."""
 
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,16 @@ import numpy.typing as npt
 
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 
+_SHOWN = 3  # pairs named in a warning
+_LONGEST = 200  # characters of a name, from its end
 
-def class_layout(records: Sequence[ImageRecord], name: str) -> dict[str, Any]:
-    """Number the classes in order of appearance and list the ids of each split and group.
 
-    Args:
-        records: all images of a data set.
-        name: of the data set, for messages.
+def number_classes(records: Sequence[ImageRecord], name: str) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
+    """Number the classes and the groups of images in order of appearance.
 
     Returns:
-        "class_names"; "splits": split -> class ids; "groups": split -> group -> class ids.
+        Of meta.json "class_names", "n_image_groups", "splits": split -> class ids, and "groups": split ->
+        group of classes -> class ids; and the class and the group of each image, ``[2, n]``, -1 for none.
 
     Raises:
         ValueError: a class is in two splits or groups, a split has another name, or nothing trains.
@@ -50,7 +51,16 @@ def class_layout(records: Sequence[ImageRecord], name: str) -> dict[str, Any]:
             groups.setdefault(split, {}).setdefault(group, []).append(class_id)
     if not splits["train"]:
         raise ValueError(f"{name} has no training images; {len(places)} classes in other splits were found.")
-    return {"class_names": list(places), "splits": splits, "groups": groups}
+    ids = {class_name: class_id for class_id, class_name in enumerate(places)}
+    image_groups: dict[str, int] = {}
+    labels = np.full((2, len(records)), -1, dtype=np.int64)
+    for i, record in enumerate(records):
+        if record.split != UNLABELED:
+            labels[0, i] = ids[record.class_name]
+        if record.image_group is not None:
+            labels[1, i] = image_groups.setdefault(record.image_group, len(image_groups))
+    layout = {"class_names": list(places), "splits": splits, "groups": groups}
+    return layout | {"n_image_groups": len(image_groups)}, labels
 
 
 def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
@@ -65,7 +75,7 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
         if record.image_group is not None:
-            counts[record.image_group][side(record.split)] += 1
+            counts[record.image_group][_side(record.split)] += 1
     home = {group: max(SPLITS, key=found.__getitem__) for group, found in counts.items() if len(found) > 1}
     if not home:
         return records
@@ -73,7 +83,7 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
         record
         for record in records
         if record.image_group is None
-        or home.get(record.image_group, side(record.split)) == side(record.split)
+        or home.get(record.image_group, _side(record.split)) == _side(record.split)
     ]
     left = {record.class_name for record in kept} | {""}  # the name of no class
     empty = next((record for record in records if record.class_name not in left), None)
@@ -94,24 +104,71 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
     return kept
 
 
-def side(split: str) -> str:
+def find_duplicates(records: Sequence[ImageRecord], digests: Sequence[bytes]) -> list[dict[str, Any]]:
+    """Return the groups of equal images whose classes or splits differ, in the order of the images.
+
+    Unlabeled images are material to train on: one that equals a training image is no contradiction, one that
+    equals a validation or test image is.
+
+    Args:
+        records: what the images were made of.
+        digests: of the pixels of each image; empty for one that shows nothing.
+
+    Returns:
+        Of each group "images", "classes", "splits" and "names", lists of one entry an image.
+    """
+    equal: dict[bytes, list[int]] = defaultdict(list)
+    for i, digest in enumerate(digests):
+        equal[digest].append(i)
+    equal.pop(b"", None)
+    found = [[(i, records[i]) for i in ids] for ids in equal.values() if len(ids) > 1]
+    return [
+        {
+            "images": [i for i, _ in group],
+            "classes": [record.class_name for _, record in group],
+            "splits": [record.split for _, record in group],
+            "names": [str(record.reference)[-_LONGEST:] for _, record in group],
+        }
+        for group in found
+        if _contradict([record for _, record in group])
+    ]
+
+
+def warn_of_duplicates(duplicates: Sequence[dict[str, Any]], name: str, size: int, meta: Path) -> None:
+    """Warn of images that lie in two splits, then of images in two classes of one split; meta lists them."""
+    leaks = [group for group in duplicates if len(_sides(group["splits"])) > 1]
+    others = [group for group in duplicates if len(_sides(group["splits"])) == 1]
+    texts = (
+        (leaks, f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"),
+        (others, f"in two classes of {name} lie"),
+    )
+    for groups, text in texts:
+        if groups:
+            shown = "; ".join(map(_pair, groups[:_SHOWN]))
+            warnings.warn(
+                f"{text} {len(groups)} picture(s), equal in every pixel at {size} x {size}. Take them out of "
+                f"one of the two. The first: {shown}; all are listed in `{meta}` under duplicates.",
+                stacklevel=3,
+            )
+
+
+def _sides(splits: Sequence[str]) -> set[str]:
+    return {_side(split) for split in splits}
+
+
+def _contradict(records: Sequence[ImageRecord]) -> bool:
+    classes = {record.class_name for record in records if record.split != UNLABELED}
+    return len(classes) > 1 or len(_sides([record.split for record in records])) > 1
+
+
+def _pair(group: dict[str, Any]) -> str:
+    """Name the first image and the first that contradicts it."""
+    first, *others = zip(group["classes"], group["splits"], group["names"], strict=True)
+    elsewhere = [place for place in others if _side(place[1]) != _side(first[1])]
+    second = (elsewhere or [place for place in others if place[0] != first[0]])[0]
+    return " = ".join(f"`{name}` ({f'{split} {label}'.strip()})" for label, split, name in (first, second))
+
+
+def _side(split: str) -> str:
     """Return the split itself, "train" for images without a class."""
     return "train" if split == UNLABELED else split
-
-
-def image_labels(
-    records: Sequence[ImageRecord], class_names: Sequence[str]
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the class and the group of each image, ``[2, n]``, -1 for none, and the number of groups.
-
-    Groups are numbered in order of appearance.
-    """
-    ids = {name: class_id for class_id, name in enumerate(class_names)}
-    groups: dict[str, int] = {}
-    labels = np.full((2, len(records)), -1, dtype=np.int64)
-    for i, record in enumerate(records):
-        if record.split != UNLABELED:
-            labels[0, i] = ids[record.class_name]
-        if record.image_group is not None:
-            labels[1, i] = groups.setdefault(record.image_group, len(groups))
-    return labels, len(groups)

@@ -10,11 +10,6 @@ from PIL import Image, ImageOps
 
 Box = tuple[float, float, float, float]
 """x, y, width and height in pixels."""
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
-)
-"""Names of image files end in one of these, in small or capital letters."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _MODES = {1: "L", 3: "RGB"}
@@ -65,14 +60,7 @@ def _cropped(image: Image.Image, box: Box) -> Image.Image:
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
-    """Turn a Pillow image of any mode, cut its centered square and resize that, see `decode_image`.
-
-    Returns:
-        ``[size, size, channels]`` uint8.
-
-    Raises:
-        ValueError: its pixels are 32 bits wide.
-    """
+    """Turn a Pillow image of any mode, cut its centered square and resize that, see `decode_image`."""
     pixels = _flat(_upright(image)).convert(_MODES[channels])
     side = min(pixels.size)
     left, top = (pixels.width - side) / 2, (pixels.height - side) / 2

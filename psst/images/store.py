@@ -129,9 +129,8 @@ class ImageStore:
         Raises:
             ValueError: a file has changed since the store was built.
         """
-        for name, expected in self.meta["sha256"].items():
-            found = meta_sha256(self.meta) if name == META else file_sha256(self.folder / name)
-            if found != expected:
+        for name, found in checksums(self.folder, self.meta).items():
+            if found != (expected := self.meta["sha256"][name]):
                 raise ValueError(
                     f"`{self.folder / name}` has sha256 {found[:12]}..., {META} says {expected[:12]}...; the "
                     f"file was damaged after it was built: {_AGAIN}."
@@ -173,7 +172,10 @@ def meta_sha256(meta: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def checksums(folder: Path, meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hexadecimal SHA-256 of each file of a store, of meta.json by what it says."""
+    sums = {META: meta_sha256(meta)}
+    for name in (IMAGES, LABELS):
+        with (folder / name).open("rb") as file:
+            sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return sums

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from psst.commands.data import prepare
-from psst.datamodules.cub import CUB, CUBSource, class_splits
+from psst.datamodules.cub import CUB, CUBSource
 from psst.episodes import Episodes, Evaluation
 from tests.datamodules.birds import CLASSES, PER_CLASS, color, write_archive, write_folder
 from tests.datamodules.stores import content
@@ -54,7 +54,7 @@ def datamodule(root, cache, split="closer_look", **options):
     [("closer_look", (100, 50, 50)), ("feat", (100, 50, 50)), ("meta_dataset", (140, 30, 30))],
 )
 def test_splits_have_the_published_numbers_of_classes(split, sizes):
-    split_of = class_splits(split)
+    split_of = CUBSource.classes(split)
     counts = Counter(split_of.values())
     assert (counts["train"], counts["val"], counts["test"]) == sizes
     assert sorted(int(name[:3]) for name in split_of) == list(range(1, 201))
@@ -62,19 +62,19 @@ def test_splits_have_the_published_numbers_of_classes(split, sizes):
 
 def test_the_rule_of_closer_look():
     """Of the sorted classes, counted from 0: even ones train, 1 mod 4 validate, 3 mod 4 test."""
-    split_of = class_splits("closer_look")
+    split_of = CUBSource.classes("closer_look")
     for place, name in enumerate(sorted(split_of)):
         assert split_of[name] == ("train" if place % 2 == 0 else "val" if place % 4 == 1 else "test")
     assert split_of["004.Groove_billed_Ani"] == "test"
 
 
 def test_29_test_classes_of_closer_look_train_in_meta_dataset():
-    ours, theirs = class_splits("closer_look"), class_splits("meta_dataset")
+    ours, theirs = CUBSource.classes("closer_look"), CUBSource.classes("meta_dataset")
     assert sum(ours[name] == "test" and theirs[name] == "train" for name in ours) == 29
 
 
 def test_feat_is_another_list():
-    ours, theirs = class_splits("closer_look"), class_splits("feat")
+    ours, theirs = CUBSource.classes("closer_look"), CUBSource.classes("feat")
     assert sum(ours[name] != theirs[name] for name in ours) > 100
     assert theirs["001.Black_footed_Albatross"] == "val"
 
@@ -82,7 +82,7 @@ def test_feat_is_another_list():
 @pytest.mark.parametrize("split", SPLITS)
 def test_store_has_the_classes_of_the_split(data, tmp_path, split):
     store = prepare(datamodule(data, tmp_path, split))
-    split_of = class_splits(split)
+    split_of = CUBSource.classes(split)
     assert set(store.class_names) == set(CLASSES)
     for name, ids in store.splits.items():
         assert {store.class_names[i] for i in ids} == {c for c in CLASSES if split_of[c] == name}

@@ -10,23 +10,17 @@ import numpy.typing as npt
 from PIL import Image
 
 from psst.images.decode import decode_image, fit_image
-from psst.images.files.archives import fingerprint_of, require_folder
+from psst.images.files.paths import fingerprint, require_folder
 from psst.images.source import SPLITS, ImageRecord
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images as pixels.
+    """Images as pixels."""
 
-    Attributes:
-        name: the file.
-        images: ``[n, H, W, 3]`` uint8, or a list of ``[H, W, 3]``.
-        bgr: the channels are blue, green, red, as OpenCV has them.
-    """
-
-    name: str
-    images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
-    bgr: bool = False
+    name: str  # of the file that holds them
+    images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]  # [n, H, W, 3], or a list of [H, W, 3]
+    bgr: bool = False  # the channels are blue, green, red, as OpenCV has them
 
     def __post_init__(self) -> None:
         array = np.asarray(self.images[:1] if isinstance(self.images, list) else self.images)
@@ -52,15 +46,10 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images as the bytes of PNG or JPEG files.
+    """Images as the bytes of PNG or JPEG files."""
 
-    Attributes:
-        name: the file.
-        images: arrays of uint8 of any shape, or bytes.
-    """
-
-    name: str
-    images: Sequence[npt.NDArray[np.uint8] | bytes]
+    name: str  # of the file that holds them
+    images: Sequence[npt.NDArray[np.uint8] | bytes]  # arrays of any shape
 
     def __len__(self) -> int:
         return len(self.images)
@@ -85,13 +74,7 @@ class _ArrayImage:
 
 @dataclass(frozen=True)
 class Part:
-    """The images of one file and their classes.
-
-    Attributes:
-        images: of the file.
-        classes: the class of each image.
-        split_of: of each class; images of other classes are left out.
-    """
+    """The images of one file, the class of each, and the split of each class; others are left out."""
 
     images: Pixels | Encoded
     classes: Sequence[str]
@@ -107,13 +90,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Images that lie in arrays.
-
-    Args:
-        root: the folder.
-        name: of the data set.
-        files: returns the files below a folder that are read; FileNotFoundError if some are missing.
-        parts: opens these files.
+    """Images that lie in arrays: ``files`` returns which files below a folder are read, ``parts`` opens them.
 
     Example:
         ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
@@ -128,7 +105,8 @@ class ArraySource:
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the files."""
         root = require_folder(self.root)
-        return {"files": fingerprint_of(self.files(root), root)}
+        files = sorted(self.files(root))
+        return {"files": fingerprint((path.relative_to(root).as_posix(), path.stat()) for path in files)}
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and place in the files; see `Source.scan`."""
@@ -151,11 +129,7 @@ class ArraySource:
 
 
 def label_array(labels: Any, file: str) -> npt.NDArray[np.int64]:
-    """Return ``[n]`` labels as integers.
-
-    Raises:
-        ValueError: they are not a list or an array of whole numbers.
-    """
+    """Return ``[n]`` labels as integers; ValueError unless they are a list or an array of whole numbers."""
     array = np.asarray(labels) if isinstance(labels, list | tuple | np.ndarray) else np.empty(())
     if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
         raise ValueError(
@@ -165,11 +139,7 @@ def label_array(labels: Any, file: str) -> npt.NDArray[np.int64]:
 
 
 def require_keys(data: Any, keys: Sequence[str], file: str) -> list[Any]:
-    """Return what a pickled dict holds under ``keys``.
-
-    Raises:
-        ValueError: it is no dict, or lacks one of them.
-    """
+    """Return what a pickled dict holds under ``keys``; ValueError if it is none, or lacks one of them."""
     if isinstance(data, dict) and all(key in data for key in keys):
         return [data[key] for key in keys]
     found = (

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,12 +21,13 @@ from psst.images.sources.array_images import (
     label_array,
     require_keys,
 )
-from psst.images.sources.class_folders import sees_classes, sees_splits
 from psst.images.sources.folder import FolderSource
+from psst.images.sources.image_tree import Parts, grow
 from psst.images.sources.layout import Layout
 from psst.images.sources.lists import SPLIT_NAMES
 
 _PICKLES = (".pkl", ".pickle", ".p")
+_LOOK = 20_000  # files that a look at the names of folders passes
 _HELD_OUT = "train_phase_"  # of the base classes, in the files of Gidaris and Komodakis
 
 
@@ -73,7 +75,7 @@ def split_file_layout(
     Args:
         name: of the data set.
         expects: the names of the files, in words.
-        is_one: whether a pickle or an npz file belongs to the data set.
+        is_one: whether a file belongs to the data set.
         read: returns the images in a file of a split, and the class of each.
         beside: further files that ``read`` opens.
     """
@@ -125,14 +127,10 @@ def category_layout(
     """Return the layout of pickled dicts with ``data``, ``[n, H, W, 3]``, and ``labels``, one file a split.
 
     mini-ImageNet of Gidaris and Komodakis (2018), MetaOptNet's CIFAR-FS and FC100. Labels may go on from one
-    split to the next or start again: a class is named by ``catname2label`` of the file, by ``names``, or
-    ``train/12``.
+    split to the next or start again: a class is named by ``catname2label`` of the file, by ``names`` if the
+    labels of the split are exactly those, or ``train/12``.
 
-    Args:
-        name: of the data set.
-        word: in the names of its files.
-        expects: these names, in words.
-        names: split -> label -> class; used for a split whose labels are exactly those.
+    ``word`` is in the names of the files, ``expects`` says them; ``names`` are split -> label -> class.
     """
 
     def is_one(path: Path) -> bool:
@@ -167,22 +165,48 @@ def published_layouts(
 ) -> tuple[Layout, Layout]:
     """Return two layouts of folders of classes whose splits are published: with the splits, and without.
 
-    Args:
-        name: of the data set.
-        split_of: the published split of each class.
-        expects: what the second layout looks like, in words.
-        archives: names of zip archives that may hold the folders of the second.
+    ``expects`` says in words what the second looks like, ``archives`` names zip files that may hold it.
     """
 
     def sees(root: Path) -> str | None:
         archive = next((name for name in archives if (root / name).is_file()), None)
-        return archive or sees_classes(root, split_of)
+        return archive or _sees_classes(root, split_of)
 
     return (
         Layout(
             "train/, val/ and test/ with a folder a class, as published",
-            partial(sees_splits, split_of=split_of),
+            partial(_sees_splits, split_of=split_of),
             partial(FolderSource, name=name),
         ),
         Layout(expects, sees, partial(FolderSource, name=name, splits=split_of)),
+    )
+
+
+def _sees_splits(folder: Path, split_of: Mapping[str, str]) -> str | None:
+    """Say how many class folders lie in train/, val/ and test/; None if one of the three lacks any.
+
+    The three may lie below another folder. Nine tenths of the class folders must be in their published
+    split, so that the folders of one benchmark are not taken for another.
+    """
+    inside: dict[Parts, list[Parts]] = defaultdict(list)
+    for parts in grow(folder, limit=_LOOK).folders:
+        inside[parts[:-1]].append(parts)
+    for place in ((), *inside[()]):
+        names = {
+            SPLIT_NAMES[parts[-1].lower()]: [below[-1] for below in inside[parts]]
+            for parts in inside[place]
+            if parts[-1].lower() in SPLIT_NAMES
+        }
+        found = [(name, split) for split in SPLITS for name in names.get(split, [])]
+        agree = sum(split_of.get(name) == split for name, split in found)
+        if all(names.get(split) for split in SPLITS) and 10 * agree >= 9 * len(found):
+            return "class folders in " + ", ".join(f"{split} ({len(names[split])})" for split in SPLITS)
+    return None
+
+
+def _sees_classes(folder: Path, split_of: Mapping[str, str]) -> str | None:
+    """Say how many of the classes have a folder, at any depth; None for less than half of them."""
+    found = {parts[-1] for parts in grow(folder, limit=_LOOK).folders} & split_of.keys()
+    return (
+        f"folders of {len(found)} of the {len(split_of)} classes" if 2 * len(found) >= len(split_of) else None
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from psst.images.files.archives import require_folder
+from psst.images.files.paths import require_folder
 from psst.images.source import Source
 
 
@@ -27,11 +27,6 @@ class Layout:
 
 def choose(root: str | Path, layouts: Sequence[Layout], data_set: str) -> Layout:
     """Return the first layout that sees something below ``root``.
-
-    Args:
-        root: the user's ``data.init_args.root``.
-        layouts: in order of preference.
-        data_set: its name, for the message.
 
     Raises:
         FileNotFoundError: ``root`` does not exist, is empty, or is in none of the layouts.

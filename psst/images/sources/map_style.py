@@ -31,7 +31,7 @@ class MapStyleSource:
             function that returns such a mapping, called when it is needed.
         name: of the data set.
         channels: 1 for grayscale, 3 for color.
-        splits: how to divide classes: "seeded", or the path of lists of class names, see `read_lists`.
+        splits: how to divide classes, see `assign_splits`.
         split_seed: of a seeded division.
         options: plain values that tell these data sets from others of their name.
         by_content: the content tells them, too; else they are made only to be stored.
@@ -107,11 +107,7 @@ class MapStyleSource:
 
 
 def find_class(path: str, home: str = "") -> Callable[..., Any]:
-    """Return the class at a class path, or of a plain name in the module ``home``.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the class at a class path, or of a plain name in ``home``; ValueError if there is none."""
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module or home), name)
@@ -130,15 +126,9 @@ def calls(
 ) -> Callable[[], dict[str, list[Any]]]:
     """Return a function that makes the data sets of each split, for `MapStyleSource`.
 
-    Args:
-        make: the class at ``path``.
-        path: as the user gave it.
-        arguments: of each data set, by split.
-        advice: how to get files that are not there.
-
-    Raises:
-        ValueError: when it is called, the class does not take the arguments.
-        FileNotFoundError: when it is called, files are not there, or damaged.
+    ``make`` is the class at ``path``, which is as the user gave it; ``advice`` says how to get files that are
+    not there. When it is called, it raises FileNotFoundError for those, and ValueError if the class does not
+    take the arguments.
     """
 
     def make_one(given: Mapping[str, Any]) -> Any:

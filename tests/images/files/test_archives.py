@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from psst.images.files import archives, members, tars
-from psst.images.files.archives import (
-    archive_entries,
-    require_folder,
-    tar_entries,
-    zip_entries,
-)
+from psst.images.files import archives
+from psst.images.files.archives import archive_entries, tar_entries, zip_entries
+from psst.images.files.paths import require_folder
 from psst.images.sources.image_tree import grow
 from tests.images import hostile_archives as hostile
 
@@ -125,9 +121,9 @@ def test_flipped_bits_in_a_compressed_tar_are_named(tmp_path):
 def test_what_real_data_sets_reach_passes():
     """Packed and unpacked bytes: MNIST's images, CIFAR-100, Omniglot's background, a list of file names."""
     for packed, unpacked in [(9_912_422, 47_040_016), (169_001_437, 186_000_000), (9_464_212, 15_000_000)]:
-        members.require_growth(unpacked, packed, 0, "`a`")
+        archives._require_growth(unpacked, packed, 0, "`a`")
     with pytest.raises(ValueError, match="unpacks to more than 200 times its 1000 bytes"):
-        members.require_growth(201_000, 1000, 200_000, "`a`")
+        archives._require_growth(201_000, 1000, 200_000, "`a`")
 
 
 def test_unreadable_zip_is_named(three_forms):
@@ -154,7 +150,9 @@ def test_damaged_member_of_a_zip_is_named(three_forms):
 def test_truncated_tar_is_named(three_forms, tmp_path, keep, form):
     cut = three_forms[2].read_bytes()[:keep]
     path = tmp_path / "cut.tar"
-    opener = tars.OPENERS[{"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}[form]] if form else open
+    opener = (
+        archives._OPENERS[{"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}[form]] if form else open
+    )
     with opener(path, "wb") as file:
         file.write(cut)
     with pytest.raises(ValueError, match=r"cut.tar` cannot be read as a tar archive"):
@@ -267,7 +265,7 @@ def test_link_in_a_zip_is_refused(tmp_path):
 
 
 def test_bomb_in_a_zip_is_refused_before_it_is_read(tmp_path):
-    size = archives._ALLOWANCE + 1
+    size = archives._ZIP_ALLOWANCE + 1
     path = hostile.make_zip(tmp_path / "a.zip", [("fine.png", bytes(1000)), ("bomb.png", bytes(size))])
     with pytest.raises(ValueError, match=rf"`bomb.png` in `.*` unpacks to more than 200 times .*\({size} or"):
         list(zip_entries(path))
@@ -279,7 +277,7 @@ def test_zeros_below_the_allowance_are_no_bomb(tmp_path):
 
 
 def test_bomb_in_a_tar_is_stopped_while_it_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(tars, "_ALLOWANCE", 1 << 22)  # 4 MiB in place of 1 GiB: the test is quicker
+    monkeypatch.setattr(archives, "_TAR_ALLOWANCE", 1 << 22)  # 4 MiB in place of 1 GiB: the test is quicker
     path = hostile.gzip_bomb(tmp_path / "a.tgz", 1 << 26)
     with pytest.raises(
         ValueError, match=r"a.tgz` unpacks to more than 200 times its \d+ bytes \((\d+) or"

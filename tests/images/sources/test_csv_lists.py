@@ -7,7 +7,7 @@ import pytest
 from folders import put_image, splits_of
 
 from psst.images.sources.folder import FolderSource
-from psst.images.sources.listed_images import sees_lists
+from psst.images.sources.lists import sees_lists
 
 SPLITS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
 

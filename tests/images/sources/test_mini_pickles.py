@@ -146,7 +146,7 @@ def test_web_page_in_place_of_a_pickle(tmp_path):
     [
         ({"class_dict": {"a": [0, 1]}}, "names 2 places, 2 of them different, for 15 images"),
         ({"class_dict": {"a": list(range(15)), "b": [3]}}, "names 16 places, 15 of them different"),
-        ({"class_dict": {"a": [*range(14), 15]}}, "names image 15 of 15"),
+        ({"class_dict": {"a": [*range(14), 15]}}, "names 15 places, 14 of them different"),
         ({"class_dict": [1, 2]}, "`class_dict` of .* is a list; expected a dict"),
         ({"class_dict": {"a": "abc"}}, "the labels of .* are a str; expected a list of whole numbers"),
         ({"image_data": images("train").astype(np.float32)}, r"an array \[15, 12, 12, 3\] of type float32"),
