@@ -10,14 +10,15 @@ import numpy.typing as npt
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import SPLITS, ImageRecord, Source
-from psst.images.decode import Box, decode_image
+from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, tar_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.paths import require_folder
-from psst.images.sources.image_tree import grow_whole
+from psst.images.sources.image_tree import ImageTree
 from psst.images.sources.layout import Layout, published_rows
 
 _Split = Literal["closer_look", "feat", "meta_dataset"]
+_Box = tuple[float, float, float, float]
 _Crop = Literal["none", "box"]
 
 _ARCHIVE = RemoteFile(
@@ -48,20 +49,20 @@ class _Bird:
     """An image file and the box around its bird; None for the whole image."""
 
     entry: Entry
-    box: Box | None
+    box: _Box | None
 
     def __str__(self) -> str:
         return str(self.entry)
 
 
 @dataclass
-class CUBSource:
+class _CUBSource:
     """The 11,788 images of 200 kinds of birds, split as one of three publications did.
 
     Attributes are the arguments of `CUB`; the centered square of what is left of an image is stored.
 
     Example:
-        >>> source = CUBSource("data/cub", split="closer_look")
+        >>> source = _CUBSource("data/cub", split="closer_look")
     """
 
     root: str | Path
@@ -93,7 +94,7 @@ class CUBSource:
 
     def key(self, size: int) -> dict[str, Any]:
         """Split and crop, and the names, sizes and dates of the files."""
-        tree = grow_whole(self.root)
+        tree = ImageTree.grow_whole(self.root)
         files = tree.fingerprint([*tree.archives, *(path for path in tree.others if path.endswith(".txt"))])
         return {**vars(self), "root": files}  # where they lie does not matter
 
@@ -145,7 +146,7 @@ def _entries(root: Path) -> dict[str, Entry]:
             f" {_ARCHIVE.name}. {_MANUAL}"
         )
     if place.is_dir():
-        return {entry.name: entry for entry in grow_whole(place).entries()}
+        return {entry.name: entry for entry in ImageTree.grow_whole(place).entries()}
     entries = {entry.name: entry for entry in tar_entries(place)}
     if f"{_FOLDER}/{_IMAGES}" not in entries:
         raise FileNotFoundError(f"`{place}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
@@ -184,9 +185,9 @@ def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[li
         yield words
 
 
-def _boxes(entries: Mapping[str, Entry]) -> dict[str, Box | None]:
+def _boxes(entries: Mapping[str, Entry]) -> dict[str, _Box | None]:
     """Return the box of each image by the image's number; ValueError for one that is no box."""
-    found: dict[str, Box | None] = {}
+    found: dict[str, _Box | None] = {}
     for image, *words in _table(entries, _BOXES, 5):
         try:
             x, y, width, height = map(float, words)
@@ -228,7 +229,7 @@ class CUB(EpisodicDataModule):
 
     channels = 3
     layouts = (
-        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, CUBSource),
+        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, _CUBSource),
     )
     remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
     manual = _MANUAL
@@ -243,7 +244,7 @@ class CUB(EpisodicDataModule):
     ) -> None:
         super().__init__(size=size, **shared)
         self.root = root
-        self._source = CUBSource(root, split, crop)
+        self._source = _CUBSource(root, split, crop)
 
     def source(self) -> Source:
         """Return the images of CUB-200-2011 below `root`."""

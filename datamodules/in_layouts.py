@@ -6,7 +6,7 @@ from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import Source
-from psst.images.sources.layout import Layout, choose
+from psst.images.sources.layout import Layout
 
 
 class InLayouts(EpisodicDataModule):
@@ -22,4 +22,4 @@ class InLayouts(EpisodicDataModule):
 
     def source(self) -> Source:
         """Return the images below `root`, in the layout that they have."""
-        return choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())
+        return Layout.choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())

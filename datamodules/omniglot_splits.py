@@ -41,12 +41,6 @@ def published_split(protocol: Literal["vinyals", "official"]) -> Mapping[_Charac
     }
 
 
-@cache
-def evaluation_alphabets() -> frozenset[str]:
-    """Return the twenty alphabets of images_evaluation.zip."""
-    return frozenset(alphabet for _, archive, (alphabet, _) in _listed() if archive == "evaluation")
-
-
 def split_of(
     protocol: Protocol, found: Collection[_Character], test_alphabets: Sequence[str], root: object
 ) -> Mapping[_Character, str]:

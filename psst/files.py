@@ -5,15 +5,14 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of an OSError that says: the disk, or what the user may have of it, is full."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, or what the user may have of it, is full
 
 _FORMAT = "format"  # the key of the format number, in both kinds
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
@@ -91,18 +90,18 @@ def read_npz(
 
 
 @contextmanager
-def explained(law: str, advice: str, only: Container[int | None] | None = None) -> Iterator[None]:
+def explained(law: str, advice: str, only_full: bool = False) -> Iterator[None]:
     """Say what an OSError of the block means for the user.
 
     Args:
         law: What cannot be done, without a full stop; the system's own words follow it.
         advice: The way out.
-        only: Numbers of the errors that this is said of; None for all.
+        only_full: This is said of a full disk alone.
     """
     try:
         yield
     except OSError as error:
-        if only is not None and error.errno not in only:
+        if only_full and error.errno not in _NO_ROOM:
             raise
         raise OSError(error.errno, f"{law} ({error.strerror}); {advice}") from error
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from psst.episodes.checks import check_split, class_groups
+from psst.episodes.checks import check_split
 from psst.episodes.counters import Ids
 from psst.episodes.sampler import EpisodeIndices, EpisodeSampler
 from psst.episodes.settings import Evaluation
@@ -52,7 +52,7 @@ class EvaluationEpisodes:
                 stream_key(self.seed, split, "evaluation", group),
                 self.seed,
             )
-            for group, classes in class_groups(self.store, split).items()
+            for group, classes in self.store.class_groups(split).items()
         }
 
     def count(self, split: str) -> int:

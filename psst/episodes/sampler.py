@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from psst.episodes.apart import Apart, members
-from psst.episodes.counters import Ids, Words, distinct, random_words
+from psst.episodes.apart import Apart
+from psst.episodes.counters import Ids, distinct, random_words
 from psst.images.store import ImageStore
 
 _DRAWN_TOGETHER = 256  # episodes
@@ -48,9 +48,7 @@ class LabeledIndices:
     def rows(self, start: int, count: int) -> "LabeledIndices":
         """Return ``count`` of the episodes."""
         part = slice(start, start + count)
-        return LabeledIndices(
-            self.class_ids[part], self.support[part], self.query[part], self.query_labels[part]
-        )
+        return LabeledIndices(*(array[part] for array in vars(self).values()))
 
     @property
     def support_labels(self) -> Ids:
@@ -113,7 +111,7 @@ class EpisodeSampler:
         self.by_class, self.image_ids = by_class, np.concatenate(by_class)
         self.apart: Apart | None = None
         if image_groups is not None:
-            groups = set().union(*(members(image_groups, ids) for ids in by_class))
+            groups = set().union(*(Apart.members(image_groups, ids) for ids in by_class))
             if len(groups) < len(self.image_ids):  # two images are of one group
                 self.apart = Apart(by_class, image_groups, n_shot, n_query, key)
 
@@ -156,7 +154,9 @@ class EpisodeSampler:
                 query[row] = [images[: self.n_query] for images in rest]
         return EpisodeIndices(self.class_ids[classes], support, query)
 
-    def draw_classes(self, start: int, count: int, n_way: int, n_images: int) -> tuple[Ids, Words]:
+    def draw_classes(
+        self, start: int, count: int, n_way: int, n_images: int
+    ) -> tuple[Ids, npt.NDArray[np.uint64]]:
         """Return places of classes in ``class_ids``, ``[count, N]``, and words for ``n_images`` images."""
         if start < 0 or count < 0:
             raise ValueError(f"`start={start}` and `count={count}` must be at least 0.")

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from psst.episodes.batch import Policies
-from psst.episodes.checks import bounds, check_split, class_groups
+from psst.episodes.checks import bounds, check_split
 from psst.episodes.counters import Ids, below, random_words
 from psst.episodes.sampler import EpisodeSampler, LabeledIndices
 from psst.episodes.settings import Episodes
@@ -44,11 +44,7 @@ class TrainingPlan:
         return self.batch_size if self.batches == "classes" else self.episodes.per_batch
 
     def check(self, store: ImageStore, name: str) -> None:
-        """Hold the train split of ``store``, of the data set ``name``, against the plan.
-
-        Raises:
-            ValueError: too few classes, or too few images in a class.
-        """
+        """Raise ValueError if the train split of ``store``, of the data set ``name``, cannot serve it."""
         if self.batches != "classes":
             check_split(store, name, "train", "episodes", self.episodes)
         if self.n_unlabeled and not len(store.unlabeled):
@@ -59,9 +55,8 @@ class TrainingPlan:
 
     def stream(self, store: ImageStore, policies: Policies, with_pixels: bool = True) -> BatchStream:
         """Return the endless stream of batches."""
-        sampler, classes, unlabeled = None, None, None
-        if self.batches != "classes":
-            sampler = self._sampler(store)
+        classes, unlabeled = None, None
+        sampler = None if self.batches == "classes" else self._sampler(store)
         if self.batches != "episodes":
             key = stream_key(self.seed, "train", "classes")
             classes = EndlessShuffle(store.split_ids("train"), key, self.batch_size)
@@ -82,7 +77,7 @@ class TrainingPlan:
 
     def _sampler(self, store: ImageStore) -> VariedSampler | _GroupedSampler:
         """Return the sampler of episodes, within the groups of the train split if it has any."""
-        key, groups = stream_key(self.seed, "train"), class_groups(store, "train")
+        key, groups = stream_key(self.seed, "train"), store.class_groups("train")
         if list(groups) == ["all"]:
             return self._varied(store, groups["all"], key)
         samplers = [

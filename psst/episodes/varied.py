@@ -56,33 +56,33 @@ class VariedSampler:
         for row, places in enumerate(classes):
             first, rest = self._apart.draw(start + row, places.tolist(), shot)
             rng = np.random.Generator(np.random.Philox(key=stream_key(self._balance_key, start + row)))
-            counts = query_counts(rng, concentration, total, np.array([len(images) for images in rest]))
+            counts = self.query_counts(rng, concentration, total, np.array([len(images) for images in rest]))
             support[row] = first.reshape(-1)
             query[row] = np.concatenate([i[:n] for i, n in zip(rest, counts, strict=True)])
             labels[row] = np.repeat(np.arange(way), counts)
         return LabeledIndices(self.widest.class_ids[classes], support, query, labels)
 
+    @staticmethod
+    def query_counts(rng: np.random.Generator, concentration: float, total: int, room: Ids) -> Ids:
+        """Spread ``total`` queries over the classes of an episode by a symmetric Dirichlet distribution.
 
-def query_counts(rng: np.random.Generator, concentration: float, total: int, room: Ids) -> Ids:
-    """Spread ``total`` queries over the classes of an episode by a symmetric Dirichlet distribution.
+        Concentration 1 is uniform over all proportions, large values are balanced. The result, ``[N]``, sums
+        to ``total``, each at most its ``room``: the proportions' shares, rounded by largest remainders; what
+        does not fit into a class goes to the others in the same proportions.
 
-    Concentration 1 is uniform over all proportions, large values are balanced. The result, ``[N]``, sums to
-    ``total``, each at most its ``room``: the proportions' shares, rounded by largest remainders; what does
-    not fit into a class goes to the others in the same proportions.
-
-    References:
-        Veilleux et al., Realistic evaluation of transductive few-shot learning, NeurIPS 2021.
-    """
-    proportions = rng.dirichlet(np.full(len(room), concentration))
-    counts = np.zeros(len(room), dtype=np.int64)
-    while (left := total - int(counts.sum())) > 0:
-        free = counts < room
-        weights = np.where(free, proportions, 0.0)
-        weights = weights / weights.sum() if weights.sum() > 0 else free / free.sum()
-        shares = weights * left
-        added = np.floor(shares).astype(np.int64)
-        order = np.argsort(-(shares - added)[free], kind="stable")
-        places = np.flatnonzero(free)[order[: left - int(added.sum())]]
-        added[places] += 1
-        counts = np.minimum(counts + added, room)
-    return counts
+        References:
+            Veilleux et al., Realistic evaluation of transductive few-shot learning, NeurIPS 2021.
+        """
+        proportions = rng.dirichlet(np.full(len(room), concentration))
+        counts = np.zeros(len(room), dtype=np.int64)
+        while (left := total - int(counts.sum())) > 0:
+            free = counts < room
+            weights = np.where(free, proportions, 0.0)
+            weights = weights / weights.sum() if weights.sum() > 0 else free / free.sum()
+            shares = weights * left
+            added = np.floor(shares).astype(np.int64)
+            order = np.argsort(-(shares - added)[free], kind="stable")
+            places = np.flatnonzero(free)[order[: left - int(added.sum())]]
+            added[places] += 1
+            counts = np.minimum(counts + added, room)
+        return counts

@@ -17,7 +17,7 @@ from psst.evaluation.episodes import Head, evaluate_episodes
 from psst.evaluation.scores import EpisodeScores
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, zip_entries
-from psst.images.sources.image_tree import grow
+from psst.images.sources.image_tree import ImageTree
 
 _N_RUNS = 20
 _N_WAY = 20
@@ -30,7 +30,7 @@ _AGAIN = "get all_runs.zip from the repository brendenlake/omniglot, folder pyth
 
 
 @dataclass(frozen=True)
-class OneShotRun:
+class _OneShotRun:
     """One run: 20 drawings to learn from, one of each class, and 20 to classify.
 
     Attributes:
@@ -46,7 +46,7 @@ class OneShotRun:
     answers: Tensor
 
 
-def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[OneShotRun]:
+def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[_OneShotRun]:
     """Return the runs in order: 20-way 1-shot within an alphabet, 20 test drawings, one of each class.
 
     Label k is ``training/class{k+1}.png`` and query k ``test/item{k+1}.png``. Images are made as those of
@@ -75,17 +75,17 @@ def _entries(path: Path) -> dict[str, Entry]:
     if not path.exists():
         raise FileNotFoundError(f"`{path}` does not exist; {_AGAIN}")
     archive = path if path.is_file() else path / _ARCHIVE
-    found = zip_entries(archive) if archive.is_file() else grow(path).entries()
+    found = zip_entries(archive) if archive.is_file() else ImageTree.grow(path).entries()
     matches = ((_FILE.search(entry.name), entry) for entry in found)
     return {match["name"]: entry for match, entry in matches if match}
 
 
-def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> OneShotRun:
+def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> _OneShotRun:
     run = f"run{number + 1:02}"
     classes = [f"{run}/training/class{k:02}.png" for k in range(1, _N_WAY + 1)]
     items = [f"{run}/test/item{k:02}.png" for k in range(1, _N_WAY + 1)]
     answers = _answers(entries, run, items, classes)
-    return OneShotRun(
+    return _OneShotRun(
         _images(entries, [*classes, *items], size, channels),
         torch.tensor([classes.index(answers[item]) for item in items]),
     )
@@ -121,7 +121,7 @@ def _entry(entries: Mapping[str, Entry], name: str) -> Entry:
 
 
 def evaluate_one_shot_runs(
-    embed: Callable[[Tensor], Tensor], runs: Sequence[OneShotRun], head: Head
+    embed: Callable[[Tensor], Tensor], runs: Sequence[_OneShotRun], head: Head
 ) -> EpisodeScores:
     """Classify the test drawings of every run by their features; a run is an episode.
 

@@ -5,5 +5,4 @@ from psst.images.build import trust as trust
 from psst.images.source import SPLITS as SPLITS
 from psst.images.source import ImageRecord as ImageRecord
 from psst.images.source import Source as Source
-from psst.images.store import FORMAT_VERSION as FORMAT_VERSION
 from psst.images.store import ImageStore as ImageStore

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from psst.components import describe
-from psst.files import NO_ROOM, explained, write_json
-from psst.images.classes import find_duplicates, keep_apart, number_classes, warn_of_duplicates
+from psst.files import explained, write_json
+from psst.images.classes import arrange, find_duplicates
 from psst.images.files.waiting import alone
 from psst.images.source import Source
-from psst.images.store import FORMAT_VERSION, IMAGES, LABELS, META, ImageStore, checksums
+from psst.images.store import ImageStore
 from psst.images.writing import write_images
 
 _PARTIAL = ".partial"  # ends the name of a folder that is not finished
@@ -82,27 +82,32 @@ def build_store(
             f"`size={size}` must be at least 1; set `data.init_args.size` to a side length in pixels."
         )
     description = None if _known is None else _described(source, size, cache)
-    if _known is not None and description in _known and (Path(_known[description]) / META).is_file():
-        return ImageStore(_known[description])
+    trusted = None if _known is None or description is None else _known.get(description)
+    if trusted is not None and (Path(trusted) / ImageStore.meta_file).is_file():
+        return ImageStore(trusted)
     key = dict(source.key(size))
     folder = _folder(source.name, size, key, Path(cache))
+    meta = folder / ImageStore.meta_file
     with _writable(folder.parent):
-        finished = (folder / META).is_file()
+        finished = meta.is_file()
         if not finished:
             folder.parent.mkdir(parents=True, exist_ok=True)
     if not finished:
-        with _building_alone(folder):
-            if not (folder / META).is_file():
+        with ExitStack() as held:
+            with _writable(folder.parent):
+                held.enter_context(
+                    alone(folder.with_name(f"{folder.name}.lock"), f"`{folder}` is being prepared")
+                )
+            if not meta.is_file():
                 show = sys.stderr.isatty() if progress is None else progress
-                meta = _build(source, size, key, folder, workers or _cores(), show)
-                warn_of_duplicates(meta["duplicates"], source.name, size, folder / META)
+                _build(source, size, key, folder, workers or _cores(), show)
     if _known is not None and description is not None:
         _known[description] = str(folder.resolve())
     return ImageStore(folder)
 
 
 def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
-    options = {"format": FORMAT_VERSION, "source": name, "size": size, "key": dict(key)}
+    options = {"format": ImageStore.format_version, "source": name, "size": size, "key": dict(key)}
     digest = hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=6).hexdigest()
     return cache / f"{name}-{size}-{digest}"
 
@@ -122,10 +127,8 @@ def _cores() -> int:
 
 def _build(
     source: Source, size: int, key: dict[str, Any], folder: Path, workers: int, progress: bool
-) -> dict[str, Any]:
-    """Write the store and return its meta data."""
-    records = keep_apart(source.scan(), source.name)
-    layout, labels = number_classes(records, source.name)
+) -> None:
+    records, layout, labels = arrange(source.scan(), source.name)
     partial = folder.with_name(folder.name + _PARTIAL)
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
         if leftover.exists():
@@ -138,9 +141,11 @@ def _build(
             f"no room for the store in `{folder.parent}`: it needs {needed:.1f} MiB",
             "free some space, or set `data.init_args.cache_dir` to a folder on a larger disk. Nothing was "
             "kept.",
-            NO_ROOM,
+            only_full=True,
         ):
-            mean, std, digests = write_images(source, records, size, partial / IMAGES, workers, progress)
+            mean, std, digests = write_images(
+                source, records, size, partial / ImageStore.images_file, workers, progress
+            )
             meta = {
                 "source": source.name,
                 "options": key,
@@ -150,32 +155,24 @@ def _build(
                 **layout,
                 "mean": mean,
                 "std": std,
-                "duplicates": find_duplicates(records, digests),
+                "duplicates": find_duplicates(
+                    records, digests, source.name, size, folder / ImageStore.meta_file
+                ),
             }
-            np.save(partial / LABELS, labels)
-            meta["sha256"] = checksums(partial, meta)
-            write_json(partial / META, meta, FORMAT_VERSION)
-            for name in (IMAGES, LABELS, META):  # all on the disk before the folder gets its name
+            np.save(partial / ImageStore.labels_file, labels)
+            meta["sha256"] = ImageStore.checksums(partial, meta)
+            write_json(partial / ImageStore.meta_file, meta, ImageStore.format_version)
+            for name in (
+                ImageStore.images_file,
+                ImageStore.labels_file,
+                ImageStore.meta_file,
+            ):  # all on the disk before the folder gets its name
                 with (partial / name).open("rb") as file:
                     os.fsync(file.fileno())
         partial.replace(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return meta
-
-
-@contextmanager
-def _building_alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a store during the block; see `alone`."""
-    with ExitStack() as held:
-        with _writable(folder.parent):
-            held.enter_context(alone(_lock_file(folder), f"`{folder}` is being prepared"))
-        yield
-
-
-def _lock_file(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".lock")
 
 
 def _writable(cache: Path) -> AbstractContextManager[None]:

@@ -15,16 +15,20 @@ _SHOWN = 3  # pairs named in a warning
 _LONGEST = 200  # characters of a name, from its end
 
 
-def number_classes(records: Sequence[ImageRecord], name: str) -> tuple[dict[str, Any], npt.NDArray[np.int64]]:
-    """Number the classes and the groups of images in order of appearance.
+def arrange(
+    records: Sequence[ImageRecord], name: str
+) -> tuple[Sequence[ImageRecord], dict[str, Any], npt.NDArray[np.int64]]:
+    """Leave each group of images in one split, and number the classes and the groups by their appearance.
 
     Returns:
-        Of meta.json "class_names", "n_image_groups", "splits": split -> class ids, and "groups": split ->
-        group of classes -> class ids; and the class and the group of each image, ``[2, n]``, -1 for none.
+        The images that are kept; of meta.json "class_names", "n_image_groups", "splits": split -> class ids,
+        and "groups": split -> group of classes -> class ids; and class and group of each image, ``[2, n]``,
+        -1 for none.
 
     Raises:
         ValueError: a class is in two splits or groups, a split has another name, or nothing trains.
     """
+    records = _keep_apart(records, name)
     places: dict[str, tuple[str, str | None]] = {}
     for record in records:
         if record.split == UNLABELED:
@@ -60,10 +64,10 @@ def number_classes(records: Sequence[ImageRecord], name: str) -> tuple[dict[str,
         if record.image_group is not None:
             labels[1, i] = image_groups.setdefault(record.image_group, len(image_groups))
     layout = {"class_names": list(places), "splits": splits, "groups": groups}
-    return layout | {"n_image_groups": len(image_groups)}, labels
+    return records, layout | {"n_image_groups": len(image_groups)}, labels
 
 
-def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
+def _keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
     """Leave out images until each group of images stands on one side of the splits, with a warning.
 
     A group stays where most of its images are; in the first of `SPLITS` among equals. Images without a class
@@ -99,20 +103,18 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
         f"{len(home)} groups of images of {name} lie in two splits; {len(records) - len(kept)} of "
         f"{len(records)} images were left out, so that each lies in the split with most of its images. The "
         f"first: {example}.",
-        stacklevel=4,
+        stacklevel=5,
     )
     return kept
 
 
-def find_duplicates(records: Sequence[ImageRecord], digests: Sequence[bytes]) -> list[dict[str, Any]]:
-    """Return the groups of equal images whose classes or splits differ, in the order of the images.
+def find_duplicates(
+    records: Sequence[ImageRecord], digests: Sequence[bytes], name: str, size: int, meta: Path
+) -> list[dict[str, Any]]:
+    """Return the groups of equal images whose classes or splits differ, and warn: ``meta`` lists them.
 
     Unlabeled images are material to train on: one that equals a training image is no contradiction, one that
-    equals a validation or test image is.
-
-    Args:
-        records: what the images were made of.
-        digests: of the pixels of each image; empty for one that shows nothing.
+    equals a validation or test image is. The digest of an image that shows nothing is empty.
 
     Returns:
         Of each group "images", "classes", "splits" and "names", lists of one entry an image.
@@ -121,52 +123,36 @@ def find_duplicates(records: Sequence[ImageRecord], digests: Sequence[bytes]) ->
     for i, digest in enumerate(digests):
         equal[digest].append(i)
     equal.pop(b"", None)
-    found = [[(i, records[i]) for i in ids] for ids in equal.values() if len(ids) > 1]
-    return [
-        {
-            "images": [i for i, _ in group],
-            "classes": [record.class_name for _, record in group],
-            "splits": [record.split for _, record in group],
-            "names": [str(record.reference)[-_LONGEST:] for _, record in group],
-        }
-        for group in found
-        if _contradict([record for _, record in group])
-    ]
-
-
-def warn_of_duplicates(duplicates: Sequence[dict[str, Any]], name: str, size: int, meta: Path) -> None:
-    """Warn of images that lie in two splits, then of images in two classes of one split; meta lists them."""
-    leaks = [group for group in duplicates if len(_sides(group["splits"])) > 1]
-    others = [group for group in duplicates if len(_sides(group["splits"])) == 1]
+    duplicates: list[dict[str, Any]] = []
+    leaks, others = list[str](), list[str]()
+    for ids in equal.values():
+        first, *rest = group = [records[i] for i in ids]
+        elsewhere = [record for record in rest if _side(record.split) != _side(first.split)]
+        if not elsewhere and len({record.class_name for record in group if record.split != UNLABELED}) < 2:
+            continue
+        fields = {"images": ids, "classes": [record.class_name for record in group]}
+        names = [str(record.reference)[-_LONGEST:] for record in group]
+        duplicates.append(fields | {"splits": [record.split for record in group], "names": names})
+        # the first image and the first that contradicts it
+        second = (elsewhere or [record for record in rest if record.class_name != first.class_name])[0]
+        (leaks if elsewhere else others).append(f"{_named(first)} = {_named(second)}")
     texts = (
         (leaks, f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"),
         (others, f"in two classes of {name} lie"),
     )
-    for groups, text in texts:
-        if groups:
-            shown = "; ".join(map(_pair, groups[:_SHOWN]))
+    for pairs, text in texts:
+        if pairs:
             warnings.warn(
-                f"{text} {len(groups)} picture(s), equal in every pixel at {size} x {size}. Take them out of "
-                f"one of the two. The first: {shown}; all are listed in `{meta}` under duplicates.",
-                stacklevel=3,
+                f"{text} {len(pairs)} picture(s), equal in every pixel at {size} x {size}. Take them out of "
+                f"one of the two. The first: {'; '.join(pairs[:_SHOWN])}; all are listed in `{meta}` under "
+                "duplicates.",
+                stacklevel=4,
             )
+    return duplicates
 
 
-def _sides(splits: Sequence[str]) -> set[str]:
-    return {_side(split) for split in splits}
-
-
-def _contradict(records: Sequence[ImageRecord]) -> bool:
-    classes = {record.class_name for record in records if record.split != UNLABELED}
-    return len(classes) > 1 or len(_sides([record.split for record in records])) > 1
-
-
-def _pair(group: dict[str, Any]) -> str:
-    """Name the first image and the first that contradicts it."""
-    first, *others = zip(group["classes"], group["splits"], group["names"], strict=True)
-    elsewhere = [place for place in others if _side(place[1]) != _side(first[1])]
-    second = (elsewhere or [place for place in others if place[0] != first[0]])[0]
-    return " = ".join(f"`{name}` ({f'{split} {label}'.strip()})" for label, split, name in (first, second))
+def _named(record: ImageRecord) -> str:
+    return f"`{str(record.reference)[-_LONGEST:]}` ({f'{record.split} {record.class_name}'.strip()})"
 
 
 def _side(split: str) -> str:

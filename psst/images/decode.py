@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-Box = tuple[float, float, float, float]
+_Box = tuple[float, float, float, float]
 """x, y, width and height in pixels."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -17,7 +17,7 @@ _EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where P
 
 
 def decode_image(
-    data: bytes, name: str, size: int, channels: int, box: Box | None = None
+    data: bytes, name: str, size: int, channels: int, box: _Box | None = None
 ) -> npt.NDArray[np.uint8]:
     """Decode an image, cut its centered square and shrink that with an antialiasing (Lanczos) filter.
 
@@ -50,7 +50,7 @@ def decode_image(
         ) from error
 
 
-def _cropped(image: Image.Image, box: Box) -> Image.Image:
+def _cropped(image: Image.Image, box: _Box) -> Image.Image:
     x, y, width, height = box
     right, bottom = min(x + width, image.width), min(y + height, image.height)
     part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))

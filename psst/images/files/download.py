@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from urllib.parse import quote, urlsplit
 
 from psst.files import explained
 from psst.images.files.content import kind_of
-from psst.images.files.waiting import Show, alone, bar
+from psst.images.files.waiting import alone, bar
 
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
+_Show = Callable[[int, int | None], None]
 _CHUNK = 1 << 16  # bytes
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of the body
 _PAUSE = 0.5  # seconds before the second try; doubled for the third
@@ -145,7 +146,7 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
     return None if done else reasons
 
 
-def _retrieve(url: str, file: RemoteFile, part: Path, show: Show) -> None:
+def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
     """Let ``part`` grow until it is whole, over cut connections; begin anew if what was there is wrong."""
     from requests import RequestException
     from urllib3.exceptions import HTTPError
@@ -175,7 +176,7 @@ def _have(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _continue(url: str, part: Path, size: int | None, show: Show) -> None:
+def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
     """Ask for what is missing and append it, or take all if the server sends all."""
     import requests
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-Show = Callable[[int, int | None], None]
-"""Takes how much is done, and the whole if it is known."""
+_Show = Callable[[int, int | None], None]  # of how much is done, and of the whole if it is known
 
 _PATIENCE = 3.0  # seconds of silent waiting
 
@@ -33,7 +32,7 @@ def alone(lock_file: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def bar(label: str, visible: bool, in_bytes: bool = False) -> Iterator[Show]:
+def bar(label: str, visible: bool, in_bytes: bool = False) -> Iterator[_Show]:
     """Give a function that moves a bar on stderr, with the time left."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

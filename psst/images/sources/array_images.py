@@ -16,13 +16,16 @@ from psst.images.source import SPLITS, ImageRecord
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images as pixels."""
+    """Images of a file: an array ``[n, H, W, 3]``, a list of ``[H, W, 3]``, or one of PNG or JPEG files."""
 
     name: str  # of the file that holds them
-    images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]  # [n, H, W, 3], or a list of [H, W, 3]
+    images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8] | bytes]
     bgr: bool = False  # the channels are blue, green, red, as OpenCV has them
+    encoded: bool = False  # bytes, or arrays of them in any shape
 
     def __post_init__(self) -> None:
+        if self.encoded:
+            return
         array = np.asarray(self.images[:1] if isinstance(self.images, list) else self.images)
         if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
             raise ValueError(
@@ -35,6 +38,10 @@ class Pixels:
 
     def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
         """Return an image as ``[size, size, 3]``, RGB."""
+        if self.encoded:
+            data = self.images[index]
+            content = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
+            return decode_image(content, f"image {index} of {self.name}", size, 3)
         pixels = np.asarray(self.images[index])
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise ValueError(
@@ -44,28 +51,11 @@ class Pixels:
         return pixels if pixels.shape[:2] == (size, size) else fit_image(Image.fromarray(pixels), size, 3)
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Images as the bytes of PNG or JPEG files."""
-
-    name: str  # of the file that holds them
-    images: Sequence[npt.NDArray[np.uint8] | bytes]  # arrays of any shape
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
-        """Return an image as ``[size, size, 3]``, RGB."""
-        data = self.images[index]
-        encoded = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
-        return decode_image(encoded, f"image {index} of {self.name}", size, 3)
-
-
 @dataclass(frozen=True, slots=True)
 class _ArrayImage:
     """One of the images of a file, what a record refers to."""
 
-    images: Pixels | Encoded
+    images: Pixels
     index: int
 
     def __str__(self) -> str:
@@ -76,7 +66,7 @@ class _ArrayImage:
 class Part:
     """The images of one file, the class of each, and the split of each class; others are left out."""
 
-    images: Pixels | Encoded
+    images: Pixels
     classes: Sequence[str]
     split_of: Mapping[str, str]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from psst.images.files.paths import printable
 from psst.images.source import SPLITS
 from psst.images.sources.groups import ImageGroups
-from psst.images.sources.image_tree import ImageTree, Parts, grow
+from psst.images.sources.image_tree import ImageTree, Parts
 from psst.images.sources.lists import SPLIT_NAMES
 
 _UNLABELED = ("unlabeled", "unlabelled")
@@ -78,7 +78,7 @@ def describe(folder: Path) -> str | None:
 
     A look stops at 200,000 images. Where there are none, those in zip and tar files are counted.
     """
-    tree = grow(folder, limit=_LIMIT)
+    tree = ImageTree.grow(folder, limit=_LIMIT)
     if not tree.images and tree.archives and all(name.lower().endswith(_QUICK) for name in tree.archives):
         try:
             tree.open_archives()

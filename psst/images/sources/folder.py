@@ -19,8 +19,10 @@ from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.class_folders import ClassFolders
 from psst.images.sources.division import SEEDED, assign_splits, split_classes
 from psst.images.sources.groups import ImageGroups
-from psst.images.sources.image_tree import ImageTree, Place, grow_whole
+from psst.images.sources.image_tree import ImageTree, Parts
 from psst.images.sources.lists import ListedRow, read_rows
+
+_Place = tuple[Parts, str]  # folder and name of an image
 
 
 @dataclass
@@ -112,7 +114,7 @@ class FolderSource:
         return f"`data.init_args.{key}={self.splits}`"
 
     def _tree(self) -> ImageTree:
-        return grow_whole(self.root, skip=self._lists)
+        return ImageTree.grow_whole(self.root, skip=self._lists)
 
     def _rows(self) -> list[ListedRow]:
         if self._lists is None:
@@ -133,7 +135,7 @@ class FolderSource:
                 f"{missing[0]}; put them below `data.init_args.root={self.root}`, or into an archive there, "
                 "or take them out of the lists."
             )
-        by_place: dict[Place, ListedRow] = {}
+        by_place: dict[_Place, ListedRow] = {}
         for row, place in zip(rows, found, strict=True):
             if place is not None and (other := by_place.setdefault(place, row)) is not row:
                 raise ValueError(
@@ -216,7 +218,7 @@ class FolderSource:
         return {name for name, size in sizes.items() if size >= self.min_images}
 
     def _records(
-        self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[Place, ListedRow]]
+        self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[_Place, ListedRow]]
     ) -> list[ImageRecord]:
         """Describe the images of classes, then those without a label."""
         unlabeled = [(place, ListedRow("", UNLABELED)) for place in tree.places(folders.unlabeled)]
@@ -255,14 +257,14 @@ def _name_images(rows: Sequence[ListedRow]) -> bool:
     return bool(rows) and all(row.image for row in rows)
 
 
-def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[Place | None]:
+def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | None]:
     """Return where each listed image lies in ``tree``, None if it does not.
 
     A path may be of another machine: its longest end that is a path below the root counts, then one below
     ``images/``, then its folder (or else its class) and name, then its name alone if no other image has it.
     """
-    whole: dict[str, Place] = {}
-    ends: dict[str, Place | None] = {}
+    whole: dict[str, _Place] = {}
+    ends: dict[str, _Place | None] = {}
     for place in tree.places(tree.images):
         parts, name = place
         whole[printable("/".join((*parts, name)))] = place
@@ -274,8 +276,8 @@ def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[Place | Non
 
 
 def _candidates(
-    row: ListedRow, whole: Mapping[str, Place], ends: Mapping[str, Place | None]
-) -> Iterator[Place]:
+    row: ListedRow, whole: Mapping[str, _Place], ends: Mapping[str, _Place | None]
+) -> Iterator[_Place]:
     path = row.image.replace("\\", "/")
     parts = PurePosixPath(path).parts
     for tail in (*("/".join(parts[start:]) for start in range(len(parts))), f"images/{path}"):

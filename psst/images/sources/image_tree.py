@@ -13,8 +13,7 @@ from psst.images.files.paths import fingerprint, printable, require_folder
 
 Parts = tuple[str, ...]
 """A folder below the root, as the parts of its path."""
-Place = tuple[Parts, str]
-"""Folder and name of an image."""
+_Place = tuple[Parts, str]  # folder and name of an image
 
 _IMAGES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"),
@@ -36,12 +35,71 @@ class ImageTree:
     outside: list[str] = field(default_factory=list)  # links out of the root, nowhere or round; not followed
     unreadable: list[str] = field(default_factory=list)  # folders that may not be read
     complete: bool = True  # there were not more than ``limit`` files of any kind
-    _archived: dict[Place, Entry] = field(default_factory=dict)
+    _archived: dict[_Place, Entry] = field(default_factory=dict)
+
+    @classmethod
+    def grow(cls, root: Path, skip: Path | None = None, limit: int | None = None) -> "ImageTree":
+        """Look through ``root``, but for a file or folder ``skip``; nothing is raised, whatever lies there.
+
+        Folders are entered level by level: the names of all class folders are known before their images are.
+        No further folder is entered after ``limit`` files of any kind.
+        """
+        tree, seen = cls(root), 0
+        skipped = "" if skip is None else os.path.realpath(skip)
+        # A folder waits with the real paths of the root, of itself, and of those between, so that links that
+        # lead back to one of them are told from those that lead on.
+        waiting: deque[tuple[Parts, Parts]] = deque([((), (os.path.realpath(root),))])
+        while waiting and tree.complete:
+            parts, above = waiting.popleft()
+            images = []
+            for entry in _entries(tree, parts):
+                name = entry.name
+                real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}{os.sep}{name}"
+                if real == skipped:
+                    continue
+                if entry.is_symlink() and not _stays(real, above):
+                    tree.outside.append("/".join((*parts, name)))
+                elif entry.is_dir():
+                    tree.folders.append((*parts, name))
+                    if len(parts) < _DEEPEST:
+                        waiting.append(((*parts, name), (*above, real)))
+                else:
+                    seen += 1
+                    if name.lower().endswith(_IMAGES):
+                        images.append(name)
+                    else:
+                        tree.others.append("/".join((*parts, name)))
+            if images:
+                tree.images[parts] = images
+            tree.complete = limit is None or seen < limit or not waiting
+        tree.images = dict(sorted(tree.images.items()))
+        return tree
+
+    @classmethod
+    def grow_whole(cls, root: str | Path, skip: Path | None = None) -> "ImageTree":
+        """Look through the user's ``root``, all of which must be within reach.
+
+        Raises:
+            PermissionError: a folder may not be read.
+            ValueError: a link leads out of it, nowhere, or round in a circle.
+        """
+        tree = cls.grow(require_folder(root), skip)
+        if tree.unreadable:
+            raise PermissionError(
+                f"{len(tree.unreadable)} folders in `data.init_args.root={root}` may not be read, first: "
+                f"{printable(tree.unreadable[0]) or '.'}; change their permissions, or move them elsewhere."
+            )
+        if tree.outside:
+            raise ValueError(
+                f"{len(tree.outside)} links in `data.init_args.root={root}` lead out of it, nowhere, or "
+                f"round in a circle, first: {printable(tree.outside[0])}; replace them by what they lead to."
+            )
+        return tree
 
     def __len__(self) -> int:
         return sum(len(names) for names in self.images.values())
 
-    def places(self, folders: Iterable[Parts]) -> Iterator[Place]:
+    def places(self, folders: Iterable[Parts]) -> Iterator[_Place]:
         """Yield the images in some of the folders."""
         return ((parts, name) for parts in folders for name in self.images[parts])
 
@@ -84,65 +142,6 @@ class ImageTree:
 
     def _path(self, parts: Parts, name: str) -> str:
         return "/".join((str(self.root), *parts, name))  # a Path an image costs time and memory
-
-
-def grow(root: Path, skip: Path | None = None, limit: int | None = None) -> ImageTree:
-    """Look through ``root``, but for a file or folder ``skip``; nothing is raised, whatever lies there.
-
-    Folders are entered level by level: the names of all class folders are known before their images are. No
-    further folder is entered after ``limit`` files of any kind.
-    """
-    tree, seen = ImageTree(root), 0
-    skipped = "" if skip is None else os.path.realpath(skip)
-    # A folder waits with the real paths of the root, of itself, and of those between, so that links that
-    # lead back to one of them are told from those that lead on.
-    waiting: deque[tuple[Parts, Parts]] = deque([((), (os.path.realpath(root),))])
-    while waiting and tree.complete:
-        parts, above = waiting.popleft()
-        images = []
-        for entry in _entries(tree, parts):
-            name = entry.name
-            real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}{os.sep}{name}"
-            if real == skipped:
-                continue
-            if entry.is_symlink() and not _stays(real, above):
-                tree.outside.append("/".join((*parts, name)))
-            elif entry.is_dir():
-                tree.folders.append((*parts, name))
-                if len(parts) < _DEEPEST:
-                    waiting.append(((*parts, name), (*above, real)))
-            else:
-                seen += 1
-                if name.lower().endswith(_IMAGES):
-                    images.append(name)
-                else:
-                    tree.others.append("/".join((*parts, name)))
-        if images:
-            tree.images[parts] = images
-        tree.complete = limit is None or seen < limit or not waiting
-    tree.images = dict(sorted(tree.images.items()))
-    return tree
-
-
-def grow_whole(root: str | Path, skip: Path | None = None) -> ImageTree:
-    """Look through the user's ``root``, all of which must be within reach.
-
-    Raises:
-        PermissionError: a folder may not be read.
-        ValueError: a link leads out of it, nowhere, or round in a circle.
-    """
-    tree = grow(require_folder(root), skip)
-    if tree.unreadable:
-        raise PermissionError(
-            f"{len(tree.unreadable)} folders in `data.init_args.root={root}` may not be read, first: "
-            f"{printable(tree.unreadable[0]) or '.'}; change their permissions, or move them elsewhere."
-        )
-    if tree.outside:
-        raise ValueError(
-            f"{len(tree.outside)} links in `data.init_args.root={root}` lead out of it, nowhere, or round in "
-            f"a circle, first: {printable(tree.outside[0])}; replace them by what they lead to."
-        )
-    return tree
 
 
 def _entries(tree: ImageTree, parts: Parts) -> list[os.DirEntry[str]]:

@@ -3,13 +3,11 @@
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from psst.images.source import SPLITS
-from psst.images.sources.image_tree import grow
 
 SPLIT_NAMES: Mapping[str, str] = {
     **dict.fromkeys(("train", "training", "base"), "train"),
@@ -75,25 +73,6 @@ def read_rows(path: str | Path, group_column: str | None = None, key: str = "spl
             "train.txt, val.txt and test.txt."
         )
     return _read(place, None, group_column)
-
-
-def sees_lists(folder: Path) -> str | None:
-    """Describe train.csv, val.csv and test.csv that name images, or what is wrong; see `Layout.sees`."""
-    names = [f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
-    if not names:
-        return None
-    try:
-        rows = read_rows(folder, key="root")
-    except (OSError, ValueError) as error:
-        return f"{', '.join(names)}, but {error}"
-    if not all(row.image for row in rows):
-        return None
-    tree = grow(folder, limit=0)  # the names in the folder itself
-    places = {"archives": len(tree.archives), "folders": len(tree.folders), "images": len(tree)}
-    classes = Counter(split for _, split in {(row.class_name, row.split) for row in rows})
-    sizes = ", ".join(f"{split} ({classes[split]})" for split in SPLITS)
-    found = " and ".join(f"{count} {noun}" for noun, count in places.items() if count) or "no images"
-    return f"csv lists of {len(rows):,} images of the classes of {sizes}; {found}"
 
 
 def _split_files(folder: Path, key: str) -> dict[str, Path]:

@@ -10,7 +10,7 @@ import pytest
 from psst.images.files import archives
 from psst.images.files.archives import archive_entries, tar_entries, zip_entries
 from psst.images.files.paths import require_folder
-from psst.images.sources.image_tree import grow
+from psst.images.sources.image_tree import ImageTree
 from tests.images import hostile_archives as hostile
 
 FILES = {f"images/{i:03}.png": bytes([i]) * (i * 37 + 1) for i in range(40)}
@@ -39,7 +39,7 @@ def contents(entries):
 
 def test_all_forms_give_the_same_files_from_many_threads(three_forms):
     folder, zipped, tarred = three_forms
-    for entries in (grow(folder).entries(), zip_entries(zipped), tar_entries(tarred)):
+    for entries in (ImageTree.grow(folder).entries(), zip_entries(zipped), tar_entries(tarred)):
         assert contents(entries) == FILES
 
 
@@ -69,7 +69,7 @@ def test_decompressed_file_goes_when_the_last_entry_goes(tmp_path):
 
 def test_entries_say_where_they_lie(three_forms):
     folder, zipped, _ = three_forms
-    assert str(next(grow(folder).entries())) == f"{folder}/images/000.png"
+    assert str(next(ImageTree.grow(folder).entries())) == f"{folder}/images/000.png"
     assert str(next(zip_entries(zipped))) == f"{zipped}: images/000.png"
 
 
@@ -335,24 +335,24 @@ def test_names_that_are_not_utf8_print_and_go_into_json(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     (folder / os.fsdecode(BYTES) / "a.png").write_bytes(b"1")
     tarred = hostile.make_tar(tmp_path / "a.tar", [(os.fsdecode(BYTES) + "/a.png", b"1")])
-    for entries in (grow(folder).entries(), tar_entries(tarred)):
+    for entries in (ImageTree.grow(folder).entries(), tar_entries(tarred)):
         (entry,) = entries
         assert entry.read() == b"1"
         assert entry.name == r"caf\xe9/a.png"
         assert json.dumps({"name": entry.name}, ensure_ascii=False).encode()
         assert str(entry).encode().endswith(rb"caf\xe9/a.png")
-    assert grow(folder).fingerprint()
+    assert ImageTree.grow(folder).fingerprint()
 
 
 def test_fingerprint_follows_contents_not_place(three_forms, tmp_path):
     folder, _, _ = three_forms
     (folder / "list.txt").touch()
-    before = grow(folder).fingerprint(["list.txt"])
+    before = ImageTree.grow(folder).fingerprint(["list.txt"])
     moved = folder.rename(tmp_path / "elsewhere")
-    assert grow(moved).fingerprint(["list.txt"]) == before
-    assert grow(moved).fingerprint() != before
+    assert ImageTree.grow(moved).fingerprint(["list.txt"]) == before
+    assert ImageTree.grow(moved).fingerprint() != before
     (moved / "images" / "000.png").write_bytes(b"longer than before")
-    assert grow(moved).fingerprint(["list.txt"]) != before
+    assert ImageTree.grow(moved).fingerprint(["list.txt"]) != before
 
 
 def test_root_must_be_a_folder_with_something_in_it(tmp_path):

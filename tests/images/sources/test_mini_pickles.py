@@ -10,7 +10,7 @@ from PIL import Image
 
 from psst.datamodules import MiniImageNet
 from psst.images.build import build_store
-from psst.images.sources.layout import choose
+from psst.images.sources.layout import Layout
 from tests.images.sources.mini_files import (
     CLASSES,
     PUBLISHED,
@@ -26,7 +26,7 @@ LAYOUTS = MiniImageNet.layouts
 
 
 def source(root):
-    return choose(root, LAYOUTS, "mini-ImageNet").source(root)
+    return Layout.choose(root, LAYOUTS, "mini-ImageNet").source(root)
 
 
 def check(root, tmp_path, names=CLASSES):
@@ -210,11 +210,10 @@ def picture(path, number):
 
 
 def test_folders_with_splits(tmp_path):
-    for split, names in CLASSES.items():
-        for name in names:
-            picture(tmp_path / "mini" / "x" / split / name / "0.png", 7)
+    for number, (name, split) in enumerate(PUBLISHED.items()):
+        picture(tmp_path / "mini" / "x" / split / name / "0.png", number)
     store = build_store(source(tmp_path / "mini"), 4, tmp_path / "cache", progress=False)
-    assert {split: [store.class_names[i] for i in ids] for split, ids in store.splits.items()} == CLASSES
+    assert {store.class_names[i]: split for split, ids in store.splits.items() for i in ids} == PUBLISHED
 
 
 def test_folders_with_other_splits_are_no_mini_imagenet(tmp_path):
