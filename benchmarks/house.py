@@ -30,7 +30,7 @@ GOALS = {
     "all lines": 19500,
     "search": 3500,
 }
-GOALS |= {"public names": 448, "lines of a module, median": 95}
+GOALS |= {"public names": 449, "lines of a module, median": 95}
 ROOMS = {
     "images + datamodules": ("images", "datamodules"),
     "episodes": ("episodes",),
