@@ -93,15 +93,16 @@ def split_file_layout(
 def _find(folder: Path, is_one: Callable[[Path], bool]) -> dict[str, list[Path]]:
     """Return the files of each split, and under "" those with further images of the training classes."""
     found: dict[str, list[Path]] = {}
-    for path in (*sorted(folder.glob("*")), *sorted(folder.glob("*/*"))):
-        if path.parent != folder and found.keys() - {""}:
+    for pattern in ("*", "*/*"):
+        for path in sorted(folder.glob(pattern)):
+            words = re.findall(r"[a-z]+", path.stem.lower())
+            split = next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), None)
+            known = path.suffix.lower() in (*_PICKLES, ".npz")
+            if split is not None and known and path.is_file() and is_one(path):
+                left_out = _HELD_OUT in path.stem.lower() and split != "train"
+                found.setdefault("" if left_out else split, []).append(path)
+        if found.keys() - {""}:
             break
-        words = re.findall(r"[a-z]+", path.stem.lower())
-        split = next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), None)
-        known = path.suffix.lower() in (*_PICKLES, ".npz")
-        if split is not None and known and path.is_file() and is_one(path):
-            left_out = _HELD_OUT in path.stem.lower() and split != "train"
-            found.setdefault("" if left_out else split, []).append(path)
     return found
 
 
