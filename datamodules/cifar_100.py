@@ -12,7 +12,7 @@ from psst.images.files.archives import tar_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import category_layout, published_layouts
+from psst.images.sources.benchmark_layouts import category_layout, published_layout
 from psst.images.sources.layout import Layout, published_rows
 
 _FOLDER = "cifar-100-python"
@@ -75,7 +75,7 @@ def _pixels(data: Any, file: str) -> Pixels:
 
 
 def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
-    """Return CIFAR-100 for Python, pickles of MetaOptNet, folders with splits, folders of the classes."""
+    """Return CIFAR-100 for Python, pickles of MetaOptNet, folders of the classes."""
     numbered: dict[str, dict[int, str]] = {}  # split -> number of a class in CIFAR-100 -> class
     for number, label in enumerate(sorted(splits)):
         numbered.setdefault(splits[label], {})[number] = label
@@ -87,7 +87,7 @@ def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
             lambda root: ArraySource(root, name, _files, partial(_parts, split_of=splits)),
         ),
         category_layout(name, name, pickles, numbered),
-        *published_layouts(
+        published_layout(
             name, splits, "cifar100.zip, or the folders cifar100/data/<class> that are in it", _ZIPS
         ),
     )
@@ -116,8 +116,7 @@ class CifarFS(_DividedCifar100):
     * CIFAR-100 for Python, as torchvision keeps it: cifar-100-python.tar.gz or the folder cifar-100-python;
       its training and test images are pooled;
     * the pickles CIFAR_FS_train.pickle, CIFAR_FS_val.pickle and CIFAR_FS_test.pickle of MetaOptNet;
-    * ``train/``, ``val/`` and ``test/`` with a folder a class, divided as published;
-    * the archive of the authors, cifar100.zip, or its folders cifar100/data/<class>.
+    * the archive of the authors, cifar100.zip, or folders named by the 100 classes, at any depth.
 
     Args:
         root: the folder.
@@ -137,7 +136,7 @@ class FC100(_DividedCifar100):
     """FC100 (Oreshkin et al., NeurIPS 2018), 60/20/20 classes of 12/4/4 superclasses, 600 images each.
 
     As `CifarFS`, with the pickles FC100_train.pickle, FC100_val.pickle and FC100_test.pickle of MetaOptNet
-    and learn2learn, and folders named by the 100 classes at any depth.
+    and learn2learn.
 
     Args:
         root: the folder.

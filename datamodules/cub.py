@@ -1,6 +1,6 @@
 """CUB-200-2011 (Wah et al. 2011): birds of 200 kinds, in three splits that were published."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -10,13 +10,15 @@ import numpy.typing as npt
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import SPLITS, ImageRecord, Source
-from psst.images.decode import Box, decode_image
-from psst.images.files.archives import Entry, require_folder, tar_entries
+from psst.images.decode import decode_image
+from psst.images.files.archives import Entry, tar_entries
 from psst.images.files.download import RemoteFile
-from psst.images.sources.image_tree import grow_whole
+from psst.images.files.paths import require_folder
+from psst.images.sources.image_tree import ImageTree
 from psst.images.sources.layout import Layout, published_rows
 
 _Split = Literal["closer_look", "feat", "meta_dataset"]
+_Box = tuple[float, float, float, float]
 _Crop = Literal["none", "box"]
 
 _ARCHIVE = RemoteFile(
@@ -47,29 +49,20 @@ class _Bird:
     """An image file and the box around its bird; None for the whole image."""
 
     entry: Entry
-    box: Box | None
+    box: _Box | None
 
     def __str__(self) -> str:
         return str(self.entry)
 
 
-def class_splits(split: str) -> dict[str, str]:
-    """Return which split each of the 200 classes, ``NNN.Name``, belongs to; train, val and test."""
-    rows = sorted(published_rows("cub.txt"))
-    if split == "closer_look":
-        return {name: _CLOSER_LOOK[place % 4] for place, (name, _, _) in enumerate(rows)}
-    column = ("feat", "meta_dataset").index(split) + 1
-    return {row[0]: row[column] for row in rows}
-
-
 @dataclass
-class CUBSource:
+class _CUBSource:
     """The 11,788 images of 200 kinds of birds, split as one of three publications did.
 
     Attributes are the arguments of `CUB`; the centered square of what is left of an image is stored.
 
     Example:
-        >>> source = CUBSource("data/cub", split="closer_look")
+        >>> source = _CUBSource("data/cub", split="closer_look")
     """
 
     root: str | Path
@@ -90,19 +83,34 @@ class CUBSource:
             )
         self.crop = self.crop or _PUBLISHED_CROP[str(self.split)]
 
+    @staticmethod
+    def classes(split: str) -> dict[str, str]:
+        """Return which split each of the 200 classes, ``NNN.Name``, belongs to; train, val and test."""
+        rows = sorted(published_rows("cub.txt"))
+        if split == "closer_look":
+            return {name: _CLOSER_LOOK[place % 4] for place, (name, _, _) in enumerate(rows)}
+        column = ("feat", "meta_dataset").index(split) + 1
+        return {row[0]: row[column] for row in rows}
+
     def key(self, size: int) -> dict[str, Any]:
         """Split and crop, and the names, sizes and dates of the files."""
-        tree = grow_whole(self.root)
+        tree = ImageTree.grow_whole(self.root)
         files = tree.fingerprint([*tree.archives, *(path for path in tree.others if path.endswith(".txt"))])
         return {**vars(self), "root": files}  # where they lie does not matter
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and file; see `Source.scan`."""
         entries = _entries(require_folder(self.root))
-        split_of = class_splits(str(self.split))
+        split_of = self.classes(str(self.split))
         paths = dict(_table(entries, _IMAGES, 2))
         class_of = {image: path.partition("/")[0] for image, path in paths.items()}
-        _check_classes(set(class_of.values()), split_of, entries[_IMAGES])
+        odd = sorted(set(class_of.values()) ^ split_of.keys())
+        if odd:
+            raise ValueError(
+                f"`{entries[_IMAGES]}` has images of {len(set(class_of.values()))} classes, the published "
+                f"splits {len(split_of)}: {odd[0]} is {'missing' if odd[0] in split_of else 'unknown'}; for "
+                "other birds use `psst.datamodules.ImageFolder`."
+            )
         box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(paths)
         unboxed = [image for image in paths if image not in box_of]
         if unboxed:
@@ -130,12 +138,7 @@ class CUBSource:
 
 
 def _entries(root: Path) -> dict[str, Entry]:
-    """Index the files by their paths below the folder CUB_200_2011.
-
-    Raises:
-        FileNotFoundError: neither the folder nor the archive lies in ``root``.
-        ValueError: the archive is damaged.
-    """
+    """Index the files by their paths below the folder CUB_200_2011."""
     place = _place(root)
     if place is None:
         raise FileNotFoundError(
@@ -143,7 +146,7 @@ def _entries(root: Path) -> dict[str, Entry]:
             f" {_ARCHIVE.name}. {_MANUAL}"
         )
     if place.is_dir():
-        return {entry.name: entry for entry in grow_whole(place).entries()}
+        return {entry.name: entry for entry in ImageTree.grow_whole(place).entries()}
     entries = {entry.name: entry for entry in tar_entries(place)}
     if f"{_FOLDER}/{_IMAGES}" not in entries:
         raise FileNotFoundError(f"`{place}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
@@ -167,12 +170,7 @@ def _sees(folder: Path) -> str | None:
 
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
-    """Yield the lines of a text file as lists of words.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no text, or a line has not ``columns`` words.
-    """
+    """Yield the lines of a text file as lists of so many words."""
     entry = entries.get(name)
     if entry is None:
         raise FileNotFoundError(f"{name} of CUB-200-2011 is missing; {_AGAIN}")
@@ -187,21 +185,9 @@ def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[li
         yield words
 
 
-def _check_classes(found: Set[str], split_of: Mapping[str, str], table: Entry) -> None:
-    """Raise ValueError unless these are the very classes that the splits were made of."""
-    odd = sorted(found ^ split_of.keys())
-    if odd:
-        problem = "is unknown" if odd[0] in found else "is missing"
-        raise ValueError(
-            f"`{table}` has images of {len(found)} classes, CUB-200-2011 has {len(split_of)}: {odd[0]} "
-            f"{problem}, and {len(odd) - 1} more differ. The published splits need all of them; for other "
-            "birds use `psst.datamodules.ImageFolder`."
-        )
-
-
-def _boxes(entries: Mapping[str, Entry]) -> dict[str, Box | None]:
+def _boxes(entries: Mapping[str, Entry]) -> dict[str, _Box | None]:
     """Return the box of each image by the image's number; ValueError for one that is no box."""
-    found: dict[str, Box | None] = {}
+    found: dict[str, _Box | None] = {}
     for image, *words in _table(entries, _BOXES, 5):
         try:
             x, y, width, height = map(float, words)
@@ -243,7 +229,7 @@ class CUB(EpisodicDataModule):
 
     channels = 3
     layouts = (
-        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, CUBSource),
+        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, _CUBSource),
     )
     remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
     manual = _MANUAL
@@ -258,7 +244,7 @@ class CUB(EpisodicDataModule):
     ) -> None:
         super().__init__(size=size, **shared)
         self.root = root
-        self._source = CUBSource(root, split, crop)
+        self._source = _CUBSource(root, split, crop)
 
     def source(self) -> Source:
         """Return the images of CUB-200-2011 below `root`."""

@@ -28,12 +28,12 @@ from PIL import Image, ImageDraw, ImageFont
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import ImageRecord, Source
 
-SPLIT_OF_SCRIPT = {
+_SPLIT_OF_SCRIPT = {
     "Latin": "train",
     "Cyrillic": "val",
     **dict.fromkeys(("Greek", "Armenian", "Georgian"), "test"),
 }
-CLASSES: Mapping[str, list[str]] = {
+_CLASSES: Mapping[str, list[str]] = {
     "Latin": """
 A B D E G H Ii J K L N Oo P Q R Ss T Vv Ww X Y Zz a d e f g h j k m r t u x Æ Ð Ø Þ ß æ ð ø þ Ħ ħ ĸ
 Ł ł Ŋŋ Œ œ Ŧ ŧ ƀ Ɓ Ƃ ƃ ƅ Ɔɔ Ƈ ƈ Ɗ Ƌ ƌ ƍ Ǝ Əə Ɛɛ Ƒ ƒ Ɠ Ɣ ƕ Ɩɩ Ɨ Ƙ ƙ ƚ ƛ Ɯ Ɲ ƞ Ƣ ƣ Ƥ ƥ Ʀ Ƨƨ Ʃ ƪ ƫ Ƭ ƭ
@@ -59,7 +59,7 @@ A B D E G H Ii J K L N Oo P Q R Ss T Vv Ww X Y Zz a d e f g h j k m r t u x Æ �
 """Script -> classes; a class is a letter, or the two cases of one."""
 
 _STYLES = {"Sans": "Oblique", "SansMono": "Oblique", "Serif": "Italic"}
-TYPEFACES = tuple(
+_TYPEFACES = tuple(
     f"DejaVu{family}{suffix}.ttf"
     for family, slanted in _STYLES.items()
     for suffix in ("", "-Bold", f"-{slanted}", f"-Bold{slanted}")
@@ -99,19 +99,19 @@ class GlyphSource:
 
     def key(self, size: int) -> dict[str, Any]:
         """The number of drawings, the letters and the typefaces."""
-        digest = hashlib.blake2b(repr(CLASSES).encode(), digest_size=16)
-        for typeface in TYPEFACES:
+        digest = hashlib.blake2b(repr(_CLASSES).encode(), digest_size=16)
+        for typeface in _TYPEFACES:
             digest.update(_path(typeface).read_bytes())
         return {"drawings": self.drawings, "letters": digest.hexdigest()}
 
     def scan(self) -> list[ImageRecord]:
         """List the drawings of every class in every typeface that has its letters."""
-        covered = {typeface: _characters(typeface) for typeface in TYPEFACES}
+        covered = {typeface: _characters(typeface) for typeface in _TYPEFACES}
         return [
             ImageRecord(f"{script}/{letters}", split, _Drawing(letters[i % len(letters)], typeface, i))
-            for script, split in SPLIT_OF_SCRIPT.items()
-            for letters in CLASSES[script]
-            for typeface in TYPEFACES
+            for script, split in _SPLIT_OF_SCRIPT.items()
+            for letters in _CLASSES[script]
+            for typeface in _TYPEFACES
             if covered[typeface].issuperset(letters)
             for i in range(self.drawings)
         ]

@@ -6,17 +6,11 @@ from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import Source
-from psst.images.sources.layout import Layout, choose
+from psst.images.sources.layout import Layout
 
 
 class InLayouts(EpisodicDataModule):
-    """What `root` holds decides how it is read.
-
-    Args:
-        root: the folder.
-        size: side length in pixels.
-        **shared: see `EpisodicDataModule`.
-    """
+    """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
 
     title: str  # of the data set, for messages
     published: Mapping[str, str] = {}  # class -> split, where that is known
@@ -28,4 +22,4 @@ class InLayouts(EpisodicDataModule):
 
     def source(self) -> Source:
         """Return the images below `root`, in the layout that they have."""
-        return choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())
+        return Layout.choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())

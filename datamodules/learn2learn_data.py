@@ -11,7 +11,7 @@ from psst.images import Source
 from psst.images.source import SPLITS
 from psst.images.sources.division import SEEDED
 from psst.images.sources.lists import SPLIT_NAMES
-from psst.images.sources.map_style import MapStyleSource, calls, find_class
+from psst.images.sources.map_style import MapStyleSource
 
 _MODES = {"train": "train", "val": "validation", "test": "test"}  # what learn2learn calls the splits
 _ADVICE = "Check `data.init_args.init_args`, and that its files are where it looks for them."
@@ -45,7 +45,6 @@ class Learn2Learn(EpisodicDataModule):
         splits: of a single data set: "seeded" for 64:16:20, or the path of lists, as in `ImageFolder`.
         split_seed: of the seeded division.
         channels: 3 for color, 1 for grayscale.
-        name: of the store; by default that of the class.
         size: side length in pixels.
         **shared: see `EpisodicDataModule`.
     """
@@ -58,7 +57,6 @@ class Learn2Learn(EpisodicDataModule):
         splits: str = SEEDED,
         split_seed: int = 0,
         channels: int = 3,
-        name: str | None = None,
         size: int = 84,
         **shared: Any,
     ) -> None:
@@ -71,7 +69,6 @@ class Learn2Learn(EpisodicDataModule):
         self.data_set, self.init_args, self.modes = data_set, init_args, modes
         self.splits, self.split_seed = splits, split_seed
         self.channels = check_channels(channels)
-        self.name = name
 
     def source(self) -> Source:
         """Return the images of the data sets; those of a class path are made when they are needed.
@@ -80,28 +77,24 @@ class Learn2Learn(EpisodicDataModule):
             ValueError: nothing is found at the class path, it does not take the arguments, or splits are
                 missing or unknown.
         """
-        division: dict[str, Any] = {
-            "channels": self.channels,
-            "splits": self.splits,
-            "split_seed": self.split_seed,
-        }
+        names = ("channels", "splits", "split_seed")
+        division: dict[str, Any] = {name: getattr(self, name) for name in names}
         if isinstance(self.data_set, str):
-            name = self.name or self.data_set.rpartition(".")[2].lower()
-            return self._of_class(self.data_set, name, division)
+            return self._of_class(self.data_set, division)
         if isinstance(self.data_set, Mapping):
             given = {split: [data] for split, data in _by_split(self.data_set, "data_set").items()}
-            return MapStyleSource(given, self.name or "learn2learn", **division)
-        name = self.name or type(self.data_set).__name__.lower()
+            return MapStyleSource(given, "learn2learn", **division)
+        name = type(self.data_set).__name__.lower()
         return MapStyleSource({"": [self.data_set]}, name, **division)
 
-    def _of_class(self, path: str, name: str, division: Mapping[str, Any]) -> Source:
-        make, given = find_class(path), dict(self.init_args or {})
+    def _of_class(self, path: str, division: Mapping[str, Any]) -> Source:
+        make, given = MapStyleSource.find_class(path), dict(self.init_args or {})
         own = "mode" in inspect.signature(make).parameters and "mode" not in given
         modes = _by_split((_MODES if own else {}) if self.modes is None else self.modes, "modes")
         arguments = {split: [{**given, "mode": mode}] for split, mode in modes.items()} or {"": [given]}
         return MapStyleSource(
-            calls(make, path, arguments, _ADVICE),
-            name,
+            MapStyleSource.calls(make, path, arguments, _ADVICE),
+            path.rpartition(".")[2].lower(),
             **division,
             options={"class_path": path, "init_args": _text(given), "modes": modes},
             by_content=False,

@@ -1,6 +1,7 @@
 """mini-ImageNet (Vinyals et al. 2016, in the class split of Ravi and Larochelle 2017)."""
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,36 @@ from typing import Any
 from psst.datamodules.in_layouts import InLayouts
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
+from psst.images.source import SPLITS
 from psst.images.sources.array_images import Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import category_layout, published_layouts, split_file_layout
+from psst.images.sources.benchmark_layouts import category_layout, published_layout, split_file_layout
 from psst.images.sources.folder import FolderSource
+from psst.images.sources.image_tree import ImageTree
 from psst.images.sources.layout import Layout, published_rows
-from psst.images.sources.listed_images import sees_lists
+from psst.images.sources.lists import read_rows
 
 _NAME = "mini_imagenet"
 _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -test.pkl, unpacked"
 _ZENODO = "https://zenodo.org/records/7978538/files/"
+
+
+def _sees_lists(folder: Path) -> str | None:
+    """Describe train.csv, val.csv and test.csv that name images, or what is wrong; see `Layout.sees`."""
+    names = [f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
+    if not names:
+        return None
+    try:
+        rows = read_rows(folder, key="root")
+    except (OSError, ValueError) as error:
+        return f"{', '.join(names)}, but {error}"
+    if not all(row.image for row in rows):
+        return None
+    tree = ImageTree.grow(folder, limit=0)  # the names in the folder itself
+    places = {"archives": len(tree.archives), "folders": len(tree.folders), "images": len(tree)}
+    classes = Counter(split for _, split in {(row.class_name, row.split) for row in rows})
+    sizes = ", ".join(f"{split} ({classes[split]})" for split in SPLITS)
+    found = " and ".join(f"{count} {noun}" for noun, count in places.items() if count) or "no images"
+    return f"csv lists of {len(rows):,} images of the classes of {sizes}; {found}"
 
 
 def _is_cache(path: Path) -> bool:
@@ -48,23 +70,17 @@ def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
 
 def _classes(members: Any, count: int, file: str) -> list[str]:
     """Turn class -> places into the class of each place."""
-    classes = [""] * count
     if not isinstance(members, dict):
         raise ValueError(f"`class_dict` of `{file}` is a {type(members).__name__}; expected a dict.")
-    named = [(name, place) for name in members for place in label_array(members[name], file).tolist()]
-    for name, place in named:
-        if not 0 <= place < count:
-            raise ValueError(
-                f"`class_dict` of `{file}` names image {place:,} of {count:,}; the file was cut or put "
-                "together from two: download it again."
-            )
-        classes[place] = str(name)
-    if len(named) != count or not all(classes):
+    class_of = {place: str(name) for name in members for place in label_array(members[name], file).tolist()}
+    named = sum(len(places) for places in members.values())
+    known = class_of.keys() & set(range(count))
+    if named != count or len(known) != count:
         raise ValueError(
-            f"`class_dict` of `{file}` names {len(named):,} places, {sum(map(bool, classes)):,} of them "
-            f"different, for {count:,} images; each belongs to one class: download it again."
+            f"`class_dict` of `{file}` names {named:,} places, {len(known):,} of them different, for "
+            f"{count:,} images; each belongs to one class: download it again."
         )
-    return classes
+    return [class_of[place] for place in range(count)]
 
 
 class MiniImageNet(InLayouts):
@@ -77,8 +93,8 @@ class MiniImageNet(InLayouts):
     * the pickles ``mini-imagenet-cache-<split>.pkl`` of Ren et al. and of learn2learn;
     * the pickles ``miniImageNet_category_split_*.pickle`` of Gidaris and Komodakis, used by MetaOptNet: the
       training images are those of train_phase_train; train_phase_val and train_phase_test are left out;
-    * ``train/``, ``val/`` and ``test/`` with a folder a class, divided as published;
-    * folders named by WordNet ids, as in ImageNet: the 100 published classes are taken with all their images.
+    * folders named by WordNet ids at any depth, as in ImageNet or in ``train/``, ``val/`` and ``test/``: the
+      100 published classes are taken with all their images.
 
     The images were shrunk to 84 x 84 in different ways, so that layouts agree in the classes and not in each
     pixel. ImageNet's terms limit its images to non-commercial research and education; none come with psst.
@@ -97,14 +113,14 @@ class MiniImageNet(InLayouts):
     layouts = (
         Layout(
             "train.csv, val.csv, test.csv (filename,label) and their images, in images/ or in tar files",
-            sees_lists,
+            _sees_lists,
             lambda root: FolderSource(root, _NAME, splits=root),
         ),
         split_file_layout(_NAME, _CACHES, _is_cache, _read_cache),
         category_layout(
             _NAME, "category_split", "miniImageNet_category_split_{train_phase_train,val,test}.pickle"
         ),
-        *published_layouts(
+        published_layout(
             _NAME,
             published,
             "folders named by WordNet ids with their images (the published classes are taken from them)",

@@ -5,6 +5,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -16,14 +17,14 @@ from psst.datamodules.omniglot_splits import (
     BACKGROUND_TEST,
     BACKGROUND_VAL,
     Protocol,
-    evaluation_alphabets,
+    published_split,
     split_of,
 )
 from psst.images import SPLITS, ImageRecord, Source
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, zip_entries
 from psst.images.files.download import RemoteFile
-from psst.images.sources.image_tree import ImageTree, grow, grow_whole
+from psst.images.sources.image_tree import ImageTree
 from psst.images.sources.layout import Layout
 
 _Rotations = Literal["none", "train", "all"]
@@ -103,7 +104,7 @@ class _OmniglotSource:
 
     def key(self, size: int) -> dict[str, Any]:
         """The options, and the names, sizes and dates of the files."""
-        tree = grow_whole(self.root)
+        tree = ImageTree.grow_whole(self.root)
         files = tree.fingerprint(_zips(tree))  # where they lie does not matter
         return {**vars(self), "root": files, "test_alphabets": sorted(self.test_alphabets)}
 
@@ -140,7 +141,7 @@ class _OmniglotSource:
         """Return the drawings of each character by their names."""
         found: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
         everything = self.protocol in ("vinyals", "official")
-        for entry in _entries(grow_whole(self.root)):
+        for entry in _entries(ImageTree.grow_whole(self.root)):
             match = _DRAWING.search(entry.name)
             if match and (everything or not _is_evaluation(entry.name, match["alphabet"])):
                 found[match["alphabet"], match["character"]].setdefault(match["drawing"], entry)
@@ -164,12 +165,19 @@ def _zips(tree: ImageTree) -> list[str]:
 
 
 def _is_evaluation(name: str, alphabet: str) -> bool:
-    return "images_evaluation/" in name or alphabet in evaluation_alphabets()
+    return "images_evaluation/" in name or alphabet in _evaluation_alphabets()
+
+
+@cache
+def _evaluation_alphabets() -> frozenset[str]:
+    """Return the twenty alphabets of images_evaluation.zip, on which the official split tests."""
+    split_of = published_split("official")
+    return frozenset(alphabet for (alphabet, _), split in split_of.items() if split == "test")
 
 
 def _sees(folder: Path) -> str | None:
     """Say which archives and alphabets lie in ``folder`` or up to two levels below, by their names."""
-    tree = grow(folder, limit=_LOOK)
+    tree = ImageTree.grow(folder, limit=_LOOK)
     alphabets: dict[str, set[str]] = defaultdict(set)  # place -> names
     for parts in tree.folders:
         if parts[-1] == "character01" and 2 <= len(parts) <= _LEVELS + 1:

@@ -41,22 +41,10 @@ def published_split(protocol: Literal["vinyals", "official"]) -> Mapping[_Charac
     }
 
 
-@cache
-def evaluation_alphabets() -> frozenset[str]:
-    """Return the twenty alphabets of images_evaluation.zip."""
-    return frozenset(alphabet for _, archive, (alphabet, _) in _listed() if archive == "evaluation")
-
-
 def split_of(
     protocol: Protocol, found: Collection[_Character], test_alphabets: Sequence[str], root: object
 ) -> Mapping[_Character, str]:
-    """Return the split of each character that ``protocol`` uses.
-
-    Args:
-        protocol: its name.
-        found: characters that are at hand.
-        test_alphabets: what tests under "background".
-        root: where they were found, for the message.
+    """Return the split of each character that ``protocol`` uses, of those ``found`` below ``root``.
 
     Raises:
         FileNotFoundError: characters that the protocol needs were not found.

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.datamodules.in_layouts import InLayouts
-from psst.images.files.npz import open_npz
+from psst.images.files.temporary import open_npz
 from psst.images.files.unpickle import load
-from psst.images.sources.array_images import Encoded, Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import published_layouts, split_file_layout
+from psst.images.sources.array_images import Pixels, label_array, require_keys
+from psst.images.sources.benchmark_layouts import published_layout, split_file_layout
 from psst.images.sources.layout import published_rows
 
 _NAME = "tiered_imagenet"
@@ -34,7 +34,7 @@ def _is_pair(path: Path, ending: str) -> bool:
     return path.name.endswith(ending) and _labels_of(path).is_file()
 
 
-def _read_pngs(path: Path, split: str) -> tuple[Encoded, list[str]]:
+def _read_pngs(path: Path, split: str) -> tuple[Pixels, list[str]]:
     """Read a list of encoded PNG files, and labels with class names, of Ren et al.
 
     The files were encoded by OpenCV from blue, green, red arrays, so that PNG files are what any reader takes
@@ -48,7 +48,7 @@ def _read_pngs(path: Path, split: str) -> tuple[Encoded, list[str]]:
     if not isinstance(pngs, list) or not all(map(_is_encoded, pngs[:10])):
         raise ValueError(f"`{path}` does not hold a list of encoded images; download it again.")
     file = str(_labels_of(path))
-    return Encoded(str(path), pngs), _named(label_array(numbers, file), words, split, file)
+    return Pixels(str(path), pngs, encoded=True), _named(label_array(numbers, file), words, split, file)
 
 
 def _read_arrays(path: Path, split: str) -> tuple[Pixels, list[str]]:
@@ -100,8 +100,8 @@ class TieredImageNet(InLayouts):
     * ``<split>_images_png.pkl`` and ``<split>_labels.pkl`` of Ren et al., from tiered-imagenet.tar, unpacked
       (12.9 GB); names may begin with ``tiered-imagenet-``;
     * ``<split>_images.npz`` and ``<split>_labels.pkl`` of MetaOptNet, in which colors are blue, green, red;
-    * ``train/``, ``val/`` and ``test/`` with a folder a class, divided as published;
-    * folders named by WordNet ids, as in ImageNet: the 608 published classes are taken.
+    * folders named by WordNet ids at any depth, as in ImageNet or in ``train/``, ``val/`` and ``test/``: the
+      608 published classes are taken.
 
     Files of the first two are not to be mixed. There is no automatic download: hashes of these files are
     not known to us. Links are in the repositories renmengye/few-shot-ssl-public and kjunelee/MetaOptNet, and
@@ -124,7 +124,7 @@ class TieredImageNet(InLayouts):
     layouts = (
         split_file_layout(_NAME, _V1, partial(_is_pair, ending=_PNGS), _read_pngs, _beside),
         split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _beside),
-        *published_layouts(
+        published_layout(
             _NAME,
             published,
             "folders named by WordNet ids with their images (the published classes are taken from them)",

@@ -7,7 +7,7 @@ from typing import Any
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.episodes.checks import check_channels
 from psst.images import Source
-from psst.images.sources.map_style import MapStyleSource, calls, find_class
+from psst.images.sources.map_style import MapStyleSource
 
 _ADVICE = "Put its files there, or set `data.init_args.download=true` if it can fetch them."
 
@@ -65,13 +65,13 @@ class TorchvisionData(EpisodicDataModule):
         Raises:
             ValueError: there is no such class, arguments it does not take, or its parts are to be chosen.
         """
-        make = find_class(self.data_set, "torchvision.datasets")
+        make = MapStyleSource.find_class(self.data_set, "torchvision.datasets")
         given = self.arguments if self.root is None else {"root": self.root, **self.arguments}
         known = _parameters(make)
         fetch = {"download": True} if self.downloads and "download" in known else {}
         arguments = [{**given, **part, **fetch} for part in self._chosen_parts(given, known)]
         return MapStyleSource(
-            calls(make, self.data_set, {"": arguments}, _ADVICE),
+            MapStyleSource.calls(make, self.data_set, {"": arguments}, _ADVICE),
             self.data_set.rpartition(".")[2].lower(),
             self.channels,
             self.splits,

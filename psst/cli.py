@@ -11,7 +11,7 @@ from importlib import import_module
 
 from psst import __version__
 
-COMMANDS = {
+_COMMANDS = {
     "search": ("psst.commands.search", "find the trade-off: train a front of models, test the chosen one"),
     "fit": ("psst.commands.run", "train one model"),
     "validate": ("psst.commands.run", "evaluate a checkpoint on the validation classes"),
@@ -77,8 +77,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"psst {__version__}\n")
         return 0
-    if words[0] not in COMMANDS:
-        return _refuse(f"unknown command `{words[0]}`; known are: {', '.join(COMMANDS)}.")
+    if words[0] not in _COMMANDS:
+        return _refuse(f"unknown command `{words[0]}`; known are: {', '.join(_COMMANDS)}.")
     if os.environ.get("PSST_TRACEBACK") == "1":
         return _run(words)
     return _run_without_traceback(words)
@@ -88,7 +88,7 @@ def _run(words: list[str]) -> int:
     here = os.getcwd()  # noqa: PTH109 - a class in ./mine.py is found as `mine.Class`, installed ones come first
     if here not in sys.path:
         sys.path.append(here)
-    module = import_module(COMMANDS[words[0]][0])
+    module = import_module(_COMMANDS[words[0]][0])
     status: int = module.main(words)
     return status
 
@@ -137,7 +137,7 @@ def _refuse(message: str, status: int = 2) -> int:
 
 
 def _help() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    width = max(map(len, _COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, (_, summary) in _COMMANDS.items()]
     title = "Few-shot image classifiers trained with self-supervised tasks, the trade-off found by a search."
     return "\n".join(["usage: psst COMMAND [options]", "", title, "", "commands:", *lines, "", _EXAMPLES, ""])

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Numbers of an OSError that says: the disk, or what the user may have of it, is full."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, or what the user may have of it, is full
 
 _FORMAT = "format"  # the key of the format number, in both kinds
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
@@ -88,6 +87,23 @@ def read_npz(
         arrays = {name: file[name] for name in wanted} if found == version else {}
     _require(found, version, what, advice)
     return arrays
+
+
+@contextmanager
+def explained(law: str, advice: str, only_full: bool = False) -> Iterator[None]:
+    """Say what an OSError of the block means for the user.
+
+    Args:
+        law: What cannot be done, without a full stop; the system's own words follow it.
+        advice: The way out.
+        only_full: This is said of a full disk alone.
+    """
+    try:
+        yield
+    except OSError as error:
+        if only_full and error.errno not in _NO_ROOM:
+            raise
+        raise OSError(error.errno, f"{law} ({error.strerror}); {advice}") from error
 
 
 @contextmanager

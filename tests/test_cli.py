@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from psst.cli import COMMANDS, main
+from psst.cli import _COMMANDS, main
 from psst.evaluation import EpisodeScores, save_scores
 
 RUN = ["fit", "--config", "quickstart", "--trainer.max_steps", "1", "--trainer.accelerator", "cpu"]
@@ -35,7 +35,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_help_names_every_command_without_importing_torch():
     code = "import sys; from psst.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert all(f"  {name} " in done.stdout for name in COMMANDS)
+    assert all(f"  {name} " in done.stdout for name in _COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["search", "compare", "export", "data"])

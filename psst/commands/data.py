@@ -66,7 +66,6 @@ def info(store: "ImageStore | str | Path") -> str:
     import numpy as np
 
     from psst.images import SPLITS, ImageStore
-    from psst.images.store import META
 
     if not isinstance(store, ImageStore):
         store = ImageStore(store)
@@ -90,11 +89,13 @@ def info(store: "ImageStore | str | Path") -> str:
         lines.append(_groups([(label + 1 or None, group + 1 or None) for label, group in pairs]))
     if store.duplicates:
         count = len(store.duplicates)
-        lines.append(f"twice    {count:,} images with two classes or in two splits, see {META}")
+        lines.append(
+            f"twice    {count:,} images with two classes or in two splits, see {ImageStore.meta_file}"
+        )
     return "\n".join(lines)
 
 
-def recognize(path: str | Path) -> str:
+def _recognize(path: str | Path) -> str:
     """Say which data sets the content of ``path`` may be read as, one line each, the best first.
 
     Raises:
@@ -149,15 +150,14 @@ def _look(
     from psst.images import ImageStore
     from psst.images.sources.folder import FolderSource
     from psst.images.sources.groups import ImageGroups
-    from psst.images.store import META
 
     if action == "verify":
         store = ImageStore(path)
         store.verify()
         return f"{store.folder}: {len(store):,} images, as their checksums say"
-    if (path / META).is_file():
+    if (path / ImageStore.meta_file).is_file():
         return info(path)
-    text = recognize(path)
+    text = _recognize(path)
     if (column, pattern, level) != (None, None, None):
         records = FolderSource(path, splits=splits, groups=ImageGroups(column, pattern, level)).scan()
         text += "\n" + _groups([(record.class_name or None, record.image_group) for record in records])

@@ -2,7 +2,7 @@
 
 from psst.datamodules import EpisodicDataModule
 from psst.features.build import verify_features
-from psst.images.store import META
+from psst.images.store import ImageStore
 from psst.search.settings import SearchSettings
 from psst.training.experiment import Experiment
 
@@ -41,5 +41,5 @@ def features(words: list[str]) -> str:
         f"built in {found['seconds']:.1f} s",
     ]
     if _VERIFY in words:
-        lines.append(f"sha256   {found['sha256']}, as {META} says")
+        lines.append(f"sha256   {found['sha256']}, as {ImageStore.meta_file} says")
     return "\n".join(lines)

@@ -25,8 +25,11 @@ def _one_shot_runs(checkpoint: Path, runs: Path) -> str:
         runs: File all_runs.zip, or its folder.
     """
     from psst.deploy.export import load_module
-    from psst.episodes.one_shot_runs import read_one_shot_runs
-    from psst.evaluation.one_shot_runs import evaluate_one_shot_runs, report_one_shot_runs
+    from psst.evaluation.one_shot_runs import (
+        evaluate_one_shot_runs,
+        read_one_shot_runs,
+        report_one_shot_runs,
+    )
 
     module = load_module(checkpoint)
     assert module.image_shape is not None  # a checkpoint's module is built

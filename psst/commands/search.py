@@ -51,7 +51,7 @@ def main(words: list[str]) -> int:
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
 
-    silence()
+    _silence()
     budget = read_budget(options.budget, options.budget_steps)
     experiment = Experiment(rest, SearchSettings)
     output = options.output or Path("runs") / _name(rest)
@@ -59,7 +59,7 @@ def main(words: list[str]) -> int:
         raise ValueError(f"`--output {output}` is a file; name a folder.")
     settings = experiment.settings()
     if not options.plan:
-        run_search(experiment, settings, output, options.workers, options.engine, silence, budget)
+        run_search(experiment, settings, output, options.workers, options.engine, _silence, budget)
     else:
         from psst.search.episode_judge import EpisodeJudge
 
@@ -71,7 +71,7 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def silence() -> None:
+def _silence() -> None:
     """Keep dozens of trainers quiet: the search reports for them."""
     import pytorch_lightning  # noqa: F401  # sets the level of its logger
 

@@ -18,48 +18,11 @@ _SIDES = 20  # orders tried to find those
 _Members = Mapping[int, int]  # groups of one class, and how many of its images each holds
 
 
-def members(image_groups: Ids, ids: Ids) -> dict[int, int]:
-    """Return the groups of the images ``ids`` of a class; an image without one has a group of its own.
-
-    Args:
-        image_groups: group of every image of the store, -1 without.
-        ids: of the class.
-    """
-    return _counted(_coded(image_groups, ids))
-
-
-def can_part(groups: _Members, n_shot: int, n_query: int) -> bool:
-    """Return whether a class can give so many images of some groups, and of others."""
-    return _reaches(groups.values(), n_shot, sum(groups.values()) - n_query)
-
-
-def sides(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | None:
-    """Return groups that may give the support of every class while all others give the queries.
-
-    With groups that lie in one class each there are such as soon as `can_part` holds for every class. With
-    others the search is a heuristic one, for deciding it is NP-hard; None if it finds none.
-    """
-    rng = np.random.default_rng(0)
-    for _ in range(_SIDES):
-        chosen: set[int] = set()
-        orders = [rng.permutation(np.repeat(list(groups), list(groups.values()))) for groups in classes]
-        if all(_pick(order.tolist(), classes, chosen, n_shot, n_query) for order in orders):
-            return chosen
-    return None
-
-
 class Apart:
-    """Draws support and what may be queried, one episode at a time.
-
-    Args:
-        by_class: image ids of each class.
-        image_groups: group of every image of the store, -1 without; None where no image has one.
-        n_shot: images of each class in the largest support, S.
-        n_query: queries that each class is able to give, Q.
-        key: of the random stream.
+    """Draws support and what may be queried, one episode at a time; arguments as of `EpisodeSampler`.
 
     Raises:
-        ValueError: the classes cannot be served together; `can_part` has been asked for each before.
+        ValueError: the classes cannot be served together.
 
     Example:
         >>> apart = Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, key=0)  # two tracks of one class
@@ -74,7 +37,7 @@ class Apart:
         self.by_class, self.n_query, self.key = by_class, n_query, key
         self.groups = [ids if image_groups is None else _coded(image_groups, ids) for ids in by_class]
         self._members = [_counted(groups) for groups in self.groups]
-        chosen = sides(self._members, n_shot, n_query) if image_groups is not None else set()
+        chosen = self.sides(self._members, n_shot, n_query) if image_groups is not None else set()
         if chosen is None:
             raise ValueError(
                 f"`n_shot={n_shot}` and `n_query={n_query}` cannot be served by all classes at once: groups "
@@ -83,11 +46,36 @@ class Apart:
             )
         self._sides = chosen
 
+    @staticmethod
+    def members(image_groups: Ids, ids: Ids) -> dict[int, int]:
+        """Return the groups of the images ``ids`` of a class; one without, -1, has a group of its own."""
+        return _counted(_coded(image_groups, ids))
+
+    @staticmethod
+    def can_part(groups: _Members, n_shot: int, n_query: int) -> bool:
+        """Return whether a class can give so many images of some groups, and of others."""
+        return _reaches(groups.values(), n_shot, sum(groups.values()) - n_query)
+
+    @staticmethod
+    def sides(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | None:
+        """Return groups that may give the support of every class while all others give the queries.
+
+        With groups that lie in one class each there are such as soon as `can_part` holds for every class.
+        With others the search is a heuristic one, for deciding it is NP-hard; None if it finds none.
+        """
+        rng = np.random.default_rng(0)
+        for _ in range(_SIDES):
+            chosen: set[int] = set()
+            orders = [rng.permutation(np.repeat(list(groups), list(groups.values()))) for groups in classes]
+            if all(_pick(order.tolist(), classes, chosen, n_shot, n_query) for order in orders):
+                return chosen
+        return None
+
     def draw(self, index: int, classes: Sequence[int], n_shot: int) -> tuple[Ids, list[Ids]]:
-        """Return the support of an episode, and all that may be queried, in random order.
+        """Return the support of episode ``index``, and all that may be queried, in random order.
 
         Args:
-            index: of the episode; nothing else but the key decides.
+            index: nothing else but the key decides.
             classes: N places in `by_class`.
             n_shot: support images a class, S.
 
@@ -128,15 +116,8 @@ def _pick(
 ) -> list[int]:
     """Return the first ``n`` places in ``order`` whose groups leave enough, adding those to ``chosen``.
 
-    Args:
-        order: group of each image of a class.
-        classes: of the episode, which all have to be served.
-        chosen: groups of the support so far.
-        n: images to pick.
-        n_query: queries of each class.
-
-    Returns:
-        The places; empty if there are fewer than ``n``, which happens only with groups in several classes.
+    ``order`` holds the group of each image of a class, ``classes`` all that have to be served, ``chosen`` the
+    groups of the support so far. Empty if there are fewer than ``n``: only with groups in several classes.
     """
     picked: list[int] = []
     refused: set[int] = set()  # for good: what is chosen later only leaves less

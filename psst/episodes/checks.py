@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from psst.episodes.apart import can_part, members, sides
-from psst.episodes.counters import Ids
+from psst.episodes.apart import Apart
 from psst.images.store import ImageStore
 
 if TYPE_CHECKING:
@@ -16,24 +15,6 @@ Range = int | tuple[int, int]  # a number, or the lowest and the highest
 def bounds(value: Range) -> tuple[int, int]:
     """Return the lowest and the highest of a range."""
     return (value, value) if isinstance(value, int) else value
-
-
-def as_range(argument: str, value: object) -> Range:
-    """Return a range that a user typed, as an integer or a tuple.
-
-    Raises:
-        ValueError: it is neither a whole number nor two ascending ones.
-    """
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, (list, tuple)) and len(value) == 2 and all(type(number) is int for number in value):
-        low, high = value
-        if low <= high:
-            return low, high
-    raise ValueError(
-        f"`data.init_args.{argument}={_typed(value)}` must be a whole number, or two as `[low, high]` with "
-        "low at most high."
-    )
 
 
 def _typed(value: object) -> str:
@@ -49,20 +30,10 @@ def check_numbers(values: Mapping[str, float | Range | None], least: Mapping[str
             raise ValueError(f"`data.init_args.{name}={_typed(value)}` must be at least {bound}.")
 
 
-def class_groups(store: ImageStore, split: str) -> dict[str, Ids]:
-    """Return the groups of ``split`` that episodes are drawn within; one called "all" if there are none."""
-    return store.groups.get(split) or {"all": store.splits[split]}
-
-
 def check_split(store: ImageStore, name: str, split: str, key: str, asked: "Episodes | Evaluation") -> None:
     """Hold the classes and the images of a split, and the groups they come in, against episodes.
 
-    Args:
-        store: holds the images.
-        name: of the data set.
-        split: whose classes to look at.
-        key: what the user calls the settings, below ``data.init_args``.
-        asked: the settings of the episodes.
+    ``name`` is that of the data set, ``key`` what the user calls the settings, below ``data.init_args``.
 
     Raises:
         ValueError: the split has fewer classes than asked for, or a group of classes under 2; a class has too
@@ -75,10 +46,10 @@ def check_split(store: ImageStore, name: str, split: str, key: str, asked: "Epis
     classes: list[dict[int, int]] = []
     for class_id in store.splits[split].tolist():
         ids = store.image_ids(class_id)
-        classes.append(members(store.image_groups, ids) if store.n_image_groups else {})
+        classes.append(Apart.members(store.image_groups, ids) if store.n_image_groups else {})
         if len(ids) < n_shot + n_query:
             short[store.class_names[class_id]] = str(len(ids))
-        elif classes[-1] and not can_part(classes[-1], n_shot, n_query):
+        elif classes[-1] and not Apart.can_part(classes[-1], n_shot, n_query):
             short[store.class_names[class_id]] = f"{len(ids)} in {len(classes[-1])} groups"
     if short:
         shown = ", ".join(f"`{class_name}` has {found}" for class_name, found in list(short.items())[:3])
@@ -88,7 +59,7 @@ def check_split(store: ImageStore, name: str, split: str, key: str, asked: "Epis
             f"{settings} need {n_shot + n_query} images a class{apart}; in split '{split}' of {name} "
             f"{shown}{more}; lower one of the two, or add images."
         )
-    if store.n_image_groups and sides(classes, n_shot, n_query) is None:
+    if store.n_image_groups and Apart.sides(classes, n_shot, n_query) is None:
         raise ValueError(
             f"{settings} cannot be served by the classes of split '{split}' of {name}, whose groups of "
             "images lie in several classes: no way was found to give the support of every class out of some "
@@ -97,7 +68,7 @@ def check_split(store: ImageStore, name: str, split: str, key: str, asked: "Epis
 
 
 def _check_way(store: ImageStore, name: str, split: str, key: str, way: Range) -> None:
-    needed, groups, n_classes = bounds(way)[1], class_groups(store, split), len(store.splits[split])
+    needed, groups, n_classes = bounds(way)[1], store.class_groups(split), len(store.splits[split])
     if "all" in groups and n_classes < needed:
         advice = f"lower `data.init_args.{key}.way`" if n_classes >= 2 else "add classes to it"
         raise ValueError(
@@ -110,15 +81,6 @@ def _check_way(store: ImageStore, name: str, split: str, key: str, way: Range) -
                 f"group '{group}' of split '{split}' of {name} has {len(classes)} class, an episode needs 2; "
                 "add classes to it or merge it with another group."
             )
-
-
-def check_unlabeled(name: str, n_unlabeled: int, found: int) -> None:
-    """Raise ValueError if unlabeled images are asked for and there are none."""
-    if n_unlabeled and not found:
-        raise ValueError(
-            f"`data.init_args.n_unlabeled={n_unlabeled}` needs unlabeled images, {name} has none; set it to "
-            "0, or add images without a class to the data set."
-        )
 
 
 def check_choices(batches: str, query_balance: float | None) -> None:

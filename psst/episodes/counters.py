@@ -4,39 +4,32 @@ import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
+_Words = npt.NDArray[np.uint64]
 _WORDS_PER_COUNT = 4  # 64-bit words that Philox makes of one counter value
 
 
-def random_words(key: int, start: int, count: int, needed: int, owned: int | None = None) -> Words:
-    """Return rows ``start`` to ``start + count - 1`` of an endless table of random words.
+def random_words(key: int, start: int, count: int, needed: int, owned: int | None = None) -> _Words:
+    """Return rows ``start`` to ``start + count - 1``, ``[count, needed]``, of an endless table of words.
 
-    Args:
-        key: of the table, see ``psst.randomness.stream_key``.
-        start: first row.
-        count: rows.
-        needed: words of each row to return.
-        owned: words of each row, at least ``needed``; another number is another table. None: ``needed``.
-
-    Returns:
-        ``[count, needed]``; every row owns a whole number of counter values.
+    Every row has ``owned`` words (None: ``needed``), a whole number of counter values, of which the first are
+    returned; another number is another table, as is another ``key``, see ``psst.randomness.stream_key``.
 
     References:
         Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011 (Philox 4x64).
     """
     block = -(-(needed if owned is None else owned) // _WORDS_PER_COUNT)
     generator = np.random.Philox(key=key, counter=start * block)
-    words: Words = generator.random_raw(count * block * _WORDS_PER_COUNT)
+    words: _Words = generator.random_raw(count * block * _WORDS_PER_COUNT)
     return words.reshape(count, block * _WORDS_PER_COUNT)[:, :needed]
 
 
-def below(words: Words, sizes: npt.NDArray[np.int64] | np.int64) -> Ids:
+def below(words: _Words, sizes: npt.NDArray[np.int64] | np.int64) -> Ids:
     """Turn each word into an integer in ``[0, size)``; its upper 32 bits decide: bias below size / 2**32."""
     drawn: Ids = ((words >> np.uint64(32)).astype(np.int64) * sizes) >> 32
     return drawn
 
 
-def distinct(words: Words, sizes: npt.NDArray[np.int64] | np.int64) -> Ids:
+def distinct(words: _Words, sizes: npt.NDArray[np.int64] | np.int64) -> Ids:
     """Turn words ``[..., k]`` into k distinct integers below ``sizes``, ``[...]``, in random order.
 
     The j-th draw is a rank r among the integers not yet taken. With the taken ones sorted as ``t_0 < t_1 <

@@ -33,13 +33,7 @@ class EpisodeOrder(DistributedSampler[Any]):
 
 
 class SplitOrder(EpisodeOrder):
-    """Every index below ``length`` exactly once over all ranks; PyTorch's own repeats some to even them out.
-
-    Args:
-        length: of the data set, at least ``n_ranks``.
-        rank: of this process.
-        n_ranks: processes that share the split.
-    """
+    """Every index below ``length`` once over all ranks; PyTorch's own repeats some to even them out."""
 
     def __init__(self, length: int, rank: int = 0, n_ranks: int = 1) -> None:
         super().__init__(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)

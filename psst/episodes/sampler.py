@@ -1,16 +1,61 @@
-"""Which images make up episode i, as a function of i alone."""
+"""Which images make up episode i, as a function of i alone; none is read yet."""
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from psst.episodes.apart import Apart, can_part, members
-from psst.episodes.counters import Ids, Words, distinct, random_words
-from psst.episodes.indices import EpisodeIndices, LabeledIndices
+from psst.episodes.apart import Apart
+from psst.episodes.counters import Ids, distinct, random_words
+from psst.images.store import ImageStore
 
 _DRAWN_TOGETHER = 256  # episodes
+
+
+@dataclass(frozen=True)
+class EpisodeIndices:
+    """Episodes with as many queries of each class.
+
+    Attributes:
+        class_ids: ``[B, N]`` classes of the data set; the column is the label in the episode.
+        support: ``[B, N, S]`` image ids.
+        query: ``[B, N, Q]`` image ids.
+    """
+
+    class_ids: Ids
+    support: Ids
+    query: Ids
+
+    def labeled(self) -> "LabeledIndices":
+        """Return the same episodes with their labels written out."""
+        batch, way, n_query = self.query.shape
+        labels = np.broadcast_to(np.repeat(np.arange(way), n_query), (batch, way * n_query))
+        flat = (batch, -1)
+        return LabeledIndices(self.class_ids, self.support.reshape(flat), self.query.reshape(flat), labels)
+
+
+@dataclass(frozen=True)
+class LabeledIndices:
+    """Episodes of one shape, whose queries may be spread unevenly over the classes."""
+
+    class_ids: Ids  # [B, N], classes of the data set
+    support: Ids  # [B, N*S], image ids, class by class
+    query: Ids  # [B, N*Q], image ids, class by class
+    query_labels: Ids  # [B, N*Q], column of the class of each query
+
+    def rows(self, start: int, count: int) -> "LabeledIndices":
+        """Return ``count`` of the episodes."""
+        part = slice(start, start + count)
+        return LabeledIndices(*(array[part] for array in vars(self).values()))
+
+    @property
+    def support_labels(self) -> Ids:
+        """``[B, N*S]``, column of the class of each support image."""
+        batch, way = self.class_ids.shape
+        labels = np.repeat(np.arange(way), self.support.shape[1] // way)
+        return np.broadcast_to(labels, (batch, len(labels)))
 
 
 class EpisodeSampler:
@@ -65,8 +110,19 @@ class EpisodeSampler:
         self._starts: Ids = np.cumsum(self._sizes) - self._sizes
         self.by_class, self.image_ids = by_class, np.concatenate(by_class)
         self.apart: Apart | None = None
-        if image_groups is not None and self._check_groups(image_groups):
-            self.apart = Apart(by_class, image_groups, n_shot, n_query, key)
+        if image_groups is not None:
+            groups = set().union(*(Apart.members(image_groups, ids) for ids in by_class))
+            if len(groups) < len(self.image_ids):  # two images are of one group
+                self.apart = Apart(by_class, image_groups, n_shot, n_query, key)
+
+    @classmethod
+    def of(
+        cls, store: ImageStore, classes: Ids, way: int, shot: int, query: int, key: int, seed: int
+    ) -> "EpisodeSampler":
+        """Return the sampler of episodes of some classes of a store; it keeps groups of images apart."""
+        ids = [store.image_ids(int(class_id)) for class_id in classes]
+        groups = store.image_groups if store.n_image_groups else None
+        return cls(ids, classes, way, shot, query, key, seed, groups)
 
     @property
     def stream(self) -> str:
@@ -79,19 +135,11 @@ class EpisodeSampler:
         return digest.hexdigest()
 
     def draw(self, start: int, count: int) -> EpisodeIndices:
-        """Return episodes ``start`` to ``start + count - 1``.
-
-        Raises:
-            ValueError: ``start`` or ``count`` is negative.
-        """
+        """Return episodes ``start`` to ``start + count - 1``; ValueError if one of the two is negative."""
         return self.draw_smaller(start, count, self.n_way, self.n_shot)
 
     def draw_smaller(self, start: int, count: int, n_way: int, n_shot: int) -> EpisodeIndices:
-        """Return episodes as ``draw`` does, of at most its way and shot, from the same counters.
-
-        Raises:
-            ValueError: ``start`` or ``count`` is negative.
-        """
+        """Return episodes as ``draw`` does, of at most its way and shot, from the same counters."""
         per_class = n_shot + self.n_query
         classes, words = self.draw_classes(start, count, n_way, n_way * per_class)
         if self.apart is None:
@@ -106,12 +154,10 @@ class EpisodeSampler:
                 query[row] = [images[: self.n_query] for images in rest]
         return EpisodeIndices(self.class_ids[classes], support, query)
 
-    def draw_classes(self, start: int, count: int, n_way: int, n_images: int) -> tuple[Ids, Words]:
-        """Return places of classes in ``class_ids``, ``[count, N]``, and words for ``n_images`` images each.
-
-        Raises:
-            ValueError: ``start`` or ``count`` is negative.
-        """
+    def draw_classes(
+        self, start: int, count: int, n_way: int, n_images: int
+    ) -> tuple[Ids, npt.NDArray[np.uint64]]:
+        """Return places of classes in ``class_ids``, ``[count, N]``, and words for ``n_images`` images."""
         if start < 0 or count < 0:
             raise ValueError(f"`start={start}` and `count={count}` must be at least 0.")
         largest = self.n_way * (1 + self.n_shot + self.n_query)
@@ -149,14 +195,3 @@ class EpisodeSampler:
                 f"`n_shot={self.n_shot}` and `n_query={self.n_query}` need {needed} images a class, class "
                 f"{self.class_ids[smallest]} has {self._sizes[smallest]}; lower `n_shot` or `n_query`."
             )
-
-    def _check_groups(self, image_groups: Ids) -> bool:
-        """Return whether two images are of one group; raise ValueError for a class with too few groups."""
-        found = [members(image_groups, ids) for ids in self.by_class]
-        for class_id, ids, groups in zip(self.class_ids, self.by_class, found, strict=True):
-            if not can_part(groups, self.n_shot, self.n_query):
-                raise ValueError(
-                    f"`n_shot={self.n_shot}` and `n_query={self.n_query}` need images of different groups, "
-                    f"class {class_id} has {len(ids)} in {len(groups)}; lower `n_shot` or `n_query`."
-                )
-        return len(set().union(*found)) < len(self.image_ids)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from psst.episodes.checks import Range, as_range, check_numbers
+from psst.episodes.checks import Range, check_numbers
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Episodes:
 
     def checked(self) -> "Episodes":
         """Return the settings with ranges as tuples; ValueError if a number is out of its range."""
-        way, shot = as_range("episodes.way", self.way), as_range("episodes.shot", self.shot)
+        way, shot = _range("episodes.way", self.way), _range("episodes.shot", self.shot)
         numbers: dict[str, Range] = {"way": way, "shot": shot, "query": self.query}
         numbers |= {"per_batch": self.per_batch, "per_epoch": self.per_epoch}
         check_numbers({f"episodes.{name}": value for name, value in numbers.items()}, {"episodes.way": 2})
@@ -72,3 +72,17 @@ class Evaluation:
         values = {f"evaluation.{name}": getattr(self, name) for name in names}
         check_numbers(values, {"evaluation.way": 2})
         return self
+
+
+def _range(argument: str, value: object) -> Range:
+    """Return a range that a user typed; ValueError if it is neither a whole number nor two ascending ones."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, (list, tuple)):
+        value = list(value)
+        if len(value) == 2 and all(type(number) is int for number in value) and value[0] <= value[1]:
+            return value[0], value[1]
+    raise ValueError(
+        f"`data.init_args.{argument}={value}` must be a whole number, or two as `[low, high]` with low at "
+        "most high."
+    )

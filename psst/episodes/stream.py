@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from psst.episodes.batch import Batch, EpisodeShape, Policies
-from psst.episodes.counters import Ids
-from psst.episodes.indices import LabeledIndices
-from psst.episodes.shuffle import EndlessShuffle
+from psst.episodes.counters import Ids, random_words
+from psst.episodes.sampler import LabeledIndices
 from psst.images.store import ImageStore
 
 _ENDLESS = 2**31  # for tools that ask; every item is valid
@@ -19,10 +18,37 @@ _NO_CLASS = -1
 
 
 class _BatchSampler(Protocol):
-    """Says which images make up a batch of episodes: an `EpisodeSampler` or a `VariedSampler`."""
+    def batch(self, item: int, size: int) -> LabeledIndices: ...
 
-    def batch(self, item: int, size: int) -> LabeledIndices:
-        """Return the ``size`` episodes of batch ``item``."""
+
+class EndlessShuffle:
+    """Every id once, in random order, then every id once in another order, and so on; batches of ``n``.
+
+    The id at position p depends on the key and p alone, whoever asks and in which order.
+    """
+
+    def __init__(self, ids: Ids, key: int, n: int = 1) -> None:
+        self.ids, self.key, self.n = ids, key, n
+        self._last: tuple[int, Ids] | None = None  # the pass asked for last, and its order
+
+    def batch(self, item: int) -> Ids:
+        """Return the ``n`` ids of batch ``item``."""
+        return self.take(item * self.n, self.n)
+
+    def take(self, start: int, count: int) -> Ids:
+        """Return the ids at positions ``start`` to ``start + count - 1``."""
+        n, end = len(self.ids), start + count
+        parts = [
+            self._order(number)[max(start - number * n, 0) : end - number * n]
+            for number in range(start // n, -(-end // n))
+        ]
+        return np.concatenate(parts) if parts else self.ids[:0]
+
+    def _order(self, number: int) -> Ids:
+        if self._last is None or self._last[0] != number:
+            words = random_words(self.key, number, 1, len(self.ids))[0]
+            self._last = number, self.ids[np.argsort(words, kind="stable")]
+        return self._last[1]
 
 
 class BatchStream(Dataset[Batch]):
@@ -35,7 +61,7 @@ class BatchStream(Dataset[Batch]):
         store: holds the images.
         class_ids: ``[M]`` classes to learn; the place is the label.
         policies: make the views.
-        sampler: of the episodes; None for batches without.
+        sampler: of the episodes, such as an `EpisodeSampler`; None for batches without.
         n_episodes: B.
         classes: gives the images of classes; None for batches without.
         unlabeled: gives the unlabeled images; None for batches without.
@@ -90,21 +116,13 @@ class BatchStream(Dataset[Batch]):
 
 
 class ImageSplit(Dataset[Batch]):
-    """Every image of a split once, ordered by class, in batches of unlabeled rows.
+    """Every image of a split once, ordered by class, in at least ``n_parts`` batches of unlabeled rows.
 
     Their classes are none of the training classes, so their labels are -1; episodes are drawn from features.
-
-    Args:
-        store: holds the images.
-        split: its name.
-        policies: make the views that auxiliary tasks ask for.
-        batch_size: images a batch, at most.
-        n_parts: batches there must be at least, one for every process.
-        with_pixels: read the images; otherwise whoever has them on the device looks them up.
-        make: makes a batch of what it has.
+    Arguments as of `BatchStream`.
 
     Raises:
-        ValueError: there are fewer images than ``n_parts``.
+        ValueError: there are fewer images than ``n_parts``, the processes that share them.
     """
 
     def __init__(

@@ -4,8 +4,7 @@ import numpy as np
 
 from psst.episodes.apart import Apart
 from psst.episodes.counters import Ids, below, random_words
-from psst.episodes.indices import LabeledIndices
-from psst.episodes.sampler import EpisodeSampler
+from psst.episodes.sampler import EpisodeSampler, LabeledIndices
 from psst.randomness import stream_key
 
 
@@ -18,9 +17,8 @@ class VariedSampler:
     Args:
         widest: draws episodes of the largest way and shot, and thereby proves that the data can serve them.
         n_way: smallest way; drawn uniformly up to ``widest.n_way``.
-        n_shot: smallest shot; drawn uniformly up to ``widest.n_shot``.
-        query_balance: concentration of the Dirichlet distribution of the N * Q queries over the classes;
-            None for Q of each.
+        n_shot: smallest shot; the same.
+        query_balance: see `query_counts`; None for Q queries of each class.
     """
 
     def __init__(
@@ -35,7 +33,7 @@ class VariedSampler:
         self._balance_key = stream_key(widest.key, "balance")
 
     def shape(self, item: int) -> tuple[int, int]:
-        """Return way and shot of batch ``item``."""
+        """Way and shot of batch ``item``."""
         low = np.array([self.n_way, self.n_shot], dtype=np.int64)
         way, shot = low + below(random_words(self._shape_key, item, 1, 2)[0], np.array(self._most) - low + 1)
         return int(way), int(shot)
@@ -58,39 +56,33 @@ class VariedSampler:
         for row, places in enumerate(classes):
             first, rest = self._apart.draw(start + row, places.tolist(), shot)
             rng = np.random.Generator(np.random.Philox(key=stream_key(self._balance_key, start + row)))
-            counts = query_counts(rng, concentration, total, np.array([len(images) for images in rest]))
+            counts = self.query_counts(rng, concentration, total, np.array([len(images) for images in rest]))
             support[row] = first.reshape(-1)
             query[row] = np.concatenate([i[:n] for i, n in zip(rest, counts, strict=True)])
             labels[row] = np.repeat(np.arange(way), counts)
         return LabeledIndices(self.widest.class_ids[classes], support, query, labels)
 
+    @staticmethod
+    def query_counts(rng: np.random.Generator, concentration: float, total: int, room: Ids) -> Ids:
+        """Spread ``total`` queries over the classes of an episode by a symmetric Dirichlet distribution.
 
-def query_counts(rng: np.random.Generator, concentration: float, total: int, room: Ids) -> Ids:
-    """Spread ``total`` queries over the classes of an episode by a symmetric Dirichlet distribution.
+        Concentration 1 is uniform over all proportions, large values are balanced. The result, ``[N]``, sums
+        to ``total``, each at most its ``room``: the proportions' shares, rounded by largest remainders; what
+        does not fit into a class goes to the others in the same proportions.
 
-    Args:
-        rng: draws the proportions.
-        concentration: of the distribution; 1 is uniform over all proportions, large values are balanced.
-        total: queries of the episode; at most the sum of ``room``.
-        room: ``[N]`` images that each class can give.
-
-    Returns:
-        ``[N]`` integers that sum to ``total``, each at most its ``room``: the proportions' shares, rounded
-        by largest remainders, what does not fit into a class going to the others in the same proportions.
-
-    References:
-        Veilleux et al., Realistic evaluation of transductive few-shot learning, NeurIPS 2021.
-    """
-    proportions = rng.dirichlet(np.full(len(room), concentration))
-    counts = np.zeros(len(room), dtype=np.int64)
-    while (left := total - int(counts.sum())) > 0:
-        free = counts < room
-        weights = np.where(free, proportions, 0.0)
-        weights = weights / weights.sum() if weights.sum() > 0 else free / free.sum()
-        shares = weights * left
-        added = np.floor(shares).astype(np.int64)
-        order = np.argsort(-(shares - added)[free], kind="stable")
-        places = np.flatnonzero(free)[order[: left - int(added.sum())]]
-        added[places] += 1
-        counts = np.minimum(counts + added, room)
-    return counts
+        References:
+            Veilleux et al., Realistic evaluation of transductive few-shot learning, NeurIPS 2021.
+        """
+        proportions = rng.dirichlet(np.full(len(room), concentration))
+        counts = np.zeros(len(room), dtype=np.int64)
+        while (left := total - int(counts.sum())) > 0:
+            free = counts < room
+            weights = np.where(free, proportions, 0.0)
+            weights = weights / weights.sum() if weights.sum() > 0 else free / free.sum()
+            shares = weights * left
+            added = np.floor(shares).astype(np.int64)
+            order = np.argsort(-(shares - added)[free], kind="stable")
+            places = np.flatnonzero(free)[order[: left - int(added.sum())]]
+            added[places] += 1
+            counts = np.minimum(counts + added, room)
+        return counts

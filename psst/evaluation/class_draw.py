@@ -100,7 +100,7 @@ def pooled_difference(
     n, by_episodes = len(pooled), half_width(pooled)
     variance, n_classes, groups = 0.0, 0, 0
     for values, ids in zip(differences, class_ids, strict=True):
-        found = None if ids is None else class_variance(values, ids)
+        found = None if ids is None else _class_variance(values, ids)
         if found is None or n < 2:
             return ClassDifference(float(pooled.mean()), by_episodes, by_episodes, 0, n)
         variance += (len(values) / n) ** 2 * found[0]
@@ -110,7 +110,7 @@ def pooled_difference(
     return ClassDifference(float(pooled.mean()), half, by_episodes, n_classes, n)
 
 
-def class_variance(
+def _class_variance(
     values: npt.NDArray[np.floating], class_ids: npt.NDArray[np.integer]
 ) -> tuple[float, int] | None:
     """Variance of the mean of ``[n]`` values over the draw of classes and episodes, and the number M.

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 _MIN_SEEDS = 5
-Verdict = Literal["too few seeds", "better", "worse", "equal", "undecided"]
+_Verdict = Literal["too few seeds", "better", "worse", "equal", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SeedComparison:
     mean: float
     half_width: float
     n: int
-    verdict: Verdict
+    verdict: _Verdict
 
     def __str__(self) -> str:
         return (
@@ -74,7 +74,7 @@ def compare_seeds(differences: Sequence[float], margin: float | None = None) -> 
     return SeedComparison(mean, half, n, _verdict(mean, half, n, margin))
 
 
-def _verdict(mean: float, half: float, n: int, margin: float | None) -> Verdict:
+def _verdict(mean: float, half: float, n: int, margin: float | None) -> _Verdict:
     if n < _MIN_SEEDS:
         return "too few seeds"
     if margin is not None and abs(mean) + half <= margin:

@@ -1,29 +1,134 @@
-"""Accuracy in the twenty official one-shot runs of Omniglot."""
+"""The twenty official one-shot runs of Omniglot (Lake et al. 2015), and the accuracy in them."""
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from psst.episodes import EpisodeIndices, FrozenEpisodes
-from psst.episodes.one_shot_runs import OneShotRun
 from psst.evaluation.comparison import t_interval
 from psst.evaluation.episodes import Head, evaluate_episodes
 from psst.evaluation.scores import EpisodeScores
+from psst.images.decode import decode_image
+from psst.images.files.archives import Entry, zip_entries
+from psst.images.sources.image_tree import ImageTree
+
+_N_RUNS = 20
+_N_WAY = 20
+
+_FILE = re.compile(
+    r"(?:^|/)(?P<name>run\d\d/(?:class_labels\.txt|training/class\d\d\.png|test/item\d\d\.png))$"
+)
+_ARCHIVE = "all_runs.zip"
+_AGAIN = "get all_runs.zip from the repository brendenlake/omniglot, folder python/one-shot-classification."
+
+
+@dataclass(frozen=True)
+class _OneShotRun:
+    """One run: 20 drawings to learn from, one of each class, and 20 to classify.
+
+    Attributes:
+        images: ``[40, C, H, W]`` uint8: the 20 supports, class by class, then the queries.
+        answers: ``[20]`` int64, class of each query.
+
+    Example:
+        >>> read_one_shot_runs("all_runs.zip")[0].images.shape
+        torch.Size([40, 1, 28, 28])
+    """
+
+    images: Tensor
+    answers: Tensor
+
+
+def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[_OneShotRun]:
+    """Return the runs in order: 20-way 1-shot within an alphabet, 20 test drawings, one of each class.
+
+    Label k is ``training/class{k+1}.png`` and query k ``test/item{k+1}.png``. Images are made as those of
+    the store of `psst.datamodules.Omniglot`: ink 255 on 0, centered square, same filter. The drawings are of
+    evaluation alphabets: models trained under the protocols "minimal", "background" and "official" have not
+    seen them, those under "vinyals" have seen some of these alphabets.
+
+    Args:
+        path: all_runs.zip as it is, a folder that holds it, or a folder that holds run01 to run20.
+        size: side length in pixels, that of the images the model was trained on.
+        channels: 1, or 3 for a model of color images, with the same values in each.
+
+    Returns:
+        Twenty of them.
+
+    Raises:
+        FileNotFoundError: there are no runs at ``path``, or a run or one of its files is missing.
+        ValueError: the archive or a drawing is damaged, or a list of answers is not as expected.
+    """
+    entries = _entries(Path(path).expanduser())
+    return [_run(entries, number, size, channels) for number in range(_N_RUNS)]
+
+
+def _entries(path: Path) -> dict[str, Entry]:
+    """Index the files of the runs by their names from ``run01`` on."""
+    if not path.exists():
+        raise FileNotFoundError(f"`{path}` does not exist; {_AGAIN}")
+    archive = path if path.is_file() else path / _ARCHIVE
+    found = zip_entries(archive) if archive.is_file() else ImageTree.grow(path).entries()
+    matches = ((_FILE.search(entry.name), entry) for entry in found)
+    return {match["name"]: entry for match, entry in matches if match}
+
+
+def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> _OneShotRun:
+    run = f"run{number + 1:02}"
+    classes = [f"{run}/training/class{k:02}.png" for k in range(1, _N_WAY + 1)]
+    items = [f"{run}/test/item{k:02}.png" for k in range(1, _N_WAY + 1)]
+    answers = _answers(entries, run, items, classes)
+    return _OneShotRun(
+        _images(entries, [*classes, *items], size, channels),
+        torch.tensor([classes.index(answers[item]) for item in items]),
+    )
+
+
+def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: list[str]) -> dict[str, str]:
+    """Return the training drawing that each test drawing belongs to."""
+    entry = _entry(entries, f"{run}/class_labels.txt")
+    pairs = [line.split() for line in entry.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    answers = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
+    if set(answers) != set(items) or set(answers.values()) != set(classes) or len(pairs) != _N_WAY:
+        raise ValueError(
+            f"`{entry}` must give each of {items[0]} to item{_N_WAY}.png one of {classes[0]} to "
+            f"class{_N_WAY}.png, two names a line, found {len(pairs)} lines; {_AGAIN}"
+        )
+    return answers
+
+
+def _images(entries: Mapping[str, Entry], names: list[str], size: int, channels: int) -> Tensor:
+    """Return the drawings ``[n, C, H, W]``."""
+    found = [_entry(entries, name) for name in names]
+    drawings = [255 - decode_image(entry.read(), str(entry), size, channels) for entry in found]  # ink is 255
+    return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()
+
+
+def _entry(entries: Mapping[str, Entry], name: str) -> Entry:
+    if name not in entries:
+        raise FileNotFoundError(
+            f"the one-shot runs lack {name}; {len(entries)} of their files were found, {_N_RUNS} runs of "
+            f"{2 * _N_WAY} drawings and class_labels.txt make {_N_RUNS * (2 * _N_WAY + 1)}; {_AGAIN}"
+        )
+    return entries[name]
 
 
 def evaluate_one_shot_runs(
-    embed: Callable[[Tensor], Tensor], runs: Sequence[OneShotRun], head: Head
+    embed: Callable[[Tensor], Tensor], runs: Sequence[_OneShotRun], head: Head
 ) -> EpisodeScores:
     """Classify the test drawings of every run by their features; a run is an episode.
 
     Args:
         embed: maps images ``[n, C, H, W]`` uint8 to features ``[n, D]``; `FewShotModule.embed`, say. Drawings
             are embedded run by run; no drawing's features may depend on the others'.
-        runs: of `psst.episodes.one_shot_runs.read_one_shot_runs`.
+        runs: of `read_one_shot_runs`.
         head: as `evaluate_episodes` takes it.
 
     Raises:

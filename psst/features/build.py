@@ -24,17 +24,17 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from psst.backbones import Encoder
 from psst.episodes import Policies
-from psst.files import NO_ROOM, read_json, write_json
+from psst.files import explained, read_json, write_json
 from psst.images.build import cores, writable
-from psst.images.files.alone import alone
-from psst.images.store import IMAGES, META, ImageStore, file_sha256
+from psst.images.files.waiting import alone, bar
+from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
-from psst.images.writing import progress_bar
 
 FEATURES = "features.npy"
 _FORMAT = 1  # of meta.json, of the array, and of the draws behind the crops
 _CHUNK = 32  # images that are encoded together; their crops are drawn by the number of the chunk
 _LEAST_COSINE = 0.999  # between features in bfloat16 and in float32
+_META = ImageStore.meta_file
 _AGAIN = "delete the folder, so that it is built again"
 
 
@@ -78,19 +78,19 @@ def build_features(
         "frozen": backbone.key,
         "mean": encoder.mean.tolist(),
         "std": encoder.std.tolist(),
-        "images": store.meta["sha256"][IMAGES],
+        "images": store.meta["sha256"][ImageStore.images_file],
         "views": [[view.crop, view.turns[0], view.policy] for view in views],
         "policies": {name: repr(policies.augmentations[name]) for name in sorted(crops)},
         "seed": policies.seed if crops else None,
     }
     digest = hashlib.blake2b(json.dumps([_FORMAT, key], sort_keys=True).encode(), digest_size=6).hexdigest()
     folder = Path(cache) / f"features-{digest}"
-    if not (folder / META).is_file():
+    if not (folder / _META).is_file():
         with writable(folder.parent):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = alone(folder.with_name(folder.name + ".lock"), f"`{folder}` is being built")
         with lock:
-            if not (folder / META).is_file():
+            if not (folder / _META).is_file():
                 chunks = _Chunks(encoder, store, views, policies, torch.device(device))
                 _build(chunks, key, folder, sys.stderr.isatty() if progress is None else progress)
     return folder
@@ -103,14 +103,14 @@ def verify_features(folder: Path) -> dict[str, Any]:
         FileNotFoundError: there is no finished cache.
         ValueError: it is truncated or changed, or of another format.
     """
-    meta = read_json(folder / META, _FORMAT, f"the cache of features `{folder}`", _AGAIN)
+    meta = read_json(folder / _META, _FORMAT, f"the cache of features `{folder}`", _AGAIN)
     path = folder / FEATURES
     size = path.stat().st_size if path.is_file() else 0
     if size != meta["bytes"]:
-        raise ValueError(f"`{path}` has {size:,} bytes, {META} says {meta['bytes']:,}; {_AGAIN}.")
-    if (found := file_sha256(path)) != meta["sha256"]:
+        raise ValueError(f"`{path}` has {size:,} bytes, {_META} says {meta['bytes']:,}; {_AGAIN}.")
+    if (found := _digest(path)) != meta["sha256"]:
         raise ValueError(
-            f"`{path}` has sha256 {found[:12]}..., {META} says {meta['sha256'][:12]}...; the file was "
+            f"`{path}` has sha256 {found[:12]}..., {_META} says {meta['sha256'][:12]}...; the file was "
             f"changed after it was built: {_AGAIN}."
         )
     return meta
@@ -178,32 +178,28 @@ def _build(chunks: _Chunks, key: dict[str, Any], folder: Path, progress: bool) -
     total = len(head) + 2 * math.prod(chunks.shape)
     with writable(folder.parent):
         partial.mkdir(exist_ok=True)
-    try:
-        with (partial / FEATURES).open("ab") as file:
-            done = max(0, (file.tell() - len(head)) // per_chunk)
-            kept = len(head) + done * per_chunk if done else 0  # what lies behind is made anew
-            if shutil.disk_usage(partial).free < total - kept:
-                raise OSError(errno.ENOSPC, "the disk is too small")
-            file.truncate(kept)
-            file.write(b"" if kept else head)
-            label = f"features of {chunks.shape[1]} views"
-            with progress_bar(label, chunks.shape[0], progress, done * _CHUNK) as advance:
-                for features in _computed(chunks, done):
-                    file.write(features.numpy().data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    advance(len(features))
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise OSError(
-            error.errno,
-            f"no room for the features in `{folder.parent}`: they need {total / 2**20:.1f} MiB "
-            f"({error.strerror}); free some space, lower `data.init_args.features.crops`, or set "
-            "`data.init_args.cache_dir` to a folder on a larger disk. What is finished is kept.",
-        ) from error
-    found = {"bytes": total, "sha256": file_sha256(partial / FEATURES), "shape": chunks.shape}
-    write_json(partial / META, {**key, **found, "seconds": time.monotonic() - started}, _FORMAT)
+    full = f"no room for the features in `{folder.parent}`: they need {total / 2**20:.1f} MiB"
+    advice = (
+        "free some space, lower `data.init_args.features.crops`, or set `data.init_args.cache_dir` to a "
+        "folder on a larger disk. What is finished is kept."
+    )
+    with explained(full, advice, only_full=True), (partial / FEATURES).open("ab") as file:
+        done = max(0, (file.tell() - len(head)) // per_chunk)
+        kept = len(head) + done * per_chunk if done else 0  # what lies behind is made anew
+        if shutil.disk_usage(partial).free < total - kept:
+            raise OSError(errno.ENOSPC, "the disk is too small")
+        file.truncate(kept)
+        file.write(b"" if kept else head)
+        count = done * _CHUNK
+        with bar(f"features of {chunks.shape[1]} views", progress) as show:
+            for features in _computed(chunks, done):
+                file.write(features.numpy().data)
+                file.flush()
+                os.fsync(file.fileno())
+                count += len(features)
+                show(count, chunks.shape[0])
+    found = {"bytes": total, "sha256": _digest(partial / FEATURES), "shape": chunks.shape}
+    write_json(partial / _META, {**key, **found, "seconds": time.monotonic() - started}, _FORMAT)
     partial.replace(folder)
 
 
@@ -221,6 +217,11 @@ def _begin(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _has_bf16() -> bool:

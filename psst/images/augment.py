@@ -1,6 +1,5 @@
 """Random changes to training images that leave their class as it is."""
 
-import inspect
 import math
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from psst.images import color, geometry
 from psst.images.views import shift
 
 _Range = tuple[float, float]
+_Draws = dict[str, Tensor]  # decision -> [n] uniform numbers in [0, 1)
 
 _ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., Random Erasing, AAAI 2020
 _DECISIONS = (
@@ -19,46 +19,7 @@ _DECISIONS = (
     *("brightness", "contrast", "saturation", "hue", "grayscale"),
     *("erasing", "erased_share", "erased_shape", "erased_down", "erased_right"),
 )
-_ROW = {name: row for row, name in enumerate(_DECISIONS)}
 _ROWS = 32  # with room for later decisions, which must not move the earlier ones
-
-
-class _Draws:
-    """Uniform numbers in [0, 1) for `n` images: one row a decision, one column an image.
-
-    The whole block is drawn whenever any of its rows is used, and starts at the same place of the generator
-    whether images are also cropped and flipped or not. So no decision moves when another is switched on or
-    off. A decision depends on the number of images beside the place of its own.
-
-    Args:
-        n: number of images.
-        generator: where it stands after the crop and the flip, or those of them that are on.
-        device: of the images.
-        skipped: integers that an absent crop or flip would have drawn: 2 n or n each, in calls of that size.
-    """
-
-    def __init__(
-        self, n: int, generator: torch.Generator, device: torch.device, skipped: tuple[int, ...] = ()
-    ) -> None:
-        for count in skipped:
-            torch.randint(2, (count,), generator=generator, device=generator.device)
-        self._block = torch.rand(_ROWS, n, generator=generator, device=generator.device).to(device)
-
-    def uniform(self, decision: str) -> Tensor:
-        """Return ``[n]`` numbers in [0, 1)."""
-        return self._block[_ROW[decision]]
-
-    def between(self, decision: str, low: float, high: float) -> Tensor:
-        """Return ``[n]`` numbers between `low` and `high`; exactly `low` where the two are the same."""
-        return low + self.uniform(decision) * (high - low)
-
-    def around(self, decision: str, reach: float) -> Tensor:
-        """Return ``[n]`` numbers between ``-reach`` and `reach`."""
-        return self.between(decision, -reach, reach)
-
-    def chance(self, decision: str, probability: float) -> Tensor:
-        """Return ``[n]`` bool, true with this probability: never at 0, always at 1."""
-        return self.uniform(decision) < probability
 
 
 class Augmentation:
@@ -157,8 +118,12 @@ class Augmentation:
             images = torch.where(flipped.to(images.device), images.flip(-1), images)
         if not (self._resamples or self._recolors or self.erasing):
             return images
-        skipped = (2 * n,) * (not self.padding) + (n,) * (not self.flip)
-        draws = _Draws(n, generator, images.device, skipped)
+        # All decisions are drawn whenever one is used, and from the same place of the generator whether
+        # images are also cropped and flipped or not: none moves when another is switched on or off.
+        for absent in (2 * n,) * (not self.padding) + (n,) * (not self.flip):
+            torch.randint(2, (absent,), generator=generator, device=generator.device)
+        block = torch.rand(_ROWS, n, generator=generator, device=generator.device).to(images.device)
+        draws = dict(zip(_DECISIONS, block, strict=False))
         if self._resamples or self._recolors:
             values, bound = _floats(images)
             values = self._recolored(self._resampled(values, draws), draws, bound)
@@ -166,11 +131,6 @@ class Augmentation:
                 values.to(images.dtype) if images.is_floating_point() else values.round().to(images.dtype)
             )
         return self._erased(images, draws) if self.erasing else images
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters.values()
-        changed = [f"{p.name}={value}" for p in defaults if (value := getattr(self, p.name)) != p.default]
-        return f"{type(self).__name__}({', '.join(changed)})"
 
     @property
     def _moves(self) -> bool:
@@ -192,36 +152,42 @@ class Augmentation:
         if self._moves:
             images = geometry.affine(
                 images,
-                draws.around("rotation", self.rotation),
-                draws.around("translation_right", self.translation * width),
-                draws.around("translation_down", self.translation * height),
-                draws.between("scale", *(self.scale or (1.0, 1.0))),
-                draws.around("shear", self.shear),
+                _between(draws["rotation"], -self.rotation, self.rotation),
+                _between(draws["translation_right"], -self.translation * width, self.translation * width),
+                _between(draws["translation_down"], -self.translation * height, self.translation * height),
+                _between(draws["scale"], *(self.scale or (1.0, 1.0))),
+                _between(draws["shear"], -self.shear, self.shear),
             )
         return images
 
     def _recolored(self, images: Tensor, draws: _Draws, bound: float) -> Tensor:
         if self._recolors and images.shape[1] not in (1, 3):
             raise ValueError(
-                f"`{self!r}` changes colors, which needs images of 1 or 3 channels, found {images.shape[1]}."
+                f"changes of color need images of 1 or 3 channels, found {images.shape[1]}; leave out "
+                "`brightness`, `contrast`, `saturation`, `hue` and `grayscale`."
             )
         for name, change in _FACTORS.items():
             reach = getattr(self, name)
             if reach:
-                images = change(images, draws.between(name, max(0.0, 1 - reach), 1 + reach), bound)
+                images = change(images, _between(draws[name], max(0.0, 1 - reach), 1 + reach), bound)
         if self.hue:
-            images = color.shift_hue(images, draws.around("hue", self.hue))
+            images = color.shift_hue(images, _between(draws["hue"], -self.hue, self.hue))
         if self.grayscale:
-            gray = draws.chance("grayscale", self.grayscale).reshape(-1, 1, 1, 1)
+            gray = (draws["grayscale"] < self.grayscale).reshape(-1, 1, 1, 1)
             images = torch.where(gray, color.to_gray(images), images)
         return images
 
     def _erased(self, images: Tensor, draws: _Draws) -> Tensor:
         top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
-        return geometry.erase(images, top, left, height * draws.chance("erasing", self.erasing), width)
+        return geometry.erase(images, top, left, height * (draws["erasing"] < self.erasing), width)
 
 
 _FACTORS = {"brightness": color.brighten, "contrast": color.contrast, "saturation": color.saturate}
+
+
+def _between(uniform: Tensor, low: float, high: float) -> Tensor:
+    """Return numbers between `low` and `high`; exactly `low` where the two are the same."""
+    return low + uniform * (high - low)
 
 
 def _rectangles(
@@ -229,10 +195,10 @@ def _rectangles(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw top, left, height and width of a rectangle in each image, ``[n]``."""
     return geometry.rectangles(
-        draws.between(f"{kind}_share", *share),
-        draws.uniform(f"{kind}_shape"),
-        draws.uniform(f"{kind}_down"),
-        draws.uniform(f"{kind}_right"),
+        _between(draws[f"{kind}_share"], *share),
+        draws[f"{kind}_shape"],
+        draws[f"{kind}_down"],
+        draws[f"{kind}_right"],
         size=(images.shape[2], images.shape[3]),
         ratio=ratio,
     )

@@ -1,26 +1,25 @@
 """Turn a source into a store, once: parallel, locked, and never half-finished under its final name."""
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from psst.components import describe
-from psst.files import NO_ROOM, write_json
-from psst.images.classes import class_layout, image_labels, keep_apart
-from psst.images.duplicates import find_duplicates, warn_of_duplicates
-from psst.images.files.alone import alone
-from psst.images.source import Source
-from psst.images.store import FORMAT_VERSION, IMAGES, LABELS, META, ImageStore, file_sha256, meta_sha256
-from psst.images.writing import write_array, write_images
+import numpy as np
 
-_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR)
+from psst.components import describe
+from psst.files import explained, write_json
+from psst.images.classes import arrange, find_duplicates
+from psst.images.files.waiting import alone
+from psst.images.source import Source
+from psst.images.store import ImageStore
+from psst.images.writing import write_images
+
 _PARTIAL = ".partial"  # ends the name of a folder that is not finished
 
 _known: dict[str, str] | None = None  # description of a source, size and cache -> folder; None outside a run
@@ -56,11 +55,6 @@ def trust(known: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
         _known = outer
 
 
-def store_folder(source: Source, size: int, cache: str | Path) -> Path:
-    """Return the folder of a store: its name hashes the size and the source's key."""
-    return _folder(source.name, size, source.key(size), Path(cache))
-
-
 def build_store(
     source: Source, size: int, cache: str | Path, workers: int | None = None, progress: bool | None = None
 ) -> ImageStore:
@@ -88,27 +82,32 @@ def build_store(
             f"`size={size}` must be at least 1; set `data.init_args.size` to a side length in pixels."
         )
     description = None if _known is None else _described(source, size, cache)
-    if _known is not None and description in _known and (Path(_known[description]) / META).is_file():
-        return ImageStore(_known[description])
+    trusted = None if _known is None or description is None else _known.get(description)
+    if trusted is not None and (Path(trusted) / ImageStore.meta_file).is_file():
+        return ImageStore(trusted)
     key = dict(source.key(size))
     folder = _folder(source.name, size, key, Path(cache))
+    meta = folder / ImageStore.meta_file
     with writable(folder.parent):
-        finished = (folder / META).is_file()
+        finished = meta.is_file()
         if not finished:
             folder.parent.mkdir(parents=True, exist_ok=True)
     if not finished:
-        with _building_alone(folder):
-            if not (folder / META).is_file():
+        with ExitStack() as held:
+            with writable(folder.parent):
+                held.enter_context(
+                    alone(folder.with_name(f"{folder.name}.lock"), f"`{folder}` is being prepared")
+                )
+            if not meta.is_file():
                 show = sys.stderr.isatty() if progress is None else progress
-                meta = _build(source, size, key, folder, workers or cores(), show)
-                warn_of_duplicates(meta["duplicates"], source.name, size, folder / META)
+                _build(source, size, key, folder, workers or cores(), show)
     if _known is not None and description is not None:
         _known[description] = str(folder.resolve())
     return ImageStore(folder)
 
 
 def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
-    options = {"format": FORMAT_VERSION, "source": name, "size": size, "key": dict(key)}
+    options = {"format": ImageStore.format_version, "source": name, "size": size, "key": dict(key)}
     digest = hashlib.blake2b(json.dumps(options, sort_keys=True).encode(), digest_size=6).hexdigest()
     return cache / f"{name}-{size}-{digest}"
 
@@ -128,11 +127,8 @@ def cores() -> int:
 
 def _build(
     source: Source, size: int, key: dict[str, Any], folder: Path, workers: int, progress: bool
-) -> dict[str, Any]:
-    """Write the store and return its meta data."""
-    records = keep_apart(source.scan(), source.name)
-    layout = class_layout(records, source.name)
-    labels, n_image_groups = image_labels(records, layout["class_names"])
+) -> None:
+    records, layout, labels = arrange(source.scan(), source.name)
     partial = folder.with_name(folder.name + _PARTIAL)
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
         if leftover.exists():
@@ -140,70 +136,48 @@ def _build(
     with writable(folder.parent):
         partial.mkdir()
     try:
-        with _full_disk_explained(folder.parent, len(records) * source.channels * size**2):
-            written = write_images(source, records, size, partial / IMAGES, workers, progress)
+        needed = len(records) * source.channels * size**2 / 2**20
+        with explained(
+            f"no room for the store in `{folder.parent}`: it needs {needed:.1f} MiB",
+            "free some space, or set `data.init_args.cache_dir` to a folder on a larger disk. Nothing was "
+            "kept.",
+            only_full=True,
+        ):
+            mean, std, digests = write_images(
+                source, records, size, partial / ImageStore.images_file, workers, progress
+            )
             meta = {
                 "source": source.name,
                 "options": key,
                 "size": size,
                 "channels": source.channels,
                 "count": len(records),
-                "n_image_groups": n_image_groups,
                 **layout,
-                "mean": written.mean,
-                "std": written.std,
-                "duplicates": find_duplicates(records, written.digests),
+                "mean": mean,
+                "std": std,
+                "duplicates": find_duplicates(
+                    records, digests, source.name, size, folder / ImageStore.meta_file
+                ),
             }
-            write_array(partial / LABELS, labels)
-            sums = {name: file_sha256(partial / name) for name in (IMAGES, LABELS)}
-            meta["sha256"] = sums | {META: meta_sha256(meta)}
-            write_json(partial / META, meta, FORMAT_VERSION)
-            with (partial / META).open("rb") as file:
-                os.fsync(file.fileno())  # before the folder gets its name, as the arrays
+            np.save(partial / ImageStore.labels_file, labels)
+            meta["sha256"] = ImageStore.checksums(partial, meta)
+            write_json(partial / ImageStore.meta_file, meta, ImageStore.format_version)
+            for name in (
+                ImageStore.images_file,
+                ImageStore.labels_file,
+                ImageStore.meta_file,
+            ):  # all on the disk before the folder gets its name
+                with (partial / name).open("rb") as file:
+                    os.fsync(file.fileno())
         partial.replace(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    return meta
 
 
-@contextmanager
-def _building_alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a store during the block; see `alone`."""
-    with ExitStack() as held:
-        with writable(folder.parent):
-            held.enter_context(alone(_lock_file(folder), f"`{folder}` is being prepared"))
-        yield
-
-
-def _lock_file(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".lock")
-
-
-@contextmanager
-def _full_disk_explained(cache: Path, needed: int) -> Iterator[None]:
-    """Say what a full disk means for the caller; ``needed`` bytes are to fit into ``cache``."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise OSError(
-            error.errno,
-            f"no room for the store in `{cache}`: it needs {needed / 2**20:.1f} MiB ({error.strerror}); free "
-            "some space, or set `data.init_args.cache_dir` to a folder on a larger disk. Nothing was kept.",
-        ) from error
-
-
-@contextmanager
-def writable(cache: Path) -> Iterator[None]:
+def writable(cache: Path) -> AbstractContextManager[None]:
     """Say what it means that ``cache`` cannot be written; the block touches nothing else."""
-    try:
-        yield
-    except OSError as error:
-        reason = "a file is in the way" if error.errno in _IN_THE_WAY else error.strerror
-        raise OSError(
-            error.errno,
-            f"no store can be made in `data.init_args.cache_dir={cache}` ({reason}); set "
-            "`data.init_args.cache_dir` to a folder that you may write",
-        ) from error
+    return explained(
+        f"no store can be made in `data.init_args.cache_dir={cache}`",
+        "set `data.init_args.cache_dir` to a folder that you may write",
+    )

@@ -1,8 +1,9 @@
-"""Which number, split and group the classes and the images of a store get."""
+"""Which number, split and group the classes and images of a store get, and which images contradict it."""
 
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,20 +11,24 @@ import numpy.typing as npt
 
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 
+_SHOWN = 3  # pairs named in a warning
+_LONGEST = 200  # characters of a name, from its end
 
-def class_layout(records: Sequence[ImageRecord], name: str) -> dict[str, Any]:
-    """Number the classes in order of appearance and list the ids of each split and group.
 
-    Args:
-        records: all images of a data set.
-        name: of the data set, for messages.
+def arrange(
+    records: Sequence[ImageRecord], name: str
+) -> tuple[Sequence[ImageRecord], dict[str, Any], npt.NDArray[np.int64]]:
+    """Leave each group of images in one split, and number the classes and the groups by their appearance.
 
     Returns:
-        "class_names"; "splits": split -> class ids; "groups": split -> group -> class ids.
+        The images that are kept; of meta.json "class_names", "n_image_groups", "splits": split -> class ids,
+        and "groups": split -> group of classes -> class ids; and class and group of each image, ``[2, n]``,
+        -1 for none.
 
     Raises:
         ValueError: a class is in two splits or groups, a split has another name, or nothing trains.
     """
+    records = _keep_apart(records, name)
     places: dict[str, tuple[str, str | None]] = {}
     for record in records:
         if record.split == UNLABELED:
@@ -50,10 +55,19 @@ def class_layout(records: Sequence[ImageRecord], name: str) -> dict[str, Any]:
             groups.setdefault(split, {}).setdefault(group, []).append(class_id)
     if not splits["train"]:
         raise ValueError(f"{name} has no training images; {len(places)} classes in other splits were found.")
-    return {"class_names": list(places), "splits": splits, "groups": groups}
+    ids = {class_name: class_id for class_id, class_name in enumerate(places)}
+    image_groups: dict[str, int] = {}
+    labels = np.full((2, len(records)), -1, dtype=np.int64)
+    for i, record in enumerate(records):
+        if record.split != UNLABELED:
+            labels[0, i] = ids[record.class_name]
+        if record.image_group is not None:
+            labels[1, i] = image_groups.setdefault(record.image_group, len(image_groups))
+    layout = {"class_names": list(places), "splits": splits, "groups": groups}
+    return records, layout | {"n_image_groups": len(image_groups)}, labels
 
 
-def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
+def _keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
     """Leave out images until each group of images stands on one side of the splits, with a warning.
 
     A group stays where most of its images are; in the first of `SPLITS` among equals. Images without a class
@@ -65,7 +79,7 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
         if record.image_group is not None:
-            counts[record.image_group][side(record.split)] += 1
+            counts[record.image_group][_side(record.split)] += 1
     home = {group: max(SPLITS, key=found.__getitem__) for group, found in counts.items() if len(found) > 1}
     if not home:
         return records
@@ -73,7 +87,7 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
         record
         for record in records
         if record.image_group is None
-        or home.get(record.image_group, side(record.split)) == side(record.split)
+        or home.get(record.image_group, _side(record.split)) == _side(record.split)
     ]
     left = {record.class_name for record in kept} | {""}  # the name of no class
     empty = next((record for record in records if record.class_name not in left), None)
@@ -89,29 +103,58 @@ def keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecor
         f"{len(home)} groups of images of {name} lie in two splits; {len(records) - len(kept)} of "
         f"{len(records)} images were left out, so that each lies in the split with most of its images. The "
         f"first: {example}.",
-        stacklevel=4,
+        stacklevel=5,
     )
     return kept
 
 
-def side(split: str) -> str:
+def find_duplicates(
+    records: Sequence[ImageRecord], digests: Sequence[bytes], name: str, size: int, meta: Path
+) -> list[dict[str, Any]]:
+    """Return the groups of equal images whose classes or splits differ, and warn: ``meta`` lists them.
+
+    Unlabeled images are material to train on: one that equals a training image is no contradiction, one that
+    equals a validation or test image is. The digest of an image that shows nothing is empty.
+
+    Returns:
+        Of each group "images", "classes", "splits" and "names", lists of one entry an image.
+    """
+    equal: dict[bytes, list[int]] = defaultdict(list)
+    for i, digest in enumerate(digests):
+        equal[digest].append(i)
+    equal.pop(b"", None)
+    duplicates: list[dict[str, Any]] = []
+    leaks, others = list[str](), list[str]()
+    for ids in equal.values():
+        first, *rest = group = [records[i] for i in ids]
+        elsewhere = [record for record in rest if _side(record.split) != _side(first.split)]
+        if not elsewhere and len({record.class_name for record in group if record.split != UNLABELED}) < 2:
+            continue
+        fields = {"images": ids, "classes": [record.class_name for record in group]}
+        names = [str(record.reference)[-_LONGEST:] for record in group]
+        duplicates.append(fields | {"splits": [record.split for record in group], "names": names})
+        # the first image and the first that contradicts it
+        second = (elsewhere or [record for record in rest if record.class_name != first.class_name])[0]
+        (leaks if elsewhere else others).append(f"{_named(first)} = {_named(second)}")
+    texts = (
+        (leaks, f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"),
+        (others, f"in two classes of {name} lie"),
+    )
+    for pairs, text in texts:
+        if pairs:
+            warnings.warn(
+                f"{text} {len(pairs)} picture(s), equal in every pixel at {size} x {size}. Take them out of "
+                f"one of the two. The first: {'; '.join(pairs[:_SHOWN])}; all are listed in `{meta}` under "
+                "duplicates.",
+                stacklevel=4,
+            )
+    return duplicates
+
+
+def _named(record: ImageRecord) -> str:
+    return f"`{str(record.reference)[-_LONGEST:]}` ({f'{record.split} {record.class_name}'.strip()})"
+
+
+def _side(split: str) -> str:
     """Return the split itself, "train" for images without a class."""
     return "train" if split == UNLABELED else split
-
-
-def image_labels(
-    records: Sequence[ImageRecord], class_names: Sequence[str]
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Return the class and the group of each image, ``[2, n]``, -1 for none, and the number of groups.
-
-    Groups are numbered in order of appearance.
-    """
-    ids = {name: class_id for class_id, name in enumerate(class_names)}
-    groups: dict[str, int] = {}
-    labels = np.full((2, len(records)), -1, dtype=np.int64)
-    for i, record in enumerate(records):
-        if record.split != UNLABELED:
-            labels[0, i] = ids[record.class_name]
-        if record.image_group is not None:
-            labels[1, i] = groups.setdefault(record.image_group, len(groups))
-    return labels, len(groups)

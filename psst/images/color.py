@@ -54,10 +54,7 @@ def to_gray(images: Tensor) -> Tensor:
 
 
 def _mean(gray: Tensor) -> Tensor:
-    """Return the mean of each image, ``[n, 1, 1, 1]``.
-
-    Rows first: no single sum is long enough to be divided among threads, which would change its last bits.
-    """
+    # rows first: no single sum is long enough to be divided among threads, which would change its last bits
     return gray.sum(dim=3, keepdim=True).sum(dim=2, keepdim=True) / (gray.shape[2] * gray.shape[3])
 
 

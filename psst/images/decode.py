@@ -8,13 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-Box = tuple[float, float, float, float]
+_Box = tuple[float, float, float, float]
 """x, y, width and height in pixels."""
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
-)
-"""Names of image files end in one of these, in small or capital letters."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 _MODES = {1: "L", 3: "RGB"}
@@ -22,7 +17,7 @@ _EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where P
 
 
 def decode_image(
-    data: bytes, name: str, size: int, channels: int, box: Box | None = None
+    data: bytes, name: str, size: int, channels: int, box: _Box | None = None
 ) -> npt.NDArray[np.uint8]:
     """Decode an image, cut its centered square and shrink that with an antialiasing (Lanczos) filter.
 
@@ -55,7 +50,7 @@ def decode_image(
         ) from error
 
 
-def _cropped(image: Image.Image, box: Box) -> Image.Image:
+def _cropped(image: Image.Image, box: _Box) -> Image.Image:
     x, y, width, height = box
     right, bottom = min(x + width, image.width), min(y + height, image.height)
     part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))
@@ -65,14 +60,7 @@ def _cropped(image: Image.Image, box: Box) -> Image.Image:
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
-    """Turn a Pillow image of any mode, cut its centered square and resize that, see `decode_image`.
-
-    Returns:
-        ``[size, size, channels]`` uint8.
-
-    Raises:
-        ValueError: its pixels are 32 bits wide.
-    """
+    """Turn a Pillow image of any mode, cut its centered square and resize that, see `decode_image`."""
     pixels = _flat(_upright(image)).convert(_MODES[channels])
     side = min(pixels.size)
     left, top = (pixels.width - side) / 2, (pixels.height - side) / 2

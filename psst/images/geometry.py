@@ -12,15 +12,7 @@ from torch.nn import functional as F
 
 
 def resized_crop(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
-    """Enlarge a rectangle of each image to the whole image; nothing outside the rectangle is seen.
-
-    Args:
-        images: ``[n, C, H, W]`` floats.
-        top: ``[n]`` first row of the rectangle, in pixels.
-        left: ``[n]`` first column.
-        height: ``[n]`` rows, at least 1.
-        width: ``[n]`` columns, at least 1.
-    """
+    """Enlarge a rectangle of each image, ``[n]`` pixels each, to the whole image; nothing else is seen."""
     rows = _stretched(top, height, images.shape[2], images.dtype)
     columns = _stretched(left, width, images.shape[3], images.dtype)
     shape = (len(images), images.shape[2], images.shape[3])
@@ -35,7 +27,7 @@ def affine(
     """Shear, enlarge and turn each image about its center, then move it; what enters is zero.
 
     Args:
-        images: ``[n, C, H, W]`` floats.
+        images: to change.
         angles: ``[n]`` degrees, counter-clockwise.
         right: ``[n]`` pixels, negative for left.
         down: ``[n]`` pixels, negative for up.

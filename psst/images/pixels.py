@@ -12,10 +12,9 @@ _CHANNELS = (1, 3, 4)
 def to_pillow(value: Any) -> Image.Image:
     """Return a Pillow image of an image in any usual form.
 
-    Args:
-        value: a Pillow image; or an array or tensor, ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` with C = 1, 3
-            or 4. Of two readings the first is taken for arrays, the last for tensors. Integers are 0 to 255,
-            uint16 0 to 65535, floats 0 to 1, or to 255 where one is above 2.
+    Arrays and tensors are ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` with C = 1, 3 or 4; of two readings the
+    first is taken for arrays, the last for tensors. Integers are 0 to 255, uint16 0 to 65535, floats 0 to 1,
+    or to 255 where one is above 2.
 
     Raises:
         ValueError: another shape, or numbers outside their range.
@@ -31,12 +30,6 @@ def to_pillow(value: Any) -> Image.Image:
     if pixels.dtype == np.uint16 and pixels.ndim == 2:
         return Image.fromarray(pixels)
     return Image.fromarray(np.ascontiguousarray(_levels(pixels)))
-
-
-def pixel_bytes(value: Any) -> bytes:
-    """Return what tells an image from others: type, shape and pixels."""
-    pixels = np.asarray(value) if isinstance(value, Image.Image) else _values(value)
-    return f"{pixels.dtype}{pixels.shape}".encode() + pixels.tobytes()
 
 
 def _values(value: Any) -> npt.NDArray[Any]:

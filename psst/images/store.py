@@ -13,9 +13,6 @@ import numpy.typing as npt
 from psst.files import read_json
 from psst.randomness import stream_key
 
-FORMAT_VERSION = 3
-"""The only format that is read: ``[n, C, H, W]`` images, and ``[2, n]`` labels: classes, groups of images."""
-IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
 _AGAIN = "delete the folder and prepare the data again, or use another `data.init_args.cache_dir`"
 
 
@@ -50,6 +47,9 @@ class ImageStore:
     groups: dict[str, dict[str, npt.NDArray[np.int64]]]
     labels: npt.NDArray[np.int64]
     _left_out: tuple[int, int] | None  # see `divided_images`
+    images_file, labels_file, meta_file = "images.npy", "labels.npy", "meta.json"
+    format_version = 3
+    """The only one that is read: images ``[n, C, H, W]``; classes and groups of images, ``[2, n]``."""
 
     def __init__(self, folder: str | Path) -> None:
         """Open the finished store in ``folder``.
@@ -59,12 +59,13 @@ class ImageStore:
             ValueError: the store is damaged or of another format.
         """
         self.folder = Path(folder)
-        path = self.folder / META
+        path = self.folder / self.meta_file
         if not path.is_file():
             raise FileNotFoundError(
-                f"`{folder}` holds no finished store ({META} is missing); make it with `psst data prepare`."
+                f"`{folder}` holds no finished store ({self.meta_file} is missing); make it with `psst data "
+                "prepare`."
             )
-        self.meta = read_json(path, FORMAT_VERSION, f"the store `{self.folder}`", _AGAIN)
+        self.meta = read_json(path, self.format_version, f"the store `{self.folder}`", _AGAIN)
         try:
             self._take(self.meta)
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -169,18 +170,30 @@ class ImageStore:
         self.labels, self.class_names, self._left_out = labels, names, (fold, folds)
         self._sort()
 
+    @classmethod
+    def checksums(cls, folder: Path, meta: Mapping[str, Any]) -> dict[str, str]:
+        """Return the hexadecimal SHA-256 of each file of a store, of meta.json by what it says."""
+        sums = {cls.meta_file: meta_sha256(meta)}
+        for name in (cls.images_file, cls.labels_file):
+            with (folder / name).open("rb") as file:
+                sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return sums
+
+    def class_groups(self, split: str) -> dict[str, npt.NDArray[np.int64]]:
+        """Return the groups of classes that episodes of a split keep to; one called "all" without."""
+        return self.groups.get(split) or {"all": self.splits[split]}
+
     def verify(self) -> None:
         """Compare all files with their checksums.
 
         Raises:
             ValueError: a file has changed since the store was built.
         """
-        for name, expected in self.meta["sha256"].items():
-            found = meta_sha256(self.meta) if name == META else file_sha256(self.folder / name)
-            if found != expected:
+        for name, found in self.checksums(self.folder, self.meta).items():
+            if found != (expected := self.meta["sha256"][name]):
                 raise ValueError(
-                    f"`{self.folder / name}` has sha256 {found[:12]}..., {META} says {expected[:12]}...; the "
-                    f"file was damaged after it was built: {_AGAIN}."
+                    f"`{self.folder / name}` has sha256 {found[:12]}..., {self.meta_file} says "
+                    f"{expected[:12]}...; the file was damaged after it was built: {_AGAIN}."
                 )
 
     def _take(self, meta: Mapping[str, Any]) -> None:
@@ -195,14 +208,14 @@ class ImageStore:
         self.std: tuple[float, ...] = tuple(meta["std"])
         self.duplicates: list[dict[str, Any]] = list(meta["duplicates"])
         self.n_image_groups = int(meta["n_image_groups"])
-        stored: npt.NDArray[np.uint8] = np.load(self.folder / IMAGES, mmap_mode="r")
-        labels: npt.NDArray[np.int64] = np.load(self.folder / LABELS)
+        stored: npt.NDArray[np.uint8] = np.load(self.folder / self.images_file, mmap_mode="r")
+        labels: npt.NDArray[np.int64] = np.load(self.folder / self.labels_file)
         count, size, channels = (int(meta[name]) for name in ("count", "size", "channels"))
         expected = [count, channels, size, size]
         if list(stored.shape) != expected or labels.shape != (2, count):
             raise ValueError(
-                f"its images are {list(stored.shape)} and its labels {list(labels.shape)}, {META} says "
-                f"{expected} and {[2, count]}"
+                f"its images are {list(stored.shape)} and its labels {list(labels.shape)}, {self.meta_file} "
+                f"says {expected} and {[2, count]}"
             )
         self.labels, self.image_groups = labels
         self._planes = np.asarray(stored)
@@ -221,9 +234,3 @@ def meta_sha256(meta: Mapping[str, Any]) -> str:
     """Return the hexadecimal SHA-256 of what meta.json says, the checksums left out."""
     content = {name: value for name, value in meta.items() if name != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,12 +11,7 @@ from torch.nn import functional as F
 def rotate90(images: Tensor, turns: Tensor) -> Tensor:
     """Turn each image counter-clockwise by its own number of quarter turns.
 
-    Args:
-        images: ``[n, C, H, W]``, square.
-        turns: ``[n]`` integers, taken modulo 4.
-
-    Returns:
-        ``[n, C, H, W]``.
+    ``images`` are ``[n, C, H, W]``, square; ``turns`` are ``[n]`` integers, taken modulo 4.
 
     Raises:
         ValueError: the images are not square, or ``turns`` does not hold one number per image.
@@ -36,13 +31,7 @@ def rotate90(images: Tensor, turns: Tensor) -> Tensor:
 def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     """Move the content of each image by whole pixels; what enters is zero, what leaves is lost.
 
-    Args:
-        images: ``[n, C, H, W]``.
-        down: ``[n]`` integers, negative for up.
-        right: ``[n]`` integers, negative for left.
-
-    Returns:
-        ``[n, C, H, W]``.
+    ``images`` are ``[n, C, H, W]``; ``down`` and ``right`` ``[n]`` integers, negative for up and left.
     """
     height, width = images.shape[-2:]
     rows = torch.arange(height, device=images.device) - down.reshape(-1, 1)

@@ -7,9 +7,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from psst.datamodules.cub import class_splits
+from psst.datamodules.cub import _CUBSource
 
-CLASSES = sorted(class_splits("closer_look"))
+CLASSES = sorted(_CUBSource.classes("closer_look"))
 PER_CLASS = 2
 BOX = (20.0, 4.0, 16.0, 24.0)  # x, y, width, height of the bird in a picture of 40 x 32
 

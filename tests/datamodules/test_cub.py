@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from psst.commands.data import prepare
-from psst.datamodules.cub import CUB, CUBSource, class_splits
+from psst.datamodules.cub import CUB, _CUBSource
 from psst.episodes import Episodes, Evaluation
 from tests.datamodules.birds import CLASSES, PER_CLASS, color, write_archive, write_folder
 from tests.datamodules.stores import content
@@ -54,7 +54,7 @@ def datamodule(root, cache, split="closer_look", **options):
     [("closer_look", (100, 50, 50)), ("feat", (100, 50, 50)), ("meta_dataset", (140, 30, 30))],
 )
 def test_splits_have_the_published_numbers_of_classes(split, sizes):
-    split_of = class_splits(split)
+    split_of = _CUBSource.classes(split)
     counts = Counter(split_of.values())
     assert (counts["train"], counts["val"], counts["test"]) == sizes
     assert sorted(int(name[:3]) for name in split_of) == list(range(1, 201))
@@ -62,19 +62,19 @@ def test_splits_have_the_published_numbers_of_classes(split, sizes):
 
 def test_the_rule_of_closer_look():
     """Of the sorted classes, counted from 0: even ones train, 1 mod 4 validate, 3 mod 4 test."""
-    split_of = class_splits("closer_look")
+    split_of = _CUBSource.classes("closer_look")
     for place, name in enumerate(sorted(split_of)):
         assert split_of[name] == ("train" if place % 2 == 0 else "val" if place % 4 == 1 else "test")
     assert split_of["004.Groove_billed_Ani"] == "test"
 
 
 def test_29_test_classes_of_closer_look_train_in_meta_dataset():
-    ours, theirs = class_splits("closer_look"), class_splits("meta_dataset")
+    ours, theirs = _CUBSource.classes("closer_look"), _CUBSource.classes("meta_dataset")
     assert sum(ours[name] == "test" and theirs[name] == "train" for name in ours) == 29
 
 
 def test_feat_is_another_list():
-    ours, theirs = class_splits("closer_look"), class_splits("feat")
+    ours, theirs = _CUBSource.classes("closer_look"), _CUBSource.classes("feat")
     assert sum(ours[name] != theirs[name] for name in ours) > 100
     assert theirs["001.Black_footed_Albatross"] == "val"
 
@@ -82,7 +82,7 @@ def test_feat_is_another_list():
 @pytest.mark.parametrize("split", SPLITS)
 def test_store_has_the_classes_of_the_split(data, tmp_path, split):
     store = prepare(datamodule(data, tmp_path, split))
-    split_of = class_splits(split)
+    split_of = _CUBSource.classes(split)
     assert set(store.class_names) == set(CLASSES)
     for name, ids in store.splits.items():
         assert {store.class_names[i] for i in ids} == {c for c in CLASSES if split_of[c] == name}
@@ -132,7 +132,7 @@ def test_boxes_are_clipped_to_the_image(root):
     """What lies outside is not filled with black."""
     path = root / "CUB_200_2011/bounding_boxes.txt"
     path.write_text(path.read_text().replace("1 20.0 4.0 16.0", "1 20.0 4.0 99.0", 1))
-    source = CUBSource(root, "feat")
+    source = _CUBSource(root, "feat")
     record = next(each for each in source.scan() if each.reference.entry.name.endswith("_0001_101.jpg"))
     assert record.reference.box == (20.0, 4.0, 99.0, 24.0)
     right = source.decode(record, 20)[:, -2:]  # of x = 20 to 40: the field to the right of the bird
@@ -140,7 +140,7 @@ def test_boxes_are_clipped_to_the_image(root):
 
 
 def test_split_has_no_default_and_the_message_names_the_three(data):
-    for make in (CUB, CUBSource):
+    for make in (CUB, _CUBSource):
         with pytest.raises(
             ValueError,
             match=r"`data.init_args.split=None` must be 'closer_look'.*'feat'.*'meta_dataset'.*29 of the 50",
@@ -166,7 +166,7 @@ def test_recognized_by_name(data, tmp_path):
 def test_root_without_birds_is_named(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(FileNotFoundError, match=r"holds neither CUB_200_2011 .* nor CUB_200_2011.tgz"):
-        CUBSource(tmp_path, "feat").scan()
+        _CUBSource(tmp_path, "feat").scan()
 
 
 def test_missing_images_are_counted_and_the_first_is_named(root):
@@ -175,7 +175,7 @@ def test_missing_images_are_counted_and_the_first_is_named(root):
     with pytest.raises(
         FileNotFoundError, match=r"2 of 400 images .* are missing, first: images/003.Sooty_Alb"
     ):
-        CUBSource(root, "feat").scan()
+        _CUBSource(root, "feat").scan()
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -183,9 +183,9 @@ def test_boxes_are_needed_only_to_crop(root, split):
     (root / "CUB_200_2011/bounding_boxes.txt").unlink()
     if split == "feat":
         with pytest.raises(FileNotFoundError, match=r"bounding_boxes.txt of CUB-200-2011 is missing"):
-            CUBSource(root, split).scan()
+            _CUBSource(root, split).scan()
     else:
-        assert len(CUBSource(root, split).scan()) == 400
+        assert len(_CUBSource(root, split).scan()) == 400
 
 
 @pytest.mark.parametrize(
@@ -214,13 +214,13 @@ def test_damaged_tables_are_named(tables, name, old, new, message):
     assert text.count(f"\n{old}") == 1
     path.write_text(text.replace(f"\n{old}", f"\n{new}"))
     with pytest.raises(ValueError, match=message):
-        CUBSource(tables, "feat").scan()
+        _CUBSource(tables, "feat").scan()
 
 
 def test_table_that_is_not_text_is_named(tables):
     (tables / "images.txt").write_bytes(b"1 001.Alb\xe9tros/1.jpg\n")
     with pytest.raises(ValueError, match=r"images.txt` is not a text file in UTF-8"):
-        CUBSource(tables, "feat").scan()
+        _CUBSource(tables, "feat").scan()
 
 
 @pytest.mark.parametrize("split", ["feat", "closer_look"])

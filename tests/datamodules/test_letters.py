@@ -10,10 +10,10 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from psst.datamodules.glyphs import CLASSES, SPLIT_OF_SCRIPT, TYPEFACES
+from psst.datamodules.glyphs import _CLASSES, _SPLIT_OF_SCRIPT, _TYPEFACES
 
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-ALL = [(script, letters) for script, classes in CLASSES.items() for letters in classes]
+ALL = [(script, letters) for script, classes in _CLASSES.items() for letters in classes]
 
 
 def bitmap(font: FT2Font, letter: str, side: int, ink: int) -> np.ndarray:
@@ -75,8 +75,8 @@ def test_there_are_at_least_380_classes_and_no_letter_twice():
 
 
 def test_every_letter_is_in_at_least_ten_of_the_twelve_typefaces():
-    assert len(TYPEFACES) == 12
-    charmaps = [FT2Font(str(FONTS / typeface)).get_charmap() for typeface in TYPEFACES]
+    assert len(_TYPEFACES) == 12
+    charmaps = [FT2Font(str(FONTS / typeface)).get_charmap() for typeface in _TYPEFACES]
     for _, letters in ALL:
         assert all(sum(ord(letter) in charmap for charmap in charmaps) >= 10 for letter in letters)
 
@@ -84,7 +84,7 @@ def test_every_letter_is_in_at_least_ten_of_the_twelve_typefaces():
 def test_no_two_classes_of_different_splits_look_alike(similarity):
     """Best normalized correlation in DejaVu Sans below 0.9, else a test class would have been trained on."""
     position, best = similarity
-    split = {letter: SPLIT_OF_SCRIPT[script] for script, letters in ALL for letter in letters}
+    split = {letter: _SPLIT_OF_SCRIPT[script] for script, letters in ALL for letter in letters}
     for one in position:
         for other in position:
             if split[one] != split[other]:

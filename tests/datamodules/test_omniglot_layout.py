@@ -5,7 +5,7 @@ import os
 import pytest
 
 from psst.datamodules.omniglot import Omniglot
-from psst.images.sources.layout import choose
+from psst.images.sources.layout import Layout
 from tests.datamodules.drawings import archive, folder
 
 
@@ -51,4 +51,4 @@ def test_other_content_is_not_omniglot(tmp_path):
 def test_missing_layout_says_what_is_needed(tmp_path):
     (tmp_path / "cats").mkdir()
     with pytest.raises(FileNotFoundError, match=r"holds cats; Omniglot needs one of: images_background"):
-        choose(tmp_path, Omniglot.layouts, "Omniglot")
+        Layout.choose(tmp_path, Omniglot.layouts, "Omniglot")

@@ -8,14 +8,15 @@ import pytest
 
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
-from psst.datamodules.omniglot_splits import BACKGROUND_VAL, evaluation_alphabets, published_split
+from psst.datamodules.omniglot import _evaluation_alphabets
+from psst.datamodules.omniglot_splits import BACKGROUND_VAL, published_split
 from psst.episodes import Episodes, Evaluation
 from tests.datamodules.drawings import archive, folder
 
 SIZES = Counter(
     alphabet for alphabet, _ in published_split("vinyals")
 )  # characters of each of the fifty alphabets
-EVALUATION = {name: SIZES[name] for name in SIZES if name in evaluation_alphabets()}
+EVALUATION = {name: SIZES[name] for name in SIZES if name in _evaluation_alphabets()}
 BACKGROUND = {name: SIZES[name] for name in SIZES if name not in EVALUATION}
 SMALL1 = dict.fromkeys(("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"), 3)
 SMALL2 = dict.fromkeys(("Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog"), 3)

@@ -3,7 +3,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from psst.commands.data import recognize
+from psst.commands.data import _recognize
 
 
 def images(folder, count=2):
@@ -20,7 +20,7 @@ def place(tmp_path):
 def test_class_folders_are_an_image_folder(place):
     for name in ("ant", "bee", "cat"):
         images(place / name)
-    text = recognize(place)
+    text = _recognize(place)
     assert "ImageFolder" in text
     assert "3 class folders with 6 images" in text
 
@@ -29,7 +29,7 @@ def test_csv_lists_are_mini_imagenet_before_an_image_folder(place):
     images(place / "images")
     for split in ("train", "val", "test"):
         (place / f"{split}.csv").write_text("filename,label\n0.png,a\n")
-    lines = recognize(place).splitlines()
+    lines = _recognize(place).splitlines()
     assert "MiniImageNet" in lines[1]
 
 
@@ -37,14 +37,14 @@ def test_official_zips_are_omniglot(place):
     place.mkdir()
     with zipfile.ZipFile(place / "images_background_small1.zip", "w") as archive:
         archive.writestr("images_background_small1/Greek/character01/0394_01.png", b"")
-    assert "Omniglot" in recognize(place)
+    assert "Omniglot" in _recognize(place)
 
 
 def test_unknown_content_is_listed_and_a_way_is_named(place):
     place.mkdir()
-    assert "it is empty" in recognize(place)
+    assert "it is empty" in _recognize(place)
     (place / "notes.docx").write_bytes(b"PK")
-    text = recognize(place)
+    text = _recognize(place)
     assert "notes.docx" in text
     assert "one folder a class" in text
 
@@ -55,9 +55,9 @@ def test_unknown_content_is_listed_and_a_way_is_named(place):
 )
 def test_a_file_is_named_by_its_first_bytes(place, content, words):
     place.write_bytes(content)
-    assert words in recognize(place)
+    assert words in _recognize(place)
 
 
 def test_nothing_there(place):
     with pytest.raises(FileNotFoundError, match="does not exist"):
-        recognize(place)
+        _recognize(place)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from psst.episodes import FrozenEpisodes, load_episodes, save_episodes
-from psst.episodes.recipes import class_sampler
+from psst.episodes import EpisodeSampler, FrozenEpisodes, load_episodes, save_episodes
 from psst.evaluation import class_difference, evaluate_episodes
 from psst.fewshot import PrototypicalHead
 from psst.images import build_store
@@ -125,7 +124,7 @@ def test_a_list_that_splits_groups_of_images_is_refused(path, tmp_path):
     store = build_store(Tracked(SIZES, groups={"test": list("AABBB")}), 4, tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"share a group of images in \d+ of 20 episodes of split 'val'"):
         load_episodes(path, store)
-    sampler = class_sampler(store, store.splits["val"], 3, 1, 3, key=0, seed=0)
+    sampler = EpisodeSampler.of(store, store.splits["val"], 3, 1, 3, key=0, seed=0)
     save_episodes(tmp_path / "apart.npz", {"val": {"all": sampler}}, {"val": 20}, store)
     assert len(load_episodes(tmp_path / "apart.npz", store)["val"]["all"]) == 20
 

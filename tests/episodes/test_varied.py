@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from psst.episodes import EpisodeSampler, VariedSampler
-from psst.episodes.varied import query_counts
 
 SIZES = [14, 30, 14, 16, 40, 15]
 
@@ -84,7 +83,9 @@ def test_counts_follow_the_dirichlet_distribution():
     """Mean 1/N and variance (N - 1) / (N^2 (N a + 1)) of each share, where nothing is cut off."""
     n, total, concentration = 5, 10_000, 2.0
     rng, room = np.random.default_rng(3), np.full(n, total)
-    shares = np.array([query_counts(rng, concentration, total, room) for _ in range(20_000)]) / total
+    shares = (
+        np.array([VariedSampler.query_counts(rng, concentration, total, room) for _ in range(20_000)]) / total
+    )
     variance = (n - 1) / (n**2 * (n * concentration + 1))
     np.testing.assert_allclose(shares.mean(axis=0), 1 / n, atol=5 * np.sqrt(variance / 20_000))
     np.testing.assert_allclose(shares.var(axis=0), variance, rtol=0.05)
@@ -94,7 +95,7 @@ def test_counts_sum_to_the_total_and_keep_to_the_room():
     rng = np.random.default_rng(0)
     for concentration in (1e-8, 0.1, 1.0, 50.0):
         room = rng.integers(10, 16, (300, 5))
-        counts = np.array([query_counts(rng, concentration, 50, row) for row in room])
+        counts = np.array([VariedSampler.query_counts(rng, concentration, 50, row) for row in room])
         assert (counts.sum(axis=1) == 50).all()
         assert (counts >= 0).all()
         assert (counts <= room).all()

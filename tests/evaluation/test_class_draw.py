@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from psst.evaluation import EpisodeScores, class_difference, load_scores, save_scores
-from psst.evaluation.class_draw import class_variance, pooled_difference
+from psst.evaluation.class_draw import _class_variance, pooled_difference
 from psst.evaluation.scores import half_width
 
 
@@ -43,14 +43,14 @@ def test_the_variance_has_no_bias_where_classes_add_up(n_classes, way):
     for _ in range(300):
         values, ids = episodes(rng, 300, n_classes, way, by_pair=0.0)
         means.append(values.mean())
-        variances.append(class_variance(values, ids)[0])
+        variances.append(_class_variance(values, ids)[0])
     assert np.mean(variances) == pytest.approx(np.var(means), rel=0.25)  # 3 standard errors of a variance
 
 
 def test_without_differences_between_classes_the_draw_of_episodes_is_left():
     rng = np.random.default_rng(2)
     values, ids = episodes(rng, 4000, 30, 5, by_class=0.0, by_pair=0.0)
-    variance, n_classes = class_variance(values, ids)
+    variance, n_classes = _class_variance(values, ids)
     assert n_classes == 30
     assert 1.96 * np.sqrt(variance) == pytest.approx(half_width(values), rel=0.35)
     assert pooled_difference([values], [ids]).half_width >= half_width(values)
@@ -60,8 +60,8 @@ def test_the_interval_does_not_depend_on_the_names_of_classes_or_the_order_of_ep
     rng = np.random.default_rng(3)
     values, ids = episodes(rng, 500, 20, 5)
     order, names = rng.permutation(500), rng.permutation(1000)[:20]
-    assert class_variance(values[order], names[ids][order])[0] == pytest.approx(
-        class_variance(values, ids)[0]
+    assert _class_variance(values[order], names[ids][order])[0] == pytest.approx(
+        _class_variance(values, ids)[0]
     )
 
 
@@ -69,7 +69,7 @@ def test_groups_are_pooled_by_their_episodes():
     rng = np.random.default_rng(4)
     parts = [episodes(rng, n, 20, 5) for n in (300, 100)]
     pooled = pooled_difference([values for values, _ in parts], [ids for _, ids in parts])
-    variances = [class_variance(values, ids)[0] for values, ids in parts]
+    variances = [_class_variance(values, ids)[0] for values, ids in parts]
     assert pooled.mean == pytest.approx(np.concatenate([values for values, _ in parts]).mean())
     assert pooled.n_classes == 40
     assert pooled.half_width > 1.96 * np.sqrt(0.75**2 * variances[0] + 0.25**2 * variances[1])
@@ -78,7 +78,7 @@ def test_groups_are_pooled_by_their_episodes():
 @pytest.mark.parametrize("n_classes", [5, 6])
 def test_episodes_of_almost_all_classes_say_nothing_of_their_draw(n_classes):
     values, ids = episodes(np.random.default_rng(5), 200, n_classes, 5)
-    assert class_variance(values, ids) is None
+    assert _class_variance(values, ids) is None
     difference = pooled_difference([values], [ids])
     assert difference.half_width == difference.episode_half_width == half_width(values)
     assert "only" in difference.covers

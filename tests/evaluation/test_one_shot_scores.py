@@ -8,13 +8,12 @@ import torch
 from scipy import stats
 
 from psst.backbones import Conv4
-from psst.episodes.one_shot_runs import read_one_shot_runs
 from psst.evaluation import class_difference, load_scores, save_scores
-from psst.evaluation.one_shot_runs import evaluate_one_shot_runs, report_one_shot_runs
+from psst.evaluation.one_shot_runs import evaluate_one_shot_runs, read_one_shot_runs, report_one_shot_runs
 from psst.fewshot import PrototypicalHead
 from psst.tasks import Episodic
 from psst.training import FewShotModule
-from tests.episodes.runs import write_runs
+from tests.evaluation.runs import write_runs
 
 WRONG = ((1, 3), (1, 4), (2, 20), (17, 1))
 

@@ -104,7 +104,7 @@ class Recording(Augmentation):
     """Keeps the draws of the last call."""
 
     def _recolored(self, images, draws, bound):
-        self.drawn = {name: draws.uniform(name) for name in ("brightness", "hue", "rotation", "erased_down")}
+        self.drawn = {name: draws[name] for name in ("brightness", "hue", "rotation", "erased_down")}
         return super()._recolored(images, draws, bound)
 
 
@@ -186,13 +186,12 @@ def test_recipes_of_the_docstring(kind):
         assert augment(images_of(4, size=84, dtype=dtype), generator()).shape == (4, 3, 84, 84)
 
 
-def test_it_is_described_rebuilt_and_shown():
+def test_it_is_described_and_rebuilt():
     augment = Augmentation(**EVERYTHING)
     again = instantiate(describe(augment), Augmentation)
     assert describe(again) == describe(augment)
     images = images_of(5)
     assert torch.equal(again(images, generator()), augment(images, generator()))
-    assert repr(Augmentation(padding=4, hue=0.1)) == "Augmentation(padding=4, hue=0.1)"
     assert list(inspect.signature(Augmentation).parameters)[:2] == ["padding", "flip"]
 
 
@@ -236,7 +235,9 @@ def test_numbers_out_of_range_are_refused_in_the_words_of_the_yaml(settings, mes
 
 
 def test_images_that_cannot_be_augmented_are_named():
-    with pytest.raises(ValueError, match=r"saturation=0.4\)` changes colors, .* 1 or 3 channels, found 4"):
+    with pytest.raises(
+        ValueError, match=r"changes of color need images of 1 or 3 channels, found 4; leave out"
+    ):
         Augmentation(saturation=0.4)(images_of(2, 4), generator())
     with pytest.raises(
         TypeError, match=r"`images` of torch.int64 cannot be augmented; give uint8, or floats"

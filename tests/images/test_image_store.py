@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from psst.images import FORMAT_VERSION, ImageRecord, ImageStore, build_store
+from psst.images import ImageRecord, ImageStore, build_store
 
 
 class Noise:
@@ -201,11 +201,14 @@ def test_verify_finds_a_class_that_changed_its_split(store):
         ImageStore(store.folder).verify()
 
 
-@pytest.mark.parametrize(("version", "way_out"), [(FORMAT_VERSION + 1, "upgrade psst-fewshot, or "), (2, "")])
+@pytest.mark.parametrize(
+    ("version", "way_out"), [(ImageStore.format_version + 1, "upgrade psst-fewshot, or "), (2, "")]
+)
 def test_another_format_is_refused_by_name_and_kept(store, version, way_out):
     meta = json.loads((store.folder / "meta.json").read_text())
     (store.folder / "meta.json").write_text(json.dumps({**meta, "format": version}))
-    message = f"has format {version}, this psst reads format {FORMAT_VERSION}; {way_out}delete the folder"
+    reads = f"this psst reads format {ImageStore.format_version}"
+    message = f"has format {version}, {reads}; {way_out}delete the folder"
     for opened in (ImageStore, lambda folder: build_store(Noise(), 5, folder.parent)):
         with pytest.raises(ValueError, match=message):
             opened(store.folder)

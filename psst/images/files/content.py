@@ -22,14 +22,9 @@ _KINDS = {
 }
 
 
-def is_web_page(head: bytes) -> bool:
-    """Return whether a file that begins with ``head`` is a web page, as failed downloads leave it."""
-    return _PAGE.match(head.removeprefix(b"\xef\xbb\xbf")) is not None
-
-
 def kind_of(head: bytes) -> str | None:
     """Return in words what a file is that begins with ``head``, None if its first bytes do not tell."""
-    if is_web_page(head):
+    if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf")):  # as failed downloads leave it
         return "a web page (a download that went wrong leaves one)"
     if head[257:262] == b"ustar":
         return "a tar archive"

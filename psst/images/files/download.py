@@ -7,22 +7,23 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from psst.images.files.alone import alone, forget
-from psst.images.files.content import is_web_page
+from psst.files import explained
+from psst.images.files.content import kind_of
+from psst.images.files.waiting import alone, bar
 
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
+_Show = Callable[[int, int | None], None]
 _CHUNK = 1 << 16  # bytes
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two pieces of the body
 _PAUSE = 0.5  # seconds before the second try; doubled for the third
 _TRIES = 3  # in a row without a new byte
-_Show = Callable[[int, int | None], None]
 
 
 class _RefusedError(Exception):
@@ -71,9 +72,6 @@ def fetch(
         mirror: base URL of a copy, tried first as ``{mirror}/{name}``.
         manual: how to get the files by hand, sentences for the message when every mirror fails.
 
-    Returns:
-        Their paths, in the order of ``files``.
-
     Raises:
         ValueError: a file is there with another hash (it is left alone), or ``mirror`` is no base URL.
         ConnectionError: no mirror gave a file; the message lists each with its reason, and the way by hand.
@@ -90,7 +88,11 @@ def fetch(
     failed: dict[RemoteFile, list[str]] = {}
     for file in missing:
         first = [f"{mirror.rstrip('/')}/{quote(file.name)}"] if mirror else []
-        with _explained(file, folder):
+        with explained(
+            f"{file} cannot be saved in `data.init_args.root={folder}`",
+            "free some space, or set `data.init_args.root` to a folder that you may write. What was "
+            "downloaded is kept and continued next time.",
+        ):
             reasons = _get(file, [*first, *file.urls], folder)
         if reasons is not None:
             failed[file] = reasons
@@ -128,7 +130,7 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
         reasons = []
         if not _is_there(path, file):
             work.mkdir(exist_ok=True)  # who held the lock before may have removed it
-            with _progress(file.name) as show:
+            with bar(file.name, sys.stderr.isatty(), in_bytes=True) as show:
                 for url in urls:
                     try:
                         _retrieve(url, file, part, show)
@@ -139,17 +141,13 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
         done = path.is_file()
         if done or not part.exists():
             shutil.rmtree(work, ignore_errors=True)
-            forget(lock)
+            with suppress(OSError):  # held or not; who waits for it makes a new one
+                lock.unlink()
     return None if done else reasons
 
 
 def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
-    """Let ``part`` grow until it is whole, over cut connections; begin once more if what was there is wrong.
-
-    Raises:
-        _RefusedError: the server is not reached, or does not send the file.
-        OSError: the disk is full or cannot be written.
-    """
+    """Let ``part`` grow until it is whole, over cut connections; begin anew if what was there is wrong."""
     from requests import RequestException
     from urllib3.exceptions import HTTPError
 
@@ -233,7 +231,7 @@ def _span(status: int, headers: Any, have: int) -> tuple[int | None, int | None]
 
 def _require_file(head: bytes, total: int | None, size: int | None) -> None:
     """Refuse a web page, and ``total`` bytes announced where the file has ``size``."""
-    if is_web_page(head):
+    if "web page" in (kind_of(head) or ""):
         title = _TITLE.search(head)
         text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
         raise _RefusedError(f"sends a web page titled '{text}' instead of the file")
@@ -247,33 +245,6 @@ def _reason(error: BaseException) -> str:
         error = inner[-1]
     text = str(error).rpartition("): ")[2]
     return "the connection broke" if "IncompleteRead" in text else text or type(error).__name__
-
-
-@contextmanager
-def _progress(name: str) -> Iterator[_Show]:
-    """Give a function that moves a bar on stderr, with the time left, if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(True), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(name, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
-def _explained(file: RemoteFile, folder: Path) -> Iterator[None]:
-    """Say what a full disk or a folder that cannot be written means for the caller."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{file} cannot be saved in `data.init_args.root={folder}` ({error.strerror}): free some space, "
-            "or set `data.init_args.root` to a folder that you may write. What was downloaded is kept and "
-            "continued next time.",
-        ) from error
 
 
 def _advice(failed: dict[RemoteFile, list[str]], folder: Path, manual: str) -> str:

@@ -1,27 +1,32 @@
 """What has to be unpacked before it can be read in any order: in files that need no name and leave none."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO
+import zipfile
+import zlib
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from psst.files import explained
+
+_CHUNK = 1 << 20  # bytes
+_NPZ_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 def unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
-    """Write ``pieces`` into a temporary file that lives as long as the returned object.
-
-    Args:
-        pieces: the content; whatever it raises is passed on.
-        what: the file that it comes from, for the message.
-
-    Raises:
-        OSError: there is no room.
-    """
+    """Write ``pieces``, of the file ``what``, to a temporary one that lives as long as the result."""
     file = tempfile.TemporaryFile(prefix="psst-")  # noqa: SIM115 - the caller keeps it open
     try:
-        for piece in pieces:
-            with no_room_explained(what):
+        with explained(
+            f"{what} cannot be unpacked into `{tempfile.gettempdir()}`",
+            "free some space there, or set the environment variable TMPDIR to a folder on a larger disk.",
+        ):
+            for piece in pieces:
                 file.write(piece)
-        with no_room_explained(what):
             file.flush()
         file.seek(0)
     except BaseException:
@@ -30,14 +35,38 @@ def unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
     return file
 
 
-@contextmanager
-def no_room_explained(what: str) -> Iterator[None]:
-    """Say of an OSError in the block that ``what`` could not be unpacked, and where there is room."""
+def open_npz(path: Path, key: str) -> npt.NDArray[Any]:
+    """Map the array ``key`` of an npz archive, read-only.
+
+    It is unpacked once, into a temporary file that lives as long as the array.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no npz archive, damaged, truncated, without ``key``, or an array of objects.
+        OSError: no room for the temporary file.
+    """
     try:
-        yield
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{what} cannot be unpacked into `{tempfile.gettempdir()}` ({error.strerror}); free some space "
-            "there, or set the environment variable TMPDIR to a folder on a larger disk.",
+        with zipfile.ZipFile(path) as archive:
+            if f"{key}.npy" not in archive.namelist():
+                found = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:8])
+                raise ValueError(f"`{path}` holds {found or 'nothing'}; expected an array `{key}`.")
+            with (
+                archive.open(f"{key}.npy") as packed,
+                unpacked(iter(partial(packed.read, _CHUNK), b""), f"`{path}`") as file,
+            ):
+                return _map(file, f"{path}: {key}")
+    except _NPZ_DAMAGES as error:
+        raise ValueError(
+            f"`{path}` cannot be read as an npz archive ({error}); download it again."
         ) from error
+
+
+def _map(file: IO[bytes], name: str) -> npt.NDArray[Any]:
+    """Map an npy file; the mapping stays when the file is closed."""
+    try:
+        array: npt.NDArray[Any] = np.load(f"/dev/fd/{file.fileno()}", mmap_mode="r")
+    except (ValueError, KeyError, SyntaxError) as error:
+        raise ValueError(
+            f"`{name}` is no whole array of numbers in NumPy's npy format ({error}); download it again."
+        ) from error
+    return array

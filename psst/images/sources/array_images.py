@@ -10,25 +10,22 @@ import numpy.typing as npt
 from PIL import Image
 
 from psst.images.decode import decode_image, fit_image
-from psst.images.files.archives import fingerprint_of, require_folder
+from psst.images.files.paths import fingerprint, require_folder
 from psst.images.source import SPLITS, ImageRecord
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """Images as pixels.
+    """Images of a file: an array ``[n, H, W, 3]``, a list of ``[H, W, 3]``, or one of PNG or JPEG files."""
 
-    Attributes:
-        name: the file.
-        images: ``[n, H, W, 3]`` uint8, or a list of ``[H, W, 3]``.
-        bgr: the channels are blue, green, red, as OpenCV has them.
-    """
-
-    name: str
-    images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8]]
-    bgr: bool = False
+    name: str  # of the file that holds them
+    images: npt.NDArray[np.uint8] | Sequence[npt.NDArray[np.uint8] | bytes]
+    bgr: bool = False  # the channels are blue, green, red, as OpenCV has them
+    encoded: bool = False  # bytes, or arrays of them in any shape
 
     def __post_init__(self) -> None:
+        if self.encoded:
+            return
         array = np.asarray(self.images[:1] if isinstance(self.images, list) else self.images)
         if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
             raise ValueError(
@@ -41,6 +38,10 @@ class Pixels:
 
     def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
         """Return an image as ``[size, size, 3]``, RGB."""
+        if self.encoded:
+            data = self.images[index]
+            content = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
+            return decode_image(content, f"image {index} of {self.name}", size, 3)
         pixels = np.asarray(self.images[index])
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise ValueError(
@@ -50,33 +51,11 @@ class Pixels:
         return pixels if pixels.shape[:2] == (size, size) else fit_image(Image.fromarray(pixels), size, 3)
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Images as the bytes of PNG or JPEG files.
-
-    Attributes:
-        name: the file.
-        images: arrays of uint8 of any shape, or bytes.
-    """
-
-    name: str
-    images: Sequence[npt.NDArray[np.uint8] | bytes]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def decode(self, index: int, size: int) -> npt.NDArray[np.uint8]:
-        """Return an image as ``[size, size, 3]``, RGB."""
-        data = self.images[index]
-        encoded = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
-        return decode_image(encoded, f"image {index} of {self.name}", size, 3)
-
-
 @dataclass(frozen=True, slots=True)
 class _ArrayImage:
     """One of the images of a file, what a record refers to."""
 
-    images: Pixels | Encoded
+    images: Pixels
     index: int
 
     def __str__(self) -> str:
@@ -85,15 +64,9 @@ class _ArrayImage:
 
 @dataclass(frozen=True)
 class Part:
-    """The images of one file and their classes.
+    """The images of one file, the class of each, and the split of each class; others are left out."""
 
-    Attributes:
-        images: of the file.
-        classes: the class of each image.
-        split_of: of each class; images of other classes are left out.
-    """
-
-    images: Pixels | Encoded
+    images: Pixels
     classes: Sequence[str]
     split_of: Mapping[str, str]
 
@@ -107,13 +80,7 @@ class Part:
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Images that lie in arrays.
-
-    Args:
-        root: the folder.
-        name: of the data set.
-        files: returns the files below a folder that are read; FileNotFoundError if some are missing.
-        parts: opens these files.
+    """Images that lie in arrays: ``files`` returns which files below a folder are read, ``parts`` opens them.
 
     Example:
         ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
@@ -128,7 +95,8 @@ class ArraySource:
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the files."""
         root = require_folder(self.root)
-        return {"files": fingerprint_of(self.files(root), root)}
+        files = sorted(self.files(root))
+        return {"files": fingerprint((path.relative_to(root).as_posix(), path.stat()) for path in files)}
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and place in the files; see `Source.scan`."""
@@ -151,11 +119,7 @@ class ArraySource:
 
 
 def label_array(labels: Any, file: str) -> npt.NDArray[np.int64]:
-    """Return ``[n]`` labels as integers.
-
-    Raises:
-        ValueError: they are not a list or an array of whole numbers.
-    """
+    """Return ``[n]`` labels as integers; ValueError unless they are a list or an array of whole numbers."""
     array = np.asarray(labels) if isinstance(labels, list | tuple | np.ndarray) else np.empty(())
     if array.ndim != 1 or (array.dtype.kind not in "iu" and len(array)):
         raise ValueError(
@@ -165,11 +129,7 @@ def label_array(labels: Any, file: str) -> npt.NDArray[np.int64]:
 
 
 def require_keys(data: Any, keys: Sequence[str], file: str) -> list[Any]:
-    """Return what a pickled dict holds under ``keys``.
-
-    Raises:
-        ValueError: it is no dict, or lacks one of them.
-    """
+    """Return what a pickled dict holds under ``keys``; ValueError if it is none, or lacks one of them."""
     if isinstance(data, dict) and all(key in data for key in keys):
         return [data[key] for key in keys]
     found = (

@@ -3,7 +3,6 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,55 +13,26 @@ from psst.images.files.unpickle import load
 from psst.images.source import SPLITS
 from psst.images.sources.array_images import (
     ArraySource,
-    Encoded,
     Part,
     Pixels,
     label_array,
     require_keys,
 )
-from psst.images.sources.class_folders import sees_classes, sees_splits
 from psst.images.sources.folder import FolderSource
+from psst.images.sources.image_tree import ImageTree
 from psst.images.sources.layout import Layout
 from psst.images.sources.lists import SPLIT_NAMES
 
 _PICKLES = (".pkl", ".pickle", ".p")
+_LOOK = 20_000  # files that a look at the names of folders passes
 _HELD_OUT = "train_phase_"  # of the base classes, in the files of Gidaris and Komodakis
-
-
-@dataclass
-class _SplitFiles:
-    """The files of each split, and files with further images of the training classes."""
-
-    by_split: dict[str, list[Path]] = field(default_factory=dict)
-    held_out: list[Path] = field(default_factory=list)
-
-    def describe(self) -> str | None:
-        found = [path.name for split in SPLITS for path in self.by_split.get(split, [])]
-        held_out = f"; left out: {len(self.held_out)} files of the training classes" if self.held_out else ""
-        return f"{', '.join(found)}{held_out}" if found else None
-
-    def require(self, root: Path, expects: str) -> dict[str, Path]:
-        missing = [split for split in SPLITS if split not in self.by_split]
-        if missing:
-            found = ", ".join(path.name for paths in self.by_split.values() for path in paths)
-            raise FileNotFoundError(
-                f"`data.init_args.root={root}` lacks the file for {' and '.join(missing)}; expected {expects}"
-                + (f", found {found}." if found else ".")
-            )
-        several = next((paths for paths in self.by_split.values() if len(paths) > 1), None)
-        if several:
-            raise ValueError(
-                f"`data.init_args.root={root}` holds {len(several)} files for one split: "
-                f"{', '.join(str(path.relative_to(root)) for path in several)}; keep one of them there."
-            )
-        return {split: self.by_split[split][0] for split in SPLITS}
 
 
 def split_file_layout(
     name: str,
     expects: str,
     is_one: Callable[[Path], bool],
-    read: Callable[[Path, str], tuple[Pixels | Encoded, Sequence[str]]],
+    read: Callable[[Path, str], tuple[Pixels, Sequence[str]]],
     beside: Callable[[Path], Sequence[Path]] = lambda path: (),
 ) -> Layout:
     """Return the layout of a data set that has one file a split.
@@ -73,50 +43,67 @@ def split_file_layout(
     Args:
         name: of the data set.
         expects: the names of the files, in words.
-        is_one: whether a pickle or an npz file belongs to the data set.
+        is_one: whether a file belongs to the data set.
         read: returns the images in a file of a split, and the class of each.
         beside: further files that ``read`` opens.
     """
 
+    def sees(root: Path) -> str | None:
+        found = _find(root, is_one)
+        left_out = len(found.pop("", ()))
+        text = ", ".join(path.name for split in SPLITS for path in found.get(split, []))
+        return (
+            text + f"; left out: {left_out} files of the training classes" * bool(left_out) if text else None
+        )
+
+    def chosen(root: Path) -> dict[str, Path]:
+        found = _find(root, is_one)
+        missing = [split for split in SPLITS if split not in found]
+        names = [path.name for split, paths in found.items() for path in paths if split]
+        if missing:
+            raise FileNotFoundError(
+                f"`data.init_args.root={root}` lacks the file for {' and '.join(missing)}; expected {expects}"
+                + (f", found {', '.join(names)}." if names else ".")
+            )
+        several = next((paths for split, paths in found.items() if split and len(paths) > 1), None)
+        if several:
+            raise ValueError(
+                f"`data.init_args.root={root}` holds {len(several)} files for one split: "
+                f"{', '.join(str(path.relative_to(root)) for path in several)}; keep one of them there."
+            )
+        return {split: found[split][0] for split in SPLITS}
+
     def files(root: Path) -> list[Path]:
-        found = _find(root, is_one).require(root, expects).values()
-        return [path for one in found for path in (one, *beside(one))]
+        return [path for one in chosen(root).values() for path in (one, *beside(one))]
 
     def parts(root: Path) -> Iterator[Part]:
-        found = _find(root, is_one)
-        if found.held_out:
+        if left_out := _find(root, is_one).get(""):
             warnings.warn(
-                f"`data.init_args.root={root}`: {', '.join(path.name for path in found.held_out)} hold "
-                "further images of the training classes and were left out.",
+                f"`data.init_args.root={root}`: {', '.join(path.name for path in left_out)} hold further "
+                "images of the training classes and were left out.",
                 stacklevel=2,
             )
-        for split, path in found.require(root, expects).items():
+        for split, path in chosen(root).items():
             images, classes = read(path, split)
             yield Part(images, classes, dict.fromkeys(classes, split))
 
-    return Layout(
-        expects,
-        lambda root: _find(root, is_one).describe(),
-        lambda root: ArraySource(root, name, files, parts),
-    )
+    return Layout(expects, sees, lambda root: ArraySource(root, name, files, parts))
 
 
-def _find(folder: Path, is_one: Callable[[Path], bool]) -> _SplitFiles:
-    files = _SplitFiles()
+def _find(folder: Path, is_one: Callable[[Path], bool]) -> dict[str, list[Path]]:
+    """Return the files of each split, and under "" those with further images of the training classes."""
+    found: dict[str, list[Path]] = {}
     for pattern in ("*", "*/*"):
         for path in sorted(folder.glob(pattern)):
             words = re.findall(r"[a-z]+", path.stem.lower())
             split = next((SPLIT_NAMES[word] for word in reversed(words) if word in SPLIT_NAMES), None)
             known = path.suffix.lower() in (*_PICKLES, ".npz")
-            if split is None or not known or not path.is_file() or not is_one(path):
-                continue
-            if _HELD_OUT in path.stem.lower() and split != "train":
-                files.held_out.append(path)
-            else:
-                files.by_split.setdefault(split, []).append(path)
-        if files.by_split:
+            if split is not None and known and path.is_file() and is_one(path):
+                left_out = _HELD_OUT in path.stem.lower() and split != "train"
+                found.setdefault("" if left_out else split, []).append(path)
+        if found.keys() - {""}:
             break
-    return files
+    return found
 
 
 def category_layout(
@@ -125,14 +112,10 @@ def category_layout(
     """Return the layout of pickled dicts with ``data``, ``[n, H, W, 3]``, and ``labels``, one file a split.
 
     mini-ImageNet of Gidaris and Komodakis (2018), MetaOptNet's CIFAR-FS and FC100. Labels may go on from one
-    split to the next or start again: a class is named by ``catname2label`` of the file, by ``names``, or
-    ``train/12``.
+    split to the next or start again: a class is named by ``catname2label`` of the file, by ``names`` if the
+    labels of the split are exactly those, or ``train/12``.
 
-    Args:
-        name: of the data set.
-        word: in the names of its files.
-        expects: these names, in words.
-        names: split -> label -> class; used for a split whose labels are exactly those.
+    ``word`` is in the names of the files, ``expects`` says them; ``names`` are split -> label -> class.
     """
 
     def is_one(path: Path) -> bool:
@@ -162,27 +145,18 @@ def _named(content: Mapping[str, Any], labels: set[int]) -> Mapping[int, str] | 
     return name_of if labels <= name_of.keys() else None
 
 
-def published_layouts(
+def published_layout(
     name: str, split_of: Mapping[str, str], expects: str, archives: Sequence[str] = ()
-) -> tuple[Layout, Layout]:
-    """Return two layouts of folders of classes whose splits are published: with the splits, and without.
+) -> Layout:
+    """Return the layout of folders named by classes whose splits are published, at any depth.
 
-    Args:
-        name: of the data set.
-        split_of: the published split of each class.
-        expects: what the second layout looks like, in words.
-        archives: names of zip archives that may hold the folders of the second.
+    ``expects`` says in words what it looks like, ``archives`` names zip files that may hold it.
     """
 
     def sees(root: Path) -> str | None:
         archive = next((name for name in archives if (root / name).is_file()), None)
-        return archive or sees_classes(root, split_of)
+        names = {parts[-1] for parts in ImageTree.grow(root, limit=_LOOK).folders} & split_of.keys()
+        text = f"folders of {len(names)} of the {len(split_of)} classes"
+        return archive or (text if 2 * len(names) >= len(split_of) else None)
 
-    return (
-        Layout(
-            "train/, val/ and test/ with a folder a class, as published",
-            partial(sees_splits, split_of=split_of),
-            partial(FolderSource, name=name),
-        ),
-        Layout(expects, sees, partial(FolderSource, name=name, splits=split_of)),
-    )
+    return Layout(expects, sees, partial(FolderSource, name=name, splits=split_of))

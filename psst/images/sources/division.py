@@ -15,10 +15,7 @@ _LEAST = 2  # an episode tells two classes apart
 
 
 def read_lists(path: str | Path) -> dict[str, str]:
-    """Read which classes train, validate and test, from any of the lists of `read_rows`.
-
-    Returns:
-        The split of each class, by name.
+    """Return the split of each class that the lists of `read_rows` name.
 
     Raises:
         FileNotFoundError: ``path`` does not exist, or a split has no file.
@@ -30,14 +27,7 @@ def read_lists(path: str | Path) -> dict[str, str]:
 def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str) -> dict[str, str]:
     """Return the split of each class of a data set that brings none of its own.
 
-    Args:
-        names: its classes.
-        splits: ``"seeded"``, or the path of the user's lists.
-        seed: of the division, for ``"seeded"``.
-        data_set: its name, for messages.
-
-    Returns:
-        The split of each class; classes that the user's lists leave out are not in it.
+    ``splits`` is ``"seeded"``, or the path of the user's lists; classes that these leave out have no split.
 
     Raises:
         FileNotFoundError: the lists are not there.
@@ -65,13 +55,7 @@ def split_classes(names: Iterable[str], seed: int) -> dict[str, str]:
     """Divide classes 64:16:20 among train, val and test; the order of ``names`` and repeats do not matter.
 
     Classes are ranked by a hash of seed and name, so another class moves few others. Sizes are the shares by
-    largest remainder; a split gets at least two classes.
-
-    Returns:
-        The split of each class, by name.
-
-    Raises:
-        ValueError: too few classes.
+    largest remainder; a split gets at least two classes. ValueError for too few.
     """
     unique = sorted(set(names))
     sizes = _sizes(len(unique))
@@ -106,7 +90,7 @@ def _sizes(count: int) -> dict[str, int]:
 
 
 def _join(pairs: Iterable[tuple[str, str]], path: str | Path) -> dict[str, str]:
-    """Return the split of each class; raise ValueError for one in two splits, or a split without any."""
+    """Return the split of each class; ValueError for one in two splits, or a split without any."""
     split_of: dict[str, str] = {}
     for name, split in pairs:
         if split_of.setdefault(name, split) != split:

@@ -4,9 +4,9 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,15 @@ import numpy.typing as npt
 
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry
-from psst.images.files.members import printable
+from psst.images.files.paths import printable
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
-from psst.images.sources.class_folders import ClassFolders, oddities, published_folders, sort_folders
+from psst.images.sources.class_folders import ClassFolders
 from psst.images.sources.division import SEEDED, assign_splits, split_classes
 from psst.images.sources.groups import ImageGroups
-from psst.images.sources.image_tree import ImageTree, Place, grow_whole
-from psst.images.sources.listed_images import find_images, name_images
+from psst.images.sources.image_tree import ImageTree, Parts
 from psst.images.sources.lists import ListedRow, read_rows
+
+_Place = tuple[Parts, str]  # folder and name of an image
 
 
 @dataclass
@@ -53,12 +54,12 @@ class FolderSource:
         """The names, sizes and dates of the images, and what decides splits and groups."""
         tree, rows = self._tree(), self._rows()
         published = sorted(self.splits.items()) if isinstance(self.splits, Mapping) else []
-        archives = tree.archives if not tree.images or name_images(rows) else ()
+        archives = tree.archives if not tree.images or _name_images(rows) else ()
         options: dict[str, Any] = {"files": tree.fingerprint(archives)}
         if rows or published:
             lists = "\n".join(sorted(map(json.dumps, rows or published)))  # their order does not matter
             options["splits"] = hashlib.blake2b(lists.encode(), digest_size=16).hexdigest()
-        elif self.splits is None and sort_folders(tree).has_splits:
+        elif self.splits is None and ClassFolders.of(tree).has_splits:
             options["splits"] = "folders"
         else:
             options |= {"splits": self.splits or "none", "split_seed": self.split_seed}
@@ -75,7 +76,7 @@ class FolderSource:
                 group where `groups` says how they are named.
         """
         tree, rows = self._tree(), self._rows()
-        if name_images(rows):
+        if _name_images(rows):
             return self._listed(tree, rows)
         if self.groups is not None and self.groups.column is not None:
             raise ValueError(
@@ -113,7 +114,7 @@ class FolderSource:
         return f"`data.init_args.{key}={self.splits}`"
 
     def _tree(self) -> ImageTree:
-        return grow_whole(self.root, skip=self._lists)
+        return ImageTree.grow_whole(self.root, skip=self._lists)
 
     def _rows(self) -> list[ListedRow]:
         if self._lists is None:
@@ -123,16 +124,10 @@ class FolderSource:
 
     def _listed(self, tree: ImageTree, rows: list[ListedRow]) -> list[ImageRecord]:
         """Return the images that the user's lists name, and those without a label."""
-        twice = [path for path, count in Counter(row.image for row in rows).items() if count > 1]
-        if twice:
-            raise ValueError(
-                f"{len(twice)} images are listed more than once in {self._lists_title}, first: {twice[0]}; "
-                "an image belongs to one class of one split: remove the extra lines."
-            )
-        found = find_images(rows, tree)
+        found = _find_images(rows, tree)
         if None in found and tree.archives:
             tree.open_archives()
-            found = find_images(rows, tree)
+            found = _find_images(rows, tree)
         missing = [row.image for row, place in zip(rows, found, strict=True) if place is None]
         if missing:
             raise FileNotFoundError(
@@ -140,7 +135,7 @@ class FolderSource:
                 f"{missing[0]}; put them below `data.init_args.root={self.root}`, or into an archive there, "
                 "or take them out of the lists."
             )
-        by_place: dict[Place, ListedRow] = {}
+        by_place: dict[_Place, ListedRow] = {}
         for row, place in zip(rows, found, strict=True):
             if place is not None and (other := by_place.setdefault(place, row)) is not row:
                 raise ValueError(
@@ -150,13 +145,13 @@ class FolderSource:
         kept = self._large(Counter(row.class_name for row in rows))
         placed = [(place, row) for place, row in by_place.items() if row.class_name in kept]
         placed.sort(key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0]))
-        return self._records(tree, sort_folders(tree, self.groups), placed)
+        return self._records(tree, ClassFolders.of(tree, self.groups), placed)
 
     def _published(
         self, tree: ImageTree, split_of: Mapping[str, str]
     ) -> tuple[ClassFolders, Mapping[str, str]]:
         """Return the folders and the splits of the published classes."""
-        folders = published_folders(tree, split_of)
+        folders = ClassFolders.published(tree, split_of)
         missing = [name for name in split_of if name not in folders.classes]
         if missing:
             raise FileNotFoundError(
@@ -168,14 +163,16 @@ class FolderSource:
 
     def _of_folders(self, tree: ImageTree) -> tuple[ClassFolders, Mapping[str, str]]:
         """Return the class folders and the split of each class that is used."""
-        folders = sort_folders(tree, self.groups)
+        folders = ClassFolders.of(tree, self.groups)
         if not folders.classes:
             raise FileNotFoundError(
                 f"`data.init_args.root={self.root}` holds no folders with images ({len(tree)} images outside "
                 "of class folders); it needs a folder a class, or train/, val/ and test/ with one a class."
             )
-        for law, names in oddities(tree, folders).items():
-            self._warn(names, law)
+        others = [path for path in tree.others if "/" in path]
+        self._warn(others, "files are not images by their names and were left out")
+        stray = ["/".join((*parts, name)) for parts, name in tree.places(folders.stray)]
+        self._warn(stray, "images lie in no class folder and were left out")
         sizes = {name: len(list(tree.places(folders.folders(name)))) for name in folders.classes}
         # Small classes go before a division, which would give them places; lists may name them.
         kept = self._large(sizes)
@@ -221,7 +218,7 @@ class FolderSource:
         return {name for name, size in sizes.items() if size >= self.min_images}
 
     def _records(
-        self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[Place, ListedRow]]
+        self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[_Place, ListedRow]]
     ) -> list[ImageRecord]:
         """Describe the images of classes, then those without a label."""
         unlabeled = [(place, ListedRow("", UNLABELED)) for place in tree.places(folders.unlabeled)]
@@ -253,3 +250,39 @@ class FolderSource:
                 f"`data.init_args.root={self.root}`: {len(found)} {law}, first: {printable(found[0])}.",
                 stacklevel=4,
             )
+
+
+def _name_images(rows: Sequence[ListedRow]) -> bool:
+    """Return whether these are lists of images, not of classes."""
+    return bool(rows) and all(row.image for row in rows)
+
+
+def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | None]:
+    """Return where each listed image lies in ``tree``, None if it does not.
+
+    A path may be of another machine: its longest end that is a path below the root counts, then one below
+    ``images/``, then its folder (or else its class) and name, then its name alone if no other image has it.
+    """
+    whole: dict[str, _Place] = {}
+    ends: dict[str, _Place | None] = {}
+    for place in tree.places(tree.images):
+        parts, name = place
+        whole[printable("/".join((*parts, name)))] = place
+        # Lists of other machines agree with ours in the end of a path only.
+        for end in {"/".join((*parts[-1:], name)), name}:
+            key = printable(end)
+            ends[key] = None if key in ends else place  # None: several images end so
+    return [next(_candidates(row, whole, ends), None) for row in rows]
+
+
+def _candidates(
+    row: ListedRow, whole: Mapping[str, _Place], ends: Mapping[str, _Place | None]
+) -> Iterator[_Place]:
+    path = row.image.replace("\\", "/")
+    parts = PurePosixPath(path).parts
+    for tail in (*("/".join(parts[start:]) for start in range(len(parts))), f"images/{path}"):
+        if tail in whole:
+            yield whole[tail]
+    for key in ("/".join(parts[-2:]), f"{row.class_name}/{parts[-1]}", parts[-1]):
+        if (place := ends.get(key)) is not None:
+            yield place

@@ -8,15 +8,17 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from psst.images.decode import IMAGE_SUFFIXES
-from psst.images.files.archives import Entry, archive_entries, digest_of, require_folder
-from psst.images.files.members import printable
+from psst.images.files.archives import Entry, archive_entries
+from psst.images.files.paths import fingerprint, printable, require_folder
 
 Parts = tuple[str, ...]
 """A folder below the root, as the parts of its path."""
-Place = tuple[Parts, str]
-"""Folder and name of an image."""
+_Place = tuple[Parts, str]  # folder and name of an image
 
+_IMAGES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k"),
+)
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}  # besides names that begin with a dot
 _DEEPEST = 50  # folders below the root
@@ -24,40 +26,82 @@ _DEEPEST = 50  # folders below the root
 
 @dataclass
 class ImageTree:
-    """What lies below a folder. Hidden files and the clutter of file managers do not count.
-
-    Attributes:
-        root: the folder.
-        images: folder -> names of the images in it; both sorted.
-        folders: all folders below the root, those above others first; not all of them were looked into.
-        others: paths of files that are not images by name.
-        outside: links that lead out of the root, nowhere, or round in a circle; they are not followed.
-        unreadable: folders that may not be read.
-        complete: False if there were more than ``limit`` files of any kind.
-    """
+    """What lies below a folder. Hidden files and the clutter of file managers do not count."""
 
     root: Path
-    images: dict[Parts, list[str]] = field(default_factory=dict)
-    folders: list[Parts] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    complete: bool = True
-    _skipped: list[Parts] = field(default_factory=list)
-    _archived: dict[Place, Entry] = field(default_factory=dict)
+    images: dict[Parts, list[str]] = field(default_factory=dict)  # folder -> names; both sorted
+    folders: list[Parts] = field(default_factory=list)  # those above others first; not all were looked into
+    others: list[str] = field(default_factory=list)  # paths of files that are not images by name
+    outside: list[str] = field(default_factory=list)  # links out of the root, nowhere or round; not followed
+    unreadable: list[str] = field(default_factory=list)  # folders that may not be read
+    complete: bool = True  # there were not more than ``limit`` files of any kind
+    _archived: dict[_Place, Entry] = field(default_factory=dict)
+
+    @classmethod
+    def grow(cls, root: Path, skip: Path | None = None, limit: int | None = None) -> "ImageTree":
+        """Look through ``root``, but for a file or folder ``skip``; nothing is raised, whatever lies there.
+
+        Folders are entered level by level: the names of all class folders are known before their images are.
+        No further folder is entered after ``limit`` files of any kind.
+        """
+        tree, seen = cls(root), 0
+        skipped = "" if skip is None else os.path.realpath(skip)
+        # A folder waits with the real paths of the root, of itself, and of those between, so that links that
+        # lead back to one of them are told from those that lead on.
+        waiting: deque[tuple[Parts, Parts]] = deque([((), (os.path.realpath(root),))])
+        while waiting and tree.complete:
+            parts, above = waiting.popleft()
+            images = []
+            for entry in _entries(tree, parts):
+                name = entry.name
+                real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}{os.sep}{name}"
+                if real == skipped:
+                    continue
+                if entry.is_symlink() and not _stays(real, above):
+                    tree.outside.append("/".join((*parts, name)))
+                elif entry.is_dir():
+                    tree.folders.append((*parts, name))
+                    if len(parts) < _DEEPEST:
+                        waiting.append(((*parts, name), (*above, real)))
+                else:
+                    seen += 1
+                    if name.lower().endswith(_IMAGES):
+                        images.append(name)
+                    else:
+                        tree.others.append("/".join((*parts, name)))
+            if images:
+                tree.images[parts] = images
+            tree.complete = limit is None or seen < limit or not waiting
+        tree.images = dict(sorted(tree.images.items()))
+        return tree
+
+    @classmethod
+    def grow_whole(cls, root: str | Path, skip: Path | None = None) -> "ImageTree":
+        """Look through the user's ``root``, all of which must be within reach.
+
+        Raises:
+            PermissionError: a folder may not be read.
+            ValueError: a link leads out of it, nowhere, or round in a circle.
+        """
+        tree = cls.grow(require_folder(root), skip)
+        if tree.unreadable:
+            raise PermissionError(
+                f"{len(tree.unreadable)} folders in `data.init_args.root={root}` may not be read, first: "
+                f"{printable(tree.unreadable[0]) or '.'}; change their permissions, or move them elsewhere."
+            )
+        if tree.outside:
+            raise ValueError(
+                f"{len(tree.outside)} links in `data.init_args.root={root}` lead out of it, nowhere, or "
+                f"round in a circle, first: {printable(tree.outside[0])}; replace them by what they lead to."
+            )
+        return tree
 
     def __len__(self) -> int:
         return sum(len(names) for names in self.images.values())
 
-    def places(self, folders: Iterable[Parts]) -> Iterator[Place]:
+    def places(self, folders: Iterable[Parts]) -> Iterator[_Place]:
         """Yield the images in some of the folders."""
         return ((parts, name) for parts in folders for name in self.images[parts])
-
-    @property
-    def empty(self) -> list[str]:
-        """Paths of the folders without any image in or below them."""
-        full = {parts[:end] for parts in (*self.images, *self._skipped) for end in range(len(parts) + 1)}
-        return sorted("/".join(parts) for parts in self.folders if parts not in full)
 
     @property
     def archives(self) -> list[str]:
@@ -79,95 +123,25 @@ class ImageTree:
         """Return a hash of the names, sizes and dates of the images, and of some of the other files."""
         files = [(parts, name) for parts, names in self.images.items() for name in names]
         files += [((), path) for path in others]
-        return digest_of(
+        return fingerprint(
             (f"{'/'.join(parts)}/{name}", os.stat(self._path(parts, name)))  # noqa: PTH116 - as in `_path`
             for parts, name in files
         )
 
     def open_archives(self) -> None:
-        """Add the images in the archives, as if they had been unpacked into the root; files go first.
-
-        Raises:
-            ValueError: an archive is damaged, or no data set would hold what it holds.
-            OSError: one cannot be read, or there is no room to decompress it.
-        """
+        """Add the images in the archives, as if they had been unpacked into the root; files go first."""
         found: dict[Parts, set[str]] = {parts: set(names) for parts, names in self.images.items()}
         for archive in self.archives:
             for entry in archive_entries(self.root / archive):
                 *above, name = entry.name.split("/")
                 parts = tuple(above)
-                if name.lower().endswith(IMAGE_SUFFIXES) and name not in found.setdefault(parts, set()):
+                if name.lower().endswith(_IMAGES) and name not in found.setdefault(parts, set()):
                     found[parts].add(name)
                     self._archived[parts, name] = entry
         self.images = {parts: sorted(names) for parts, names in sorted(found.items()) if names}
 
     def _path(self, parts: Parts, name: str) -> str:
         return "/".join((str(self.root), *parts, name))  # a Path an image costs time and memory
-
-
-def grow(root: Path, skip: Path | None = None, limit: int | None = None) -> ImageTree:
-    """Look through ``root``; nothing is raised, whatever lies there.
-
-    Folders are entered level by level: the names of all class folders are known before their images are.
-
-    Args:
-        root: a folder.
-        skip: a file or folder in it that is not looked at.
-        limit: enter no further folder after this many files of any kind; None for no limit.
-    """
-    tree, seen = ImageTree(root), 0
-    skipped = "" if skip is None else os.path.realpath(skip)
-    # A folder waits with the real paths of the root, of itself, and of those between, so that links that
-    # lead back to one of them are told from those that lead on.
-    waiting: deque[tuple[Parts, Parts]] = deque([((), (os.path.realpath(root),))])
-    while waiting and tree.complete:
-        parts, above = waiting.popleft()
-        images = []
-        for entry in _entries(tree, parts):
-            name = entry.name
-            real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}{os.sep}{name}"
-            if real == skipped:
-                tree._skipped.append(parts)
-            elif entry.is_symlink() and not _stays(real, above):
-                tree.outside.append("/".join((*parts, name)))
-            elif entry.is_dir():
-                tree.folders.append((*parts, name))
-                if len(parts) < _DEEPEST:
-                    waiting.append(((*parts, name), (*above, real)))
-            else:
-                seen += 1
-                if name.lower().endswith(IMAGE_SUFFIXES):
-                    images.append(name)
-                else:
-                    tree.others.append("/".join((*parts, name)))
-        if images:
-            tree.images[parts] = images
-        tree.complete = limit is None or seen < limit or not waiting
-    tree.images = dict(sorted(tree.images.items()))
-    return tree
-
-
-def grow_whole(root: str | Path, skip: Path | None = None) -> ImageTree:
-    """Look through the user's ``root``, all of which must be within reach.
-
-    Raises:
-        FileNotFoundError: it does not exist or is empty.
-        NotADirectoryError: it is a file.
-        PermissionError: a folder may not be read.
-        ValueError: a link leads out of it, nowhere, or round in a circle.
-    """
-    tree = grow(require_folder(root), skip)
-    if tree.unreadable:
-        raise PermissionError(
-            f"{len(tree.unreadable)} folders in `data.init_args.root={root}` may not be read, first: "
-            f"{printable(tree.unreadable[0]) or '.'}; change their permissions, or move them elsewhere."
-        )
-    if tree.outside:
-        raise ValueError(
-            f"{len(tree.outside)} links in `data.init_args.root={root}` lead out of it, nowhere, or round in "
-            f"a circle, first: {printable(tree.outside[0])}; replace them by what they lead to."
-        )
-    return tree
 
 
 def _entries(tree: ImageTree, parts: Parts) -> list[os.DirEntry[str]]:

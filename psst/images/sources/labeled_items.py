@@ -1,7 +1,6 @@
 """A data set of ``(image, label)`` pairs: its labels, without reading the images where it lists them."""
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from psst.images.files.members import printable
-from psst.images.pixels import pixel_bytes, to_pillow
+from psst.images.files.paths import fingerprint, printable
+from psst.images.pixels import to_pillow
 
 # where torchvision, learn2learn and others keep labels, pairs of a file and a label, files, names of classes
 _LABELS = ("targets", "_labels", "labels", "y", "samples", "_samples", "data", "_flat_character_images")
@@ -23,11 +22,9 @@ _LOOKED_AT = 16  # images, spread over all: to know the data set again
 
 
 class LabeledItems:
-    """One data set.
+    """One data set, with ``len`` and ``(image, label)`` by index, or learn2learn's Taskset of such a one.
 
-    Args:
-        data: with ``len``, and ``(image, label)`` by index; or learn2learn's Taskset of such a one.
-        split: the only split of its images; "" if its classes are to be divided.
+    All its images are of one ``split``; "" if its classes are to be divided.
 
     Raises:
         TypeError: it has no length, or no items.
@@ -93,7 +90,7 @@ class LabeledItems:
             to_pillow(image)
         except (TypeError, ValueError, LookupError, OSError) as error:
             raise ValueError(f"the items of {self} are not an image and a class ({error}).") from error
-        if pixel_bytes(image) != pixel_bytes(self.read(0)[0]):
+        if _bytes(image) != _bytes(self.read(0)[0]):
             raise ValueError(
                 f"{self} gives another image each time it is asked; take what is random out of its "
                 "`transform`: the store keeps images as they are, and episodes augment them."
@@ -129,13 +126,12 @@ class LabeledItems:
         pixels = getattr(self.data, "data", None)
         if hasattr(pixels, "__array__"):
             digest.update(np.ascontiguousarray(np.asarray(pixels)).data)
-        for path in self._files:
-            status, place = path.stat(), os.fsencode(f"{path.parent.name}/{path.name}")
-            digest.update(place + f"\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        files = fingerprint((f"{path.parent.name}/{path.name}", path.stat()) for path in self._files)
+        digest.update(files.encode())
         count = len(self.data)
-        for index in sorted({int(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))}):
+        for index in np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int)).tolist():
             with suppress(ValueError):  # met again, and told, when it is stored
-                digest.update(pixel_bytes(self.read(index)[0]))
+                digest.update(_bytes(self.read(index)[0]))
         return digest.hexdigest()
 
     def _listed(self) -> Iterator[list[int | str]]:
@@ -171,6 +167,12 @@ def _names(given: Any) -> list[str]:
     if not isinstance(given, list | tuple) or not all(isinstance(name, str | list | tuple) for name in given):
         return []
     return [printable(name if isinstance(name, str) else ", ".join(map(str, name))) for name in given]
+
+
+def _bytes(image: Any) -> bytes:
+    """Return what tells an image from others: type, shape and pixels."""
+    pixels = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    return f"{pixels.dtype}{pixels.shape}".encode() + pixels.tobytes()
 
 
 def _is_pair(entry: object) -> bool:

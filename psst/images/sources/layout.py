@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from psst.images.files.archives import require_folder
+from psst.images.files.paths import require_folder
 from psst.images.source import Source
 
 
@@ -24,30 +24,25 @@ class Layout:
     sees: Callable[[Path], str | None]
     source: Callable[[Path], Source]
 
+    @staticmethod
+    def choose(root: str | Path, layouts: "Sequence[Layout]", data_set: str) -> "Layout":
+        """Return the first layout that sees something below ``root``.
 
-def choose(root: str | Path, layouts: Sequence[Layout], data_set: str) -> Layout:
-    """Return the first layout that sees something below ``root``.
-
-    Args:
-        root: the user's ``data.init_args.root``.
-        layouts: in order of preference.
-        data_set: its name, for the message.
-
-    Raises:
-        FileNotFoundError: ``root`` does not exist, is empty, or is in none of the layouts.
-        NotADirectoryError: ``root`` is a file.
-    """
-    folder = require_folder(root)
-    for layout in layouts:
-        if layout.sees(folder) is not None:
-            return layout
-    found = sorted(path.name for path in folder.iterdir())
-    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
-    wanted = "; or ".join(layout.expects for layout in layouts)
-    raise FileNotFoundError(
-        f"`data.init_args.root={root}` holds {shown}; {data_set} needs one of: {wanted}. "
-        "`psst data info PATH` says what a path looks like."
-    )
+        Raises:
+            FileNotFoundError: ``root`` does not exist, is empty, or is in none of the layouts.
+            NotADirectoryError: ``root`` is a file.
+        """
+        folder = require_folder(root)
+        for layout in layouts:
+            if layout.sees(folder) is not None:
+                return layout
+        found = sorted(path.name for path in folder.iterdir())
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        wanted = "; or ".join(layout.expects for layout in layouts)
+        raise FileNotFoundError(
+            f"`data.init_args.root={root}` holds {shown}; {data_set} needs one of: {wanted}. "
+            "`psst data info PATH` says what a path looks like."
+        )
 
 
 def published_rows(name: str) -> list[list[str]]:

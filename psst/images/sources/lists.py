@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from psst.images.source import SPLITS
 
@@ -44,9 +44,8 @@ def read_rows(path: str | Path, group_column: str | None = None, key: str = "spl
 
     * a csv file with the columns ``class`` and ``split``, and ``filename`` if it lists images;
     * a json file ``{"train": [...], "val": [...], "test": [...]}`` of class names;
-    * a folder with one file a split, named ``train``, ``val`` or ``test`` and ``.txt`` (a class a line),
-      ``.csv`` (columns ``filename,label`` or ``class_name,image_name``, or ``class`` alone) or ``.json`` (a
-      list of classes).
+    * a folder with one file a split, named ``train``, ``val`` or ``test`` and ``.txt`` (a class a line) or
+      ``.csv`` (columns ``filename,label`` or ``class_name,image_name``, or ``class`` alone).
 
     Also understood: ``valid`` and ``validation`` for val, ``base`` and ``novel`` for train and test.
 
@@ -81,7 +80,7 @@ def _split_files(folder: Path, key: str) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(file.stem.lower())
-        if split is None or file.suffix.lower() not in _READERS:
+        if split is None or file.suffix.lower() not in (".txt", ".csv"):
             continue
         if split in files:
             raise ValueError(
@@ -93,8 +92,7 @@ def _split_files(folder: Path, key: str) -> dict[str, Path]:
     if missing:
         raise FileNotFoundError(
             f"`data.init_args.{key}={folder}` has no list for {' and '.join(missing)}; it needs train.txt, "
-            "val.txt and test.txt with a class a line, or the same as .csv with the columns filename,label, "
-            "or as .json."
+            "val.txt and test.txt with a class a line, or the same as .csv with the columns filename,label."
         )
     return {split: files[split] for split in SPLITS}
 
@@ -105,18 +103,18 @@ def _read(file: Path, split: str | None, group_column: str | None) -> list[Liste
     if group_column is not None and kind != ".csv":
         raise ValueError(f"`data.init_args.groups.column={group_column}` needs csv lists, not `{file}`.")
     try:
-        rows = list(_READERS[kind](file, file.read_bytes().decode("utf-8-sig"), split, group_column))
+        text = file.read_bytes().decode("utf-8-sig")
+        if kind == ".csv":
+            rows = list(_csv(file, text, split, group_column))
+        elif kind == ".json":
+            rows = list(_json(file, text))
+        else:
+            rows = [ListedRow(line.strip(), split or "") for line in text.splitlines() if line.strip()]
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
         raise ValueError(f"`{file}` cannot be read as {kind[1:]} in UTF-8 ({error}).") from error
     if not rows:
         raise ValueError(f"`{file}` names no classes; a split needs at least 2.")
     return rows
-
-
-def _txt(file: Path, text: str, split: str | None, group_column: str | None) -> Iterator[ListedRow]:
-    for line in text.splitlines():
-        if line.strip():
-            yield ListedRow(line.strip(), split or "")
 
 
 def _csv(file: Path, text: str, split: str | None, group_column: str | None) -> Iterator[ListedRow]:
@@ -148,27 +146,13 @@ def _csv(file: Path, text: str, split: str | None, group_column: str | None) -> 
         yield ListedRow(name, place, path, row.get(group or "") or None)
 
 
-def _json(file: Path, text: str, split: str | None, group_column: str | None) -> Iterator[ListedRow]:
+def _json(file: Path, text: str) -> Iterator[ListedRow]:
     content = json.loads(text)
-    if split is None:
-        if not isinstance(content, Mapping) or not set(content) <= set(SPLIT_NAMES):
-            raise ValueError(
-                f'`{file}` must be {{"train": [...], "val": [...], "test": [...]}} with class names.'
-            )
-        for of, names in content.items():
-            yield from (ListedRow(name, SPLIT_NAMES[of]) for name in _strings(names, file))
-    else:
-        yield from (ListedRow(name, split) for name in _strings(content, file))
-
-
-def _strings(content: Any, file: Path) -> list[str]:
-    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
-        raise ValueError(f"`{file}` must hold a list of class names.")
-    return content
-
-
-_READERS: dict[str, Callable[[Path, str, str | None, str | None], Iterator[ListedRow]]] = {
-    ".txt": _txt,
-    ".csv": _csv,
-    ".json": _json,
-}
+    if not isinstance(content, Mapping) or not set(content) <= set(SPLIT_NAMES):
+        raise ValueError(
+            f'`{file}` must be {{"train": [...], "val": [...], "test": [...]}} with class names.'
+        )
+    for split, names in content.items():
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"`{file}` must hold a list of class names for each split.")
+        yield from (ListedRow(name, SPLIT_NAMES[split]) for name in names)

@@ -31,7 +31,7 @@ class MapStyleSource:
             function that returns such a mapping, called when it is needed.
         name: of the data set.
         channels: 1 for grayscale, 3 for color.
-        splits: how to divide classes: "seeded", or the path of lists of class names, see `read_lists`.
+        splits: how to divide classes, see `assign_splits`.
         split_seed: of a seeded division.
         options: plain values that tell these data sets from others of their name.
         by_content: the content tells them, too; else they are made only to be stored.
@@ -105,57 +105,48 @@ class MapStyleSource:
         seeding = type(data_set).__name__ == "FakeData"  # sets the seed of the whole process
         return nullcontext() if ours and plain and not seeding else self._lock
 
+    @staticmethod
+    def calls(
+        make: Callable[..., Any], path: str, arguments: Mapping[str, Sequence[Mapping[str, Any]]], advice: str
+    ) -> Callable[[], dict[str, list[Any]]]:
+        """Return a function that makes the data sets of each split, for `MapStyleSource`.
 
-def find_class(path: str, home: str = "") -> Callable[..., Any]:
-    """Return the class at a class path, or of a plain name in the module ``home``.
+        ``make`` is the class at the user's ``path``; ``advice`` says how to get files that are not there.
+        When it is called, it raises FileNotFoundError for those, and ValueError for arguments of no use.
+        """
 
-    Raises:
-        ValueError: there is none.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module or home), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"`data.init_args.data_set={path}` cannot be imported ({error}); check its spelling, install its "
-            "library, and give the path of a class, for example torchvision.datasets.CIFAR100."
-        ) from error
-    if not callable(found):
-        raise ValueError(f"`data.init_args.data_set={path}` is a {type(found).__name__}, not a class.")
-    return found  # type: ignore[no-any-return]  # the user's class
+        def make_one(given: Mapping[str, Any]) -> Any:
+            shown = _shown(given)
+            try:
+                return make(**given)
+            except (RuntimeError, OSError) as error:
+                raise FileNotFoundError(
+                    f"`data.init_args.data_set={path}` with {shown} cannot be opened: {error} {advice}"
+                ) from error
+            except Exception as error:  # whatever the other library raises
+                raise ValueError(
+                    f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: "
+                    f"{error}; it takes {inspect.signature(make)}."
+                ) from error
 
+        return lambda: {
+            split: [make_one(given) for given in of_split] for split, of_split in arguments.items()
+        }
 
-def calls(
-    make: Callable[..., Any], path: str, arguments: Mapping[str, Sequence[Mapping[str, Any]]], advice: str
-) -> Callable[[], dict[str, list[Any]]]:
-    """Return a function that makes the data sets of each split, for `MapStyleSource`.
-
-    Args:
-        make: the class at ``path``.
-        path: as the user gave it.
-        arguments: of each data set, by split.
-        advice: how to get files that are not there.
-
-    Raises:
-        ValueError: when it is called, the class does not take the arguments.
-        FileNotFoundError: when it is called, files are not there, or damaged.
-    """
-
-    def make_one(given: Mapping[str, Any]) -> Any:
-        shown = _shown(given)
+    @staticmethod
+    def find_class(path: str, home: str = "") -> Callable[..., Any]:
+        """Return the class at a class path, or of a plain name in ``home``; ValueError if there is none."""
+        module, _, name = path.rpartition(".")
         try:
-            return make(**given)
-        except (RuntimeError, OSError) as error:
-            raise FileNotFoundError(
-                f"`data.init_args.data_set={path}` with {shown} cannot be opened: {error} {advice}"
-            ) from error
-        except Exception as error:  # whatever the other library raises
+            found = getattr(importlib.import_module(module or home), name)
+        except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(
-                f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: {error}; "
-                f"it takes {inspect.signature(make)}."
+                f"`data.init_args.data_set={path}` cannot be imported ({error}); check its spelling, install "
+                "its library, and give the path of a class, for example torchvision.datasets.CIFAR100."
             ) from error
-
-    return lambda: {split: [make_one(given) for given in of_split] for split, of_split in arguments.items()}
+        if not callable(found):
+            raise ValueError(f"`data.init_args.data_set={path}` is a {type(found).__name__}, not a class.")
+        return found  # type: ignore[no-any-return]  # the user's class
 
 
 def _shown(arguments: Mapping[str, Any]) -> str:

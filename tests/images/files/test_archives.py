@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from psst.images.files import archives, members, tars
-from psst.images.files.archives import (
-    archive_entries,
-    require_folder,
-    tar_entries,
-    zip_entries,
-)
-from psst.images.sources.image_tree import grow
+from psst.images.files import archives
+from psst.images.files.archives import archive_entries, tar_entries, zip_entries
+from psst.images.files.paths import require_folder
+from psst.images.sources.image_tree import ImageTree
 from tests.images import hostile_archives as hostile
 
 FILES = {f"images/{i:03}.png": bytes([i]) * (i * 37 + 1) for i in range(40)}
@@ -43,7 +39,7 @@ def contents(entries):
 
 def test_all_forms_give_the_same_files_from_many_threads(three_forms):
     folder, zipped, tarred = three_forms
-    for entries in (grow(folder).entries(), zip_entries(zipped), tar_entries(tarred)):
+    for entries in (ImageTree.grow(folder).entries(), zip_entries(zipped), tar_entries(tarred)):
         assert contents(entries) == FILES
 
 
@@ -73,7 +69,7 @@ def test_decompressed_file_goes_when_the_last_entry_goes(tmp_path):
 
 def test_entries_say_where_they_lie(three_forms):
     folder, zipped, _ = three_forms
-    assert str(next(grow(folder).entries())) == f"{folder}/images/000.png"
+    assert str(next(ImageTree.grow(folder).entries())) == f"{folder}/images/000.png"
     assert str(next(zip_entries(zipped))) == f"{zipped}: images/000.png"
 
 
@@ -125,9 +121,9 @@ def test_flipped_bits_in_a_compressed_tar_are_named(tmp_path):
 def test_what_real_data_sets_reach_passes():
     """Packed and unpacked bytes: MNIST's images, CIFAR-100, Omniglot's background, a list of file names."""
     for packed, unpacked in [(9_912_422, 47_040_016), (169_001_437, 186_000_000), (9_464_212, 15_000_000)]:
-        members.require_growth(unpacked, packed, 0, "`a`")
+        archives._require_growth(unpacked, packed, 0, "`a`")
     with pytest.raises(ValueError, match="unpacks to more than 200 times its 1000 bytes"):
-        members.require_growth(201_000, 1000, 200_000, "`a`")
+        archives._require_growth(201_000, 1000, 200_000, "`a`")
 
 
 def test_unreadable_zip_is_named(three_forms):
@@ -154,7 +150,9 @@ def test_damaged_member_of_a_zip_is_named(three_forms):
 def test_truncated_tar_is_named(three_forms, tmp_path, keep, form):
     cut = three_forms[2].read_bytes()[:keep]
     path = tmp_path / "cut.tar"
-    opener = tars.OPENERS[{"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}[form]] if form else open
+    opener = (
+        archives._OPENERS[{"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\0"}[form]] if form else open
+    )
     with opener(path, "wb") as file:
         file.write(cut)
     with pytest.raises(ValueError, match=r"cut.tar` cannot be read as a tar archive"):
@@ -267,7 +265,7 @@ def test_link_in_a_zip_is_refused(tmp_path):
 
 
 def test_bomb_in_a_zip_is_refused_before_it_is_read(tmp_path):
-    size = archives._ALLOWANCE + 1
+    size = archives._ZIP_ALLOWANCE + 1
     path = hostile.make_zip(tmp_path / "a.zip", [("fine.png", bytes(1000)), ("bomb.png", bytes(size))])
     with pytest.raises(ValueError, match=rf"`bomb.png` in `.*` unpacks to more than 200 times .*\({size} or"):
         list(zip_entries(path))
@@ -279,7 +277,7 @@ def test_zeros_below_the_allowance_are_no_bomb(tmp_path):
 
 
 def test_bomb_in_a_tar_is_stopped_while_it_grows(tmp_path, monkeypatch):
-    monkeypatch.setattr(tars, "_ALLOWANCE", 1 << 22)  # 4 MiB in place of 1 GiB: the test is quicker
+    monkeypatch.setattr(archives, "_TAR_ALLOWANCE", 1 << 22)  # 4 MiB in place of 1 GiB: the test is quicker
     path = hostile.gzip_bomb(tmp_path / "a.tgz", 1 << 26)
     with pytest.raises(
         ValueError, match=r"a.tgz` unpacks to more than 200 times its \d+ bytes \((\d+) or"
@@ -337,24 +335,24 @@ def test_names_that_are_not_utf8_print_and_go_into_json(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     (folder / os.fsdecode(BYTES) / "a.png").write_bytes(b"1")
     tarred = hostile.make_tar(tmp_path / "a.tar", [(os.fsdecode(BYTES) + "/a.png", b"1")])
-    for entries in (grow(folder).entries(), tar_entries(tarred)):
+    for entries in (ImageTree.grow(folder).entries(), tar_entries(tarred)):
         (entry,) = entries
         assert entry.read() == b"1"
         assert entry.name == r"caf\xe9/a.png"
         assert json.dumps({"name": entry.name}, ensure_ascii=False).encode()
         assert str(entry).encode().endswith(rb"caf\xe9/a.png")
-    assert grow(folder).fingerprint()
+    assert ImageTree.grow(folder).fingerprint()
 
 
 def test_fingerprint_follows_contents_not_place(three_forms, tmp_path):
     folder, _, _ = three_forms
     (folder / "list.txt").touch()
-    before = grow(folder).fingerprint(["list.txt"])
+    before = ImageTree.grow(folder).fingerprint(["list.txt"])
     moved = folder.rename(tmp_path / "elsewhere")
-    assert grow(moved).fingerprint(["list.txt"]) == before
-    assert grow(moved).fingerprint() != before
+    assert ImageTree.grow(moved).fingerprint(["list.txt"]) == before
+    assert ImageTree.grow(moved).fingerprint() != before
     (moved / "images" / "000.png").write_bytes(b"longer than before")
-    assert grow(moved).fingerprint(["list.txt"]) != before
+    assert ImageTree.grow(moved).fingerprint(["list.txt"]) != before
 
 
 def test_root_must_be_a_folder_with_something_in_it(tmp_path):

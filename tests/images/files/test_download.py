@@ -213,7 +213,7 @@ def test_web_page_does_not_cost_the_part_at_hand(server, tmp_path):
 
 def test_root_that_is_a_file_is_named(server, tmp_path):
     (tmp_path / "data").write_bytes(b"1")
-    with pytest.raises(OSError, match=r"data.init_args.root=.*/data` .*: free some space, or set"):
+    with pytest.raises(OSError, match=r"data.init_args.root=.*/data` .*; free some space, or set"):
         fetch([remote(server, "good")], tmp_path / "data")
     assert (tmp_path / "data").read_bytes() == b"1"
 
@@ -311,7 +311,7 @@ def test_read_only_folder_is_named(server, tmp_path):
     wrapper = mounted(f"mount --bind '{folder}' '{folder}'; mount -o remount,ro,bind '{folder}'")
     text = output(start(server, "good", folder, wrapper=wrapper))
     assert text.startswith(f"OSError {errno.EROFS} ")
-    assert f"`data.init_args.root={folder}` (Read-only file system): free some space, or set" in text
+    assert f"`data.init_args.root={folder}` (Read-only file system); free some space, or set" in text
     assert server.asked == []
     (folder / NAME).write_bytes(DATA)  # with the file there, nothing needs to be written
     assert output(start(server, "good", folder, wrapper=wrapper)) == str(len(DATA))
@@ -358,7 +358,7 @@ def test_progress_shows_only_on_a_terminal(server, tmp_path, capfd):
 
 
 def test_two_processes_at_once_download_once_and_who_waits_says_so(server, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("psst.images.files.alone._PATIENCE", 0.1)
+    monkeypatch.setattr("psst.images.files.waiting._PATIENCE", 0.1)
     process = start(server, "slow", tmp_path)
     deadline = time.monotonic() + 60
     while not server.asked and time.monotonic() < deadline:

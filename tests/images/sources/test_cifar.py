@@ -8,7 +8,7 @@ import pytest
 
 from psst.datamodules.cifar_100 import FC100, CifarFS
 from psst.images.build import build_store
-from psst.images.sources.layout import choose, published_rows
+from psst.images.sources.layout import Layout, published_rows
 from tests.datamodules.stores import content
 from tests.images.python2_pickles import python2
 from tests.images.sources.cifar_files import (
@@ -25,7 +25,7 @@ DATA_SETS = {"cifar_fs": (CifarFS.layouts, CifarFS.published), "fc100": (FC100.l
 
 
 def source(root, name="cifar_fs"):
-    return choose(root, DATA_SETS[name][0], name).source(root)
+    return Layout.choose(root, DATA_SETS[name][0], name).source(root)
 
 
 def splits_of(store):
@@ -129,7 +129,7 @@ def test_pickles_numbered_in_another_way_get_numbers(tmp_path):
 def test_fc100_is_not_taken_for_cifar_fs(tmp_path):
     root = write_pickles(tmp_path / "data", "FC100", FC100.published, NAMES.index, python2)
     with pytest.raises(FileNotFoundError, match=r"CIFAR-FS needs one of: .*CIFAR_FS_train.pickle"):
-        choose(root, CifarFS.layouts, "CIFAR-FS")
+        Layout.choose(root, CifarFS.layouts, "CIFAR-FS")
 
 
 @pytest.mark.parametrize("unpacked", [False, True])

@@ -167,7 +167,6 @@ def test_unreadable_lists_are_named(tmp_path, name, content, message):
             b"id,part\n1,2\n",
             r"has the columns \['id', 'part'\]; line 1 must be filename,label",
         ),
-        ("test.json", b'{"classes": []}', r"must hold a list of class names"),
     ],
 )
 def test_unreadable_list_of_one_split_is_named(tmp_path, name, content, message):

@@ -6,8 +6,8 @@ import zipfile
 import pytest
 from folders import put_image, splits_of
 
+from psst.datamodules.mini_imagenet import _sees_lists
 from psst.images.sources.folder import FolderSource
-from psst.images.sources.listed_images import sees_lists
 
 SPLITS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
 
@@ -73,28 +73,28 @@ def test_images_in_archives_of_any_kind(tmp_path, kind):
     assert splits_of(records) == SPLITS
     assert source.decode(records[0], 8).shape == (8, 8, 3)
     assert (
-        sees_lists(root)
+        _sees_lists(root)
         == "csv lists of 14 images of the classes of train (3), val (2), test (2); 1 archives"
     )
 
 
 def test_a_look_says_what_is_there_and_what_is_not(tmp_path):
-    assert sees_lists(tmp_path / "nowhere") is None
-    assert sees_lists(tmp_path) is None
+    assert _sees_lists(tmp_path / "nowhere") is None
+    assert _sees_lists(tmp_path) is None
     root = write_lists(tmp_path / "mini")
     text = "csv lists of 14 images of the classes of train (3), val (2), test (2); no images"
-    assert sees_lists(root) == text
+    assert _sees_lists(root) == text
     put_images(root / "images", a_folder_a_class=False)
-    assert sees_lists(root) == text.replace("no images", "1 folders")
+    assert _sees_lists(root) == text.replace("no images", "1 folders")
     (root / "val.csv").unlink()
-    assert "train.csv, test.csv, but `" in sees_lists(root)
-    assert "has no list for val" in sees_lists(root)
+    assert "train.csv, test.csv, but `" in _sees_lists(root)
+    assert "has no list for val" in _sees_lists(root)
 
 
 @pytest.mark.parametrize("content", [b"", b"id,target\n1,2\n", b"\xff\xfe\x00", b"filename,label\n"])
 def test_other_csv_files_are_refused(tmp_path, content):
     for split in SPLITS:
         (tmp_path / f"{split}.csv").write_bytes(content)
-    assert "train.csv, val.csv, test.csv, but `" in sees_lists(tmp_path)
+    assert "train.csv, val.csv, test.csv, but `" in _sees_lists(tmp_path)
     with pytest.raises(ValueError, match=r"train.csv"):
         source_of(tmp_path).scan()

@@ -106,7 +106,7 @@ def test_missing_images_are_counted_and_the_first_is_named(root, tmp_path):
 def test_image_in_two_splits_is_refused(root, tmp_path):
     lists = tmp_path / "all.csv"
     lists.write_text("filename,label,split\na/a_0.png,a,train\na/a_0.png,a,test\n")
-    with pytest.raises(ValueError, match=r"1 images are listed more than once .*first: a/a_0.png"):
+    with pytest.raises(ValueError, match=r"`a/a_0.png` and `a/a_0.png` in .* are one file"):
         scan(root, lists)
 
 

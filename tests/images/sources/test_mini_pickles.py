@@ -10,7 +10,7 @@ from PIL import Image
 
 from psst.datamodules import MiniImageNet
 from psst.images.build import build_store
-from psst.images.sources.layout import choose
+from psst.images.sources.layout import Layout
 from tests.images.sources.mini_files import (
     CLASSES,
     PUBLISHED,
@@ -26,7 +26,7 @@ LAYOUTS = MiniImageNet.layouts
 
 
 def source(root):
-    return choose(root, LAYOUTS, "mini-ImageNet").source(root)
+    return Layout.choose(root, LAYOUTS, "mini-ImageNet").source(root)
 
 
 def check(root, tmp_path, names=CLASSES):
@@ -79,7 +79,7 @@ def test_what_the_layouts_see(tmp_path):
     for name, write in (("cache", write_caches), ("categories", write_categories)):
         root = write(tmp_path / name)
         seen[name] = [layout.sees(root) for layout in LAYOUTS]
-    assert [bool(text) for text in seen["cache"]] == [False, True, False, False, False]
+    assert [bool(text) for text in seen["cache"]] == [False, True, False, False]
     assert seen["categories"][2].startswith("miniImageNet_category_split_train_phase_train.pickle, ")
     assert "left out: 2 files" in seen["categories"][2]
     assert all(layout.sees(tmp_path / "cache" / "mini-imagenet-cache-val.pkl") is None for layout in LAYOUTS)
@@ -146,7 +146,7 @@ def test_web_page_in_place_of_a_pickle(tmp_path):
     [
         ({"class_dict": {"a": [0, 1]}}, "names 2 places, 2 of them different, for 15 images"),
         ({"class_dict": {"a": list(range(15)), "b": [3]}}, "names 16 places, 15 of them different"),
-        ({"class_dict": {"a": [*range(14), 15]}}, "names image 15 of 15"),
+        ({"class_dict": {"a": [*range(14), 15]}}, "names 15 places, 14 of them different"),
         ({"class_dict": [1, 2]}, "`class_dict` of .* is a list; expected a dict"),
         ({"class_dict": {"a": "abc"}}, "the labels of .* are a str; expected a list of whole numbers"),
         ({"image_data": images("train").astype(np.float32)}, r"an array \[15, 12, 12, 3\] of type float32"),
@@ -210,11 +210,10 @@ def picture(path, number):
 
 
 def test_folders_with_splits(tmp_path):
-    for split, names in CLASSES.items():
-        for name in names:
-            picture(tmp_path / "mini" / "x" / split / name / "0.png", 7)
+    for number, (name, split) in enumerate(PUBLISHED.items()):
+        picture(tmp_path / "mini" / "x" / split / name / "0.png", number)
     store = build_store(source(tmp_path / "mini"), 4, tmp_path / "cache", progress=False)
-    assert {split: [store.class_names[i] for i in ids] for split, ids in store.splits.items()} == CLASSES
+    assert {store.class_names[i]: split for split, ids in store.splits.items() for i in ids} == PUBLISHED
 
 
 def test_folders_with_other_splits_are_no_mini_imagenet(tmp_path):

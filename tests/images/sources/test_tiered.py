@@ -10,13 +10,13 @@ from PIL import Image
 
 from psst.datamodules.tiered_imagenet import TieredImageNet
 from psst.images.build import build_store
-from psst.images.sources.layout import choose, published_rows
+from psst.images.sources.layout import Layout, published_rows
 from tests.images.python2_pickles import python2
 from tests.images.sources.tiered_files import LABELS, SPLITS, images, labels_v1, png, write_v1, write_v2
 
 
 def source(root):
-    return choose(root, TieredImageNet.layouts, "tieredImageNet").source(root)
+    return Layout.choose(root, TieredImageNet.layouts, "tieredImageNet").source(root)
 
 
 def check(root, tmp_path, names):

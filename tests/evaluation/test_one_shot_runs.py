@@ -10,9 +10,9 @@ import torch
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
 from psst.datamodules.omniglot_splits import MINIMAL
-from psst.episodes.one_shot_runs import read_one_shot_runs
+from psst.evaluation.one_shot_runs import read_one_shot_runs
 from tests.datamodules.drawings import folder
-from tests.episodes.runs import answer, write_runs
+from tests.evaluation.runs import answer, write_runs
 
 
 @pytest.fixture(scope="module")
