@@ -72,6 +72,10 @@ class FEATHead(Head):
                 loss = loss + self.balance * F.cross_entropy(nearest, labels.flatten())
         return loss, logits
 
+    def chance(self, n_way: int) -> float:
+        """Return log N of both losses, the second by its weight."""
+        return (1 + self.balance) * super().chance(n_way)
+
     def _adapted(self, items: Tensor, together: Tensor | None = None) -> Tensor:
         """Return ``[B, n, D]``: what attention makes of items that see those they are together with."""
         wanted, offered, values = self.projections(items).chunk(3, dim=2)

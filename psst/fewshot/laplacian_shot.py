@@ -14,8 +14,8 @@ __all__ = ["LaplacianShotHead"]
 class LaplacianShotHead(Head):
     r"""Classify all queries together, so that neighbors get the same label; transductive.
 
-    Minimizes :math:`\sum_q y_q^\top a_q + \frac{\lambda}{2} \sum_{q, p} w_{qp} \lVert y_q - y_p \rVert^2` over
-    probabilities by :math:`y_q \leftarrow \mathrm{softmax}(-a_q + \lambda \sum_p w_{qp} y_p)`. Here
+    Minimizes :math:`\sum_q y_q^\top a_q + \frac{\lambda}{2} \sum_{q < p} w_{qp} \lVert y_q - y_p \rVert^2`
+    over probabilities by :math:`y_q \leftarrow \mathrm{softmax}(-a_q + \lambda \sum_p w_{qp} y_p)`. Here
     :math:`a_{qn}` is the squared distance of directions to the class means of `PrototypeRectificationHead`,
     and :math:`w_{qp}` is 1 where two queries are each among the nearest of the other, 1/2 where one of them
     is. Logits are :math:`\log y_q`.

@@ -15,10 +15,11 @@ _STEPS = 25  # of Newton's method; enough for probabilities down to e^-20
 class LogisticHead(Head):
     r"""Classify by logistic regression on directions.
 
-    :math:`\min_w C \sum_i \mathrm{CE}(w x_i, y_i) + \frac12 \lVert w \rVert^2` with features of length 1 and no
-    intercept; logits are :math:`w q`. Its dual, over A of rows that add up to 0 with :math:`w = A^\top X` and
-    :math:`A = C (Y - P)`, is solved by Newton's method, all episodes at once, in float64 where the device has
-    it. Gradients come from the implicit function theorem at the solution; twice differentiable it is not.
+    :math:`\min_w C \sum_i \mathrm{CE}(w x_i, y_i) + \frac12 \lVert w \rVert^2` with features of length 1 and
+    no intercept; logits are :math:`w q`. Its dual, over A of rows that add up to 0 with
+    :math:`w = A^\top X` and :math:`A = C (Y - P)`, is solved by Newton's method, all episodes at once, in
+    float64 where the device has it. Gradients come from the implicit function theorem at the solution; twice
+    differentiable it is not.
 
     Args:
         cost: C, that of scikit-learn's `LogisticRegression`; half of it for two classes.

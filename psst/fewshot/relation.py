@@ -14,9 +14,10 @@ __all__ = ["RelationHead"]
 class RelationHead(Head):
     r"""Compare a query's map with each class's mean map by a small network.
 
-    :math:`r_n = \sigma(g([m_n, q]))`, where g are two blocks of 3 x 3 convolution, normalization and ReLU, the
-    mean over the map, and two linear layers. Its first convolution is computed once a map and added up once a
-    pair. Logits are g; training brings r to 1 for the query's class and to 0 for the others, by squared error.
+    :math:`r_n = \sigma(g([m_n, q]))`, where g are two blocks of 3 x 3 convolution, normalization and ReLU,
+    the mean over the map, and two linear layers. Its first convolution is computed once a map and added up
+    once a pair. Logits are g; training brings r to 1 for the query's class and to 0 for the others, by
+    squared error.
 
     Args:
         hidden: Channels of the convolutions.

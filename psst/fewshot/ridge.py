@@ -14,10 +14,10 @@ __all__ = ["RidgeHead"]
 class RidgeHead(Head):
     r"""Classify by ridge regression onto the one-hot labels.
 
-    Logits are :math:`s\, q^\top X^\top (X X^\top + \lambda I)^{-1} Y`, where X are the supports, one a row. By
-    Woodbury's identity the weights are :math:`(X^\top X + \lambda I)^{-1} X^\top Y`, from a system as large as
-    the support and not as the features. :math:`\lambda` and s are learned; the system is solved in float64
-    where the device has it.
+    Logits are :math:`s\, q^\top X^\top (X X^\top + \lambda I)^{-1} Y`, where X are the supports, one a row.
+    By Woodbury's identity the weights are :math:`(X^\top X + \lambda I)^{-1} X^\top Y`, from a system as
+    large as the support and not as the features. :math:`\lambda` and s are learned; the system is solved in
+    float64 where the device has it.
 
     Args:
         penalty: First value of :math:`\lambda`.

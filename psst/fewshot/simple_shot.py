@@ -16,9 +16,9 @@ _SHARE = 0.01  # of a batch in the running mean
 class SimpleShotHead(Head):
     r"""Classify by the nearest class mean of centered directions: :math:`-\lVert u(q) - p_n \rVert^2`.
 
-    :math:`u(f) = (f - \mu) / \lVert f - \mu \rVert`, and :math:`p_n` is the mean of u over the supports of class
-    n. :math:`\mu` is the mean of training features: a running mean over what `GlobalClasses` trains on, kept
-    with the weights, or that of the features given to `observe`. Without either it is 0.
+    :math:`u(f) = (f - \mu) / \lVert f - \mu \rVert`, and :math:`p_n` is the mean of u over the supports of
+    class n. :math:`\mu` is the mean of training features: a running mean over what `GlobalClasses` trains on,
+    kept with the weights, or that of the features given to `observe`. Without either it is 0.
 
     Example:
         >>> head = SimpleShotHead()

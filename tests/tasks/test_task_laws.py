@@ -1,12 +1,11 @@
-"""Every task and every head keeps the laws of its kind; one without a case here fails."""
+"""Every task keeps the laws of its kind; one without a case here fails."""
 
 import pytest
 import torch
 
-import psst.fewshot
 import psst.tasks
 from psst.backbones import Conv4, ResNet12
-from psst.fewshot import Head, PrototypicalHead
+from psst.fewshot import PrototypicalHead
 from psst.tasks import (
     Classes,
     Distillation,
@@ -55,20 +54,16 @@ FORMS = {
     "mixed inputs": lambda path: ManifoldMixup(stages=[0]),
     "mixed maps": lambda path: ManifoldMixup(stages=[3]),
 }
-HEADS = {PrototypicalHead: PrototypicalHead}
-HEAD_FORMS = {"cosine": lambda: PrototypicalHead("cosine")}
 BACKBONES = {"Conv4": lambda: Conv4(hidden=8), "ResNet12": lambda: ResNet12((4, 4, 8, 8), drop_rate=0.3)}
 
 
-def test_every_task_and_head_joins_the_laws():
+def test_every_task_joins_the_laws():
     laws.assert_all_join(psst.tasks, Task, {*TASKS, MainTask})
-    laws.assert_all_join(psst.fewshot, Head, HEADS)
 
 
-def test_a_task_and_a_head_without_a_case_fail():
-    for package, kind, joined in ((psst.tasks, Task, {MainTask}), (psst.fewshot, Head, {})):
-        with pytest.raises(AssertionError, match="join no law"):
-            laws.assert_all_join(package, kind, joined)
+def test_a_task_without_a_case_fails():
+    with pytest.raises(AssertionError, match="join no law"):
+        laws.assert_all_join(psst.tasks, Task, {MainTask})
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +96,3 @@ def test_a_loss_depends_on_batch_and_draws_only(make, backbone, checkpoint):
     loss = laws.loss_of(task, setup, make_batch(), [main] if task is not main else [], task.maps)
     own = [parameter for parameter in task.parameters() if parameter.requires_grad]
     laws.assert_gradient_reaches(loss, [*setup.encoder.backbone.parameters(), *own])
-
-
-@pytest.mark.parametrize("make", [*HEADS.values(), *HEAD_FORMS.values()], ids=[*map(str, HEADS), *HEAD_FORMS])
-@pytest.mark.parametrize("shot", [1, 3])
-def test_heads_are_equivariant_and_treat_queries_as_they_say(make, shot):
-    rng = torch.Generator().manual_seed(0)
-    head = make()
-    setup = laws.setup_for(Conv4(hidden=8), (1, SIDE, SIDE), CLASSES)
-    head.build(setup)
-    shape = (8, 1, 1) if head.maps else (8,)
-    support = torch.randn(2, 4 * shot, *shape, generator=rng)
-    query = torch.randn(2, 6, *shape, generator=rng)
-    labels = torch.arange(4).repeat(shot).expand(2, -1)
-    laws.assert_head_is_equivariant(head, support, labels, query, 4)
-    laws.assert_head_treats_queries(head, support, labels, query, 4)
