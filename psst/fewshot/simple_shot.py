@@ -23,9 +23,9 @@ class SimpleShotHead(Head):
     Example:
         >>> head = SimpleShotHead()
         >>> head.observe(torch.tensor([[1.0, 1.0]]))
-        >>> support, query = torch.tensor([[[2.0, 1.0], [1.0, 3.0]]]), torch.tensor([[[1.0, 1.5]]])
+        >>> support, query = torch.tensor([[[2.0, 1.0], [1.0, 3.0]]]), torch.tensor([[[1.0, 0.5]]])
         >>> head(support, torch.tensor([[0, 1]]), query, 2)
-        tensor([[[-2., 0.]]])
+        tensor([[[-2., -4.]]])
 
     References:
         Wang, Chao, Weinberger, van der Maaten, SimpleShot, 2019 (arXiv:1911.04623), CL2N of section 3.

@@ -1,5 +1,7 @@
 """Every head keeps the laws of heads; one without a case here fails."""
 
+import doctest
+
 import pytest
 import torch
 
@@ -128,6 +130,15 @@ def test_a_head_is_rebuilt_from_its_description(make):
     again.load_state_dict(head.state_dict())
     support, labels, query, _ = drawn(head, 3)
     assert torch.equal(again(support, labels, query, WAY), head(support, labels, query, WAY))
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in HEADS if kind not in (RelationHead, FEATHead)]
+)  # need layers
+def test_the_example_of_a_head_runs(kind):
+    (example,) = doctest.DocTestFinder(recurse=False).find(kind, globs={"torch": torch, kind.__name__: kind})
+    assert example.examples
+    assert doctest.DocTestRunner().run(example).failed == 0
 
 
 @pytest.mark.parametrize(
