@@ -69,7 +69,7 @@ def difference(folders: list[Path], runs: list[dict], one: str, other: str) -> s
 
 def unit_of(folder: Path, name: str) -> str:
     rows = json.loads((folder / "front.json").read_text(encoding="utf-8"))
-    return next(row["unit"] for row in rows if row["final_of"] == name)
+    return next(row["unit"] for row in rows if name in row["final_of"].split())
 
 
 if __name__ == "__main__":

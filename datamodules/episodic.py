@@ -121,7 +121,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._store: ImageStore | None = None
         self._evaluated: EvaluationEpisodes | None = None
         self._cached: FeatureCache | None = None
-        self._divided: tuple[list[int], list[int]] | None = None  # classes to train and to validate on
+        self._division: Callable[[ImageStore], ImageStore] | None = None  # instead of the data's own
         self._ahead = 0
 
     @abstractmethod
@@ -155,8 +155,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """
         if self._store is None:
             store = self.open_store()
-            if self._divided is not None:
-                store = store.divided(*self._divided)
+            if self._division is not None:
+                store = self._division(store)
             name = type(self).__name__
             self._training.check(store, name)
             self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, name)
@@ -247,14 +247,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """
         self._ahead = number * _FAR
 
-    def divide_classes(self, train: Sequence[int], val: Sequence[int]) -> None:
-        """Train on some classes of the store and validate on others; before ``setup``.
-
-        Args:
-            train: class ids to train on.
-            val: class ids to validate on.
-        """
-        self._divided = list(train), list(val)
+    def divide(self, division: Callable[[ImageStore], ImageStore]) -> None:
+        """Use another division of the images, such as `ImageStore.divided` makes one; before ``setup``."""
+        self._division = division
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return every validation image once."""

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.files import read_json
+from psst.randomness import stream_key
 
 FORMAT_VERSION = 3
 """The only format that is read: ``[n, C, H, W]`` images, and ``[2, n]`` labels: classes, groups of images."""
@@ -44,6 +45,12 @@ class ImageStore:
         (20, 3, 84, 84)
     """
 
+    class_names: list[str]
+    splits: dict[str, npt.NDArray[np.int64]]
+    groups: dict[str, dict[str, npt.NDArray[np.int64]]]
+    labels: npt.NDArray[np.int64]
+    _left_out: tuple[int, int] | None  # see `divided_images`
+
     def __init__(self, folder: str | Path) -> None:
         """Open the finished store in ``folder``.
 
@@ -64,10 +71,13 @@ class ImageStore:
             raise ValueError(f"the store `{self.folder}` is damaged ({error}); {_AGAIN}.") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": str(self.folder), "splits": self.splits, "groups": self.groups}
+        kept = {"splits": self.splits, "groups": self.groups, "left_out": self._left_out}
+        return {"folder": str(self.folder), **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["folder"])  # type: ignore[misc]  # opens it anew
+        if state["left_out"] is not None:
+            self._leave_out(*state["left_out"])
         self.splits, self.groups = state["splits"], state["groups"]
 
     def __len__(self) -> int:
@@ -123,6 +133,42 @@ class ImageStore:
             other.groups = {**other.groups, split: {name: found for name, found in cut.items() if len(found)}}
         return other
 
+    def divided_images(self, fold: int, folds: int) -> "ImageStore":
+        """Return the store with one fold of the images of each class, not for testing, left out.
+
+        All of these classes are trained on. Their images that are left out stand as classes of the same names
+        in the split ``val``. Images of one group are left out together.
+
+        Args:
+            fold: Which, from 0.
+            folds: How many; at least 2.
+        """
+        other = copy.copy(self)
+        other._leave_out(fold, folds)
+        return other
+
+    def _leave_out(self, fold: int, folds: int) -> None:
+        pool = np.concatenate([self.splits["train"], self.splits["val"]])
+        labels = self.labels.copy()
+        names: list[str] = list(self.class_names)
+        fold_of: dict[int, int] = {}  # by group, which may lie in several classes
+        for class_id in pool.tolist():
+            ids = self.image_ids(class_id)
+            alike, places = np.unique(
+                np.where(self.image_groups[ids] < 0, -1 - ids, self.image_groups[ids]), return_inverse=True
+            )
+            generator = np.random.Generator(np.random.Philox(key=stream_key("images", class_id, folds)))
+            for number, place in enumerate(generator.permutation(len(alike))):
+                fold_of.setdefault(int(alike[place]), number % folds)
+            out = np.array([fold_of[group] == fold for group in alike.tolist()])
+            labels[ids[out[places]]] = len(names)
+            names.append(self.class_names[class_id])
+        new = np.arange(len(self.class_names), len(names))
+        self.splits = {**self.splits, "train": np.sort(pool), "val": new}
+        self.groups = {split: found for split, found in self.groups.items() if split == "test"}
+        self.labels, self.class_names, self._left_out = labels, names, (fold, folds)
+        self._sort()
+
     def verify(self) -> None:
         """Compare all files with their checksums.
 
@@ -139,7 +185,7 @@ class ImageStore:
 
     def _take(self, meta: Mapping[str, Any]) -> None:
         """Fill the attributes from ``meta`` and the arrays."""
-        self.class_names: list[str] = list(meta["class_names"])
+        self.class_names = list(meta["class_names"])
         self.splits = {name: np.asarray(ids, dtype=np.int64) for name, ids in meta["splits"].items()}
         self.groups = {
             split: {name: np.asarray(ids, dtype=np.int64) for name, ids in groups.items()}
@@ -161,6 +207,10 @@ class ImageStore:
         self.labels, self.image_groups = labels
         self._planes = np.asarray(stored)
         self.images = np.moveaxis(stored, 1, -1)
+        self._left_out = None
+        self._sort()
+
+    def _sort(self) -> None:
         self._order = np.argsort(self.labels, kind="stable").astype(np.int64)
         # class k has the places from start k to start k + 1 of the order; those without a class come first
         self._starts = np.searchsorted(self.labels[self._order], np.arange(len(self.class_names) + 1))

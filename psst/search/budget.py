@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from psst.files import read_json
-from psst.search.mixture import MAIN_ONLY, together
-from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
+from psst.search.folds import make_course
+from psst.search.mixture import MAIN_ONLY
 from psst.search.progress import seconds_text
 from psst.search.protocols import Judge, Run
 from psst.search.runner import UnitRunner
@@ -93,14 +93,11 @@ def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, out
     kept = _kept(output, budget)
     if kept is not None:
         return kept
-    n_auxiliary = len(judge.task_names()) - 1
-    looks = settings.course_of(n_auxiliary)
-    sizes, n_rivals = look_sizes(looks, n_auxiliary), len(rivals(settings, judge.task_names()[1:]))
     pace = None if budget.passes is not None else measured_pace(run, judge, settings)
 
     def needed(steps: int) -> float:
-        passes = course_passes(looks, sizes, steps, settings) * (1 + n_rivals)
-        units = (sum(sizes) + 3) * (1 + n_rivals)
+        rows = make_course(judge, settings, steps, output, "").rows()
+        passes, units = sum(row[3] for row in rows), sum(row[1] for row in rows)
         return passes if pace is None else passes * pace.step + units * pace.judging
 
     allowed = float(budget.passes if budget.passes is not None else budget.seconds or 0.0)
@@ -168,7 +165,7 @@ def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
         pad_edge=False,
     )
     total = 0.0
-    for label, number, steps, passes in plan_rows(judge, settings, run.max_steps):
+    for label, number, steps, passes in make_course(judge, settings, run.max_steps, Path(), "").rows():
         total += passes
         table.add_row(label, str(number), steps, f"{passes:.0f}", f"{passes * pace.step:.0f}")
     console = Console(width=max(Console().width, 100), highlight=False)
@@ -176,30 +173,6 @@ def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
     took = f"{seconds_text(total * pace.step)} at {1000 * pace.step:.1f} ms a pass"
     line = f"in all {total:.0f} passes, about {took}"
     console.print(f"{line}, and {pace.judging:.1f} s for each validation{'; ' + remark if remark else ''}")
-
-
-def plan_rows(judge: Judge, settings: SearchSettings, max_steps: int) -> list[tuple[str, int, str, float]]:
-    """Lay out a search and its rivals: label, number of units, steps of each, passes of all."""
-    auxiliary = judge.task_names()[1:]
-    looks = settings.course_of(len(auxiliary))
-    sizes = look_sizes(looks, len(auxiliary))
-    rows, at = [], 0.0
-    for number, (look, size) in enumerate(zip(looks, sizes, strict=True), 1):
-        if look.at > at:
-            passes = (look.at - at) * max_steps
-            rows.append((f"trunk, piece {number}", 1, f"{round(passes)}", passes))
-            at = look.at
-        layout = lay_out(look, [MAIN_ONLY] * size, max_steps, settings, number == len(looks))
-        count = len(layout.mixtures) * look.folds
-        costly = steps_of(together(auxiliary), layout.passes, judge.cost)
-        steps = f"{costly} to {round(layout.passes)}"
-        rows.append((f"look {number}: {look.tries}", count, steps, count * layout.passes))
-    whole = course_passes(looks, sizes, max_steps, settings)
-    if looks[-1].folds > 1:
-        rows.append(("training on all classes", 1, f"at most {max_steps}", float(max_steps)))
-    for name, mixtures in rivals(settings, auxiliary).items():
-        rows.append((f"rival: {name}", len(mixtures), f"at most {round(whole / len(mixtures))}", whole))
-    return rows
 
 
 def _kept(output: Path, budget: Budget) -> int | None:

@@ -45,11 +45,11 @@ def ahead(found: Sequence[Candidate], errors: float = 0.0) -> list[Candidate]:
     return [one for one, gap in gaps if gap.mean > errors * gap.standard_error]
 
 
-def best_weights(found: Sequence[Candidate]) -> dict[str, float]:
-    """Tasks that were ahead of main only by themselves and one standard error, and their best weights."""
+def best_weights(found: Sequence[Candidate], errors: float = 1.0) -> dict[str, float]:
+    """Tasks that were ahead of main only by themselves and some standard errors, and their best weights."""
     best: dict[str, float] = {}
-    for candidate in ahead(found, errors=1.0):
-        if len(candidate.mixture.weights) == 1 and not candidate.mixture.method:
+    for candidate in ahead(found, errors):
+        if len(candidate.mixture.weights) == 1 and candidate.mixture.plainly:
             task, weight = candidate.mixture.weights[0]
             best.setdefault(task, weight)
     return best
@@ -93,16 +93,19 @@ def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]
     return min(known)[0], max(steps for _, steps in known)
 
 
-def next_mixtures(kind: str, found: Sequence[Candidate], order: Sequence[str]) -> list[Mixture]:
+def next_mixtures(
+    kind: str, found: Sequence[Candidate], order: Sequence[str], errors: float = 1.0
+) -> list[Mixture]:
     """What a look tries after another one has found this; main only comes first.
 
     Args:
         kind: ``around`` or ``mixtures``.
         found: Branches of the look before.
         order: Of the auxiliary tasks.
+        errors: By how many standard errors a task must be ahead of main only to be tried on.
     """
     if kind == "mixtures":
-        return mixed(best_weights(found), order)
-    best = [one.mixture for one in ahead(found, errors=1.0)]
+        return mixed(best_weights(found, errors), order)
+    best = [one.mixture for one in ahead(found, errors)]
     nearest = around(best[:1])  # without one that is ahead: main only, in every branch
     return [*nearest, *(mixture for mixture in best[1:] if mixture not in nearest)]

@@ -7,19 +7,19 @@ from typing import Any
 
 from psst.pareto import RaySet, Trajectory, rays_between
 from psst.search import choose
-from psst.search.mixture import MAIN_ONLY, Mixture, singles, together, weight_grid
+from psst.search.mixture import MAIN_ONLY, Mixture, by_methods, singles, together, weight_grid
 from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
 from psst.search.protocols import Judge
 from psst.search.ranks import agree, first_only
 from psst.search.runner import check_rates
-from psst.search.settings import Look, SearchSettings
+from psst.search.settings import USUAL, Look, SearchSettings, Setting
 from psst.search.unit import Candidate, Unit
 from psst.search.work import Line, Results, Work
 
 SEARCH = "search"
+PlanRow = tuple[str, int, str, float]
+"""What a plan says: label, number of units, steps of each, passes of all."""
 _COOL_DOWN = 0.3  # of a training from scratch, in which its learning rate falls
-_SETTINGS = [(length, rate) for length in (1.0, 0.5, 2.0, 0.25) for rate in (1.0, 1 / 3, 3.0)]
-"""Lengths, and factors on the learning rate, that `plain` may vary on folds."""
 _DIVISIONS = {1: 4, 2: 2}  # of the evenly spread rays, by the number of auxiliary tasks; 1 for more
 
 
@@ -32,12 +32,14 @@ class Found:
         candidates: All that were judged.
         finals: Those of which one is handed over.
         remarks: What is to be said.
+        units: Names of all units that it consists of; two lines may have some in common.
     """
 
     line: str
     candidates: list[Candidate] = field(default_factory=list)
     finals: list[Candidate] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    units: set[str] = field(default_factory=set)
 
     def note_failure(self, unit: Unit, result: Mapping[str, Any]) -> bool:
         """Keep what is to be said of a unit that has failed; return whether it has."""
@@ -71,6 +73,9 @@ class Fork:
 class Course:
     """Lays out units as their results come in; it runs nothing itself.
 
+    Attributes:
+        errors: By how many standard errors a task must be ahead of main only to be tried on.
+
     Args:
         judge: Reads what was measured, and knows costs.
         settings: Of the search.
@@ -78,6 +83,8 @@ class Course:
         folder: Of the search.
         identity: Of the run, for the units' keys.
     """
+
+    errors = 1.0
 
     def __init__(
         self, judge: Judge, settings: SearchSettings, max_passes: int, folder: Path, identity: str
@@ -92,14 +99,31 @@ class Course:
     @property
     def passes(self) -> float:
         """Of the search alone, as planned."""
-        sizes = look_sizes(self.looks, len(self.auxiliary))
+        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
         return course_passes(self.looks, sizes, self.max_passes, self.settings)
+
+    def rows(self) -> list[PlanRow]:
+        """Lay out the search and its rivals."""
+        rows: list[PlanRow] = []
+        at, passes = 0.0, self.max_passes
+        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
+        for number, (look, size) in enumerate(zip(self.looks, sizes, strict=True), 1):
+            if look.at > at:
+                piece = (look.at - at) * passes
+                rows.append((f"trunk, piece {number}", 1, f"{round(piece)}", piece))
+                at = look.at
+            layout = lay_out(look, [MAIN_ONLY] * size, passes, self.settings, number == len(self.looks))
+            costly = steps_of(together(self.auxiliary), layout.passes, self.judge.cost)
+            steps, count = f"{costly} to {round(layout.passes)}", len(layout.mixtures)
+            rows.append((f"look {number}: {look.tries}", count, steps, count * layout.passes))
+        for name, mixtures in rivals(self.settings, self.auxiliary).items():
+            each = f"at most {round(self.passes / len(mixtures))}"
+            rows.append((f"rival: {name}", len(mixtures), each, self.passes))
+        return rows
 
     def lines(self) -> dict[str, Line]:
         """The search first, then its rivals; those of a grid have a line each."""
         own = {SEARCH: self.search_line()}
-        if any(look.folds > 1 for look in self.looks):
-            return {**own, "plain": self._fold_rival("plain", MAIN_ONLY), **self._fold_fixed()}
         for name, mixtures in rivals(self.settings, self.auxiliary).items():
             for mixture in mixtures:
                 label = name if len(mixtures) == 1 else f"{name} {mixture.name(self.auxiliary)}"
@@ -142,12 +166,12 @@ class Course:
             if look.at > at:
                 stop = step + steps_of(trunk, (look.at - at) * passes, self.judge.cost)
                 unit = Unit(_named(line, f"trunk-{number}"), trunk, step, stop, horizon, parent=parent)
-                work = self._training(unit)
+                work = self._training(unit, found)
                 left -= work.passes
                 results = yield [work]
                 if found.note_failure(unit, results[unit.name]) and line != SEARCH:
                     return found
-                _require(results, unit)
+                require(results, unit)
                 check_rates(results[unit.name]["rates"], unit)
                 parent, step, at = unit.name, stop, look.at
             last = number == len(looks)
@@ -158,7 +182,7 @@ class Course:
                 found.remarks.append(f"look {number} had no room for {names}")
             fork = Fork(parent, step, horizon, layout.passes)
             units = self._branches(line, number, layout.mixtures, fork)
-            works = [self._training(unit) for unit in units]
+            works = [self._training(unit, found) for unit in units]
             left -= sum(work.passes for work in works)
             results = yield works
             before = self._candidates(line, number, units, results, found) or before
@@ -172,93 +196,30 @@ class Course:
                     trunk = leading[0].mixture if leading else MAIN_ONLY
                 members = choose.region(before)
                 if self.settings.goes_on == "average" and len(members) > 1:
-                    parent = yield from self._merge(line, number, members, parent)
+                    work = self._averaging(_named(line, f"merged-{number}"), members, found, parent)
+                    yield [work]  # it goes on from the average, with its own optimizer's state
+                    parent = work.name
         return found
 
     def _from_scratch(
         self, line: str, looks: Sequence[Look], passes: float, only: Sequence[Mixture] | None = None
     ) -> Line:
-        """Train every trade-off from scratch, on folds of the classes where a look asks for them."""
+        """Train every trade-off from scratch, on the classes that the data train on."""
         found = Found(line)
         before: list[Candidate] = []
         for number, look in enumerate(looks, 1):
             wanted = list(only) if only is not None else self._tries(look, before)
             known = {one.mixture for one in found.candidates}
             layout = lay_out(look, [m for m in wanted if m not in known], passes, self.settings, False)
-            tried = [(mixture, 1.0, 1.0) for mixture in layout.mixtures]
-            results = yield from self._tried(line, number, tried, layout.passes, look.folds, found)
-            before = results or before
-        if line == SEARCH and looks[0].folds > 1:  # the best with the settings that `plain` begins with
-            best = choose.ranked(found.candidates)[:1]
-            tried = [(one.mixture, *setting) for one in best for setting in _SETTINGS[1:4]]
-            yield from self._tried(
-                line, len(looks) + 1, tried, passes * looks[0].length, looks[0].folds, found
-            )
-        yield from self._finals(line, passes, found)
+            units = []
+            for mixture in layout.mixtures:
+                steps = steps_of(mixture, layout.passes, self.judge.cost)
+                name = _named(line, f"look{number} {mixture.name(self.auxiliary)}")
+                units.append(scratch(name, mixture, steps))
+            results = yield [self._training(unit, found) for unit in units]
+            before = self._candidates(line, number, units, results, found) or before
+        found.finals = list(found.candidates)
         return found
-
-    def _fold_rival(self, line: str, mixture: Mixture) -> Line:
-        """One trade-off with as many lengths and learning rates as the search has trade-offs."""
-        found = Found(line)
-        look, count = self.looks[0], sum(look_sizes(self.looks, len(self.auxiliary)))
-        tried = [(mixture, *setting) for setting in _SETTINGS[: max(count, 1)]]
-        yield from self._tried(line, 1, tried, look.length * self.max_passes, look.folds, found)
-        yield from self._finals(line, self.max_passes, found)
-        return found
-
-    def _fold_fixed(self) -> dict[str, Line]:
-        if "fixed" not in self.settings.rivals:
-            return {}
-        return {"fixed": self._fold_rival("fixed", together(self.auxiliary))}
-
-    def _tried(
-        self,
-        line: str,
-        look: int,
-        tried: Sequence[tuple[Mixture, float, float]],
-        passes: float,
-        folds: int,
-        found: Found,
-    ) -> Line:
-        """Train trade-offs, lengths and learning rates from scratch; return what was judged."""
-        units: dict[tuple[Mixture, float, float], list[Unit]] = {}
-        for setting in tried:
-            mixture, length, rate = setting
-            steps = steps_of(mixture, passes * length, self.judge.cost)
-            parts = [(fold, folds) for fold in range(folds)] if folds > 1 else [None]
-            label = _label(mixture.name(self.auxiliary), length, rate)
-            units[setting] = [
-                self._scratch(
-                    _named(line, f"look{look} {label}" + _fold_label(fold)), mixture, steps, fold, rate
-                )
-                for fold in parts
-            ]
-        results = yield [self._training(unit) for group in units.values() for unit in group]
-        judged = []
-        for (mixture, length, rate), group in units.items():
-            if any(found.note_failure(unit, results[unit.name]) for unit in group):
-                continue
-            measures = {str(i): self._measured(unit, results[unit.name]) for i, unit in enumerate(group)}
-            measured = choose.merged(measures) if folds > 1 else measures["0"]
-            name, result = _label(mixture.name(self.auxiliary), length, rate), results[group[0].name]
-            judged.append(Candidate(name, group[0].name, line, mixture, measured, result, look=look))
-        found.candidates += judged
-        return judged
-
-    def _finals(self, line: str, passes: float, found: Found) -> Line:
-        """Train the best again on all classes that are not for testing, where it was found on folds."""
-        best = next(iter(choose.ranked(found.candidates)), None)
-        if best is None:
-            raise ValueError(f"all trainings of `{line}` have failed: {'; '.join(found.remarks)}")
-        unit = self.units[best.unit]
-        if unit.fold is None:
-            found.finals = list(found.candidates)
-            return
-        steps, fold = unit.steps, (-1, unit.fold[1])
-        final = self._scratch(_named(line, f"final {best.name}"), unit.mixture, steps, fold, unit.rate)
-        results = yield [self._training(final)]
-        _require(results, final)
-        found.finals = [replace(best, unit=final.name, result=results[final.name])]
 
     def _branches(self, line: str, look: int, mixtures: Sequence[Mixture], fork: Fork) -> list[Unit]:
         """Branches of a look from the trunk, each on batches of its own."""
@@ -272,18 +233,12 @@ class Course:
             units.append(Unit(name, mixture, *place, batches=100 * look + number))
         return units
 
-    def _scratch(
-        self, name: str, mixture: Mixture, steps: int, fold: tuple[int, int] | None, rate: float
-    ) -> Unit:
-        falls = round((1 - _COOL_DOWN) * steps)
-        return Unit(name, mixture, 0, steps, steps, falls, fold=fold, rate=rate)
-
     def _soups(self, line: str, look: int, branches: Sequence[Candidate], found: Found) -> Line:
         """Average the best two, three, ... branches of the last look."""
         order = choose.ranked(branches)
         works = []
         for count in range(2, len(order) + 1):
-            works.append(self._averaging(_named(line, f"soup of {count}"), order[:count]))
+            works.append(self._averaging(_named(line, f"soup of {count}"), order[:count], found))
         results = yield works
         for count, work in enumerate(works, 2):
             result = results[work.name]
@@ -292,12 +247,6 @@ class Course:
             soup = Candidate(f"soup of {count}", work.name, line, *parts)
             found.candidates.append(soup)
             found.finals.append(soup)
-
-    def _merge(self, line: str, look: int, branches: Sequence[Candidate], trunk: str) -> Line:
-        """Let the trunk go on from the average of a look's branches, with its own optimizer's state."""
-        work = self._averaging(_named(line, f"merged-{look}"), branches, trunk)
-        yield [work]
-        return work.name
 
     def _rays(self, line: str, branches: Sequence[Candidate], fork: Fork, found: Found) -> Line:
         """Follow rays between branches of the last look that weigh the same tasks."""
@@ -319,7 +268,7 @@ class Course:
         mixtures = [Mixture(weights, method, (path.name, i)) for i in range(len(rays))][: self.settings.rays]
         units = self._branches(line, len(self.looks), mixtures, fork)
         units = [replace(unit, batches=unit.batches + 50) for unit in units]
-        results = yield [self._training(unit) for unit in units]
+        results = yield [self._training(unit, found) for unit in units]
         found.finals += self._candidates(line, 0, units, results, found)
 
     def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
@@ -330,12 +279,11 @@ class Course:
             return self._even_rays()
         if look.tries == "singles" or not before:
             return singles(self.auxiliary)
-        found = choose.next_mixtures(look.tries, before, self.auxiliary)
-        tasks = tuple(dict.fromkeys(task for mixture in found for task in mixture.tasks))
-        methods = [
-            Mixture(tuple((t, 1.0) for t in tasks), method) for method in self.settings.methods if tasks
-        ]
-        return [*found, *methods]
+        if look.tries == "methods":
+            best = choose.best_weights(before, self.errors)
+            helping = [task for task in self.auxiliary if task in best]
+            return by_methods(helping, self.auxiliary, self.settings.methods, self.settings.levels)
+        return choose.next_mixtures(look.tries, before, self.auxiliary, self.errors)
 
     def _even_rays(self) -> list[Mixture]:
         """Rays that stand still, evenly spread."""
@@ -346,12 +294,13 @@ class Course:
         weights = together(self.auxiliary).weights
         return [Mixture(weights, "min_norm", (path.name, index)) for index in range(len(rays))]
 
-    def _training(self, unit: Unit) -> Work:
+    def _training(self, unit: Unit, found: Found) -> Work:
         key = unit.key(self.identity, self.keys.get(unit.parent, ""))
         self.units[unit.name], self.keys[unit.name] = unit, key
+        found.units.add(unit.name)
         return Work("train", unit, key, passes=unit.steps * self.judge.cost(unit.mixture.tasks))
 
-    def _averaging(self, name: str, members: Sequence[Candidate], parent: str = "") -> Work:
+    def _averaging(self, name: str, members: Sequence[Candidate], found: Found, parent: str = "") -> Work:
         """Average candidates; it is validated on the tasks of the first."""
         names = tuple(one.unit for one in members)
         model = self.units[names[0]]
@@ -359,6 +308,7 @@ class Course:
         unit = Unit(name, model.mixture, step, step, model.horizon, step, parent, fold=model.fold)
         key = unit.key(self.identity, "+".join(self.keys[name] for name in names))
         self.units[name], self.keys[name] = unit, key
+        found.units.add(name)
         renewal = self.settings.renewal_batches / 3  # a forward pass is a third of a step
         return Work("average", unit, key, names, renewal)
 
@@ -386,7 +336,16 @@ class Course:
         return self.folder / "units" / name
 
 
-def _require(results: Results, unit: Unit) -> None:
+def scratch(
+    name: str, mixture: Mixture, steps: int, fold: tuple[int, int] | None = None, setting: Setting = USUAL
+) -> Unit:
+    """A training from scratch, with the cool-down that every training needs."""
+    falls = round((1 - _COOL_DOWN) * steps)
+    rate, options = setting.rate, setting.options
+    return Unit(name, mixture, 0, steps, steps, falls, fold=fold, rate=rate, options=options)
+
+
+def require(results: Results, unit: Unit) -> None:
     """Raise ValueError where a unit that others need has failed."""
     if "failed" in results[unit.name]:
         raise ValueError(f"`{unit.name}` has failed: {results[unit.name]['failed']}")
@@ -395,12 +354,3 @@ def _require(results: Results, unit: Unit) -> None:
 def _named(line: str, label: str) -> str:
     """Name of a unit and its folder."""
     return (label if line == SEARCH else f"{line} {label}").replace(" ", "-").replace("/", "-")
-
-
-def _label(mixture: str, length: float, rate: float) -> str:
-    words = [mixture, "" if length == 1 else f"{length:g} T", "" if rate == 1 else f"lr x {rate:.2g}"]
-    return ", ".join(word for word in words if word)
-
-
-def _fold_label(fold: tuple[int, int] | None) -> str:
-    return "" if fold is None else f" fold {fold[0] + 1}"

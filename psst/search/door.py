@@ -122,7 +122,7 @@ def search(
             packed(opening)  # refused before anything is trained
         course = Search(run, judge, settings, folder, "output")
         if allowed is not None:
-            course.manifest.budget = {**allowed.described(), "max_steps": run.max_steps}
+            course.manifest.budget |= {**allowed.described(), "max_steps": run.max_steps}
         result = course.search(make_engine(engine, workers, opening, settings.threads, course.workshop))
         write_report(result, course.folder)
     return result

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch.utils.flop_counter import FlopCounterMode
 
+from psst.backbones import Backbone
 from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore, meta_sha256
@@ -37,6 +38,12 @@ class EpisodeJudge:
     def __init__(self, experiment: Experiment) -> None:
         self.experiment = experiment
         self._costs: dict[tuple[str, ...], float] = {}
+        self._fold: tuple[int, int] | None = None  # on which the data are looked at
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the backbone has a frozen part."""
+        return type(self._module.encoder.backbone).frozen is not Backbone.frozen
 
     def task_names(self) -> list[str]:
         """``main`` and the auxiliary tasks of the module.
@@ -72,35 +79,36 @@ class EpisodeJudge:
 
     def check(self, folds: int) -> str:
         """Build the store if need be, and hold all splits against the settings."""
-        data = self._data()
+        data = _episodic(self.experiment.datamodule())
+        self._fold = (0, folds) if folds > 1 else None
+        self._ready(data, self._fold)
         if folds < 2:
             return ""
-        way, classes = data.evaluation.way, len(_pool(data.store))
+        way, classes = data.evaluation.way, len(_pool(data.open_store()))
         if classes < 2 * way:
-            raise ValueError(
-                f"`search.course=folds` needs {2 * way} classes that are not for testing, two folds of "
-                f"`data.init_args.evaluation.way={way}`; the data have {classes}. Lower the way, or choose "
-                "`search.course: trunk`."
+            return (
+                f"{classes} classes that are not for testing make no two folds of "
+                f"`data.init_args.evaluation.way={way}`: folds of their images are left out instead, and "
+                "what is best for new images of these classes is chosen"
             )
         return f"{classes} classes make 2 folds of {way} or more, not 3" if classes < 3 * way else ""
 
     def data_key(self) -> str:
         """A digest of the images and splits."""
-        return meta_sha256(self._data().store.meta)[:32]
+        data = _episodic(self.experiment.datamodule())
+        data.prepare_data()
+        return meta_sha256(data.open_store().meta)[:32]
 
     def prepare(
         self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True
     ) -> list[str]:
         """Set folds, batches and tasks at work, and make the layers for the data's images and classes."""
         few_shot, images = _few_shot(module), _episodic(data)
-        images.prepare_data()
         if unit is not None:
             few_shot.working = unit.mixture.tasks
-            if unit.fold is not None:
-                images.divide_classes(*folded(images.open_store(), *unit.fold, images.evaluation.way))
             if begins and unit.batches:
                 images.see_other_batches(unit.batches)
-        images.setup("fit")
+        self._ready(images, self._fold if unit is None else unit.fold)
         few_shot.attach(images)  # its tasks may need the training classes
         return few_shot.task_names
 
@@ -149,15 +157,16 @@ class EpisodeJudge:
     def _module(self) -> FewShotModule:
         return self.experiment.module()
 
-    def _data(self) -> EpisodicDataModule:
-        """Data ready for use, outside a trainer."""
-        data = _episodic(self.experiment.datamodule())
+    def _ready(self, data: EpisodicDataModule, fold: tuple[int, int] | None) -> None:
+        """Make data ready for use, outside a trainer."""
         data.prepare_data()
+        if fold is not None:
+            data.divide(partial(fold_of, *fold, data.evaluation.way))
         data.setup("fit")
-        return data
 
     def _model_and_data(self, unit: Unit | None = None) -> tuple[FewShotModule, EpisodicDataModule]:
-        module, data = self.experiment.module(), _episodic(self.experiment.datamodule())
+        run = self.experiment.varied(() if unit is None else unit.options)
+        module, data = run.module(), _episodic(run.datamodule())
         self.prepare(module, data, unit)
         return module, data
 
@@ -168,6 +177,21 @@ class EpisodeJudge:
         with FlopCounterMode(display=False) as counter:
             losses = module.task_losses(data.train_batch(0))
         return int(counter.get_total_flops()) + backward_flops(losses, tasks)
+
+
+def fold_of(left_out: int, folds: int, way: int, store: ImageStore) -> ImageStore:
+    """Return a store with a fold of its classes left out, or of their images where classes are too few.
+
+    Args:
+        left_out: Number of the fold; -1 for none.
+        folds: How many.
+        way: Classes of an evaluation episode.
+        store: Holds the images.
+    """
+    pool = _pool(store)
+    if len(pool) >= 2 * way:
+        return store.divided(*folded(store, left_out, folds, way))
+    return store.divided(pool, pool) if left_out < 0 else store.divided_images(left_out, folds)
 
 
 def folded(store: ImageStore, left_out: int, folds: int, way: int) -> tuple[list[int], list[int]]:

@@ -67,7 +67,8 @@ def run_lines(
     while not all(state.ended for state in states):
         for state in states:
             _take_known(state, known)
-        for state, work in _next(states, engine.slots - len(running)):
+        busy = {work.name for _, work in running.values()}
+        for state, work in _next(states, engine.slots - len(running), busy):
             started(work)
             running[engine.submit(work)] = state, work
         ready = wait(running, timeout=_PAUSE, return_when=FIRST_COMPLETED).done
@@ -101,11 +102,14 @@ def _take_known(state: _State, known: Callable[[Work], dict[str, Any] | None]) -
         state.advance()
 
 
-def _next(states: Sequence[_State], slots: int) -> list[tuple[_State, Work]]:
-    """Take out what starts now."""
+def _next(states: Sequence[_State], slots: int, busy: set[str]) -> list[tuple[_State, Work]]:
+    """Take out what starts now; what another line has started is waited for."""
     chosen: list[tuple[_State, Work]] = []
     for state in states:
-        while state.waiting and len(chosen) < slots:
-            chosen.append((state, state.waiting.pop(0)))
-            state.running += 1
+        for work in list(state.waiting):
+            if len(chosen) < slots and work.name not in busy:
+                busy.add(work.name)
+                state.waiting.remove(work)
+                chosen.append((state, work))
+                state.running += 1
     return chosen

@@ -36,6 +36,8 @@ class MetricJudge:
         metric: The monitor.
     """
 
+    frozen = False
+
     def __init__(self, run: PythonRun, metric: Metric) -> None:
         self.run = run
         self.metric = metric

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from psst.search.mixture import MAIN_ONLY, Mixture, together, weight_grid
+from psst.search.mixture import MAIN_ONLY, Mixture, by_methods, singles, together, weight_grid
 from psst.search.settings import Look, SearchSettings
 
 Cost = Callable[[Sequence[str]], float]
@@ -96,9 +96,10 @@ def rivals(settings: SearchSettings, auxiliary: Sequence[str]) -> dict[str, list
     return {name: known[name] for name in dict.fromkeys(("plain", *settings.rivals))}
 
 
-def look_sizes(looks: Sequence[Look], n_auxiliary: int) -> list[int]:
+def look_sizes(looks: Sequence[Look], auxiliary: Sequence[str], settings: SearchSettings) -> list[int]:
     """Return how many trade-offs each look would like to try, as far as that is known beforehand."""
-    singles = 4 if n_auxiliary == 1 else n_auxiliary + 2
-    many = {"singles": singles, "grid": 3 * n_auxiliary, "rays": 5 if n_auxiliary == 1 else 6}
-    around = {"around": 4, "mixtures": 1 + 2 * n_auxiliary}
+    count = len(auxiliary)
+    methods = len(by_methods((), auxiliary, settings.methods, settings.levels))
+    many = {"singles": len(singles(auxiliary)), "grid": 3 * count, "rays": 5 if count == 1 else 6}
+    around = {"around": 4, "mixtures": 1 + 2 * count, "methods": 2 * methods}
     return [{**many, **around}[look.tries] for look in looks]

@@ -29,6 +29,9 @@ class Run(Protocol):
     def datamodule(self) -> LightningDataModule:
         """Return a datamodule that no other unit uses."""
 
+    def varied(self, options: tuple[tuple[str, Any], ...]) -> "Run":
+        """Return the same run with some keys changed; itself for none."""
+
     def trainer(
         self,
         extra_callbacks: Sequence[Callback] = (),
@@ -45,6 +48,10 @@ class Judge(Protocol):
     """How the models of a run are made ready, measured, and held against each other."""
 
     metric: Metric
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the untrained model has features that are worth something: those of a frozen encoder."""
 
     def task_names(self) -> list[str]:
         """Return the names of the losses, main first; raise where there is nothing to trade off."""

@@ -111,6 +111,12 @@ class PythonRun:
             data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
         return data
 
+    def varied(self, options: tuple[tuple[str, Any], ...]) -> "PythonRun":
+        """Return itself: a function that makes modules has no keys to change."""
+        if options:
+            raise ValueError(f"`settings` vary {options[0][0]}, which only a config has; leave it out.")
+        return self
+
     def plain_datamodule(self) -> LightningDataModule:
         """Return a datamodule for one unit, its batches as its author made them."""
         source = self.source

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from psst.files import write_atomic, write_json
 from psst.search import choose
 from psst.search.course import SEARCH
+from psst.search.folds import FROZEN, OWN
 from psst.search.progress import seconds_text
 from psst.search.result import PLAIN, SearchResult
 from psst.search.unit import Candidate, Difference, Measured
@@ -72,6 +73,7 @@ def sentences(result: SearchResult) -> list[str]:
     gap = result.test_difference(SEARCH, PLAIN)
     if gap is not None:
         lines.append(f"The search alone is {_gap_text(result, gap)} from plain training of the same cost.")
+    lines += way_to_go(result)
     if gain := result.still_improving:
         lines.append(
             f"Main only still gains {_gap_text(result, gain)} from one look to the next: train longer before "
@@ -87,6 +89,25 @@ def sentences(result: SearchResult) -> list[str]:
     if len(result.looks_at_test) > 1:
         lines.append(f"Note: the test was looked at {len(result.looks_at_test)} times with different models.")
     return lines
+
+
+def way_to_go(result: SearchResult) -> list[str]:
+    """Frozen features, an adapter, or one's own network: what validation says, where that was tried."""
+    frozen = result.finals.get(FROZEN)
+    if frozen is None:
+        return []
+    name = max((n for n in result.finals if n not in (FROZEN, OWN)), key=lambda n: result.finals[n].quality)
+    adapted, own = result.finals[name], result.finals.get(OWN)
+    gain = adapted.measured - frozen.measured
+    words = [f"adapting gains {_gap_text(result, gain)} over frozen features on validation"]
+    way = "frozen features are enough" if result.handed_over == FROZEN else "adapt"
+    if own is not None:
+        gap = own.measured - adapted.measured.part(own.measured.scores)
+        words.append(
+            f"your own network is {_gap_text(result, gap)} from that on the fold that it was judged on"
+        )
+        way = "train your own network" if gap.mean > gap.standard_error else way
+    return [f"Which way to go: {way} ({'; '.join(words)})."]
 
 
 def task_sentence(result: SearchResult, task: str) -> str:
@@ -110,7 +131,7 @@ def task_sentence(result: SearchResult, task: str) -> str:
 
 def front_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row a model that was judged: who, metric, losses, weights, cost."""
-    finals = {one.unit: name for name, one in result.finals.items()}
+    finals = _names_of_finals(result)
     return [
         {
             "name": one.name,
@@ -121,6 +142,7 @@ def front_rows(result: SearchResult) -> list[dict[str, Any]]:
             **{f"{task}_loss": loss for task, loss in one.result.get("losses", {}).items()},
             **{f"training_{task}_loss": loss for task, loss in one.result.get("training", {}).items()},
             **{f"weight_{task}": weight for task, weight in one.result.get("weights", {}).items()},
+            **{f"fold_{int(fold) + 1}": value for fold, value in one.measured.folds.items()},
             "members": " ".join(one.members),
             "passes": round(float(one.result.get("passes", 0.0)), 1),
             "final_of": finals.get(one.unit, ""),
@@ -130,11 +152,20 @@ def front_rows(result: SearchResult) -> list[dict[str, Any]]:
     ]
 
 
+def _names_of_finals(result: SearchResult) -> dict[str, str]:
+    """Which final a unit is, or which ones."""
+    names: dict[str, str] = {}
+    for name, one in result.finals.items():
+        names[one.unit] = f"{names[one.unit]} {name}" if one.unit in names else name
+    return names
+
+
 def metrics(result: SearchResult) -> dict[str, Any]:
     """Everything that metrics.json holds."""
     named = {name: _candidate(result, name) for name in result.finals}
-    compared = {"search - plain": SEARCH, "handed_over - plain": result.handed_over}
-    gaps = {label: result.test_difference(name, PLAIN) for label, name in compared.items()}
+    pairs = [(SEARCH, PLAIN), *((SEARCH, name) for name in (FROZEN, OWN, "fixed") if name in result.finals)]
+    gaps = {f"{one} - {other}": result.test_difference(one, other) for one, other in pairs}
+    gaps["handed_over - plain"] = result.test_difference(result.handed_over, PLAIN)
     return {
         "handed_over": result.handed_over,
         "model": result.best.name,
@@ -203,7 +234,7 @@ def _gap_text(result: SearchResult, gap: Difference) -> str:
 
 def _table(result: SearchResult) -> Table:
     """The best models on validation, every final among them."""
-    finals = {one.unit: name for name, one in result.finals.items()}
+    finals = _names_of_finals(result)
     shown = [one for one in result.candidates if one.unit in finals]
     shown += [one for one in result.candidates if one.unit not in finals][: _ROWS - len(shown)]
     title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from psst.search import choose
 from psst.search.course import SEARCH, Found
+from psst.search.folds import FROZEN, OWN
 from psst.search.unit import Candidate, Difference, Measured, Metric
 
 PLAIN = "plain"
@@ -47,8 +48,9 @@ class SearchResult:
 
     @property
     def candidates(self) -> list[Candidate]:
-        """All models that were judged, the best on validation first."""
-        return choose.ranked([one for found in self.found.values() for one in found.candidates])
+        """All models that were judged, the best on validation first; one that lines share stands once."""
+        judged = {one.unit: one for found in reversed(self.found.values()) for one in found.candidates}
+        return choose.ranked(list(judged.values()))
 
     @property
     def finals(self) -> dict[str, Candidate]:
@@ -58,10 +60,17 @@ class SearchResult:
 
     @property
     def handed_over(self) -> str:
-        """The name of the final that does best on validation; the simplest of equals."""
-        order = [PLAIN, *(name for name in self.finals if name != PLAIN)]
+        """The name of the final that does best on validation; the simplest of equals.
+
+        Frozen features, the simpler in use, take its place where they are within one standard error.
+        """
+        order = [PLAIN, *(name for name in self.finals if name not in (PLAIN, OWN))]
         known = [name for name in order if name in self.finals]
-        return max(known, key=lambda name: self.finals[name].quality)
+        best = max(known, key=lambda name: self.finals[name].quality)
+        if FROZEN in known:
+            gap = self.finals[best].measured - self.finals[FROZEN].measured
+            return FROZEN if gap.mean <= gap.standard_error else best
+        return best
 
     @property
     def best(self) -> Candidate:
@@ -70,11 +79,11 @@ class SearchResult:
 
     def passes(self, name: str) -> float:
         """What the search alone, or a rival, has cost."""
-        return sum(float(self.units[unit].get("passes", 0.0)) for unit in self._units_of(name))
+        return sum(float(self.units[unit].get("passes", 0.0)) for unit in self.found[name].units)
 
     def seconds(self, name: str) -> float:
         """Of training, summed over units."""
-        return sum(float(self.units[unit].get("seconds", 0.0)) for unit in self._units_of(name))
+        return sum(float(self.units[unit].get("seconds", 0.0)) for unit in self.found[name].units)
 
     @property
     def total_passes(self) -> float:
@@ -104,12 +113,6 @@ class SearchResult:
         gain = ends[1].measured - ends[0].measured
         return gain if gain.better else None
 
-    def _units_of(self, name: str) -> list[str]:
-        rivals = [line for line in self.found if line != SEARCH]
-        if name != SEARCH:
-            return [unit for unit in self.units if unit.startswith(f"{name}-")]
-        return [unit for unit in self.units if not any(unit.startswith(f"{line}-") for line in rivals)]
-
 
 def loss_matrix(models: Sequence[Candidate], tasks: Sequence[str]) -> NDArray[np.float64]:
     """``[n, m]`` validation losses of those models that have one for each task, else training losses; NaN."""
@@ -132,6 +135,7 @@ def joined(found: Mapping[str, Found]) -> dict[str, Found]:
         whole.candidates += [_renamed(candidate, weight) for candidate in one.candidates]
         whole.finals += [_renamed(one.best, weight)] if one.best else []
         whole.remarks += one.remarks
+        whole.units |= one.units
     return kept
 
 

@@ -62,7 +62,7 @@ def run_search(
             judge = EpisodeJudge(experiment)
         search = Search(experiment, judge, settings, output)
         if budget is not None:
-            search.manifest.budget = {**budget.described(), "max_steps": experiment.max_steps}
+            search.manifest.budget |= {**budget.described(), "max_steps": experiment.max_steps}
         first_only(experiment.save)(search.folder / _CONFIG)
         digest = hashlib.sha256(experiment.yaml().encode()).hexdigest()
         opening = partial(open_configured, search.folder, prepare, dict(known), digest)

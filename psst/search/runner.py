@@ -178,7 +178,8 @@ class UnitRunner:
         self, name: str, unit: Unit, how: Callable[..., dict[str, Any] | None]
     ) -> dict[str, Any] | None:
         folder = self.unit_folder(name)
-        module, data = self.run.module(), self.run.datamodule()
+        run = self.run.varied(unit.options)
+        module, data = run.module(), run.datamodule()
         self.judge.prepare(module, data, unit)
         trainer = self.trainer(unit, folder, [LoadState(self.state(name))])
         found = how(module, data, trainer, folder)
@@ -187,7 +188,8 @@ class UnitRunner:
 
     def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None) -> dict[str, Any]:
         """Train, leave the model, and return what else is known of the training."""
-        module, data = self.run.module(), self.run.datamodule()
+        run = self.run.varied(unit.options)
+        module, data = run.module(), run.datamodule()
         names = self.judge.prepare(module, data, unit, begin != place.last)
         method = unit.mixture.described(names, self.judge.raw_tasks(), self.folder)
         weights = None if method is None else UnitWeights(unit.name, _made(method))
@@ -212,7 +214,7 @@ class UnitRunner:
         self, unit: Unit, folder: Path, callbacks: list[Any], logger: CSVLogger | None = None
     ) -> Trainer:
         """Return a trainer for a unit, or for what judges it: nothing is validated or saved on the way."""
-        trainer = self.run.trainer(
+        trainer = self.run.varied(unit.options).trainer(
             default_root_dir=str(folder),
             max_steps=unit.horizon,
             extra_callbacks=callbacks,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from psst.files import atomic_path
-from psst.search.course import Course
+from psst.search.budget import measured_pace
 from psst.search.engines import Engine
+from psst.search.folds import OWN, FoldCourse, make_course
 from psst.search.lines import run_lines
 from psst.search.progress import SearchProgress, forget_progress, read_progress, seconds_text
 from psst.search.protocols import Judge, Run
@@ -47,11 +48,11 @@ class Search:
         self.manifest = Manifest(self.folder, identity, self.option)
         threads = f"{self.settings.threads} threads, {self.settings.renewal_batches} renewal batches"
         own = (self.judge, self.settings, self.run.max_steps, self.folder, f"{identity}\n{threads}")
-        self.course = Course(*own)
+        self.course = make_course(*own)
+        self._here: set[str] = set()  # units that were finished by this process
         self.remarks = [*self.manifest.remarks, *([remark] if remark else [])]
         self.lines = self.course.lines()
-        rivals = len({name.split(" ")[0] for name in self.lines})
-        self.progress = SearchProgress(self.course.passes * rivals)
+        self.progress = SearchProgress(sum(row[3] for row in self.course.rows()))
         report = self.progress.at
         self.workshop = Workshop(self.run, self.judge, self.settings, self.folder, report)
 
@@ -61,13 +62,26 @@ class Search:
             self.progress.say(remark)
         try:
             values = self._run(list(self.lines.values()), engine)
-            result = self._result(dict(zip(self.lines, values, strict=True)))
+            found = dict(zip(self.lines, values, strict=True))
+            if OWN in self.settings.rivals and isinstance(self.course, FoldCourse):
+                [found[OWN]] = self._run([self.course.own_line(self._own_steps())], engine)
+            result = self._result(found)
             if self.judge.can_test:
                 self._test(result, engine)
         finally:
             engine.close()
             self.progress.close()
         return result
+
+    def _own_steps(self) -> int:
+        """Steps of each of the two trainings of the user's own network: together as long as all the rest."""
+        known = self.manifest.budget
+        if "own_steps" not in known:
+            spent = sum(unit["result"].get("seconds", 0.0) for unit in self.manifest.units.values())
+            run = self.run.varied(tuple(self.settings.own.items()))
+            pace = measured_pace(run, self.judge, self.settings)
+            known["own_steps"] = max(1, round(spent / 2 / pace.step))
+        return int(known["own_steps"])
 
     def _result(self, found: Mapping[str, Any]) -> SearchResult:
         tasks = self.judge.task_names()
@@ -112,7 +126,7 @@ class Search:
         if result is not None and "failed" not in result and not self._readable(work, result):
             self.progress.say(f"{work.name}: its files are damaged or gone; it is made anew")
             return None
-        if result is not None:
+        if result is not None and work.name not in self._here:
             self.progress.known(work.passes)
             self.progress.say(f"{work.name}: finished earlier")
         return result
@@ -138,6 +152,7 @@ class Search:
         if work.kind == "test":
             self.progress.end(work.name, "tested")
             return
+        self._here.add(work.name)
         self.manifest.finish(work.name, work.key, result)
         took = f" in {seconds_text(result['seconds'])}" if result.get("seconds") else ""
         if "failed" in result:

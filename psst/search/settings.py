@@ -1,11 +1,13 @@
 """What a user may set under the `search:` group of a config; nothing heavy is imported."""
 
 import difflib
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any, Literal, get_args
 
-Tries = Literal["singles", "around", "mixtures", "grid", "rays"]
-Rival = Literal["plain", "fixed", "grid"]
+Tries = Literal["singles", "around", "mixtures", "methods", "grid", "rays"]
+Rival = Literal["plain", "fixed", "grid", "own"]
 
 _LEAST, _LEAST_LAST = 25, 100  # optimizer steps of a branch, and of one of the last look
 
@@ -19,7 +21,9 @@ class Look:
         length: Of each branch, as a share of T.
         tries: Which trade-offs: ``singles`` (main only, each task, all together), ``around`` (main only and
             the best so far, with a third and three times their weights), ``mixtures`` (pairs and all of the
-            tasks that were ahead), ``grid`` (each task at 0.3, 1 and 3), ``rays`` (evenly spread rays).
+            tasks that were ahead), ``methods`` (those of `SearchSettings.methods` over all tasks and over
+            those that were ahead, and `SearchSettings.levels`), ``grid`` (each task at 0.3, 1 and 3),
+            ``rays`` (evenly spread rays).
         at_most: What all branches together may take, as a share of T; fewer are tried where it is not enough.
         folds: On how many folds of the classes each trade-off is tried; only from scratch.
 
@@ -64,14 +68,56 @@ COURSES: dict[str, tuple[Look, ...]] = {
         Look(at=0.7, length=0.1, tries="around", at_most=0.3),
     ),
     "folds": (
-        Look(length=1.0, tries="singles", folds=3),
-        Look(length=1.0, tries="around", folds=3, at_most=6.0),
-        Look(length=1.0, tries="mixtures", folds=3, at_most=6.0),
+        Look(tries="singles", folds=3),
+        Look(tries="around", folds=3, at_most=3.0),
+        Look(tries="mixtures", folds=3, at_most=4.0),
+        Look(tries="methods", folds=3, at_most=5.0),
     ),
     "grid": (Look(length=1.0, tries="grid"),),
     "paper": (Look(length=1.0, tries="rays"),),
 }
 """The shipped courses; with three tasks or more `trunk` has a look in the middle."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a trade-off is trained from scratch.
+
+    Attributes:
+        length: Factor on T.
+        rate: Factor on the learning rate.
+        options: Keys of the config and their values, such as ``model.init_args.backbone.init_args.dropout``.
+
+    Example:
+        >>> Setting(0.5, options=(("model.init_args.backbone.init_args.dropout", 0.5),)).name("main only")
+        'main only, 0.5 T, dropout=0.5'
+    """
+
+    length: float = 1.0
+    rate: float = 1.0
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def name(self, mixture: str) -> str:
+        """What reports call a trade-off that is trained so."""
+        words = [mixture] + ([f"{self.length:g} T"] if self.length != 1 else [])
+        words += [f"lr x {self.rate:.2g}"] if self.rate != 1 else []
+        return ", ".join([*words, *(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in self.options)])
+
+
+USUAL = Setting()
+_LENGTHS_AND_RATES: dict[str, list[Any]] = {"length": [1.0, 0.5, 2.0], "rate": [1.0, 0.3, 3.0]}
+
+
+def varied(vary: Mapping[str, list[Any]]) -> list[Setting]:
+    """Return all combinations, those with fewer departures from each key's first value first."""
+    keys = list(vary)
+    found = []
+    for values in product(*(range(len(vary[key])) for key in keys)):
+        chosen = {key: vary[key][place] for key, place in zip(keys, values, strict=True) if place}
+        options = tuple((key, value) for key, value in chosen.items() if key not in _LENGTHS_AND_RATES)
+        setting = Setting(chosen.get("length", 1.0), chosen.get("rate", 1.0), options)
+        found.append((len(chosen), setting))
+    return [setting for _, setting in sorted(found, key=lambda one: one[0])]
 
 
 @dataclass(frozen=True)
@@ -87,8 +133,13 @@ class SearchSettings:
         goes_on: Where the trunk goes on after a look: from its own weights, or from the ``average`` of those
             branches that are not worse than the best.
         rivals: What is trained beside the search at its cost: ``plain`` (always), ``fixed`` weights of 1, a
-            ``grid`` of weights that costs as much in all.
-        methods: Methods tried beside weights in the looks after the first, such as ``upgrad``.
+            ``grid`` of weights that costs as much in all, the user's ``own`` small network from scratch for
+            as long as all the rest took (on folds only).
+        methods: Methods tried beside weights, such as ``upgrad``.
+        levels: Levels tried beside weights, by task: a loss is held at most there, see `psst.pareto.Levels`.
+        vary: Settings that are tried on folds: values by key, the config's own first. ``length`` and ``rate``
+            are factors on T and the learning rate, all others keys of the config.
+        own: Keys of the config that make the user's own small network.
         rays: Rays between neighboring branches of the last look that are followed after it; 0 for none.
         ray_method: How: ``preference``, ``ray`` or ``min_norm``.
         least_steps: Optimizer steps of a branch, at least.
@@ -109,6 +160,9 @@ class SearchSettings:
     goes_on: Literal["trunk", "average"] = "average"
     rivals: tuple[Rival, ...] = ("plain", "fixed", "grid")
     methods: tuple[str, ...] = ()
+    levels: dict[str, list[float]] = field(default_factory=dict)
+    vary: dict[str, list[Any]] = field(default_factory=lambda: dict(_LENGTHS_AND_RATES))
+    own: dict[str, Any] = field(default_factory=dict)
     rays: int = 0
     ray_method: Literal["preference", "ray", "min_norm"] = "preference"
     least_steps: int = _LEAST
@@ -127,6 +181,16 @@ class SearchSettings:
         for name in ("least_steps", "least_last_steps", "renewal_batches", "threads", "checkpoint_every"):
             _at_least(name, getattr(self, name), 1)
         _at_least("rays", self.rays, 0)
+        for key, values in self.vary.items():
+            if not isinstance(values, list) or not values:
+                raise ValueError(f"`search.vary.{key}={values!r}` must list values, the config's own first.")
+            if key in _LENGTHS_AND_RATES and values[0] != 1:
+                raise ValueError(f"`search.vary.{key}={values}` are factors and must begin with 1.")
+        if "own" in self.rivals and not self.own:
+            raise ValueError(
+                "`search.rivals` names `own`, and `search.own` does not say what that network is; give keys "
+                "of the config such as `model.init_args.backbone: psst.backbones.Conv4`."
+            )
         looks = self.looks or []
         places = [look.at for look in looks]
         if places != sorted(places) or (0 in places and any(places)):

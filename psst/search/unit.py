@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from psst.evaluation import EpisodeScores, class_difference
 from psst.search.mixture import MAIN_ONLY, Mixture
+from psst.search.settings import USUAL, Setting
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Unit:
         fold: Number of the fold of the classes that is left out, and of how many; the number -1 leaves out
             none, and None keeps the data's own classes.
         rate: Factor on the learning rate.
+        options: Keys of the config and their values, in place of the run's.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Unit:
     batches: int = 0
     fold: tuple[int, int] | None = None
     rate: float = 1.0
+    options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def steps(self) -> int:
@@ -139,6 +142,22 @@ class Measured:
     scores: Mapping[str, EpisodeScores] = field(default_factory=dict)
     shards: NDArray[np.float64] | None = None
 
+    @property
+    def folds(self) -> dict[str, float]:
+        """Mean accuracy of each fold, by its number from 0; empty where there are none."""
+        parts: dict[str, list[float]] = {}
+        for name, one in self.scores.items():
+            fold, slash, _ = name.partition("/")
+            if slash and fold.isdigit():
+                parts.setdefault(fold, []).append(one.mean)
+        return {fold: float(np.mean(values)) for fold, values in parts.items()}
+
+    def part(self, names: Collection[str]) -> "Measured":
+        """The same on some groups of classes only, such as those of one fold."""
+        scores = {name: one for name, one in self.scores.items() if name in names}
+        mean = float(np.mean([one.mean for one in scores.values()]))
+        return Measured(mean, mean, scores)
+
     def __sub__(self, other: "Measured") -> Difference:
         if self.scores and other.scores:
             gap = class_difference(self.scores, other.scores)
@@ -163,6 +182,7 @@ class Candidate:
         result: Everything that the unit reported.
         members: Names of the units that it averages.
         look: Number of the look that it belongs to, from 1; 0 for none.
+        setting: How it was trained, where that was tried.
     """
 
     name: str
@@ -173,6 +193,7 @@ class Candidate:
     result: Mapping[str, Any]
     members: tuple[str, ...] = ()
     look: int = 0
+    setting: Setting = USUAL
 
     @property
     def quality(self) -> float:

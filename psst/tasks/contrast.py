@@ -7,8 +7,10 @@ from torch.nn import functional as F
 __all__ = ["check_temperature", "contrast", "projection"]
 
 
-def projection(n_features: int, width: int) -> nn.Sequential:
-    """Return a network of two layers, ``[n, D]`` to ``[n, width]``."""
+def projection(n_features: int, width: int) -> nn.Module:
+    """Return a network of two layers, ``[n, D]`` to ``[n, width]``; for width 0 the features as they are."""
+    if width == 0:
+        return nn.Identity()
     return nn.Sequential(nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, width))
 
 

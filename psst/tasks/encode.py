@@ -226,7 +226,10 @@ class Encode:
         # dropout draws from the global generators: they are keyed, and put back afterwards
         with statistics, torch.random.fork_rng(devices=devices, enabled=backbone.training):
             if backbone.training:
-                torch.manual_seed(stream_key(*self._key, "dropout", name))
+                key = stream_key(*self._key, "dropout", name)
+                torch.default_generator.manual_seed(key)  # `torch.manual_seed` takes a millisecond
+                if devices:
+                    torch.cuda.manual_seed(key)
             yield
 
 

@@ -36,7 +36,7 @@ class Jigsaw(PatchLocation):
 
     References:
         Noroozi and Favaro, Unsupervised Learning of Visual Representations by Solving Jigsaw Puzzles, 2016
-        (arXiv:1603.09246); beside few-shot learning, with 35 permutations: Su et al., When Does
+        (arXiv:1603.09246); beside few-shot learning: Su et al., When Does
         Self-supervision Improve Few-shot Learning?, 2020 (arXiv:1910.03560). Departure: one linear layer.
 
     Example:

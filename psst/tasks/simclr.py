@@ -22,7 +22,8 @@ class SimCLR(Task):
 
     Args:
         temperature: Of the softmax.
-        width: Length of a projected feature.
+        width: Length of a projected feature; 0 contrasts the features themselves, as suits an adapter: the
+            projection would cost more than all of it.
         policy: Name of the augmentation in the data module that makes the crops; it must change images.
 
     Raises:
@@ -42,8 +43,8 @@ class SimCLR(Task):
     def __init__(self, temperature: float = 0.5, width: int = 128, policy: str = "main") -> None:
         super().__init__()
         self.temperature = check_temperature(temperature)
-        if width < 1:
-            raise ValueError(f"`width={width}` must be at least 1; 128 is usual.")
+        if width < 0:
+            raise ValueError(f"`width={width}` must be at least 0; 128 is usual, 0 for no projection.")
         self.width, self.policy = width, policy
 
     def views(self) -> tuple[View, ...]:

@@ -17,7 +17,7 @@ class SupervisedContrastive(SimCLR):
 
     Args:
         temperature: Of the softmax.
-        width: Length of a projected feature.
+        width: Length of a projected feature; 0 contrasts the features themselves.
         policy: Name of the augmentation in the data module that makes the crops; it must change images.
 
     Raises:

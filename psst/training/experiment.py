@@ -125,6 +125,7 @@ class Experiment:
     def __init__(self, args: Sequence[str], search: type | None = None, needs_model: bool = True) -> None:
         self._args = list(args)
         self._search = search
+        self._varied: dict[str, Experiment] = {}
         cli = RunCLI(self._args, search, run=False, needs_model=needs_model)
         self._parser: LightningArgumentParser = cli.parser
         self.config: Namespace = cli.config
@@ -140,6 +141,15 @@ class Experiment:
     def with_overrides(self, overrides: Mapping[str, object]) -> "Experiment":
         """Return the same run with dotted keys changed, such as ``{"seed_everything": 1}``."""
         return type(self)([*self._args, *_as_args(overrides)], self._search)
+
+    def varied(self, options: tuple[tuple[str, Any], ...]) -> "Experiment":
+        """Return `with_overrides` of these keys, parsed once; itself for none."""
+        if not options:
+            return self
+        key = json.dumps(options)
+        if key not in self._varied:
+            self._varied[key] = self.with_overrides(dict(options))
+        return self._varied[key]
 
     @property
     def max_steps(self) -> int:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from psst.search.budget import Budget, plan_rows, read_budget, solved
+from psst.search.budget import Budget, read_budget, solved
+from psst.search.folds import make_course
 from psst.search.plan import course_passes, look_sizes, rivals
 from psst.search.progress import SearchProgress, read_progress, write_progress
 from psst.search.settings import SearchSettings
@@ -50,7 +51,9 @@ def test_the_longest_training_within_the_budget_is_found(tmp_path, passes):
 
     def needed(length):
         n_rivals = len(rivals(settings, judge.task_names()[1:]))
-        return (1 + n_rivals) * course_passes(looks, look_sizes(looks, 2), length, settings)
+        return (1 + n_rivals) * course_passes(
+            looks, look_sizes(looks, ["a", "b"], settings), length, settings
+        )
 
     assert needed(steps) <= passes < needed(steps + 1)
 
@@ -74,10 +77,10 @@ def test_a_search_keeps_to_its_passes_and_to_its_length_when_it_goes_on(tmp_path
 
 def test_the_plan_holds_the_passes_of_the_course(capsys, tmp_path):
     settings, judge = SearchSettings(), Costs()
-    rows = plan_rows(judge, settings, 1000)
+    rows = make_course(judge, settings, 1000, Path(), "").rows()
     own = sum(passes for label, _, _, passes in rows if not label.startswith("rival"))
     looks = settings.course_of(2)
-    assert own == pytest.approx(course_passes(looks, look_sizes(looks, 2), 1000, settings))
+    assert own == pytest.approx(course_passes(looks, look_sizes(looks, ["a", "b"], settings), 1000, settings))
     assert {label for label, *_ in rows if label.startswith("rival")} == {
         "rival: plain",
         "rival: fixed",

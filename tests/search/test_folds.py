@@ -1,12 +1,15 @@
 """Folds of classes, and the course that tries every trade-off on them."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from psst.datamodules import Glyphs
+from psst.datamodules import Glyphs, ImageFolder
+from psst.images.sources.groups import ImageGroups
 from psst.search.episode_judge import folded
 from tests.search.small import birds, command
 
@@ -54,7 +57,6 @@ def test_whole_groups_are_left_out_where_episodes_stay_within_them(store):
 
 
 def test_a_divided_store_survives_a_process_and_leaves_the_first_alone(store):
-    import pickle
 
     before = {name: ids.copy() for name, ids in store.splits.items()}
     divided = store.divided([3, 1], [2])
@@ -79,14 +81,42 @@ def test_the_course_chooses_on_folds_and_trains_on_all_classes(tmp_path):
     assert set(fold["hyper_parameters"]["classes"]) < set(classes)
     rows = json.loads((folder / "front.json").read_text())
     assert sum(row["line"] == "search" for row in rows) >= 4
-    assert sum(row["line"] == "plain" for row in rows) >= 4  # as many settings as trade-offs
+    assert sum(row["name"].startswith("main only") for row in rows) >= 6  # as many settings as trade-offs
+    assert all(0 <= row["fold_1"] <= 1 for row in rows)
 
 
-def test_too_few_classes_for_two_folds_are_refused_before_training(tmp_path):
+def test_too_few_classes_for_two_folds_leave_out_images(tmp_path):
     words = ["--data", "psst.datamodules.ImageFolder"]
     settings = {"root": birds(tmp_path, train=2, val=3, test=3), "size": 16, "channels": 1}
-    settings |= {"episodes.way": 2, "episodes.query": 2, "evaluation.way": 3, "evaluation.query": 2}
+    settings |= {"episodes.way": 2, "episodes.query": 1, "evaluation.way": 3, "evaluation.query": 1}
     words += [f"--data.init_args.{key}={value}" for key, value in settings.items()]
-    with pytest.raises(ValueError, match=r"needs 6 classes that are not for testing.*the data have 5"):
-        command(tmp_path / "out", "--search.looks", LOOKS, *words)
-    assert not (tmp_path / "out").exists()
+    words += ["--search.vary={}", "--search.rivals=[plain]"]
+    assert command(tmp_path / "out", "--search.looks", LOOKS, *words) == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert any("5 classes" in remark and "folds of their images" in remark for remark in metrics["remarks"])
+    final = torch.load(tmp_path / "out" / "best.ckpt", weights_only=True)
+    assert len(final["hyper_parameters"]["classes"]) == 5
+
+
+def test_folds_of_images_part_each_class_and_keep_groups_whole(tmp_path):
+    for number in range(6):
+        (tmp_path / "signs" / f"{number}").mkdir(parents=True)
+        for image in range(12):
+            picture = Image.new("L", (8, 8), 20 * image + number)
+            picture.save(tmp_path / "signs" / f"{number}" / f"{number}{image // 3}_{image}.png")
+    groups = ImageGroups(pattern="(.*)_")
+    data = ImageFolder(str(tmp_path / "signs"), size=8, channels=1, groups=groups, cache_dir=str(tmp_path))
+    data.prepare_data()
+    store = data.open_store()
+    seen = []
+    for number in range(3):
+        part = store.divided_images(number, 3)
+        train, held = part.split_ids("train"), part.split_ids("val")
+        assert not set(store.image_groups[train].tolist()) & set(store.image_groups[held].tolist())
+        names = [{part.class_names[c] for c in part.splits[split]} for split in ("train", "val")]
+        assert names[0] == names[1]
+        seen += held.tolist()
+    pool = np.concatenate([store.split_ids("train"), store.split_ids("val")])
+    assert sorted(seen) == sorted(pool.tolist())
+    again = pickle.loads(pickle.dumps(store.divided_images(1, 3)))
+    assert (again.labels == store.divided_images(1, 3).labels).all()

@@ -102,3 +102,18 @@ def test_an_error_of_a_unit_is_raised_at_once():
 
 def test_a_line_without_work_ends():
     assert run([line("", "")], Slots(1))[0] == [[]]
+
+
+def test_what_two_lines_have_in_common_is_done_once():
+    engine, finished = Slots(2), {}
+
+    def known(piece):
+        return finished.get(piece.name)
+
+    def done(piece, result):
+        finished[piece.name] = result
+
+    lines = [line(["a", "b"], ["c"]), line(["b", "a"], ["c", "d"])]
+    values = run_lines(lines, engine, known, lambda p: None, done, lambda p: None, lambda: None)
+    assert sorted(engine.order) == ["a", "b", "c", "d"]
+    assert values == [["a", "b", "c"], ["b", "a", "c", "d"]]

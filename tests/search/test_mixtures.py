@@ -9,7 +9,18 @@ import pytest
 from psst.evaluation import EpisodeScores
 from psst.pareto import RelativeWeights, StepState
 from psst.search import choose
-from psst.search.mixture import MAIN_ONLY, Mixture, alone, around, mixed, singles, together, weight_grid
+from psst.search.mixture import (
+    MAIN_ONLY,
+    Mixture,
+    alone,
+    around,
+    by_methods,
+    mixed,
+    singles,
+    together,
+    weight_grid,
+)
+from psst.search.settings import USUAL, varied
 from psst.search.unit import Candidate, Measured
 
 TASKS = ["rotation", "classes", "contrast"]
@@ -155,3 +166,38 @@ def test_shards_give_a_standard_error_where_there_are_no_classes():
     alone_gap = Measured(1.0, 1.0) - Measured(0.0, 0.0)
     assert alone_gap.half_width is None
     assert not alone_gap.better
+
+
+def test_settings_with_fewer_departures_come_first():
+    vary = {"length": [1, 0.5], "rate": [1, 0.3, 3], "model.dropout": [0, 0.5]}
+    settings = varied(vary)
+    assert len(settings) == len(set(settings)) == 12
+    assert settings[0] == USUAL
+    departures = [(one.length != 1) + (one.rate != 1) + len(one.options) for one in settings]
+    assert departures == sorted(departures)
+    assert [one.name("main only") for one in settings[1:5]] == [
+        "main only, dropout=0.5",
+        "main only, lr x 0.3",
+        "main only, lr x 3",
+        "main only, 0.5 T",
+    ]
+
+
+def test_methods_are_tried_over_all_tasks_and_over_those_that_help():
+    tasks, levels = ["a", "b", "keep"], {"keep": [0.1, 0.2]}
+    found = by_methods(["a"], tasks, ["upgrad"], levels)
+    assert [one.name(tasks) for one in found] == [
+        "upgrad",
+        "upgrad a",
+        "keep at most 0.1",
+        "keep at most 0.2",
+        "a keep at most 0.1",
+        "a keep at most 0.2",
+    ]
+    alone, beside = found[2], found[4]
+    assert alone.described(["main", "keep"], [], Path())["init_args"] == {
+        "levels": {"keep": 0.1},
+        "tradeoff": 0.0,
+    }
+    assert beside.described(["main", "a", "keep"], [], Path())["init_args"]["tradeoff"] == 1.0
+    assert by_methods([], tasks, ["upgrad"], {"other": [1.0]}) == found[:1]

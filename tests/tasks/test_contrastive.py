@@ -47,6 +47,6 @@ def test_equal_features_are_at_chance():
 
 @pytest.mark.parametrize("kind", [SimCLR, SupervisedContrastive])
 def test_numbers_out_of_range_are_refused(kind):
-    for options, words in (({"temperature": 0}, "`temperature=0`"), ({"width": 0}, "`width=0`")):
+    for options, words in (({"temperature": 0}, "`temperature=0`"), ({"width": -1}, "`width=-1`")):
         with pytest.raises(ValueError, match=words):
             kind(**options)

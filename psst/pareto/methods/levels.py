@@ -88,9 +88,9 @@ class Levels(Method):
     def decide(self, state: StepState) -> Decision:
         """The free tasks' direction, and the least that levels need beside it."""
         assert state.gramian is not None
-        logs = state.log_losses[self._others]
+        losses, logs = state.losses[self._others], state.log_losses[self._others]
         base = np.zeros(len(self._levels))
-        base[self._others] = self._free.decide(StepState(None, state.losses, logs, state.step)).weights
+        base[self._others] = self._free.decide(StepState(None, losses, logs, state.step)).weights
         excess = np.where(np.isfinite(self._levels), np.exp(state.log_losses) / self._levels - 1.0, -np.inf)
         excess = np.where(np.isnan(state.losses) | np.isnan(excess), -np.inf, excess)
         if state.step != self._step:

@@ -1,0 +1,219 @@
+"""The course on folds: every trade-off is trained from scratch, judged on classes it has not seen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from psst.search import choose
+from psst.search.course import SEARCH, Course, Found, PlanRow, require, scratch
+from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
+from psst.search.plan import look_sizes
+from psst.search.protocols import Judge
+from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
+from psst.search.unit import Candidate, Unit
+from psst.search.work import Line
+
+FROZEN, OWN = "frozen", "own"
+Fold = tuple[int, int] | None
+
+
+class FoldCourse(Course):
+    """First main only with several settings; the best of them trains every other trade-off.
+
+    Every training has T steps, whatever its tasks cost: more of them is a setting that `plain` may choose.
+    `plain` gets as many settings as the search tries trade-offs and settings, as far as `vary` has them;
+    equal weights the best of them. Trainings that two lines have in common are done once. What is best of
+    each is trained again on all classes that are not for testing.
+    """
+
+    errors = 0.0  # a training costs little, and folds judge what comes of it
+
+    @property
+    def folds(self) -> int:
+        """How many, as asked for; 1 keeps the data's own classes."""
+        return max(look.folds for look in self.looks)
+
+    def rows(self) -> list[PlanRow]:
+        """Settings, looks, rivals and last trainings."""
+        passes = float(self.max_passes)
+        settings = varied(self.settings.vary)
+        first, all_of_them = len(_first_settings(self.settings.vary)), min(self.tried_on_folds, len(settings))
+        plan = [("settings, main only", first, 1.0)]
+        plan += [(look.tries, self._room(look, size), look.length) for look, size in self._sizes()]
+        plan += [("rival: plain, further settings", max(all_of_them - first, 0), 1.0)]
+        rows = [
+            (label, count * self.folds, f"{length * passes:.0f}", count * self.folds * length * passes)
+            for label, count, length in plan
+        ]
+        finals = 2 + ("fixed" in self.settings.rivals)
+        return [*rows, ("training on all classes", finals, f"{passes:.0f}", finals * passes)]
+
+    @property
+    def tried_on_folds(self) -> int:
+        """Settings and trade-offs that the search tries, as planned."""
+        sizes = [self._room(look, size) for look, size in self._sizes()]
+        return len(_first_settings(self.settings.vary)) + sum(sizes)
+
+    def lines(self) -> dict[str, Line]:
+        """The search, plain training, equal weights, and the frozen features where there are such."""
+        own = {SEARCH: self._search(), "plain": self._tuned("plain", MAIN_ONLY, self.tried_on_folds)}
+        if "fixed" in self.settings.rivals:
+            own["fixed"] = self._fixed()
+        if self.judge.frozen:
+            own[FROZEN] = self._frozen()
+        return own
+
+    def own_line(self, steps: int) -> Line:
+        """The user's own small network: on one fold, and on all classes, for as many steps each."""
+        found, options = Found(OWN), tuple(self.settings.own.items())
+        setting = Setting(options=options)
+        yield from self._tried(found, [(MAIN_ONLY, setting)], steps=steps, folds=1, prefix=f"{OWN} ")
+        yield from self._finals(found, prefix=f"{OWN} ")
+        return found
+
+    def _search(self) -> Line:
+        found = Found(SEARCH)
+        setting = yield from self._best_setting(found)
+        for look in self.looks:
+            alike = [one for one in found.candidates if one.setting == setting]
+            known = {one.mixture for one in alike}
+            wanted = [mixture for mixture in self._tries(look, alike) if mixture not in known]
+            room = self._room(look, len(wanted))
+            if wanted[room:]:
+                names = ", ".join(mixture.name(self.auxiliary) for mixture in wanted[room:])
+                found.remarks.append(f"a look had no room for {names}")
+            yield from self._tried(found, [(mixture, setting) for mixture in wanted[:room]], look.length)
+        # only what was trained alike says what a task does
+        found.candidates = [replace(one, look=int(one.setting == setting)) for one in found.candidates]
+        yield from self._finals(found)
+        return found
+
+    def _best_setting(self, found: Found) -> Line:
+        """Try main only with single departures from the usual setting, and with all that helped."""
+        vary = self.settings.vary
+        first = yield from self._tried(found, [(MAIN_ONLY, one) for one in _first_settings(vary)])
+        last = _best_of_each(first, vary)
+        if last is not None:
+            yield from self._tried(found, [(MAIN_ONLY, last)])
+        return choose.ranked(found.candidates)[0].setting
+
+    def _fixed(self) -> Line:
+        """Equal weights, with the setting that was best on main only."""
+        setting = yield from self._best_setting(Found("fixed"))
+        found = Found("fixed")
+        yield from self._tried(found, [(together(self.auxiliary), setting)])
+        yield from self._finals(found)
+        return found
+
+    def _tuned(self, line: str, mixture: Mixture, count: int) -> Line:
+        """One trade-off with as many settings."""
+        found = Found(line)
+        yield from self._tried(found, [(mixture, one) for one in varied(self.settings.vary)[:count]])
+        yield from self._finals(found)
+        return found
+
+    def _frozen(self) -> Line:
+        found = Found(FROZEN)
+        yield from self._tried(found, [(MAIN_ONLY, USUAL)], steps=0, prefix=f"{FROZEN} ")
+        found.candidates = [replace(one, name=FROZEN) for one in found.candidates]
+        yield from self._finals(found, prefix=f"{FROZEN} ")
+        return found
+
+    def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
+        if look.tries == "singles":
+            return singles(self.auxiliary)[1:]  # main only was tried with all settings
+        return super()._tries(look, before)
+
+    def _sizes(self) -> list[tuple[Look, int]]:
+        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
+        own = [size - (look.tries == "singles") for look, size in zip(self.looks, sizes, strict=True)]
+        return list(zip(self.looks, own, strict=True))  # main only was tried before
+
+    def _room(self, look: Look, wanted: int) -> int:
+        return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))
+
+    def _tried(
+        self,
+        found: Found,
+        tried: Sequence[tuple[Mixture, Setting]],
+        length: float = 1.0,
+        steps: int | None = None,
+        folds: int | None = None,
+        prefix: str = "",
+    ) -> Line:
+        """Train trade-offs from scratch on each fold; return what was judged, and keep it."""
+        groups: dict[tuple[Mixture, Setting], list[Unit]] = {}
+        parts: list[Fold] = (
+            [(fold, self.folds) for fold in range(folds or self.folds)] if self.folds > 1 else [None]
+        )
+        for mixture, setting in tried:
+            name = prefix + setting.name(mixture.name(self.auxiliary))
+            count = max(1, round(length * setting.length * self.max_passes)) if steps is None else steps
+            groups[mixture, setting] = [
+                scratch(_unit_name(name, fold), mixture, count, fold, setting) for fold in parts
+            ]
+        results = yield [self._training(unit, found) for group in groups.values() for unit in group]
+        judged = []
+        for (mixture, setting), group in groups.items():
+            if any(found.note_failure(unit, results[unit.name]) for unit in group):
+                continue
+            measured = choose.merged(
+                {str(i): self._measured(u, results[u.name]) for i, u in enumerate(group)}
+            )
+            name, result = setting.name(mixture.name(self.auxiliary)), results[group[0].name]
+            judged.append(
+                Candidate(name, group[0].name, found.line, mixture, measured, result, setting=setting)
+            )
+        found.candidates += judged
+        return judged
+
+    def _finals(self, found: Found, prefix: str = "") -> Line:
+        """Train the best again on all classes that are not for testing."""
+        if not found.candidates:
+            raise ValueError(f"all trainings of `{found.line}` have failed: {'; '.join(found.remarks)}")
+        best = choose.ranked(found.candidates)[0]
+        unit = self.units[best.unit]
+        fold = None if unit.fold is None else (-1, unit.fold[1])
+        name = _unit_name(f"{prefix}final {best.name}", fold)
+        final = scratch(name, unit.mixture, unit.steps, fold, best.setting)
+        results = yield [self._training(final, found)]
+        require(results, final)
+        chosen = replace(best, unit=final.name, result=results[final.name])
+        found.candidates = [chosen if one is best else one for one in found.candidates]
+        found.finals = [chosen]
+
+
+def make_course(
+    judge: Judge, settings: SearchSettings, max_passes: int, folder: Path, identity: str
+) -> Course:
+    """Return the course that the settings ask for."""
+    looks = settings.course_of(len(judge.task_names()) - 1)
+    kind = FoldCourse if any(look.folds > 1 for look in looks) else Course
+    return kind(judge, settings, max_passes, folder, identity)
+
+
+def _unit_name(label: str, fold: Fold) -> str:
+    label = f"{label} fold {fold[0] + 1}" if fold is not None and fold[0] >= 0 else label
+    return "".join(letter for letter in label if letter not in ",/()").replace(" ", "-")
+
+
+def _first_settings(vary: Mapping[str, list[Any]]) -> list[Setting]:
+    """The usual setting, and those that depart from it in one key."""
+    return varied(vary)[: 1 + sum(len(values) - 1 for values in vary.values())]
+
+
+def _best_of_each(found: Sequence[Candidate], vary: Mapping[str, list[Any]]) -> Setting | None:
+    """The setting that joins all single departures that were ahead of the usual one; None for one or none."""
+    usual = next((one for one in found if one.setting == USUAL), None)
+    ahead = [one for one in choose.ranked(found) if usual is not None and one.quality > usual.quality]
+    joined: dict[str, Any] = {}
+    for one in ahead:
+        changed = {"length": one.setting.length, "rate": one.setting.rate, **dict(one.setting.options)}
+        for key, values in vary.items():
+            if changed.get(key, values[0]) != values[0]:
+                joined.setdefault(key, changed[key])
+    if len(joined) < 2:
+        return None
+    options = tuple((key, joined[key]) for key in vary if key in joined and key not in ("length", "rate"))
+    return Setting(joined.get("length", 1.0), joined.get("rate", 1.0), options)
