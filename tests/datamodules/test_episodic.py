@@ -127,7 +127,7 @@ def test_loaders_carry_ids_where_the_device_has_the_images(tmp_path, cache):
     fit(tmp_path, Looking(), data, max_steps=1, val_check_interval=1, limit_val_batches=1, max_epochs=1)
     assert seen == {"train": None, "val": (40, 3, 4, 4)}
     assert data.train_dataloader().dataset[0].pixels is not None  # a loop by hand gets images
-    assert data._residence._images is None  # freed at the end of the run
+    assert data._residence._held is None  # freed at the end of the run
 
 
 @pytest.mark.parametrize("workers", [0, 2])

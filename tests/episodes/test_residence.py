@@ -60,7 +60,7 @@ def test_another_process_decides_anew(cache):
     residence = Residence("cpu")
     residence.needs_pixels(loaded("plain", cache).store, CPU)
     assert len(pickle.dumps(residence)) < 300
-    assert pickle.loads(pickle.dumps(residence))._images is None
+    assert pickle.loads(pickle.dumps(residence))._held is None
 
 
 def test_copies_larger_than_a_chunk_are_whole(cache, monkeypatch):
@@ -68,7 +68,7 @@ def test_copies_larger_than_a_chunk_are_whole(cache, monkeypatch):
     monkeypatch.setattr("psst.episodes.residence._CHUNK", 5 * math.prod(store.image_shape))
     assert len(store) % 5
     residence.needs_pixels(store, CPU)
-    np.testing.assert_array_equal(residence._images.numpy(), store.read(np.arange(len(store))))
+    np.testing.assert_array_equal(residence._held.numpy(), store.read(np.arange(len(store))))
 
 
 def test_devices_that_are_not_there_are_named(cache):
