@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from psst.backbones import Encoder
+from psst.components import describe
 from psst.episodes import Policies
 from psst.files import explained, read_json, write_json
 from psst.images.build import cores, writable
@@ -80,7 +81,7 @@ def build_features(
         "std": encoder.std.tolist(),
         "images": store.meta["sha256"][ImageStore.images_file],
         "views": [[view.crop, view.turns[0], view.policy] for view in views],
-        "policies": {name: repr(policies.augmentations[name]) for name in sorted(crops)},
+        "policies": {name: describe(policies.augmentations[name]) for name in sorted(crops)},
         "seed": policies.seed if crops else None,
     }
     digest = hashlib.blake2b(json.dumps([_FORMAT, key], sort_keys=True).encode(), digest_size=6).hexdigest()

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.files import read_json
-from psst.randomness import stream_key
 
 _AGAIN = "delete the folder and prepare the data again, or use another `data.init_args.cache_dir`"
 
@@ -149,6 +148,8 @@ class ImageStore:
         return other
 
     def _leave_out(self, fold: int, folds: int) -> None:
+        from psst.randomness import stream_key  # imports torch
+
         pool = np.concatenate([self.splits["train"], self.splits["val"]])
         labels = self.labels.copy()
         names: list[str] = list(self.class_names)
