@@ -105,17 +105,13 @@ def logistic(folder: Path) -> float:
     rows = {int(image): row for row, image in enumerate(np.concatenate(ids))}
     table, scores = np.concatenate(features), []
     [sampler] = data.episode_plan("test").values()
-    for index in range(LOGISTIC_EPISODES):
-        episode = sampler[index]
-        support, query = (np.vectorize(rows.get)(np.asarray(part)) for part in episode_ids(episode))
+    episodes = sampler.draw(0, LOGISTIC_EPISODES)
+    for support, query in zip(episodes.support, episodes.query, strict=True):
+        known = [table[np.vectorize(rows.get)(part.ravel())] for part in (support, query)]
         labels = [np.repeat(np.arange(len(part)), part.shape[1]) for part in (support, query)]
-        model = LogisticRegression(C=10.0, max_iter=300).fit(table[support.ravel()], labels[0])
-        scores.append((model.predict(table[query.ravel()]) == labels[1]).mean())
+        model = LogisticRegression(C=10.0, max_iter=300).fit(known[0], labels[0])
+        scores.append((model.predict(known[1]) == labels[1]).mean())
     return 100 * float(np.mean(scores))
-
-
-def episode_ids(episode: object) -> tuple[np.ndarray, np.ndarray]:
-    return episode.support, episode.query
 
 
 def show(folders: list[Path]) -> None:

@@ -64,12 +64,16 @@ class FoldCourse(Course):
             own[FROZEN] = self._frozen()
         return own
 
+    @property
+    def own_options(self) -> tuple[tuple[str, Any], ...]:
+        """Keys of the config that make the user's own network, without auxiliary tasks."""
+        return (*self.settings.own.items(), ("model.init_args.auxiliary", "[]"))
+
     def own_line(self, steps: int) -> Line:
         """The user's own small network: on one fold, and on all classes, for as many steps each."""
-        found, options = Found(OWN), tuple(self.settings.own.items())
-        setting = Setting(options=options)
-        yield from self._tried(found, [(MAIN_ONLY, setting)], steps=steps, folds=1, prefix=f"{OWN} ")
-        yield from self._finals(found, prefix=f"{OWN} ")
+        found, setting = Found(OWN), Setting(options=self.own_options)
+        yield from self._tried(found, [(MAIN_ONLY, setting)], steps=steps, folds=1, name=OWN)
+        yield from self._finals(found)
         return found
 
     def _search(self) -> Line:
@@ -115,9 +119,8 @@ class FoldCourse(Course):
 
     def _frozen(self) -> Line:
         found = Found(FROZEN)
-        yield from self._tried(found, [(MAIN_ONLY, USUAL)], steps=0, prefix=f"{FROZEN} ")
-        found.candidates = [replace(one, name=FROZEN) for one in found.candidates]
-        yield from self._finals(found, prefix=f"{FROZEN} ")
+        yield from self._tried(found, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN)
+        yield from self._finals(found)
         return found
 
     def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
@@ -140,7 +143,7 @@ class FoldCourse(Course):
         length: float = 1.0,
         steps: int | None = None,
         folds: int | None = None,
-        prefix: str = "",
+        name: str = "",
     ) -> Line:
         """Train trade-offs from scratch on each fold; return what was judged, and keep it."""
         groups: dict[tuple[Mixture, Setting], list[Unit]] = {}
@@ -148,10 +151,10 @@ class FoldCourse(Course):
             [(fold, self.folds) for fold in range(folds or self.folds)] if self.folds > 1 else [None]
         )
         for mixture, setting in tried:
-            name = prefix + setting.name(mixture.name(self.auxiliary))
+            label = name or setting.name(mixture.name(self.auxiliary))
             count = max(1, round(length * setting.length * self.max_passes)) if steps is None else steps
             groups[mixture, setting] = [
-                scratch(_unit_name(name, fold), mixture, count, fold, setting) for fold in parts
+                scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in parts
             ]
         results = yield [self._training(unit, found) for group in groups.values() for unit in group]
         judged = []
@@ -161,21 +164,21 @@ class FoldCourse(Course):
             measured = choose.merged(
                 {str(i): self._measured(u, results[u.name]) for i, u in enumerate(group)}
             )
-            name, result = setting.name(mixture.name(self.auxiliary)), results[group[0].name]
+            label, result = name or setting.name(mixture.name(self.auxiliary)), results[group[0].name]
             judged.append(
-                Candidate(name, group[0].name, found.line, mixture, measured, result, setting=setting)
+                Candidate(label, group[0].name, found.line, mixture, measured, result, setting=setting)
             )
         found.candidates += judged
         return judged
 
-    def _finals(self, found: Found, prefix: str = "") -> Line:
+    def _finals(self, found: Found) -> Line:
         """Train the best again on all classes that are not for testing."""
         if not found.candidates:
             raise ValueError(f"all trainings of `{found.line}` have failed: {'; '.join(found.remarks)}")
         best = choose.ranked(found.candidates)[0]
         unit = self.units[best.unit]
         fold = None if unit.fold is None else (-1, unit.fold[1])
-        name = _unit_name(f"{prefix}final {best.name}", fold)
+        name = _unit_name(f"final {best.name}", fold)
         final = scratch(name, unit.mixture, unit.steps, fold, best.setting)
         results = yield [self._training(final, found)]
         require(results, final)

@@ -102,7 +102,7 @@ def way_to_go(result: SearchResult) -> list[str]:
     words = [f"adapting gains {_gap_text(result, gain)} over frozen features on validation"]
     way = "frozen features are enough" if result.handed_over == FROZEN else "adapt"
     if own is not None:
-        gap = own.measured - adapted.measured.part(own.measured.scores)
+        gap = own.measured - adapted.measured
         words.append(
             f"your own network is {_gap_text(result, gap)} from that on the fold that it was judged on"
         )

@@ -64,7 +64,8 @@ class Search:
             values = self._run(list(self.lines.values()), engine)
             found = dict(zip(self.lines, values, strict=True))
             if OWN in self.settings.rivals and isinstance(self.course, FoldCourse):
-                [found[OWN]] = self._run([self.course.own_line(self._own_steps())], engine)
+                steps = self._own_steps(self.course.own_options)
+                [found[OWN]] = self._run([self.course.own_line(steps)], engine)
             result = self._result(found)
             if self.judge.can_test:
                 self._test(result, engine)
@@ -73,13 +74,12 @@ class Search:
             self.progress.close()
         return result
 
-    def _own_steps(self) -> int:
+    def _own_steps(self, options: tuple[tuple[str, Any], ...]) -> int:
         """Steps of each of the two trainings of the user's own network: together as long as all the rest."""
         known = self.manifest.budget
         if "own_steps" not in known:
             spent = sum(unit["result"].get("seconds", 0.0) for unit in self.manifest.units.values())
-            run = self.run.varied(tuple(self.settings.own.items()))
-            pace = measured_pace(run, self.judge, self.settings)
+            pace = measured_pace(self.run.varied(options), self.judge, self.settings)
             known["own_steps"] = max(1, round(spent / 2 / pace.step))
         return int(known["own_steps"])
 

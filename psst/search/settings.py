@@ -191,6 +191,12 @@ class SearchSettings:
                 "`search.rivals` names `own`, and `search.own` does not say what that network is; give keys "
                 "of the config such as `model.init_args.backbone: psst.backbones.Conv4`."
             )
+        for key, value in self.own.items():
+            if not isinstance(value, str | int | float | bool | None):
+                raise ValueError(
+                    f"`search.own.{key}` must be a plain value; write a component as its class path, and its "
+                    f"arguments below `{key}.init_args`."
+                )
         looks = self.looks or []
         places = [look.at for look in looks]
         if places != sorted(places) or (0 in places and any(places)):

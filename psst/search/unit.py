@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -152,15 +152,10 @@ class Measured:
                 parts.setdefault(fold, []).append(one.mean)
         return {fold: float(np.mean(values)) for fold, values in parts.items()}
 
-    def part(self, names: Collection[str]) -> "Measured":
-        """The same on some groups of classes only, such as those of one fold."""
-        scores = {name: one for name, one in self.scores.items() if name in names}
-        mean = float(np.mean([one.mean for one in scores.values()]))
-        return Measured(mean, mean, scores)
-
     def __sub__(self, other: "Measured") -> Difference:
-        if self.scores and other.scores:
-            gap = class_difference(self.scores, other.scores)
+        shared = [name for name in self.scores if name in other.scores]  # not all were judged on every fold
+        if shared:
+            gap = class_difference(*({name: one.scores[name] for name in shared} for one in (self, other)))
             return Difference(gap.mean, gap.half_width, gap.episode_half_width, gap.n_classes)
         mean = self.quality - other.quality
         if self.shards is None or other.shards is None or len(self.shards) < 2:
