@@ -158,7 +158,7 @@ def test_a_killed_build_goes_on_bit_for_bit(tmp_path, moments):
     finished(begun(images, whole))
     chunk = 32 * len(VIEWS) * 12 * 2  # bytes
     for moment in moments:
-        process, deadline = begun(images, killed), time.monotonic() + 60
+        process, deadline = begun(images, killed), time.monotonic() + 200
         while process.is_alive() and size_of(killed) < moment * chunk and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(0.007 * moment)
