@@ -13,6 +13,8 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
+from multiprocessing import get_start_method
 from pathlib import Path
 from typing import Any
 
@@ -210,14 +212,17 @@ def _computed(chunks: _Chunks, done: int) -> DataLoader[Tensor]:
     rest = Subset(chunks, range(done, len(chunks)))
     workers = 0 if chunks.device.type == "cuda" else min(cores(), len(rest))
     own = torch.Generator()  # a loader draws from the global one otherwise
-    return DataLoader(rest, batch_size=None, num_workers=workers, worker_init_fn=_begin, generator=own)
+    begin = partial(_begin, os.getpid())
+    return DataLoader(rest, batch_size=None, num_workers=workers, worker_init_fn=begin, generator=own)
 
 
-def _begin(worker: int) -> None:
+def _begin(parent: int, worker: int) -> None:
     """Let a worker end with its parent, whose lock it holds too; Ctrl-C is for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if get_start_method() == "fork" and os.getppid() != parent:  # it ended before that
+            os._exit(1)
 
 
 def _digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import pickle
 import time
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 
 import numpy as np
 import pytest
@@ -119,7 +119,8 @@ def test_features_that_are_no_numbers_are_refused(store, tmp_path, monkeypatch):
 
 
 def build_slowly(images, cache):
-    """Build in this process, which was forked for it."""
+    """Build in this process, which was made for it."""
+    set_start_method("fork", force=True)  # as it is outside of a test
     compute = building._Chunks.__getitem__
 
     def slow(chunks, chunk):
@@ -131,7 +132,9 @@ def build_slowly(images, cache):
 
 
 def begun(images, cache):
-    process = get_context("fork").Process(target=build_slowly, args=(images, cache))
+    context = get_context("forkserver")  # a fork of this process would take over the state of its threads
+    context.set_forkserver_preload(["psst.features", "psst.training", "pytest"])
+    process = context.Process(target=build_slowly, args=(images, cache))
     process.start()
     return process
 
