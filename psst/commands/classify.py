@@ -1,0 +1,73 @@
+"""``psst classify``: the class of each image, from a few examples of every class."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from psst.commands.arguments import carry_out
+
+_TEXT = """\
+EXAMPLES is a folder with a folder a class, or what FewShotClassifier.save wrote.
+
+example: psst classify examples new_photos --encoder encoder --output classes.csv"""
+
+
+def main(words: list[str]) -> int:
+    """Classify images."""
+    return carry_out(_classify, words, _TEXT)
+
+
+def _classify(
+    examples: Path,
+    images: Path,
+    *,
+    encoder: Path | None = None,
+    output: Path | None = None,
+    unknown: float = 0.0,
+) -> str:
+    """Classify images by a few examples of each class.
+
+    Args:
+        examples: Of every class, or a saved classifier.
+        images: A file, or a folder and all folders in it.
+        encoder: Folder that `psst export` wrote; a saved classifier has its own.
+        output: A .csv or .json file to write; the table is printed in any case.
+        unknown: An image whose largest probability is below it is called unknown.
+    """
+    from psst.deploy import FewShotClassifier, image_files
+    from psst.files import write_atomic
+
+    if output is not None and output.suffix not in (".csv", ".json"):
+        raise ValueError(f"`--output {output}` must end in .csv or .json.")
+    if (examples / "classifier.json").is_file():
+        classifier = FewShotClassifier.from_pretrained(examples)
+        classifier.unknown = unknown or classifier.unknown
+    elif encoder is None:
+        raise ValueError(
+            f"`{examples}` is no saved classifier: name the encoder of these examples with `--encoder "
+            "FOLDER`, a folder that `psst export` wrote."
+        )
+    else:
+        classifier = FewShotClassifier(encoder, unknown=unknown).fit(examples)
+    files = image_files(images)
+    probabilities = classifier.predict_proba(files)
+    rows = [
+        {"image": str(path), "class": str(name), "probability": round(float(row.max()), 4)}
+        for path, name, row in zip(files, classifier.named(probabilities), probabilities, strict=True)
+    ]
+    if output is not None:
+        write_atomic(output, json.dumps(rows, indent=1) if output.suffix == ".json" else _csv(rows))
+    width = max(len(row["image"]) for row in rows)  # type: ignore[arg-type]  # a text
+    lines = [f"{row['image']:<{width}}  {row['class']}  {row['probability']:.2f}" for row in rows]
+    calibrated = "" if classifier.temperature != 1 else ", uncalibrated"
+    counts = f"{len(rows)} images, {len(classifier.classes_)} classes of {classifier.n_examples_} examples"
+    return "\n".join([*lines, f"{counts}; the last column is the probability{calibrated}"])
+
+
+def _csv(rows: list[dict[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["image", "class", "probability"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,253 @@
+"""A classifier of new classes from a few examples each: an exported encoder and a head, without Lightning."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+
+from psst.backbones import Encoder
+from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder
+from psst.components import as_component, describe
+from psst.fewshot import Head, PrototypicalHead
+from psst.files import read_json, read_npz, write_json, write_npz
+from psst.images.decode import decode_image, fit_image
+from psst.images.pixels import to_pillow
+
+__all__ = ["FewShotClassifier", "image_files"]
+
+_FORMAT = 1
+_ABOUT, _SUPPORT = "classifier.json", "support.npz"
+_AT_ONCE = 64  # images that are encoded together
+_AGAIN = "save the classifier again"
+Labels = npt.NDArray[np.str_]
+
+
+class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped in scikit-learn
+    """Classifies images by a few labeled examples, with the habits of scikit-learn's estimators.
+
+    Images are paths, Pillow images, or arrays and tensors ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]``; each is
+    turned, cut to its centered square and resized as in training.
+
+    Args:
+        encoder: A folder that ``psst export`` wrote, or an encoder.
+        head: Classifies features; the nearest mean by cosine if None.
+        temperature: Divides the logits before the softmax; 1 is uncalibrated.
+        unknown: An image whose largest probability is below it is called ``unknown``; 0 for never.
+
+    Attributes:
+        classes_: ``[N]`` names of the classes, sorted.
+        n_examples_: Number of examples.
+
+    Raises:
+        ValueError: `temperature` is not above 0, or `unknown` not in [0, 1); when it is fitted.
+
+    Example:
+        >>> classifier = FewShotClassifier("encoder").fit("examples")  # a folder a class
+        >>> classifier.predict(["new.jpg"])
+        array(['cup'], dtype='<U3')
+    """
+
+    def __init__(
+        self,
+        encoder: str | Path | Encoder,
+        head: Head | None = None,
+        temperature: float = 1.0,
+        unknown: float = 0.0,
+    ) -> None:
+        self.encoder = encoder
+        self.head = head
+        self.temperature = temperature
+        self.unknown = unknown
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "FewShotClassifier":
+        """Return what `save` wrote, or an unfitted classifier of the encoder that ``psst export`` wrote.
+
+        Raises:
+            FileNotFoundError: The folder holds neither.
+            ValueError: A file is damaged or of another format.
+        """
+        folder = Path(folder)
+        if not (folder / _ABOUT).is_file():
+            load_encoder(folder)
+            return cls(str(folder))
+        about = read_json(folder / _ABOUT, _FORMAT, f"the classifier `{folder}`", _AGAIN)
+        arrays = read_npz(folder / _SUPPORT, _FORMAT, f"the examples `{folder / _SUPPORT}`", _AGAIN)
+        made = cls(
+            str(folder), as_component("head", about["head"], Head), about["temperature"], about["unknown"]
+        )
+        made._take(arrays["features"], np.array(about["classes"])[arrays["labels"]])
+        return made
+
+    def save(self, folder: str | Path) -> Path:
+        """Write encoder, head and examples to a new folder, which `from_pretrained` loads.
+
+        Raises:
+            FileExistsError: The folder exists and holds something.
+            TypeError: The encoder is no folder.
+            NotFittedError: There are no examples.
+        """
+        self._require_fitted()
+        folder = Path(folder)
+        if isinstance(self.encoder, Encoder):
+            raise TypeError("`encoder` must be a folder of `psst export` to be saved; export it first.")
+        if folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(f"`{folder}` exists and is not empty; name a new folder.")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (CONFIG, WEIGHTS):
+            shutil.copyfile(Path(self.encoder) / name, folder / name)
+        write_npz(folder / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
+        about = {"head": describe(self._head()), "temperature": self.temperature, "unknown": self.unknown}
+        write_json(folder / _ABOUT, {**about, "classes": self.classes_.tolist()}, _FORMAT)
+        return folder
+
+    def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
+        """Take the examples of all classes.
+
+        Args:
+            images: A folder with a folder a class, or images.
+            labels: One a image; None for a folder.
+
+        Raises:
+            ValueError: There are fewer than two classes, or not one label an image.
+        """
+        if not self.temperature > 0 or not 0 <= self.unknown < 1:
+            raise ValueError(
+                f"`temperature={self.temperature}` must be above 0 and `unknown={self.unknown}` in [0, 1)."
+            )
+        features, names = self._examples(images, labels)
+        if len(set(names.tolist())) < 2:
+            raise ValueError(
+                f"`images` are of {sorted(set(names.tolist()))}; give examples of two classes or more."
+            )
+        self._take(features, names)
+        return self
+
+    def partial_fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
+        """Add examples, of new classes or known ones; as `fit` for the first."""
+        if not hasattr(self, "classes_"):
+            return self.fit(images, labels)
+        features, names = self._examples(images, labels)
+        known = self.classes_[self._labels]
+        self._take(np.concatenate([self._features, features]), np.concatenate([known, names]))
+        return self
+
+    def decision_function(self, images: Any) -> npt.NDArray[np.float64]:
+        """Return the head's logits ``[n, N]``."""
+        self._require_fitted()
+        query = torch.from_numpy(self._embedded(_listed(images)))[None]
+        support, labels = torch.from_numpy(self._features)[None], torch.from_numpy(self._labels)[None]
+        with torch.no_grad():
+            logits = self._head()(support, labels, query, len(self.classes_))
+        found: npt.NDArray[np.float64] = logits[0].double().numpy()
+        return found
+
+    def predict_proba(self, images: Any) -> npt.NDArray[np.float64]:
+        """Return probabilities ``[n, N]`` of the classes, in the order of `classes_`."""
+        logits = torch.from_numpy(self.decision_function(images)) / self.temperature
+        probabilities: npt.NDArray[np.float64] = logits.softmax(dim=1).numpy()
+        return probabilities
+
+    def predict(self, images: Any) -> Labels:
+        """Return the name of the class of each image, ``[n]``; ``unknown`` below that probability."""
+        return self.named(self.predict_proba(images))
+
+    def named(self, probabilities: npt.NDArray[np.float64]) -> Labels:
+        """Return the names that `predict` gives for probabilities ``[n, N]``."""
+        names = self.classes_[probabilities.argmax(axis=1)]
+        return np.where(probabilities.max(axis=1) < self.unknown, "unknown", names)
+
+    @property
+    def n_examples_(self) -> int:
+        """Number of examples."""
+        return len(self._features)
+
+    def _take(self, features: npt.NDArray[np.float32], names: Labels) -> None:
+        self.classes_, labels = np.unique(names, return_inverse=True)
+        self._features, self._labels = features, labels.astype(np.int64)
+
+    def _head(self) -> Head:
+        return (PrototypicalHead("cosine") if self.head is None else self.head).eval()
+
+    def _examples(self, images: Any, labels: Sequence[str] | None) -> tuple[npt.NDArray[np.float32], Labels]:
+        if labels is None:
+            images, labels = _class_folders(Path(images))
+        listed = _listed(images)
+        if len(listed) != len(labels):
+            raise ValueError(f"`labels` must be one an image, found {len(labels)} for {len(listed)} images.")
+        return self._embedded(listed), np.array([str(label) for label in labels])
+
+    def _embedded(self, images: Sequence[Any]) -> npt.NDArray[np.float32]:
+        encoder = (
+            self.encoder if isinstance(self.encoder, Encoder) else _loaded(str(Path(self.encoder).resolve()))
+        )
+        channels, size, _ = encoder.image_shape or (3, 0, 0)
+        found = []
+        for start in range(0, len(images), _AT_ONCE):
+            pixels = np.stack([_pixels(image, size, channels) for image in images[start : start + _AT_ONCE]])
+            with torch.no_grad():
+                found.append(
+                    encoder(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()).float().numpy()
+                )
+        return np.concatenate(found) if found else np.zeros((0, encoder.num_features), np.float32)
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "classes_"):
+            raise NotFittedError("the classifier has no examples; call `fit` first.")
+
+
+def image_files(path: Path) -> list[Path]:
+    """Return the image files of a folder and those in it, by name; a file is itself.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder, or no image in it.
+    """
+    if path.is_file():
+        return [path]
+    endings = Image.registered_extensions()
+    found = sorted(one for one in path.rglob("*") if one.suffix.lower() in endings and one.is_file())
+    if not found:
+        raise FileNotFoundError(f"`{path}` holds no image; give an image, or a folder of images.")
+    return found
+
+
+def _class_folders(folder: Path) -> tuple[list[Path], list[str]]:
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"`images={folder}` must be a folder with a folder a class, or give `labels`."
+        )
+    parts = [
+        (path, one.name) for one in sorted(folder.iterdir()) if one.is_dir() for path in image_files(one)
+    ]
+    return [path for path, _ in parts], [name for _, name in parts]
+
+
+def _listed(images: Any) -> list[Any]:
+    """One image, or several, as a list."""
+    if isinstance(images, str | Path):
+        return list(image_files(Path(images)))
+    if isinstance(images, Image.Image) or (
+        hasattr(images, "ndim") and images.ndim < 4 and images.shape[-1] != 0
+    ):
+        return [images]
+    return list(images) if isinstance(images, Iterable) else [images]
+
+
+def _pixels(image: Any, size: int, channels: int) -> npt.NDArray[np.uint8]:
+    """``[size, size, C]``, as the stores of training have it."""
+    if isinstance(image, str | Path):
+        return decode_image(Path(image).read_bytes(), str(image), size, channels)
+    return fit_image(to_pillow(image), size, channels)
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: str) -> Encoder:
+    return load_encoder(folder)
