@@ -35,19 +35,23 @@ class FoldCourse(Course):
         return max(look.folds for look in self.looks)
 
     def rows(self) -> list[PlanRow]:
-        """Settings, looks, rivals and last trainings."""
-        passes = float(self.max_passes)
-        settings = varied(self.settings.vary)
-        first, all_of_them = len(_first_settings(self.settings.vary)), min(self.tried_on_folds, len(settings))
-        plan = [("settings, main only", first, 1.0)]
-        plan += [(look.tries, self._room(look, size), look.length) for look, size in self._sizes()]
-        plan += [("rival: plain, further settings", max(all_of_them - first, 0), 1.0)]
+        """Settings, looks, rivals and last trainings; a mixture is taken to cost what half the tasks do."""
+        first, settings = len(_first_settings(self.settings.vary)), len(varied(self.settings.vary))
+        further = max(min(self.tried_on_folds, settings) - first, 0)
+        each = [self.judge.cost((task,)) for task in self.auxiliary]
+        single, mixed = sum(each) / len(each), (1 + self.judge.cost(self.auxiliary)) / 2
+        plan = [("settings, main only", first, 1.0, 1.0)]
+        for look, size in self._sizes():
+            cost = look.length * (single if look.tries == "singles" else mixed)
+            plan.append((look.tries, self._room(look, size), look.length, cost))
+        plan += [("rival: plain, further settings", further, 1.0, 1.0)]
         rows = [
-            (label, count * self.folds, f"{length * passes:.0f}", count * self.folds * length * passes)
-            for label, count, length in plan
+            (label, count * self.folds, length, count * self.folds * cost)
+            for label, count, length, cost in plan
         ]
-        finals = 2 + ("fixed" in self.settings.rivals)
-        return [*rows, ("training on all classes", finals, f"{passes:.0f}", finals * passes)]
+        rows += [("training on all classes", 2 + ("fixed" in self.settings.rivals), 1.0, 2 * mixed + 1)]
+        steps = self.max_passes
+        return [(label, count, f"{length * steps:.0f}", cost * steps) for label, count, length, cost in rows]
 
     @property
     def tried_on_folds(self) -> int:

@@ -62,7 +62,7 @@ def first_line(result: SearchResult) -> str:
     words.append(f"{split} {result.metric.label} {_text(result, measured)}")
     gap = result.test_difference(name, PLAIN)
     if gap is not None:
-        words.append(f"{_gap_text(result, gap)} against plain training of the search's cost")
+        words.append(f"{_gap_text(result, gap)} against plain training {_fair(result)}")
     words.append(f"{result.total_passes:.0f} passes in all, {result.passes(SEARCH):.0f} of them the search's")
     return "; ".join(words) + "."
 
@@ -72,7 +72,7 @@ def sentences(result: SearchResult) -> list[str]:
     lines = []
     gap = result.test_difference(SEARCH, PLAIN)
     if gap is not None:
-        lines.append(f"The search alone is {_gap_text(result, gap)} from plain training of the same cost.")
+        lines.append(f"The search alone is {_gap_text(result, gap)} from plain training {_fair(result)}.")
     lines += way_to_go(result)
     if gain := result.still_improving:
         lines.append(
@@ -89,6 +89,15 @@ def sentences(result: SearchResult) -> list[str]:
     if len(result.looks_at_test) > 1:
         lines.append(f"Note: the test was looked at {len(result.looks_at_test)} times with different models.")
     return lines
+
+
+def _on_folds(result: SearchResult) -> bool:
+    return any(len(one.measured.folds) > 1 for one in result.finals.values())
+
+
+def _fair(result: SearchResult) -> str:
+    """By what plain training was made a fair rival."""
+    return "tuned on the same folds" if _on_folds(result) else "of the same cost"
 
 
 def way_to_go(result: SearchResult) -> list[str]:
@@ -120,7 +129,8 @@ def task_sentence(result: SearchResult, task: str) -> str:
         return f"{task}: not learned in the {level[1]} steps that a look gave it ({words})."
     if gap is None:
         return f"{task}: no look has tried it by itself."
-    words = f"{_gap_text(result, gap)} on validation at equal passes, {cost:.2f} passes a step"
+    equal = "steps" if _on_folds(result) else "passes"
+    words = f"{_gap_text(result, gap)} on validation at equal {equal}, {cost:.2f} passes a step"
     if gap.better:
         return f"{task}: helps ({words})."
     if gap.worse:
@@ -240,7 +250,9 @@ def _table(result: SearchResult) -> Table:
     title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"
     metric = f"{result.metric.label} {result.metric.unit}".rstrip()
     columns = (Column(metric, justify="right"), Column("minus plain", justify="right"))
-    table = Table("model", "of", *columns, "", title=title, title_justify="left", box=SIMPLE_HEAD)
+    folds = any(len(one.measured.folds) > 1 for one in shown)
+    names: list[str | Column] = ["model", "of", *columns, *(["each fold"] if folds else []), ""]
+    table = Table(*names, title=title, title_justify="left", box=SIMPLE_HEAD)
     plain = result.finals.get(PLAIN)
     for one in choose.ranked(shown):
         gap = (
@@ -250,7 +262,9 @@ def _table(result: SearchResult) -> Table:
         )
         mark = "handed over" if one.unit == result.best.unit else ""
         mark = mark or (f"best of {finals[one.unit]}" if one.unit in finals else "")
-        table.add_row(one.name, _origin(one), result.metric.text(one.measured.metric), gap, mark)
+        each = "  ".join(result.metric.text(value) for value in one.measured.folds.values())
+        cells = (one.name, _origin(one), result.metric.text(one.measured.metric), gap)
+        table.add_row(*cells, *([each] if folds else []), mark)
     return table
 
 

@@ -243,7 +243,7 @@ class FewShotModule(EpisodeEvaluation):
             )
         losses = dict(self._losses(batch, self.encode(batch), self._tasks_of_step()))
         _check_finite(losses, self.global_step)
-        if self._trainer is not None:  # a step may be taken without a trainer
+        if self._logs_now():
             logged = {f"train/{name}_loss": loss.detach() for name, loss in losses.items()}
             if self.main.accuracy is not None:
                 logged["train/accuracy"] = self.main.accuracy
@@ -275,6 +275,15 @@ class FewShotModule(EpisodeEvaluation):
         path = None if self._trainer is None else self._trainer.ckpt_path
         if self.strict_loading:
             check_checkpoint(checkpoint, self.state_dict(), self.hparams, None if path is None else str(path))
+
+    def _logs_now(self) -> bool:
+        """Whether what is logged in this step is kept: throwing it away takes Lightning a millisecond."""
+        trainer = self._trainer
+        if trainer is None:  # a step may be taken without one
+            return False
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # Lightning's connector sets it
+        last = trainer.is_last_batch or self.global_step + 1 == trainer.max_steps
+        return last or (every > 0 and (self.global_step + 1) % every == 0)
 
     def _losses(self, batch: Batch, encode: Encode, tasks: Iterable[Task]) -> Iterator[tuple[str, Tensor]]:
         for task in tasks:
