@@ -17,7 +17,7 @@ LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
     "training + evaluation": 1537,
     "search": 5112,
     "pareto + callbacks + balancers": 4264,
-    "all lines": 24640,
+    "all lines": 24360,
     "public names": 507,
     "cycles between rooms": 0,
     "lines of a function, median": 8,

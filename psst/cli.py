@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from psst import __version__
+from psst.process import begin_process
 
 _COMMANDS = {
     "search": ("psst.commands.search", "find the trade-off: train a front of models, test the chosen one"),
@@ -89,6 +90,7 @@ def _run(words: list[str]) -> int:
     here = os.getcwd()  # noqa: PTH109 - a class in ./mine.py is found as `mine.Class`, installed ones come first
     if here not in sys.path:
         sys.path.append(here)
+    begin_process()
     module = import_module(_COMMANDS[words[0]][0])
     status: int = module.main(words)
     return status
