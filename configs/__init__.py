@@ -6,15 +6,23 @@ from pathlib import Path
 
 def shipped() -> dict[str, Path]:
     """Return the shipped runs by name, in alphabetical order."""
-    paths = (Path(str(entry)) for entry in files(__name__).iterdir())
-    return {path.stem: path for path in sorted(paths) if path.suffix == ".yaml"}
+    return _in(Path(str(files(__name__))))
+
+
+def recipes() -> dict[str, Path]:
+    """Return the published recipes by name, in alphabetical order; `psst reproduce` runs one."""
+    return _in(Path(str(files(__name__))) / "recipes")
+
+
+def _in(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def find(config: str | Path) -> Path:
     """Return the file behind ``--config``: a path as it is, else a shipped run by name.
 
     Args:
-        config: Path of a YAML file, or the name of a shipped run with or without ``.yaml``.
+        config: Path of a YAML file, or the name of a shipped run or recipe with or without ``.yaml``.
 
     Raises:
         FileNotFoundError: Neither a file nor a shipped name.
@@ -22,9 +30,10 @@ def find(config: str | Path) -> Path:
     path = Path(config).expanduser()
     if path.is_file():
         return path
-    runs = shipped()
+    runs = {**shipped(), **recipes()}
     if path.parent == Path() and path.name.removesuffix(".yaml") in runs:
         return runs[path.name.removesuffix(".yaml")]
     raise FileNotFoundError(
-        f"`--config {config}` is neither a file nor a shipped run; shipped are: {', '.join(runs)}."
+        f"`--config {config}` is neither a file nor a shipped run; shipped are: {', '.join(shipped())}, "
+        "and the recipes of `psst reproduce --list`."
     )

@@ -18,6 +18,8 @@ _COMMANDS = {
     "validate": ("psst.commands.run", "evaluate a checkpoint on the validation classes"),
     "test": ("psst.commands.run", "evaluate a checkpoint on the test classes, per-episode scores stored"),
     "predict": ("psst.commands.run", "save the features of all test images as features.npz"),
+    "reproduce": ("psst.commands.reproduce", "run a published recipe, print its accuracy beside the paper's"),
+    "transfer": ("psst.commands.transfer", "test a checkpoint on other data sets than its own"),
     "compare": (
         "psst.commands.compare",
         "paired difference of two tests on the same episodes, over the draw of classes too",

@@ -7,5 +7,6 @@ from psst.backbones.encoder import Encoder
 from psst.backbones.resnet12 import ResNet12
 from psst.backbones.setup import Setup
 from psst.backbones.timm_backbone import Timm
+from psst.backbones.wide_resnet import WideResNet
 
-__all__ = ["Adapted", "Backbone", "Conv4", "Encoder", "ResNet12", "Setup", "Timm"]
+__all__ = ["Adapted", "Backbone", "Conv4", "Encoder", "ResNet12", "Setup", "Timm", "WideResNet"]

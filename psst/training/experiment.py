@@ -80,7 +80,8 @@ class RunCLI(LightningCLI):
         parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the search's group, and hand the seed to module and data."""
+        """Add the search's group and a place for a recipe, and hand the seed to module and data."""
+        parser.add_argument("--recipe", type=dict[str, Any] | None, help="For `psst reproduce`.")
         if self._search is None:
             parser.add_argument("--search", type=dict[str, Any], default={}, help="For `psst search`.")
         else:
@@ -124,7 +125,7 @@ class Experiment:
 
     def __init__(self, args: Sequence[str], search: type | None = None, needs_model: bool = True) -> None:
         self._args = list(args)
-        self._search = search
+        self._search, self._needs_model = search, needs_model
         self._varied: dict[str, Experiment] = {}
         cli = RunCLI(self._args, search, run=False, needs_model=needs_model)
         self._parser: LightningArgumentParser = cli.parser
@@ -140,7 +141,7 @@ class Experiment:
 
     def with_overrides(self, overrides: Mapping[str, object]) -> "Experiment":
         """Return the same run with dotted keys changed, such as ``{"seed_everything": 1}``."""
-        return type(self)([*self._args, *_as_args(overrides)], self._search)
+        return type(self)([*self._args, *_as_args(overrides)], self._search, self._needs_model)
 
     def varied(self, options: tuple[tuple[str, Any], ...]) -> "Experiment":
         """Return `with_overrides` of these keys, parsed once; itself for none."""
