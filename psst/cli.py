@@ -27,6 +27,7 @@ _COMMANDS = {
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
     "classify": ("psst.commands.classify", "the class of each image, from a few examples of every class"),
     "data": ("psst.commands.data", "say what a folder holds; prepare, show or verify an image store"),
+    "doctor": ("psst.commands.doctor", "what this environment has, and what does not go together"),
     "one-shot-runs": ("psst.commands.one_shot_runs", "error in the 20 official one-shot runs of Omniglot"),
 }
 
@@ -82,7 +83,11 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"psst {__version__}\n")
         return 0
     if words[0] not in _COMMANDS:
-        return _refuse(f"unknown command `{words[0]}`; known are: {', '.join(_COMMANDS)}.")
+        from psst.commands.nearest import nearest
+
+        meant = nearest(words[0], _COMMANDS)
+        known = f"did you mean `{meant}`?" if meant else f"known are: {', '.join(_COMMANDS)}."
+        return _refuse(f"unknown command `{words[0]}`; {known}")
     if os.environ.get("PSST_TRACEBACK") == "1":
         return _run(words)
     return _run_without_traceback(words)
@@ -110,7 +115,7 @@ def _run_without_traceback(words: list[str]) -> int:
     except Exception as error:
         if not _is_users(error):
             raise
-        return _refuse(_paragraph(error))
+        return _refuse(_paragraph(error, words))
 
 
 def _is_users(error: Exception) -> bool:
@@ -120,7 +125,7 @@ def _is_users(error: Exception) -> bool:
     return type(error).__name__ in ("MisconfigurationException", "ArgumentError")  # Lightning, jsonargparse
 
 
-def _paragraph(error: Exception) -> str:
+def _paragraph(error: Exception, words: Sequence[str]) -> str:
     text = str(error).strip() or type(error).__name__
     if type(error).__name__ != "ArgumentError" and not text.startswith(_NOISE):
         return text
@@ -131,7 +136,9 @@ def _paragraph(error: Exception) -> str:
     told = " ".join(line for line in lines if line and not line.startswith(_NOISE))
     wrong = _WRONG_KIND.search(told)
     if wrong is None:
-        return told
+        from psst.commands.nearest import explained
+
+        return explained(told, getattr(error, "known", ()), words)
     key, path, kind = wrong.group("key", "path", "kind")
     return f"`{key}: {path}` is no {kind}; write a subclass of {_TO_WRITE.get(kind, kind)}."
 

@@ -1,7 +1,9 @@
 """The command line: quick help, and one clear line for each mistake."""
 
+import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,15 @@ CALLBACK = "[{class_path: psst.callbacks.PSSTCallback, init_args: {tradeoff: 1.5
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PSST_TRACEBACK", raising=False)
+
+
+WRONG = """\
+model:
+  init_args:
+    backbone:
+      class_path: psst.backbones.Conv4
+      init_args: {hiden: 3}
+"""
 
 
 def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -64,6 +75,17 @@ def test_the_help_of_a_command_ends_with_an_example(command, capsys):
             ["`data.init_args.root=absent`"],
         ),
         (["fit"], ["required", "model"]),
+        (["fti"], ["unknown command `fti`; did you mean `fit`?"]),
+        (["fit", "--config", "broken.yaml"], ["`broken.yaml`, line 2, column 1", "'\\t'"]),
+        ([*RUN, "--trainer.max_step", "3"], ["did you mean `trainer.max_steps`?"]),
+        (["search", "--config", "quickstart", "--search.rival", "[]"], ["did you mean `search.rivals`?"]),
+        ([*RUN, "--config", "wrong.yaml"], ["(`wrong.yaml`, line 5); did you mean `hidden`?"]),
+        ([*RUN, "--data.init_args.episodes.wya", "3"], ["did you mean `way`?"]),
+        ([*RUN, "--model.init_args.backbone", "psst.backbones.Conv5"], ["did you mean `Conv4`?"]),
+        (
+            ["test", "--config", "quickstart"],
+            ["`psst test` needs a trained model: name one with `--ckpt_path"],
+        ),
         (["test", "--config", "quickstart", "--ckpt_path", "absent.ckpt"], ["`absent.ckpt`"]),
         (["search", "--config", "quickstart", "--output", "taken"], ["`--output taken`"]),
         (["export", "absent.ckpt", "--output", "out"], ["`absent.ckpt`"]),
@@ -76,6 +98,8 @@ def test_the_help_of_a_command_ends_with_an_example(command, capsys):
 )
 def test_a_mistake_is_one_clear_paragraph(words, parts, tmp_path, capsys):
     (tmp_path / "taken").write_text("neither a checkpoint nor scores")
+    (tmp_path / "broken.yaml").write_text("trainer:\n\tmax_steps: 3\n")
+    (tmp_path / "wrong.yaml").write_text(WRONG)
     error = refused(words, capsys)
     assert all(part in error for part in parts), error
     assert len(error.strip().splitlines()) == 1
@@ -100,6 +124,31 @@ def test_a_checkpoint_of_another_model_is_refused(capsys):
     (checkpoint,) = Path("runs").rglob("*.ckpt")
     words = ["test", *RUN[1:], "--model.init_args.backbone.init_args.hidden", "8"]
     assert "another model" in refused([*words, "--ckpt_path", str(checkpoint)], capsys)
+
+
+def test_a_fit_ends_with_what_came_of_it_and_says_what_it_left_out(tmp_path, capsys):
+    """Also where it ended before its first validation."""
+    small = ["--data.init_args.episodes.way", "2", "--data.init_args.episodes.query", "1"]
+    few = ["--data.init_args.evaluation.val_episodes", "10", "--trainer.default_root_dir", "runs"]
+    assert main([*RUN, *small, *few, "--trainer.callbacks", "[]"]) == 0
+    told = capsys.readouterr()
+    assert "PSSTCallback is left out" in told.err
+    said, following = told.out.strip().splitlines()[-2:]
+    (checkpoint,) = Path("runs").rglob("*.ckpt")
+    assert re.fullmatch(r"validation accuracy \d+\.\d\d %; checkpoint (.*)", said)[1] == str(checkpoint)
+    words = following.removeprefix("next: psst ").split()
+    assert main([*words, "--data.init_args.evaluation.test_episodes", "10"]) == 0
+
+
+def test_the_doctor_names_what_is_wrong(tmp_path, capsys, monkeypatch):
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "nothing is wrong" in told
+    assert f"torch {version('torch')}" in told
+    monkeypatch.setattr("psst.commands.doctor._ROOM", 2**80)
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "give `cache_dir` on a larger disk" in told
 
 
 def test_predict_saves_the_features_of_every_test_image(tmp_path):

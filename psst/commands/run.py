@@ -1,6 +1,7 @@
 """``psst fit | validate | test | predict``: one Lightning run."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from psst.commands.nearest import configs_of
 from psst.commands.quiet import quiet
 from psst.episodes import ImageSplit
 from psst.files import atomic_path
@@ -23,10 +25,28 @@ _EXAMPLES = {"fit": _FIT, "validate": _RUN, "test": _RUN, "predict": _RUN}
 class Run(RunCLI):
     """Checks what only the command line can get wrong, then lets Lightning run."""
 
+    def __init__(self, words: Sequence[str], **settings: Any) -> None:
+        self._words = words
+        super().__init__(words, SearchSettings, **settings)
+
     def before_instantiate_classes(self) -> None:
-        """Refuse a run without data."""
-        if self.config[self.config["subcommand"]].get("data") is None:
+        """Refuse a run without data, or an evaluation without a checkpoint; say what is left out."""
+        command = self.config["subcommand"]
+        run = self.config[command]
+        if run.get("data") is None:
             raise ValueError("`data` is missing; name a data set such as `--data psst.datamodules.Glyphs`.")
+        if command != "fit" and run.get("ckpt_path") is None:
+            raise ValueError(
+                f"`psst {command}` needs a trained model: name one with `--ckpt_path FILE`; `psst fit` ends "
+                "with the path of its own."
+            )
+        own = any("PSSTCallback" in path.read_text(encoding="utf-8") for path in configs_of(self._words))
+        kept = [one.get("class_path", "") for one in run["trainer"].get("callbacks") or []]
+        if command == "fit" and own and not any("PSSTCallback" in path for path in kept):
+            sys.stderr.write(
+                "psst: `trainer.callbacks` replaces those of the config: PSSTCallback is left out, and the "
+                "losses are added up as they are; name it among yours to keep it.\n"
+            )
 
     def after_instantiate_classes(self) -> None:
         """Refuse several processes that predict, and a file that is no checkpoint."""
@@ -38,6 +58,24 @@ class Run(RunCLI):
         path = self.config[self.config["subcommand"]].get("ckpt_path")
         if path is not None and path not in ("best", "last", "hpc"):  # those are Lightning's to find
             read_checkpoint(Path(path))
+
+    def after_fit(self) -> None:
+        """Say what came of it and what may follow; it is validated, if it was not by then."""
+        trainer = self.trainer
+        if getattr(trainer, "fast_dev_run", False) or trainer.limit_val_batches == 0:
+            return
+        accuracy = trainer.callback_metrics.get("val/accuracy")
+        if accuracy is None:
+            trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
+            accuracy = trainer.callback_metrics.get("val/accuracy")
+        path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+        if not trainer.is_global_zero or accuracy is None or not path:
+            return
+        config = Path(trainer.log_dir or trainer.default_root_dir) / "config.yaml"
+        sys.stdout.write(
+            f"validation accuracy {100 * float(accuracy):.2f} %; checkpoint {path}\n"
+            f"next: psst test --config {config} --ckpt_path {path}\n"
+        )
 
     def after_predict(self) -> None:
         """Save what predict computed: the features of every test image, beside its class."""
@@ -66,5 +104,5 @@ def main(words: list[str]) -> int:
     kwargs: dict[str, Any] = {"prog": "psst", **STRICT}
     for command, example in _EXAMPLES.items():
         kwargs[command] = {"epilog": f"example: psst {command} {example}", **STRICT}
-    Run(words, SearchSettings, parser_kwargs=kwargs)
+    Run(words, parser_kwargs=kwargs)
     return 0

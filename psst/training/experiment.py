@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
-from jsonargparse import Namespace
+from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -90,8 +90,14 @@ class RunCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse the given words; those of the process play no part."""
-        self.config = parser.parse_args(args)
+        """Parse the given words; those of the process play no part. An error gets the keys that there are."""
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            parsers = [parser, *getattr(self, "_subcommand_parsers", {}).values()]
+            known = {option.lstrip("-") for each in parsers for option in each._option_string_actions}
+            error.known = known  # type: ignore[attr-defined]  # for whoever tells the user
+            raise
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is: a checkpoint has to fit it, not to replace it."""
