@@ -24,6 +24,7 @@ _COMMANDS = {
         "psst.commands.compare",
         "paired difference of two tests on the same episodes, over the draw of classes too",
     ),
+    "import": ("psst.commands.import_weights", "make a checkpoint of somebody else's weights"),
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
     "classify": ("psst.commands.classify", "the class of each image, from a few examples of every class"),
     "data": ("psst.commands.data", "say what a folder holds; prepare, show or verify an image store"),
