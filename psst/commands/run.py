@@ -50,8 +50,8 @@ class Run(RunCLI):
             np.savez(
                 temporary,
                 features=torch.cat(batches).float().cpu().numpy(),
-                labels=images.store.labels[images.image_ids],
-                class_names=np.array(images.store.class_names),
+                labels=images.reader.store.labels[images.image_ids],
+                class_names=np.array(images.reader.store.class_names),
             )
         sys.stdout.write(f"features, labels and class_names in {folder / 'features.npz'}\n")
 

@@ -21,8 +21,11 @@ _Members = Mapping[int, int]  # groups of one class, and how many of its images 
 class Apart:
     """Draws support and what may be queried, one episode at a time; arguments as of `EpisodeSampler`.
 
-    Raises:
-        ValueError: the classes cannot be served together.
+    Attributes:
+        groups: of the images of each class; one without a group has one of its own.
+        members: of each class its groups, and how many of its images each holds.
+        sides: groups that may give the support of every class while all others give the queries, see
+            `sides_of`.
 
     Example:
         >>> apart = Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, key=0)  # two tracks of one class
@@ -35,33 +38,19 @@ class Apart:
         self, by_class: Sequence[Ids], image_groups: Ids | None, n_shot: int, n_query: int, key: int
     ) -> None:
         self.by_class, self.n_query, self.key = by_class, n_query, key
-        self.groups = [ids if image_groups is None else _coded(image_groups, ids) for ids in by_class]
-        self._members = [_counted(groups) for groups in self.groups]
-        chosen = self.sides(self._members, n_shot, n_query) if image_groups is not None else set()
-        if chosen is None:
-            raise ValueError(
-                f"`n_shot={n_shot}` and `n_query={n_query}` cannot be served by all classes at once: groups "
-                "of images lie in several of them, so that what one needs for its support another needs for "
-                "its queries; lower one of the two, or name groups that lie in one class."
-            )
-        self._sides = chosen
+        self.groups = [ids if image_groups is None else coded(image_groups, ids) for ids in by_class]
+        self.members: list[_Members] = [
+            dict(zip(*map(np.ndarray.tolist, np.unique(groups, return_counts=True)), strict=True))
+            for groups in self.groups
+        ]
+        self.sides = set() if image_groups is None else self.sides_of(self.members, n_shot, n_query)
 
     @staticmethod
-    def members(image_groups: Ids, ids: Ids) -> dict[int, int]:
-        """Return the groups of the images ``ids`` of a class; one without, -1, has a group of its own."""
-        return _counted(_coded(image_groups, ids))
+    def sides_of(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | None:
+        """Return groups for the support of every class that leave enough for its queries; None if not found.
 
-    @staticmethod
-    def can_part(groups: _Members, n_shot: int, n_query: int) -> bool:
-        """Return whether a class can give so many images of some groups, and of others."""
-        return _reaches(groups.values(), n_shot, sum(groups.values()) - n_query)
-
-    @staticmethod
-    def sides(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | None:
-        """Return groups that may give the support of every class while all others give the queries.
-
-        With groups that lie in one class each there are such as soon as `can_part` holds for every class.
-        With others the search is a heuristic one, for deciding it is NP-hard; None if it finds none.
+        With groups that lie in one class each it finds them if there are any. With others the search is a
+        heuristic one, for deciding it is NP-hard.
         """
         rng = np.random.default_rng(0)
         for _ in range(_SIDES):
@@ -83,7 +72,7 @@ class Apart:
             Image ids ``[N, S]``, and of each class those in none of the support's groups.
         """
         rng = np.random.Generator(np.random.Philox(key=stream_key(self.key, "apart", index)))
-        present = [self._members[place] for place in classes]
+        present = [self.members[place] for place in classes]
         for _ in range(_ORDERS):
             orders = [rng.permutation(len(self.by_class[place])) for place in classes]
             ids = [self.by_class[place][order] for place, order in zip(classes, orders, strict=True)]
@@ -97,7 +86,8 @@ class Apart:
             if all(picked):
                 break
         else:
-            chosen = self._sides
+            assert self.sides is not None  # else no sampler was made
+            chosen = self.sides
             picked = [np.flatnonzero(np.isin(g, list(chosen)))[:n_shot].tolist() for g in groups]
         support = np.stack([images[places] for images, places in zip(ids, picked, strict=True)])
         return support, _others(ids, groups, np.array(list(chosen)))
@@ -158,11 +148,7 @@ def _reaches(sizes: Iterable[int], least: int, most: int) -> bool:
     return bool(sums & wanted)
 
 
-def _counted(groups: Ids) -> dict[int, int]:
-    found, counts = np.unique(groups, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
-
-
-def _coded(image_groups: Ids, ids: Ids) -> Ids:
+def coded(image_groups: Ids, ids: Ids) -> Ids:
+    """Return the groups of the images ``ids``; one without, -1, has a group of its own."""
     groups = image_groups[ids]
     return np.where(groups < 0, -1 - ids, groups)

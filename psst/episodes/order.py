@@ -22,21 +22,16 @@ class EpisodeOrder(DistributedSampler[Any]):
 
     def __init__(self, first: Callable[[], int], length: int, rank: int = 0, n_ranks: int = 1) -> None:
         super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
-        self.first, self.length = first, length
+        self.first, self.num_samples = first, length
 
-    def __len__(self) -> int:
-        return self.length
+    @classmethod
+    def of_split(cls, length: int, rank: int, n_ranks: int) -> "EpisodeOrder":
+        """Return every index below ``length`` once over all ranks; PyTorch repeats some to even them out."""
+        return cls(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)
 
     def __iter__(self) -> Iterator[Any]:
         begin = self.first() + self.rank
-        yield from range(begin, begin + self.length * self.num_replicas, self.num_replicas)
-
-
-class SplitOrder(EpisodeOrder):
-    """Every index below ``length`` once over all ranks; PyTorch's own repeats some to even them out."""
-
-    def __init__(self, length: int, rank: int = 0, n_ranks: int = 1) -> None:
-        super().__init__(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)
+        yield from range(begin, begin + self.num_samples * self.num_replicas, self.num_replicas)
 
 
 class EpisodeLoader(DataLoader[Any]):
@@ -54,16 +49,16 @@ class StreamPosition:
     """Where training stands in a stream, in batches that went through a step: those fetched do not count."""
 
     def __init__(self) -> None:
-        self._first = 0  # index with which the current pass began
+        self.restart(0)
+
+    def restart(self, consumed: int) -> None:
+        """Go on from here, whatever was processed."""
+        self._first = consumed  # index with which the current pass began
         self._before: int | None = None  # batches the trainer had processed when it began
 
     def consumed(self, processed: int, n_ranks: int) -> int:
         """Return the batches of all ranks, given how many each has processed in its life."""
         return self._first if self._before is None else self._first + n_ranks * (processed - self._before)
-
-    def restart(self, consumed: int) -> None:
-        """Go on from here, whatever was processed."""
-        self._first, self._before = consumed, None
 
     def begin_pass(self, processed: int, n_ranks: int) -> int:
         """Return the index that a pass begins with."""

@@ -1,8 +1,8 @@
 """What training and evaluation episodes look like, as a configuration states it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from psst.episodes.checks import Range, check_numbers
+from psst.episodes.checks import Range, check_numbers, typed
 
 
 @dataclass(frozen=True)
@@ -22,25 +22,31 @@ class Episodes:
         >>> Glyphs(episodes=Episodes(way=10, shot=1, query=5))
     """
 
-    way: int | tuple[int, int] = 5
-    shot: int | tuple[int, int] = 1
+    way: Range = 5
+    shot: Range = 1
     query: int = 15
     per_batch: int = 1
     per_epoch: int = 100
     balance: float | None = None
 
     def checked(self) -> "Episodes":
-        """Return the settings with ranges as tuples; ValueError if a number is out of its range."""
-        way, shot = _range("episodes.way", self.way), _range("episodes.shot", self.shot)
-        numbers: dict[str, Range] = {"way": way, "shot": shot, "query": self.query}
-        numbers |= {"per_batch": self.per_batch, "per_epoch": self.per_epoch}
-        check_numbers({f"episodes.{name}": value for name, value in numbers.items()}, {"episodes.way": 2})
+        """Return the settings; ValueError if a number is out of its range."""
+        for name in ("way", "shot"):
+            value = getattr(self, name)
+            pair = list(value) if isinstance(value, (list, tuple)) else [value, value]
+            if len(pair) != 2 or any(type(number) is not int for number in pair) or pair[0] > pair[1]:
+                raise ValueError(
+                    f"`data.init_args.episodes.{name}={typed(value)}` must be a whole number, or two as "
+                    "`[low, high]` with low at most high."
+                )
+        names = ("way", "shot", "query", "per_batch", "per_epoch")
+        check_numbers({f"episodes.{name}": getattr(self, name) for name in names}, {"episodes.way": 2})
         if self.balance is not None and not 0 < self.balance < float("inf"):
             raise ValueError(
                 f"`data.init_args.episodes.balance={self.balance}` must be above 0; null gives each "
                 "class as many."
             )
-        return replace(self, way=way, shot=shot)
+        return self
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Evaluation:
         query: query images a class.
         val_episodes: validation episodes, of each group.
         test_episodes: test episodes, of each group.
-        file: list of episodes written by `save_episodes`, in place of drawn ones in the splits that it lists.
+        file: list of episodes that a data module's `save_episodes` has written, in place of drawn ones in the
+            splits that it lists.
 
     Example:
         >>> Glyphs(evaluation=Evaluation(way=5, shot=5, test_episodes=10000))
@@ -69,20 +76,5 @@ class Evaluation:
     def checked(self) -> "Evaluation":
         """Return the settings; ValueError if a number is out of its range."""
         names = ("way", "shot", "query", "val_episodes", "test_episodes")
-        values = {f"evaluation.{name}": getattr(self, name) for name in names}
-        check_numbers(values, {"evaluation.way": 2})
+        check_numbers({f"evaluation.{name}": getattr(self, name) for name in names}, {"evaluation.way": 2})
         return self
-
-
-def _range(argument: str, value: object) -> Range:
-    """Return a range that a user typed; ValueError if it is neither a whole number nor two ascending ones."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, (list, tuple)):
-        value = list(value)
-        if len(value) == 2 and all(type(number) is int for number in value) and value[0] <= value[1]:
-            return value[0], value[1]
-    raise ValueError(
-        f"`data.init_args.{argument}={value}` must be a whole number, or two as `[low, high]` with low at "
-        "most high."
-    )

@@ -144,7 +144,7 @@ def evaluate_one_shot_runs(
     stream = hashlib.blake2b(repr(answers.tolist()).encode(), digest_size=16).hexdigest()
     with torch.no_grad():
         features = torch.cat([embed(run.images) for run in runs])
-    return evaluate_episodes(features, FrozenEpisodes(episodes, stream, seed=0), head, len(runs))
+    return evaluate_episodes(features, FrozenEpisodes(episodes, stream, 0), head, len(runs))
 
 
 def report_one_shot_runs(scores: EpisodeScores) -> str:
