@@ -13,14 +13,14 @@ from psst.episodes import ImageSplit
 from psst.files import atomic_path
 from psst.search.settings import SearchSettings
 from psst.tasks.finished import read_checkpoint
-from psst.training.experiment import STRICT, RunCLI
+from psst.training.experiment import RunCLI
 
 _RUN = "--config RUN/config.yaml --ckpt_path RUN/checkpoints/NAME.ckpt"
 _FIT = "--config quickstart --trainer.max_steps 100"
 _EXAMPLES = {"fit": _FIT, "validate": _RUN, "test": _RUN, "predict": _RUN}
 
 
-class Run(RunCLI):
+class _Run(RunCLI):
     """Checks what only the command line can get wrong, then lets Lightning run."""
 
     def before_instantiate_classes(self) -> None:
@@ -63,8 +63,8 @@ def main(words: list[str]) -> int:
         words: The command and its options.
     """
     quiet()
-    kwargs: dict[str, Any] = {"prog": "psst", **STRICT}
+    kwargs: dict[str, Any] = {"prog": "psst", **RunCLI.strict}
     for command, example in _EXAMPLES.items():
-        kwargs[command] = {"epilog": f"example: psst {command} {example}", **STRICT}
-    Run(words, SearchSettings, parser_kwargs=kwargs)
+        kwargs[command] = {"epilog": f"example: psst {command} {example}", **RunCLI.strict}
+    _Run(words, SearchSettings, parser_kwargs=kwargs)
     return 0

@@ -5,7 +5,7 @@ not give its support and its queries any more. Queries are then uniform over wha
 holds. Where nothing is left out, the support is uniform over all images.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Apart:
     """Draws support and what may be queried, one episode at a time; arguments as of `EpisodeSampler`.
 
     Attributes:
-        groups: of the images of each class; one without a group has one of its own.
+        groups: of the images of each class; one without, -1, has one of its own.
         members: of each class its groups, and how many of its images each holds.
         sides: groups that may give the support of every class while all others give the queries, see
             `sides_of`.
@@ -34,16 +34,14 @@ class Apart:
         ((1, 1), [2])
     """
 
-    def __init__(
-        self, by_class: Sequence[Ids], image_groups: Ids | None, n_shot: int, n_query: int, key: int
-    ) -> None:
+    def __init__(self, by_class: Sequence[Ids], groups: Ids, n_shot: int, n_query: int, key: int) -> None:
         self.by_class, self.n_query, self.key = by_class, n_query, key
-        self.groups = [ids if image_groups is None else coded(image_groups, ids) for ids in by_class]
+        self.groups = [np.where(groups[ids] < 0, -1 - ids, groups[ids]) for ids in by_class]
+        counts = [np.unique(of_class, return_counts=True) for of_class in self.groups]
         self.members: list[_Members] = [
-            dict(zip(*map(np.ndarray.tolist, np.unique(groups, return_counts=True)), strict=True))
-            for groups in self.groups
+            dict(zip(found.tolist(), sizes.tolist(), strict=True)) for found, sizes in counts
         ]
-        self.sides = set() if image_groups is None else self.sides_of(self.members, n_shot, n_query)
+        self.sides = self.sides_of(self.members, n_shot, n_query)
 
     @staticmethod
     def sides_of(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | None:
@@ -127,28 +125,10 @@ def _pick(
 
 
 def _leaves(groups: _Members, chosen: set[int], n_shot: int, n_query: int) -> bool:
-    """Return whether a class can still give support and queries if ``chosen`` go to the support."""
-    used = sum(size for group, size in groups.items() if group in chosen)
-    most = sum(groups.values()) - n_query - used
-    return most >= 0 and (
-        used >= n_shot
-        or _reaches((size for group, size in groups.items() if group not in chosen), n_shot - used, most)
-    )
-
-
-def _reaches(sizes: Iterable[int], least: int, most: int) -> bool:
-    """Return whether some of ``sizes`` add up to at least ``least`` and at most ``most``."""
-    if most < least:
-        return False
-    sums, wanted, below = 1, ((1 << (most - least + 1)) - 1) << least, (1 << (most + 1)) - 1
-    for size in sizes:
-        if sums & wanted:
-            return True
-        sums |= (sums << size) & below  # bit k: some of the sizes so far add up to k
-    return bool(sums & wanted)
-
-
-def coded(image_groups: Ids, ids: Ids) -> Ids:
-    """Return the groups of the images ``ids``; one without, -1, has a group of its own."""
-    groups = image_groups[ids]
-    return np.where(groups < 0, -1 - ids, groups)
+    """Return whether ``chosen``, or more groups, can give the support of a class and leave its queries."""
+    sums = 1 << sum(size for group, size in groups.items() if group in chosen)
+    for group, size in groups.items():
+        if group not in chosen:
+            sums |= sums << size  # bit k: some groups, the chosen ones among them, hold k images
+    most = sum(groups.values()) - n_query
+    return sums >> n_shot & ((1 << max(0, most - n_shot + 1)) - 1) > 0

@@ -175,10 +175,6 @@ class Batch:
         part = replace(self, ids=self.ids[chosen], labels=self.labels[chosen], root=self.whole, rows=places)
         return replace(part, shape=None, targets=None, n_unlabeled=0, pixels=None)
 
-    def resolved(self, view: View) -> View:
-        """Return a view in its simplest form: equal forms are the same pictures."""
-        return self.policies.resolved(view)
-
     def images(self, view: View | None = None) -> Tensor:
         """Return a view of the images, ``[n, C, H, W]`` in [0, 1], not normalized.
 
@@ -192,7 +188,7 @@ class Batch:
             RuntimeError: The batch holds no pixels.
             ValueError: The view has turns for another number of rows, or turns images that are not square.
         """
-        view = self.resolved(View() if view is None else view)
+        view = self.policies.resolved(View() if view is None else view)
         images = self._of_whole(replace(view, turns=(0,)), self.whole._crop)
         if len(view.turns) == 1:
             return images.rot90(view.turns[0], (-2, -1)) if view.turns[0] else images

@@ -80,15 +80,10 @@ class FrozenEpisodes(EpisodeSampler):
         images = np.concatenate([episodes.support, episodes.query], axis=2)
         ids = {i: np.unique(images[episodes.class_ids == i]) for i in np.unique(episodes.class_ids).tolist()}
         super().__init__(ids, Evaluation(way, shot, query), key=0, seed=seed)
-        self.episodes, self._stream = episodes, stream
+        self.episodes, self.stream = episodes, stream
 
     def __len__(self) -> int:
         return len(self.episodes.class_ids)
-
-    @property
-    def stream(self) -> str:
-        """That of the stream which the list is the beginning of."""
-        return self._stream
 
     def draw(self, start: int, count: int) -> EpisodeIndices:
         """Return episodes ``start`` to ``start + count - 1``; ValueError if they are not all in the list."""

@@ -3,16 +3,16 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from psst.episodes.apart import Apart, coded
+from psst.episodes.apart import Apart
 from psst.episodes.batch import EpisodeShape
-from psst.episodes.checks import bounds, check_numbers, typed
 from psst.episodes.counters import Ids, below, distinct, random_words
-from psst.episodes.settings import Episodes, Evaluation
+from psst.episodes.settings import Episodes, Evaluation, bounds, check_numbers, typed
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
@@ -73,15 +73,12 @@ class EpisodeSampler:
         key: of the random stream, see ``psst.randomness.stream_key``.
         seed: the user's seed that went into ``key``; kept for reports only.
         image_groups: group of every image of the store, -1 without; None where there are no groups.
-        owner: of the classes, for errors.
-        class_names: of the data set, for errors.
+        owner: of the classes, for errors, as ``class_names`` of the data set.
 
     Attributes:
         class_ids: ``[M]`` classes to draw from.
         image_ids: every image that can be drawn, class by class.
-        n_way: classes an episode, the largest number if it varies.
-        n_shot: support images a class, as ``n_way``.
-        n_query: query images a class.
+        n_way: N, the largest if it varies; ``n_shot`` and ``n_query`` likewise.
         apart: keeps the groups apart; None where each image is alone.
 
     Raises:
@@ -112,13 +109,11 @@ class EpisodeSampler:
         self._starts: Ids = np.cumsum(self._sizes) - self._sizes
         self.image_ids, self.apart = np.concatenate([*by_class, self.class_ids[:0]]), None
         self._block: tuple[tuple[int, int], EpisodeIndices] | None = None  # what `batch` drew last
-        if image_groups is not None and len(np.unique(coded(image_groups, self.image_ids))) == len(
-            self.image_ids
-        ):
-            image_groups = None  # each image is alone
-        if image_groups is not None or self.balance is not None:
-            self.apart = Apart(by_class, image_groups, self.n_shot, self.n_query, key)
-        self._check(asked, owner, class_names, by_class)
+        groups = np.full(self.image_ids.max(initial=0) + 1, -1) if image_groups is None else image_groups
+        shared = groups[self.image_ids][groups[self.image_ids] >= 0]
+        if self.balance is not None or len(np.unique(shared)) < len(shared):
+            self.apart = Apart(by_class, groups, self.n_shot, self.n_query, key)
+        self._check(asked, owner, class_names)
 
     @classmethod
     def of_split(
@@ -132,30 +127,25 @@ class EpisodeSampler:
     ) -> "dict[str, EpisodeSampler]":
         """Return the sampler of each group of classes in a split; one called "all" if there are none.
 
-        Args:
-            store: of the data set ``name``; its groups of images are kept apart.
-            name: for errors.
-            split: of the store.
-            asked: of `EpisodeSampler`; a group with fewer classes gives all it has, at least 2.
-            key: gives that of a group.
-            seed: of `EpisodeSampler`.
+        A group with fewer classes than asked for gives all it has, at least two. ``name`` is that of the data
+        set, ``key`` gives the key of a group; the rest as of the class.
 
         Raises:
             ValueError: a group of classes, or one of its classes, cannot serve what was asked for.
         """
-        groups, samplers = store.image_groups if store.n_image_groups else None, {}
+        samplers = {}
         for group, classes in store.class_groups(split).items():
-            owner, way, there = f"split '{split}' of {name}", asked.way, len(classes)
+            owner, way, there = f"split '{split}' of {name}", asked.way, max(2, len(classes))
             if group != "all":
-                owner, there = f"group '{group}' of {owner}", max(2, there)
+                owner = f"group '{group}' of {owner}"
                 way = min(way, there) if isinstance(way, int) else (min(way[0], there), min(way[1], there))
             images = {class_id: store.image_ids(class_id) for class_id in classes.tolist()}
-            samplers[group] = cls(
-                images, replace(asked, way=cast(int, way)), key(group), seed, groups, owner, store.class_names
-            )
+            words = (owner, store.class_names)
+            of_group = replace(asked, way=cast(int, way))
+            samplers[group] = cls(images, of_group, key(group), seed, store.image_groups, *words)
         return samplers
 
-    @property
+    @cached_property
     def stream(self) -> str:
         """Fingerprint of what `draw` gives: equal fingerprints mean equal episodes at every index."""
         digest = hashlib.blake2b(digest_size=16)
@@ -170,22 +160,17 @@ class EpisodeSampler:
         return self._draw(start, count, self.n_way, self.n_shot)
 
     def batch(self, item: int, size: int) -> EpisodeIndices:
-        """Return episodes ``item * size`` to ``(item + 1) * size - 1``, for training, all of one `shape`."""
-        if self._fewest != (self.n_way, self.n_shot):
-            return self._draw(item * size, size, *self.shape(item))
+        """Return episodes ``item * size`` to ``(item + 1) * size - 1``, for training, all of one shape."""
+        low, high = np.array(self._fewest), np.array((self.n_way, self.n_shot))
+        if (low < high).any():
+            words = random_words(stream_key(self.key, "shape"), item, 1, 2)[0]
+            return self._draw(item * size, size, *(low + below(words, high - low + 1)).tolist())
         # drawn with their neighbors, which costs about as much as drawing them alone, and kept
         together = max(1, _DRAWN_TOGETHER // max(size, 1))
         block, row = divmod(item, together)
         if self._block is None or self._block[0] != (block, size):
             self._block = (block, size), self.draw(block * together * size, together * size)
         return self._block[1].rows(row * size, size)
-
-    def shape(self, item: int) -> tuple[int, int]:
-        """Way and shot of batch ``item``."""
-        low, high = np.array(self._fewest), np.array((self.n_way, self.n_shot))
-        words = random_words(stream_key(self.key, "shape"), item, 1, 2)[0]
-        way, shot = low + below(words, high - low + 1)
-        return int(way), int(shot)
 
     def _draw(self, start: int, count: int, way: int, shot: int) -> EpisodeIndices:
         """Return episodes of at most the largest way and shot, from the same counters."""
@@ -202,18 +187,20 @@ class EpisodeSampler:
         query, labels = np.empty((2, count, way * self.n_query), dtype=np.int64)
         for row, places in enumerate(classes):
             support[row], rest = self.apart.draw(start + row, places.tolist(), shot)
-            counts = self._query_counts(start + row, np.array([len(images) for images in rest]))
+            counts = np.full(way, self.n_query)
+            if self.balance is not None:
+                room, seed = (
+                    np.array([*map(len, rest)]),
+                    stream_key(stream_key(self.key, "balance"), start + row),
+                )
+                counts = self.query_counts(
+                    np.random.Generator(np.random.Philox(key=seed)), self.balance, way * self.n_query, room
+                )
             query[row] = np.concatenate([images[:n] for images, n in zip(rest, counts, strict=True)])
             labels[row] = np.repeat(np.arange(way), counts)
         if self.balance is None:
             return EpisodeIndices(self.class_ids[classes], support, query.reshape(count, way, self.n_query))
         return EpisodeIndices(self.class_ids[classes], support, query, labels)
-
-    def _query_counts(self, index: int, room: Ids) -> Ids:
-        if self.balance is None:
-            return np.full(len(room), self.n_query)
-        rng = np.random.Generator(np.random.Philox(key=stream_key(stream_key(self.key, "balance"), index)))
-        return self.query_counts(rng, self.balance, len(room) * self.n_query, room)
 
     @staticmethod
     def query_counts(rng: np.random.Generator, concentration: float, total: int, room: Ids) -> Ids:
@@ -239,44 +226,31 @@ class EpisodeSampler:
             counts = np.minimum(counts + added, room)
         return counts
 
-    def _check(
-        self, asked: Episodes | Evaluation, owner: str, class_names: Sequence[str], by_class: list[Ids]
-    ) -> None:
+    def _check(self, asked: Episodes | Evaluation, owner: str, class_names: Sequence[str]) -> None:
         """Raise ValueError, in the words of a configuration, if the classes cannot serve what was asked."""
-        group = type(asked).__name__.lower()  # as a data module calls it
-        check_numbers({f"{group}.{name}": getattr(asked, name) for name in ("way", "shot", "query")}, {})
-        way, shot, query = (
-            f"`data.init_args.{group}.{name}={typed(getattr(asked, name))}`"
-            for name in ("way", "shot", "query")
-        )
-        if len(by_class) < self.n_way:
+        values = {f"{type(asked).__name__.lower()}.{n}": getattr(asked, n) for n in ("way", "shot", "query")}
+        check_numbers(values, {})
+        way, shot, query = (typed(name, value) for name, value in values.items())
+        if (found := len(self.class_ids)) < self.n_way:
             raise ValueError(
-                f"{way} needs {self.n_way} classes, {owner} has {len(by_class)}; add classes, or lower "
-                "the way."
+                f"{way} needs {self.n_way} classes, {owner} has {found}; add classes, or lower the way."
             )
-        needed, unparted = (
-            self.n_shot + self.n_query,
-            self.apart if self.apart and self.apart.sides is None else None,
-        )
-        short: list[str] = []
-        for place, (class_id, ids) in enumerate(zip(self.class_ids.tolist(), by_class, strict=True)):
+        needed, short = self.n_shot + self.n_query, []
+        unparted = self.apart.members if self.apart and self.apart.sides is None else None
+        for place, (class_id, size) in enumerate(zip(self.class_ids.tolist(), self._sizes, strict=True)):
             name = f"`{class_names[class_id]}`" if class_names else f"class {class_id}"
-            if len(ids) < needed:
-                short.append(f"{name} has {len(ids)}")
-            elif unparted and Apart.sides_of([unparted.members[place]], self.n_shot, self.n_query) is None:
-                short.append(f"{name} has {len(ids)} in {len(unparted.members[place])} groups")
+            if size < needed:
+                short.append(f"{name} has {size}")
+            elif unparted and Apart.sides_of([unparted[place]], self.n_shot, self.n_query) is None:
+                short.append(f"{name} has {size} in {len(unparted[place])} groups")
+        if unparted and not short:
+            short = ["classes share groups, and no way was found to part them for all classes at once"]
         if short:
             more = f" (and {len(short) - 3} more)" if len(short) > 3 else ""
             apart = ", support and queries of different groups" if unparted else ""
             raise ValueError(
                 f"{shot} and {query} need {needed} images a class{apart}; in {owner} {', '.join(short[:3])}"
                 f"{more}; lower one of the two, or add images."
-            )
-        if unparted:
-            raise ValueError(
-                f"{shot} and {query} cannot be served by the classes of {owner}, whose groups of images lie "
-                "in several classes: no way was found to give the support of every class out of some groups "
-                "and its queries out of others; lower one of them, or leave `data.init_args.groups` out."
             )
 
 

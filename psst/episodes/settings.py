@@ -1,8 +1,45 @@
-"""What training and evaluation episodes look like, as a configuration states it."""
+"""What a data module is asked for, held against what there is, in the words of the configuration."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from psst.episodes.checks import Range, check_numbers, typed
+_Range = int | tuple[int, int]  # a number, or the lowest and the highest
+
+
+def bounds(value: _Range) -> tuple[int, int]:
+    """Return the lowest and the highest of a range."""
+    low, high = value if isinstance(value, (list, tuple)) else (value, value)
+    return low, high
+
+
+def typed(name: str, value: object) -> str:
+    """Return an argument as it stands in a configuration, a range in brackets."""
+    listed = f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else value
+    return f"`data.init_args.{name}={listed}`"
+
+
+def check_numbers(values: Mapping[str, _Range], least: Mapping[str, int]) -> None:
+    """Raise ValueError if a value, or the lowest of a range, is below its entry in ``least``, or below 1."""
+    for name, value in values.items():
+        bound = least.get(name, 1)
+        if bounds(value)[0] < bound:
+            raise ValueError(f"{typed(name, value)} must be at least {bound}.")
+
+
+def check_download(name: str, download: bool, mirror: str | None, offered: bool, manual: str) -> None:
+    """Raise ValueError if a download is asked for that nobody offers, or a mirror without a download."""
+    if download and not offered:
+        advice = manual or "put its files below `data.init_args.root` by hand."
+        raise ValueError(f"`data.init_args.download=true`: {name} has nothing to download; {advice}")
+    if mirror is not None and not download:
+        raise ValueError(f"`data.init_args.mirror={mirror}` needs `data.init_args.download=true`.")
+
+
+def check_channels(channels: int) -> int:
+    """Return ``channels``, 1 or 3; raise ValueError for anything else."""
+    if channels not in (1, 3):
+        raise ValueError(f"`data.init_args.channels={channels}` must be 1 (grayscale) or 3 (color).")
+    return channels
 
 
 @dataclass(frozen=True)
@@ -22,8 +59,8 @@ class Episodes:
         >>> Glyphs(episodes=Episodes(way=10, shot=1, query=5))
     """
 
-    way: Range = 5
-    shot: Range = 1
+    way: _Range = 5
+    shot: _Range = 1
     query: int = 15
     per_batch: int = 1
     per_epoch: int = 100
@@ -36,16 +73,14 @@ class Episodes:
             pair = list(value) if isinstance(value, (list, tuple)) else [value, value]
             if len(pair) != 2 or any(type(number) is not int for number in pair) or pair[0] > pair[1]:
                 raise ValueError(
-                    f"`data.init_args.episodes.{name}={typed(value)}` must be a whole number, or two as "
-                    "`[low, high]` with low at most high."
+                    f"{typed(f'episodes.{name}', value)} must be a whole number, or two as `[low, high]` "
+                    "with low at most high."
                 )
         names = ("way", "shot", "query", "per_batch", "per_epoch")
         check_numbers({f"episodes.{name}": getattr(self, name) for name in names}, {"episodes.way": 2})
         if self.balance is not None and not 0 < self.balance < float("inf"):
-            raise ValueError(
-                f"`data.init_args.episodes.balance={self.balance}` must be above 0; null gives each "
-                "class as many."
-            )
+            argument = typed("episodes.balance", self.balance)
+            raise ValueError(f"{argument} must be above 0; null gives each class as many.")
         return self
 
 

@@ -1,12 +1,12 @@
-"""Streams of batches over an image store: item i is the same, whoever reads it and when."""
+"""Streams of batches over an image store, the same whoever reads them and when, and how loaders read them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from psst.episodes.batch import Batch, Policies
 from psst.episodes.counters import Ids, below, random_words
@@ -31,11 +31,8 @@ class EndlessShuffle:
 
     def take(self, start: int, count: int) -> Ids:
         """Return the ids at positions ``start`` to ``start + count - 1``."""
-        n, end = len(self.ids), start + count
-        parts = [
-            self._order(number)[max(start - number * n, 0) : end - number * n]
-            for number in range(start // n, -(-end // n))
-        ]
+        passes, places = np.divmod(np.arange(start, start + count), len(self.ids))
+        parts = [self._order(number)[places[passes == number]] for number in np.unique(passes).tolist()]
         return np.concatenate([*parts, self.ids[:0]])
 
     def _order(self, number: int) -> Ids:
@@ -85,45 +82,6 @@ class TrainingPlan:
             return -(-len(store.split_ids("train")) // (self.batch_size * n_ranks))
         return max(1, self.episodes.per_epoch // (self.episodes.per_batch * n_ranks))
 
-    def samplers(self, store: ImageStore) -> list[EpisodeSampler]:
-        """Return the samplers of training episodes, one for each group of training classes.
-
-        Raises:
-            ValueError: the train split cannot serve the episodes.
-        """
-        key = stream_key(self.seed, "train")
-
-        def key_of(group: str) -> int:
-            return key if group == "all" else stream_key(key, "group", group)
-
-        if self.batches == "classes":
-            return []
-        return list(
-            EpisodeSampler.of_split(store, self.name, "train", self.episodes, key_of, self.seed).values()
-        )
-
-    def shuffles(self, store: ImageStore) -> list[tuple[EndlessShuffle, int]]:
-        """Return what gives images of classes, and images without one, and how many a batch.
-
-        Raises:
-            ValueError: there are no unlabeled images.
-        """
-        if self.n_unlabeled and not len(store.unlabeled):
-            raise ValueError(
-                f"`data.init_args.n_unlabeled={self.n_unlabeled}` needs unlabeled images, {self.name} has "
-                "none; set it to 0, or add images without a class to the data set."
-            )
-        labeled = 0 if self.batches == "episodes" else self.batch_size
-        kinds = (
-            ("classes", store.split_ids("train"), labeled),
-            ("unlabeled", store.unlabeled, self.n_unlabeled),
-        )
-        return [
-            (EndlessShuffle(ids, stream_key(self.seed, "train", kind)), count)
-            for kind, ids, count in kinds
-            if count
-        ]
-
 
 @dataclass(frozen=True)
 class Reader:
@@ -166,17 +124,37 @@ class BatchStream(Dataset[Batch]):
     """
 
     def __init__(self, reader: Reader, plan: TrainingPlan) -> None:
-        store, self.reader, self.plan = reader.store, reader, plan
-        self.samplers, self.shuffles = plan.samplers(store), plan.shuffles(store)
-        self._group_key = stream_key(stream_key(plan.seed, "train"), "groups")
+        self.reader, self.plan = reader, plan
+        store, key = reader.store, stream_key(plan.seed, "train")
         self._label_of = np.full(len(store.class_names) + 1, _NO_CLASS)  # the last: no class
         self._label_of[store.splits["train"]] = np.arange(len(store.splits["train"]))
+        self.samplers: list[EpisodeSampler] = []
+        self._group_key = stream_key(key, "groups")
+        if plan.batches != "classes":
+            keys = {group: stream_key(key, "group", group) for group in store.class_groups("train")} | {
+                "all": key
+            }
+            split = (store, plan.name, "train", plan.episodes, keys.__getitem__, plan.seed)
+            self.samplers = list(EpisodeSampler.of_split(*split).values())
+        if plan.n_unlabeled and not len(store.unlabeled):
+            raise ValueError(
+                f"`data.init_args.n_unlabeled={plan.n_unlabeled}` needs unlabeled images, {plan.name} has "
+                "none; set it to 0, or add images without a class to the data set."
+            )
+        n_images = 0 if plan.batches == "episodes" else plan.batch_size
+        self._shuffles = [
+            (EndlessShuffle(ids, stream_key(plan.seed, "train", kind)), count)
+            for kind, ids, count in (
+                ("classes", store.split_ids("train"), n_images),
+                ("unlabeled", store.unlabeled, plan.n_unlabeled),
+            )
+        ]
 
     def __len__(self) -> int:
         return _ENDLESS
 
     def __getitem__(self, item: int) -> Batch:
-        ids = [shuffle.take(item * count, count) for shuffle, count in self.shuffles]
+        ids = [shuffle.take(item * count, count) for shuffle, count in self._shuffles]
         more: dict[str, Any] = {}
         if self.samplers:
             group = below(random_words(self._group_key, item, 1, 1)[0], np.int64(len(self.samplers)))
@@ -214,3 +192,63 @@ class ImageSplit(Dataset[Batch]):
     def __getitem__(self, item: int) -> Batch:
         ids = self._parts[item]
         return self.reader(ids, np.full(len(ids), _NO_CLASS), index=item, n_unlabeled=len(ids))
+
+
+class EpisodeOrder(DistributedSampler[Any]):
+    """Indices ``first, first + 1, ...`` of an endless stream, one pass of ``length`` at a time.
+
+    It asks where to begin at the start of every pass, so it can be told what was trained on rather than what
+    was fetched. With several ranks, rank r takes every ``n_ranks``-th index. It is a ``DistributedSampler``
+    because Lightning leaves those as they are and would shuffle any other.
+
+    Args:
+        first: returns the index with which a pass begins; called once a pass, in the main process.
+        length: indices of one pass on each rank.
+        rank: of this process.
+        n_ranks: processes that share the stream.
+    """
+
+    def __init__(self, first: Callable[[], int], length: int, rank: int = 0, n_ranks: int = 1) -> None:
+        super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
+        self.first, self.num_samples = first, length
+
+    @classmethod
+    def of_split(cls, length: int, rank: int, n_ranks: int) -> "EpisodeOrder":
+        """Return every index below ``length`` once over all ranks; PyTorch repeats some to even them out."""
+        return cls(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)
+
+    def __iter__(self) -> Iterator[Any]:
+        begin = self.first() + self.rank
+        yield from range(begin, begin + self.num_samples * self.num_replicas, self.num_replicas)
+
+
+class EpisodeLoader(DataLoader[Any]):
+    """A loader that tells Lightning it can resume; the position itself is kept by the datamodule."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: see ``EpisodicDataModule.state_dict``."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Do nothing: see ``EpisodicDataModule.load_state_dict``."""
+
+
+class StreamPosition:
+    """Where training stands in a stream, in batches that went through a step: those fetched do not count."""
+
+    def __init__(self) -> None:
+        self.restart(0)
+
+    def restart(self, consumed: int) -> None:
+        """Go on from here, whatever was processed."""
+        self._first = consumed  # index with which the current pass began
+        self._before: int | None = None  # batches the trainer had processed when it began
+
+    def consumed(self, processed: int, n_ranks: int) -> int:
+        """Return the batches of all ranks, given how many each has processed in its life."""
+        return self._first if self._before is None else self._first + n_ranks * (processed - self._before)
+
+    def begin_pass(self, processed: int, n_ranks: int) -> int:
+        """Return the index that a pass begins with."""
+        self._first, self._before = self.consumed(processed, n_ranks), processed
+        return self._first

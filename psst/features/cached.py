@@ -188,7 +188,7 @@ class CachedBatch(Batch):
 
     def features(self, view: View) -> Tensor:
         """Return features ``[n, D]`` of a view; raises as `FeatureCache.draw` and `FeatureCache.read` do."""
-        view, policies = self.resolved(view), self.policies
+        view, policies = self.policies.resolved(view), self.policies
 
         def drawn(pictures: View, part: str, rows: slice) -> Tensor:
             key = (policies.seed, "features", policies.split, self.index, part)

@@ -161,7 +161,7 @@ def test_groups_in_a_circle_of_classes_cannot_be_parted():
     assert Apart.sides_of([*circle[:2], {0: 1, 3: 1}], 1, 1) is not None
     labels, groups = np.repeat(np.arange(3), 2), np.array([0, 1, 1, 2, 0, 2])
     ids = {class_id: np.flatnonzero(labels == class_id) for class_id in range(3)}
-    with pytest.raises(ValueError, match="cannot be served by the classes of the sampler"):
+    with pytest.raises(ValueError, match="in the sampler classes share groups, and no way"):
         EpisodeSampler(ids, Evaluation(2, 1, 1), 0, image_groups=groups)
 
 
@@ -227,7 +227,7 @@ def test_classes_that_share_groups_are_held_against_the_episodes_together(tmp_pa
     served(store, Episodes(2, 1, 1))
     circle = Circle({"train": [2, 2, 2]})
     store = build_store(circle, 4, tmp_path, progress=False)
-    with pytest.raises(ValueError, match=r"cannot be served by the classes of split 'train' of tracks"):
+    with pytest.raises(ValueError, match=r"in split 'train' of tracks classes share groups"):
         served(store, Episodes(2, 1, 1))
 
 

@@ -38,7 +38,7 @@ def test_a_batch_depends_on_its_number_only(balance):
 
 def test_shapes_are_uniform_and_shared_by_the_episodes_of_a_batch():
     sampler = sampler_of((2, 5), (3, 4))
-    shapes = np.array([sampler.shape(item) for item in range(4000)])
+    shapes = np.array([[(b := sampler.batch(item, 1).shape).way, b.shot] for item in range(4000)])
     for column, values in ((0, [2, 3, 4, 5]), (1, [3, 4])):
         found, counts = np.unique(shapes[:, column], return_counts=True)
         assert found.tolist() == values
