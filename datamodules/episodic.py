@@ -26,11 +26,11 @@ from psst.episodes import (
     ImageSplit,
     Policies,
     Reader,
-    StreamPosition,
     TrainingPlan,
 )
 from psst.episodes.residence import Residence
 from psst.episodes.settings import check_download, check_numbers
+from psst.episodes.stream import StreamPosition
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
 from psst.images.build import build_store

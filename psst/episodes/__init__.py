@@ -10,10 +10,8 @@ from psst.episodes.sampler import EpisodeSampler as EpisodeSampler
 from psst.episodes.settings import Episodes as Episodes
 from psst.episodes.settings import Evaluation as Evaluation
 from psst.episodes.stream import BatchStream as BatchStream
-from psst.episodes.stream import EndlessShuffle as EndlessShuffle
 from psst.episodes.stream import EpisodeLoader as EpisodeLoader
 from psst.episodes.stream import EpisodeOrder as EpisodeOrder
 from psst.episodes.stream import ImageSplit as ImageSplit
 from psst.episodes.stream import Reader as Reader
-from psst.episodes.stream import StreamPosition as StreamPosition
 from psst.episodes.stream import TrainingPlan as TrainingPlan

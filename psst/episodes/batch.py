@@ -166,12 +166,8 @@ class Batch:
         Args:
             rows: A range, or int64 ``[k]`` on the CPU, so that nobody waits for the device.
         """
-        if isinstance(rows, range):
-            chosen: Any = slice(rows.start, rows.stop, rows.step)
-            places = self.places[chosen]
-        else:
-            chosen = rows.to(self.ids.device)
-            places = rows if self.rows is None else torch.as_tensor(self.places)[rows]
+        chosen = _index(rows, self.ids.device)
+        places = self.places[chosen] if isinstance(rows, range) else torch.as_tensor(self.places)[rows]
         part = replace(self, ids=self.ids[chosen], labels=self.labels[chosen], root=self.whole, rows=places)
         return replace(part, shape=None, targets=None, n_unlabeled=0, pixels=None)
 
@@ -238,12 +234,14 @@ class Batch:
             parts = [(name, slice(*ends)) for name, ends in zip(_PARTS, pairwise(whole._ends), strict=True)]
             made_parts = [made(view, name, rows) for name, rows in parts if rows.stop > rows.start]
             whole._crops[view] = torch.cat(made_parts) if len(made_parts) > 1 else made_parts[0]
-        crops, places = whole._crops[view], self.places
-        if isinstance(places, range):
-            return crops[places.start : places.stop : places.step]
-        return crops[places.to(crops.device)]
+        crops = whole._crops[view]
+        return crops[_index(self.places, crops.device)]
 
     def _crop(self, view: View, part: str, rows: slice) -> Tensor:
         if self.pixels is None:
             raise RuntimeError("the batch holds ids of images, not their pixels; it was not read yet.")
         return self.policies.crop(self.pixels[rows], view, part, self.index)
+
+
+def _index(rows: range | Tensor, device: torch.device) -> Any:
+    return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows.to(device)

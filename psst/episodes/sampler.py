@@ -12,7 +12,7 @@ import numpy.typing as npt
 from psst.episodes.apart import Apart
 from psst.episodes.batch import EpisodeShape
 from psst.episodes.counters import Ids, below, distinct, random_words
-from psst.episodes.settings import Episodes, Evaluation, bounds, check_numbers, typed
+from psst.episodes.settings import Episodes, Evaluation, bounds
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
@@ -100,6 +100,7 @@ class EpisodeSampler:
         owner: str = "the sampler",
         class_names: Sequence[str] = (),
     ) -> None:
+        asked = asked.checked(least_way=1)
         self.class_ids: Ids = np.array(list(images), dtype=np.int64)
         self.key, self.seed, self.n_query = key, seed, asked.query
         self._fewest, (self.n_way, self.n_shot) = zip(bounds(asked.way), bounds(asked.shot), strict=True)
@@ -140,9 +141,8 @@ class EpisodeSampler:
                 owner = f"group '{group}' of {owner}"
                 way = min(way, there) if isinstance(way, int) else (min(way[0], there), min(way[1], there))
             images = {class_id: store.image_ids(class_id) for class_id in classes.tolist()}
-            words = (owner, store.class_names)
-            of_group = replace(asked, way=cast(int, way))
-            samplers[group] = cls(images, of_group, key(group), seed, store.image_groups, *words)
+            settings = (replace(asked, way=cast(int, way)), key(group), seed)
+            samplers[group] = cls(images, *settings, store.image_groups, owner, store.class_names)
         return samplers
 
     @cached_property
@@ -228,9 +228,7 @@ class EpisodeSampler:
 
     def _check(self, asked: Episodes | Evaluation, owner: str, class_names: Sequence[str]) -> None:
         """Raise ValueError, in the words of a configuration, if the classes cannot serve what was asked."""
-        values = {f"{type(asked).__name__.lower()}.{n}": getattr(asked, n) for n in ("way", "shot", "query")}
-        check_numbers(values, {})
-        way, shot, query = (typed(name, value) for name, value in values.items())
+        way, shot, query = asked.typed("way"), asked.typed("shot"), asked.typed("query")
         if (found := len(self.class_ids)) < self.n_way:
             raise ValueError(
                 f"{way} needs {self.n_way} classes, {owner} has {found}; add classes, or lower the way."

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral
+from typing import Self
 
 _Range = int | tuple[int, int]  # a number, or the lowest and the highest
 
@@ -12,18 +15,21 @@ def bounds(value: _Range) -> tuple[int, int]:
     return low, high
 
 
-def typed(name: str, value: object) -> str:
+def _typed(name: str, value: object) -> str:
     """Return an argument as it stands in a configuration, a range in brackets."""
     listed = f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else value
     return f"`data.init_args.{name}={listed}`"
 
 
 def check_numbers(values: Mapping[str, _Range], least: Mapping[str, int]) -> None:
-    """Raise ValueError if a value, or the lowest of a range, is below its entry in ``least``, or below 1."""
+    """Raise ValueError for what is no whole number, or range, from its entry in ``least`` on, or from 1."""
     for name, value in values.items():
-        bound = least.get(name, 1)
-        if bounds(value)[0] < bound:
-            raise ValueError(f"{typed(name, value)} must be at least {bound}.")
+        pair = value if isinstance(value, (list, tuple)) else (value, value)
+        if len(pair) != 2 or not all(isinstance(number, Integral) for number in pair) or pair[0] > pair[1]:
+            law = "a whole number, or two as `[low, high]` with low at most high"
+            raise ValueError(f"{_typed(name, value)} must be {law}.")
+        if pair[0] < (bound := least.get(name, 1)):
+            raise ValueError(f"{_typed(name, value)} must be at least {bound}.")
 
 
 def check_download(name: str, download: bool, mirror: str | None, offered: bool, manual: str) -> None:
@@ -42,8 +48,26 @@ def check_channels(channels: int) -> int:
     return channels
 
 
+class _Settings:
+    """A group of settings, named below ``data.init_args`` as its class."""
+
+    def typed(self, name: str) -> str:
+        """Return one of them as it stands in a configuration, a range in brackets."""
+        return _typed(f"{type(self).__name__.lower()}.{name}", getattr(self, name))
+
+    def checked(self, least_way: int = 2) -> Self:
+        """Return the settings; ValueError if a number is out of its range."""
+        group = type(self).__name__.lower()
+        numbers = {f"{group}.{n}": v for n, v in vars(self).items() if n not in ("balance", "file")}
+        check_numbers(numbers, {f"{group}.way": least_way})
+        balance = getattr(self, "balance", None)
+        if balance is not None and not 0 < balance < inf:
+            raise ValueError(f"{self.typed('balance')} must be above 0; null gives each class as many.")
+        return self
+
+
 @dataclass(frozen=True)
-class Episodes:
+class Episodes(_Settings):
     """Episodes to train on.
 
     Args:
@@ -66,26 +90,9 @@ class Episodes:
     per_epoch: int = 100
     balance: float | None = None
 
-    def checked(self) -> "Episodes":
-        """Return the settings; ValueError if a number is out of its range."""
-        for name in ("way", "shot"):
-            value = getattr(self, name)
-            pair = list(value) if isinstance(value, (list, tuple)) else [value, value]
-            if len(pair) != 2 or any(type(number) is not int for number in pair) or pair[0] > pair[1]:
-                raise ValueError(
-                    f"{typed(f'episodes.{name}', value)} must be a whole number, or two as `[low, high]` "
-                    "with low at most high."
-                )
-        names = ("way", "shot", "query", "per_batch", "per_epoch")
-        check_numbers({f"episodes.{name}": getattr(self, name) for name in names}, {"episodes.way": 2})
-        if self.balance is not None and not 0 < self.balance < float("inf"):
-            argument = typed("episodes.balance", self.balance)
-            raise ValueError(f"{argument} must be above 0; null gives each class as many.")
-        return self
-
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(_Settings):
     """Episodes to validate and test on.
 
     Args:
@@ -107,9 +114,3 @@ class Evaluation:
     val_episodes: int = 2000
     test_episodes: int = 10000
     file: str | None = None
-
-    def checked(self) -> "Evaluation":
-        """Return the settings; ValueError if a number is out of its range."""
-        names = ("way", "shot", "query", "val_episodes", "test_episodes")
-        check_numbers({f"evaluation.{name}": getattr(self, name) for name in names}, {"evaluation.way": 2})
-        return self

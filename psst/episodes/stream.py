@@ -15,7 +15,6 @@ from psst.episodes.settings import Episodes
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
-_ENDLESS = 2**31  # for tools that ask; every item is valid
 _NO_CLASS = -1
 
 
@@ -64,8 +63,8 @@ class TrainingPlan:
             )
         if self.batches == "classes" and self.episodes.balance is not None:
             raise ValueError(
-                f"`data.init_args.episodes.balance={self.episodes.balance}` is of episodes; leave it out, or "
-                "set `data.init_args.batches` to `episodes` or `mixed`."
+                f"{self.episodes.typed('balance')} is of episodes; leave it out, or set "
+                "`data.init_args.batches` to `episodes` or `mixed`."
             )
 
     @property
@@ -149,9 +148,6 @@ class BatchStream(Dataset[Batch]):
                 ("unlabeled", store.unlabeled, plan.n_unlabeled),
             )
         ]
-
-    def __len__(self) -> int:
-        return _ENDLESS
 
     def __getitem__(self, item: int) -> Batch:
         ids = [shuffle.take(item * count, count) for shuffle, count in self._shuffles]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from psst.episodes import EndlessShuffle
+from psst.episodes.stream import EndlessShuffle
 
 
 def test_every_pass_holds_every_id_once_in_an_order_of_its_own():
