@@ -34,11 +34,6 @@ class EpisodeShape:
     query: int
 
     @property
-    def n_support(self) -> int:
-        """Support images of an episode, N * S."""
-        return self.way * self.shot
-
-    @property
     def rows(self) -> int:
         """Images of all episodes, B * N * (S + Q)."""
         return self.episodes * self.way * (self.shot + self.query)

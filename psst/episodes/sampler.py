@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from psst.episodes.apart import Apart
+from psst.episodes.apart import draw_apart, sides
 from psst.episodes.batch import EpisodeShape
 from psst.episodes.counters import Ids, below, distinct, random_words
 from psst.episodes.settings import Episodes, Evaluation, bounds
@@ -79,7 +79,6 @@ class EpisodeSampler:
         class_ids: ``[M]`` classes to draw from.
         image_ids: every image that can be drawn, class by class.
         n_way: N, the largest if it varies; ``n_shot`` and ``n_query`` likewise.
-        apart: keeps the groups apart; None where each image is alone.
 
     Raises:
         ValueError: fewer than N classes, a class with fewer than S + Q images, or with too few groups.
@@ -105,15 +104,18 @@ class EpisodeSampler:
         self.key, self.seed, self.n_query = key, seed, asked.query
         self._fewest, (self.n_way, self.n_shot) = zip(bounds(asked.way), bounds(asked.shot), strict=True)
         self.balance = asked.balance if isinstance(asked, Episodes) else None
-        by_class: list[Ids] = [np.asarray(ids, dtype=np.int64) for ids in images.values()]
-        self._sizes: Ids = np.array([len(ids) for ids in by_class], dtype=np.int64)
+        self._by_class: list[Ids] = [np.asarray(ids, dtype=np.int64) for ids in images.values()]
+        self._sizes: Ids = np.array([len(ids) for ids in self._by_class], dtype=np.int64)
         self._starts: Ids = np.cumsum(self._sizes) - self._sizes
-        self.image_ids, self.apart = np.concatenate([*by_class, self.class_ids[:0]]), None
+        self.image_ids = np.concatenate([*self._by_class, self.class_ids[:0]])
         self._block: tuple[tuple[int, int], EpisodeIndices] | None = None  # what `batch` drew last
         groups = np.full(self.image_ids.max(initial=0) + 1, -1) if image_groups is None else image_groups
         shared = groups[self.image_ids][groups[self.image_ids] >= 0]
+        self._groups: list[Ids] = []  # of the images of each class, if they are to be kept apart
+        self._sides: set[int] | None = set()
         if self.balance is not None or len(np.unique(shared)) < len(shared):
-            self.apart = Apart(by_class, groups, self.n_shot, self.n_query, key)
+            self._groups = [np.where(groups[ids] < 0, -1 - ids, groups[ids]) for ids in self._by_class]
+            self._sides = sides(self._groups, self.n_shot, self.n_query)
         self._check(asked, owner, class_names)
 
     @classmethod
@@ -150,8 +152,7 @@ class EpisodeSampler:
         """Fingerprint of what `draw` gives: equal fingerprints mean equal episodes at every index."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.n_way, self.n_shot, self.n_query, self.key)).encode())
-        groups = () if self.apart is None else self.apart.groups
-        for array in (self.class_ids, self._sizes, self.image_ids, *groups):
+        for array in (self.class_ids, self._sizes, self.image_ids, *self._groups):
             digest.update(array.astype("<i8").tobytes())
         return digest.hexdigest()
 
@@ -179,23 +180,20 @@ class EpisodeSampler:
         per_class, owned = shot + self.n_query, self.n_way * (1 + self.n_shot + self.n_query)
         words = random_words(self.key, start, count, way * (1 + per_class), owned)
         classes = distinct(words[:, :way], np.int64(len(self.class_ids)))
-        if self.apart is None:
+        if not self._groups:
             places = distinct(words[:, way:].reshape(count, way, per_class), self._sizes[classes])
             images = self.image_ids[places + self._starts[classes][..., None]]
             return EpisodeIndices(self.class_ids[classes], images[..., :shot], images[..., shot:])
         support = np.empty((count, way, shot), dtype=np.int64)
         query, labels = np.empty((2, count, way * self.n_query), dtype=np.int64)
-        for row, places in enumerate(classes):
-            support[row], rest = self.apart.draw(start + row, places.tolist(), shot)
+        for row, places in enumerate(classes.tolist()):
+            images, groups = ([of[place] for place in places] for of in (self._by_class, self._groups))
+            rng = _rng(self.key, "apart", start + row)
+            support[row], rest = draw_apart(rng, images, groups, shot, self.n_query, self._sides or set())
             counts = np.full(way, self.n_query)
             if self.balance is not None:
-                room, seed = (
-                    np.array([*map(len, rest)]),
-                    stream_key(stream_key(self.key, "balance"), start + row),
-                )
-                counts = self.query_counts(
-                    np.random.Generator(np.random.Philox(key=seed)), self.balance, way * self.n_query, room
-                )
+                rng, room = _rng(stream_key(self.key, "balance"), start + row), np.array([*map(len, rest)])
+                counts = self.query_counts(rng, self.balance, way * self.n_query, room)
             query[row] = np.concatenate([images[:n] for images, n in zip(rest, counts, strict=True)])
             labels[row] = np.repeat(np.arange(way), counts)
         if self.balance is None:
@@ -234,18 +232,17 @@ class EpisodeSampler:
                 f"{way} needs {self.n_way} classes, {owner} has {found}; add classes, or lower the way."
             )
         needed, short = self.n_shot + self.n_query, []
-        unparted = self.apart.members if self.apart and self.apart.sides is None else None
         for place, (class_id, size) in enumerate(zip(self.class_ids.tolist(), self._sizes, strict=True)):
             name = f"`{class_names[class_id]}`" if class_names else f"class {class_id}"
             if size < needed:
                 short.append(f"{name} has {size}")
-            elif unparted and Apart.sides_of([unparted[place]], self.n_shot, self.n_query) is None:
-                short.append(f"{name} has {size} in {len(unparted[place])} groups")
-        if unparted and not short:
+            elif self._sides is None and sides([self._groups[place]], self.n_shot, self.n_query) is None:
+                short.append(f"{name} has {size} in {len(np.unique(self._groups[place]))} groups")
+        if self._sides is None and not short:
             short = ["classes share groups, and no way was found to part them for all classes at once"]
         if short:
             more = f" (and {len(short) - 3} more)" if len(short) > 3 else ""
-            apart = ", support and queries of different groups" if unparted else ""
+            apart = ", support and queries of different groups" if self._sides is None else ""
             raise ValueError(
                 f"{shot} and {query} need {needed} images a class{apart}; in {owner} {', '.join(short[:3])}"
                 f"{more}; lower one of the two, or add images."
@@ -254,3 +251,7 @@ class EpisodeSampler:
 
 def _joined(*parts: Ids) -> Ids:
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def _rng(*parts: int | str) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=stream_key(*parts)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -18,27 +19,19 @@ from psst.randomness import stream_key
 _NO_CLASS = -1
 
 
-class EndlessShuffle:
-    """Every id once, in random order, then every id once in another order, and so on.
+def shuffled(ids: Ids, key: int, start: int, count: int) -> Ids:
+    """Return a part of an endless sequence: every id once, in random order, then every id in another order.
 
-    The id at position p depends on the key and p alone, whoever asks and in which order.
+    The id at position p, of ``start`` to ``start + count - 1``, depends on the key and p alone.
     """
+    passes, places = np.divmod(np.arange(start, start + count), len(ids))
+    orders = ((_order(key, number, len(ids)), passes == number) for number in np.unique(passes).tolist())
+    return np.concatenate([*(ids[order[places[inside]]] for order, inside in orders), ids[:0]])
 
-    def __init__(self, ids: Ids, key: int) -> None:
-        self.ids, self.key = ids, key
-        self._last: tuple[int, Ids] | None = None  # the pass asked for last, and its order
 
-    def take(self, start: int, count: int) -> Ids:
-        """Return the ids at positions ``start`` to ``start + count - 1``."""
-        passes, places = np.divmod(np.arange(start, start + count), len(self.ids))
-        parts = [self._order(number)[places[passes == number]] for number in np.unique(passes).tolist()]
-        return np.concatenate([*parts, self.ids[:0]])
-
-    def _order(self, number: int) -> Ids:
-        if self._last is None or self._last[0] != number:
-            words = random_words(self.key, number, 1, len(self.ids))[0]
-            self._last = number, self.ids[np.argsort(words, kind="stable")]
-        return self._last[1]
+@lru_cache(maxsize=8)
+def _order(key: int, number: int, n: int) -> Ids:
+    return np.argsort(random_words(key, number, 1, n)[0], kind="stable")
 
 
 @dataclass(frozen=True)
@@ -141,16 +134,14 @@ class BatchStream(Dataset[Batch]):
                 "none; set it to 0, or add images without a class to the data set."
             )
         n_images = 0 if plan.batches == "episodes" else plan.batch_size
-        self._shuffles = [
-            (EndlessShuffle(ids, stream_key(plan.seed, "train", kind)), count)
-            for kind, ids, count in (
-                ("classes", store.split_ids("train"), n_images),
-                ("unlabeled", store.unlabeled, plan.n_unlabeled),
-            )
-        ]
+        kinds = {
+            "classes": (store.split_ids("train"), n_images),
+            "unlabeled": (store.unlabeled, plan.n_unlabeled),
+        }
+        self._shuffles = [(ids, stream_key(plan.seed, "train", kind), n) for kind, (ids, n) in kinds.items()]
 
     def __getitem__(self, item: int) -> Batch:
-        ids = [shuffle.take(item * count, count) for shuffle, count in self._shuffles]
+        ids = [shuffled(images, key, item * n, n) for images, key, n in self._shuffles]
         more: dict[str, Any] = {}
         if self.samplers:
             group = below(random_words(self._group_key, item, 1, 1)[0], np.int64(len(self.samplers)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from psst.episodes import Episodes, EpisodeSampler, Evaluation
-from psst.episodes.apart import Apart
+from psst.episodes.apart import sides
 from psst.images import build_store
 from tests.episodes.tiny_source import TinySource
 
@@ -103,7 +103,7 @@ def valid(sizes, n_shot, n_query):
 def test_every_image_that_can_be_support_or_query_is_so_at_times(sizes, n_shot, n_query):
     possible = valid(sizes, n_shot, n_query)
     groups = np.repeat(np.arange(len(sizes)), sizes)
-    assert (Apart.sides_of([dict(enumerate(sizes))], n_shot, n_query) is not None) == bool(possible)
+    assert (sides([groups], n_shot, n_query) is not None) == bool(possible)
     arguments = ({0: np.arange(len(groups))}, Evaluation(1, n_shot, n_query), 3)
     if not possible:
         with pytest.raises(
@@ -155,10 +155,10 @@ def test_support_of_a_stuck_class_is_the_random_order_without_what_cannot_be():
 
 def test_groups_in_a_circle_of_classes_cannot_be_parted():
     """Three classes, each of two of three patients: two of the three are on one side in any case."""
-    circle = [{0: 1, 1: 1}, {1: 1, 2: 1}, {0: 1, 2: 1}]
-    assert all(Apart.sides_of([groups], 1, 1) is not None for groups in circle)
-    assert Apart.sides_of(circle, 1, 1) is None
-    assert Apart.sides_of([*circle[:2], {0: 1, 3: 1}], 1, 1) is not None
+    circle = [np.array(pair) for pair in ([0, 1], [1, 2], [0, 2])]
+    assert all(sides([groups], 1, 1) is not None for groups in circle)
+    assert sides(circle, 1, 1) is None
+    assert sides([*circle[:2], np.array([0, 3])], 1, 1) is not None
     labels, groups = np.repeat(np.arange(3), 2), np.array([0, 1, 1, 2, 0, 2])
     ids = {class_id: np.flatnonzero(labels == class_id) for class_id in range(3)}
     with pytest.raises(ValueError, match="in the sampler classes share groups, and no way"):
