@@ -32,7 +32,7 @@ from PIL import Image
 from torch import Tensor
 from workload import Setting, lightning
 
-from psst.episodes import BatchStream, EpisodeSampler, Policies
+from psst.episodes import BatchStream, Episodes, Policies, Reader, TrainingPlan
 from psst.images import ImageRecord, ImageStore, build_store
 from psst.images.augment import Augmentation
 from psst.images.sources.folder import FolderSource
@@ -172,10 +172,10 @@ def memory(root: Path, size: int, workers: int, cache: Path) -> None:
 
 
 def stream_of(store: ImageStore, augmentation: Augmentation | None = None) -> BatchStream:
-    classes = store.splits["train"]
-    ids = [store.image_ids(int(class_id)) for class_id in classes]
     policies = Policies({} if augmentation is None else {"main": augmentation})
-    return BatchStream(store, classes, policies, EpisodeSampler(ids, classes, WAY, SHOT, QUERY, key=0))
+    return BatchStream(
+        Reader(store, policies), TrainingPlan("photos", "episodes", Episodes(WAY, SHOT, QUERY))
+    )
 
 
 def feed(root: Path, size: int, store: ImageStore, repeats: int, clock: Callable[[], float]) -> None:
@@ -184,8 +184,7 @@ def feed(root: Path, size: int, store: ImageStore, repeats: int, clock: Callable
     here, there = count(), count()
 
     def decoded() -> Tensor:
-        drawn = stream.sampler.draw(next(there), 1)
-        ids = np.concatenate([drawn.support.ravel(), drawn.query.ravel()])
+        ids = stream.samplers[0].draw(next(there), 1).ids[0]
         images = np.stack([source.decode(records[i], size) for i in ids])
         return torch.from_numpy(images).movedim(-1, -3).contiguous()
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from psst.episodes import EpisodeSampler
+from psst.episodes import EpisodeSampler, Evaluation
 
 CLASSES, PER_CLASS, WAY, SHOT, QUERY = 64, 600, 5, 1, 15
 
@@ -40,7 +40,7 @@ class Labels(Dataset):
 
 def ours(at_once: int) -> Callable[[int], None]:
     ids = np.split(np.arange(CLASSES * PER_CLASS), CLASSES)
-    sampler = EpisodeSampler(ids, np.arange(CLASSES), WAY, SHOT, QUERY, key=0)
+    sampler = EpisodeSampler(dict(enumerate(ids)), Evaluation(WAY, SHOT, QUERY), key=0)
 
     def draw(count: int) -> None:
         if at_once == 1:

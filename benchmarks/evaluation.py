@@ -13,7 +13,7 @@ import time
 import numpy as np
 import torch
 
-from psst.episodes import EpisodeSampler
+from psst.episodes import EpisodeSampler, Evaluation
 from psst.evaluation import evaluate_episodes
 from psst.fewshot import PrototypicalHead
 
@@ -25,7 +25,7 @@ def seconds(
 ) -> tuple[float, float, float]:
     features = torch.randn(n_classes * per_class, n_features, generator=torch.Generator().manual_seed(0))
     ids = np.split(np.arange(n_classes * per_class), n_classes)
-    sampler = EpisodeSampler(ids, np.arange(n_classes), 5, 1, 15, key=0)
+    sampler = EpisodeSampler(dict(enumerate(ids)), Evaluation(5, 1, 15), key=0)
     began = time.perf_counter()
     sampler.draw(0, n_episodes)
     drawn, cpu = time.perf_counter(), time.process_time()

@@ -12,16 +12,16 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 6063,
-    "episodes": 1660,
-    "training + evaluation": 1544,
+    "images + datamodules": 6058,
+    "episodes": 1303,
+    "training + evaluation": 1461,
     "search": 5112,
-    "pareto + callbacks + balancers": 4264,
-    "all lines": 25708,
-    "public names": 524,
+    "pareto + callbacks + balancers": 4247,
+    "all lines": 25237,
+    "public names": 488,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
-    "lines of a module, median": 100,
+    "lines of a module, median": 98,
 }
 GOALS = {
     "images + datamodules": 5500,

@@ -16,24 +16,21 @@ from psst.backbones import Encoder
 from psst.components import as_component
 from psst.episodes import (
     Batch,
+    BatchStream,
     EpisodeLoader,
     EpisodeOrder,
     Episodes,
     EpisodeSampler,
     Evaluation,
+    EvaluationEpisodes,
     ImageSplit,
     Policies,
-    SplitOrder,
+    Reader,
+    TrainingPlan,
 )
-from psst.episodes.checks import (
-    check_choices,
-    check_download,
-    check_numbers,
-)
-from psst.episodes.evaluation_plan import EvaluationEpisodes
-from psst.episodes.order import StreamPosition
 from psst.episodes.residence import Residence
-from psst.episodes.training_plan import TrainingPlan
+from psst.episodes.settings import check_download, check_numbers
+from psst.episodes.stream import StreamPosition
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
 from psst.images.build import build_store
@@ -114,7 +111,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.download, self.mirror, self.device = download, mirror, device
         self.features = features
         self._check_settings()
-        self._training = TrainingPlan(batches, self.episodes, batch_size, n_unlabeled, seed)
+        self._training = TrainingPlan(
+            type(self).__name__, batches, self.episodes, batch_size, n_unlabeled, seed
+        )
         self._residence = Residence(device)
         self._position = StreamPosition()
         self._opened: ImageStore | None = None  # not held against the settings yet
@@ -157,9 +156,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
             store = self.open_store()
             if self._division is not None:
                 store = self._division(store)
-            name = type(self).__name__
-            self._training.check(store, name)
-            self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, name)
+            BatchStream(Reader(store, self.policies("train")), self._training)  # raises if it cannot serve it
+            self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, self._training.name)
             self._store = store
         if stage == "fit":  # a checkpoint, if there is one, is loaded after this
             self._position.restart(self._batches_processed())
@@ -199,11 +197,10 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of one pass of training batches; every pass goes on where training stands."""
         rank, ranks = self._rank_and_ranks()
+        stream = BatchStream(self._reader("train", self._needs_pixels()), self._training)
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            self._training.stream(
-                self.store, self.policies("train"), self._needs_pixels(), self._batch_maker()
-            ),
+            stream,
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
             num_workers=self._n_workers,
@@ -213,8 +210,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def train_batch(self, index: int) -> Batch:
         """Return one batch of the training stream."""
-        pixels = self.features is None
-        return self._training.stream(self.store, self.policies("train"), pixels, self._batch_maker())[index]
+        return BatchStream(self._reader("train", self.features is None), self._training)[index]
 
     def policies(self, split: str) -> Policies:
         """Return what makes the views of ``split``; the main task sees changed training images only."""
@@ -316,11 +312,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
-        return self._evaluation_episodes().samplers(split)
+        return dict(self._evaluation_episodes().plans[split])
 
     def eval_episodes(self, split: str) -> int:
         """Return how many episodes of each sampler of ``episode_plan(split)`` to evaluate."""
-        return self._evaluation_episodes().count(split)
+        return self._evaluation_episodes().counts[split]
 
     def save_episodes(self, path: str | Path) -> None:
         """Write the validation and test episodes to an .npz file, for `evaluation.file` elsewhere."""
@@ -349,8 +345,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def _needs_pixels(self) -> bool:
         return self.features is None and self._residence.needs_pixels(self.store, self._training_device())
 
-    def _batch_maker(self) -> Callable[..., Batch]:
-        return Batch if self.features is None else partial(CachedBatch, cache=self.feature_cache)
+    def _reader(self, split: str, with_pixels: bool) -> Reader:
+        made = Batch if self.features is None else partial(CachedBatch, cache=self.feature_cache)
+        return Reader(self.store, self.policies(split), with_pixels, made)
 
     @property
     def _n_workers(self) -> int:
@@ -358,16 +355,14 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def _images(self, split: str) -> DataLoader[Batch]:
         rank, ranks = self._rank_and_ranks()
-        settings = (self.policies(split), _EVAL_BATCH, ranks, self._needs_pixels(), self._batch_maker())
-        images = ImageSplit(self.store, split, *settings)
-        order = SplitOrder(len(images), rank, ranks) if ranks > 1 else None
+        images = ImageSplit(self._reader(split, self._needs_pixels()), split, _EVAL_BATCH, ranks)
+        order = EpisodeOrder.of_split(len(images), rank, ranks) if ranks > 1 else None
         return DataLoader(images, batch_size=None, sampler=order, num_workers=self._n_workers)
 
     def _check_settings(self) -> None:
         names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
         values = {name: getattr(self, name) for name in names}
         check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
-        check_choices(self.batches, self.episodes.balance)
         check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
 
     def _evaluation_episodes(self) -> EvaluationEpisodes:

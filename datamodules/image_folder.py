@@ -3,7 +3,7 @@
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.episodes.checks import check_channels, check_numbers
+from psst.episodes.settings import check_channels, check_numbers
 from psst.images import Source
 from psst.images.sources.class_folders import describe
 from psst.images.sources.folder import FolderSource

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.episodes.checks import check_channels
+from psst.episodes.settings import check_channels
 from psst.images import Source
 from psst.images.source import SPLITS
 from psst.images.sources.division import SEEDED

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.episodes.checks import check_channels
+from psst.episodes.settings import check_channels
 from psst.images import Source
 from psst.images.sources.map_style import MapStyleSource
 

@@ -18,7 +18,7 @@ from psst.pareto import StepState
 
 
 @dataclass(frozen=True)
-class Entry:
+class _Entry:
     """One name.
 
     Attributes:
@@ -38,24 +38,24 @@ class Entry:
     by_epoch: bool = False
 
 
-_WEIGHTINGS: dict[str, Entry] = {
-    "AlignedMTL": Entry(aggregation.AlignedMTLWeighting),
-    "CAGrad": Entry(aggregation.CAGradWeighting),
-    "ConFIG": Entry(aggregation.ConFIG, feed=FedByDirection),
-    "Constant": Entry(aggregation.ConstantWeighting),
-    "CRMOGM": Entry(aggregation.CRMOGMWeighting, ("_lambda",)),
-    "DualProj": Entry(aggregation.DualProjWeighting),
-    "FairGrad": Entry(aggregation.FairGradWeighting),
-    "GradVac": Entry(aggregation.GradVacWeighting, ("_phi_t", "_state_key")),
-    "IMTLG": Entry(aggregation.IMTLGWeighting),
-    "Krum": Entry(aggregation.KrumWeighting),
-    "Mean": Entry(aggregation.MeanWeighting),
-    "MGDA": Entry(aggregation.MGDAWeighting),
-    "PCD": Entry(aggregation.PCDWeighting, ("_sq_norm_ema", "_n_steps", "_state_key")),
-    "PCGrad": Entry(aggregation.PCGradWeighting),
-    "Random": Entry(aggregation.RandomWeighting),
-    "Sum": Entry(aggregation.SumWeighting),
-    "UPGrad": Entry(aggregation.UPGradWeighting),
+_WEIGHTINGS: dict[str, _Entry] = {
+    "AlignedMTL": _Entry(aggregation.AlignedMTLWeighting),
+    "CAGrad": _Entry(aggregation.CAGradWeighting),
+    "ConFIG": _Entry(aggregation.ConFIG, feed=FedByDirection),
+    "Constant": _Entry(aggregation.ConstantWeighting),
+    "CRMOGM": _Entry(aggregation.CRMOGMWeighting, ("_lambda",)),
+    "DualProj": _Entry(aggregation.DualProjWeighting),
+    "FairGrad": _Entry(aggregation.FairGradWeighting),
+    "GradVac": _Entry(aggregation.GradVacWeighting, ("_phi_t", "_state_key")),
+    "IMTLG": _Entry(aggregation.IMTLGWeighting),
+    "Krum": _Entry(aggregation.KrumWeighting),
+    "Mean": _Entry(aggregation.MeanWeighting),
+    "MGDA": _Entry(aggregation.MGDAWeighting),
+    "PCD": _Entry(aggregation.PCDWeighting, ("_sq_norm_ema", "_n_steps", "_state_key")),
+    "PCGrad": _Entry(aggregation.PCGradWeighting),
+    "Random": _Entry(aggregation.RandomWeighting),
+    "Sum": _Entry(aggregation.SumWeighting),
+    "UPGrad": _Entry(aggregation.UPGradWeighting),
 }
 """ConFIG has no weighting of a Gramian there, but asks the Jacobian for inner products only."""
 
@@ -63,17 +63,17 @@ _by_losses = FedByLosses
 _by_epochs = partial(FedByLosses, hear=lambda module, losses: module.step())
 _by_progress = partial(FedByLosses, hear=lambda module, losses: module.update(losses))
 
-SCALARIZERS: dict[str, Entry] = {
-    "COSMOS": Entry(scalarization.COSMOS, feed=_by_losses),
-    "DWA": Entry(
+_SCALARIZERS: dict[str, _Entry] = {
+    "COSMOS": _Entry(scalarization.COSMOS, feed=_by_losses),
+    "DWA": _Entry(
         scalarization.DWA, ("_loss_sum", "_n_batches", "_previous_averages"), _by_epochs, by_epoch=True
     ),
-    "FAMO": Entry(scalarization.FAMO, ("_w", "_prev_losses"), _by_progress, sized=True),
-    "GeometricMean": Entry(scalarization.GeometricMean, feed=_by_losses),
-    "IMTLL": Entry(scalarization.IMTLL, ("log_scale",), _by_losses, sized=True, learns=True),
-    "PBI": Entry(scalarization.PBI, feed=_by_losses),
-    "STCH": Entry(scalarization.STCH, feed=_by_losses),
-    "UW": Entry(scalarization.UW, ("log_var",), _by_losses, sized=True, learns=True),
+    "FAMO": _Entry(scalarization.FAMO, ("_w", "_prev_losses"), _by_progress, sized=True),
+    "GeometricMean": _Entry(scalarization.GeometricMean, feed=_by_losses),
+    "IMTLL": _Entry(scalarization.IMTLL, ("log_scale",), _by_losses, sized=True, learns=True),
+    "PBI": _Entry(scalarization.PBI, feed=_by_losses),
+    "STCH": _Entry(scalarization.STCH, feed=_by_losses),
+    "UW": _Entry(scalarization.UW, ("log_var",), _by_losses, sized=True, learns=True),
 }
 """Constant, Mean, Random and Sum give the weights of the weightings of these names."""
 
@@ -90,12 +90,12 @@ REFUSED: dict[str, str] = {
     "TrimmedMean": _COORDINATES,
 }
 
-ENTRIES: dict[str, Entry] = dict(
-    sorted({**_WEIGHTINGS, **SCALARIZERS}.items(), key=lambda item: item[0].lower())
+ENTRIES: dict[str, _Entry] = dict(
+    sorted({**_WEIGHTINGS, **_SCALARIZERS}.items(), key=lambda item: item[0].lower())
 )
 
 
-def find(name: str) -> Entry:
+def _find(name: str) -> _Entry:
     """The entry of a name; ValueError where there is none, or it is refused."""
     if name in REFUSED:
         raise ValueError(
@@ -108,8 +108,8 @@ def find(name: str) -> Entry:
 
 def needs_gramian(name: str) -> bool:
     """Whether it reads the step's Gramian."""
-    find(name)
-    return name not in SCALARIZERS and name not in _CONSTANT
+    _find(name)
+    return name not in _SCALARIZERS and name not in _CONSTANT
 
 
 def make(name: str, options: Mapping[str, Any], n_tasks: int, learning_rate: float, epoch_steps: int) -> Fed:
@@ -119,7 +119,7 @@ def make(name: str, options: Mapping[str, Any], n_tasks: int, learning_rate: flo
         ImportError: It needs a package that is not installed; the message names it.
         ValueError: No such name, or the options do not fit it or the number of tasks.
     """
-    entry = find(name)
+    entry = _find(name)
     module = _module(name, entry, options, n_tasks)
     state = [*entry.state]
     if isinstance(inner := getattr(module, "weighting", None), nn.Module):  # of CRMOGM
@@ -140,10 +140,10 @@ def make(name: str, options: Mapping[str, Any], n_tasks: int, learning_rate: flo
 def check(name: str, options: Mapping[str, Any]) -> None:
     """As `make`, of what can be said before the number of tasks is known."""
     lengths = [len(value) for value in options.values() if isinstance(value, list)]
-    _module(name, find(name), options, max(lengths, default=2))
+    _module(name, _find(name), options, max(lengths, default=2))
 
 
-def _module(name: str, entry: Entry, options: Mapping[str, Any], n_tasks: int) -> nn.Module:
+def _module(name: str, entry: _Entry, options: Mapping[str, Any], n_tasks: int) -> nn.Module:
     signature = inspect.signature(entry.kind)
     try:
         if entry.sized and "shape" in options:
@@ -169,12 +169,12 @@ def _argument(key: str, value: Any, signature: inspect.Signature, n_tasks: int) 
         if not {"name"} <= described.keys() <= {"name", "options"}:
             raise ValueError(f"`{key}` takes `name` and `options`, found {sorted(described)}")
         name = described["name"]
-        if find(name).feed is not Fed:
+        if _find(name).feed is not Fed:
             raise ValueError(f"`{key}: {name}` is no weighting of this step's Gramian")
-        return _module(name, find(name), described.get("options", {}), n_tasks)
+        return _module(name, _find(name), described.get("options", {}), n_tasks)
     return value
 
 
-def _taken(entry: Entry) -> str:
+def _taken(entry: _Entry) -> str:
     parameters = inspect.signature(entry.kind).parameters.values()
     return ", ".join(f"`{each}`" for each in parameters if each.name != "shape" or not entry.sized) or "none"

@@ -15,14 +15,14 @@ from psst.episodes import ImageSplit
 from psst.files import atomic_path
 from psst.search.settings import SearchSettings
 from psst.tasks.finished import read_checkpoint
-from psst.training.experiment import STRICT, RunCLI
+from psst.training.experiment import RunCLI
 
 _RUN = "--config RUN/config.yaml --ckpt_path RUN/checkpoints/NAME.ckpt"
 _FIT = "--config quickstart --trainer.max_steps 100"
 _EXAMPLES = {"fit": _FIT, "validate": _RUN, "test": _RUN, "predict": _RUN}
 
 
-class Run(RunCLI):
+class _Run(RunCLI):
     """Checks what only the command line can get wrong, then lets Lightning run."""
 
     def __init__(self, words: Sequence[str], **settings: Any) -> None:
@@ -88,8 +88,8 @@ class Run(RunCLI):
             np.savez(
                 temporary,
                 features=torch.cat(batches).float().cpu().numpy(),
-                labels=images.store.labels[images.image_ids],
-                class_names=np.array(images.store.class_names),
+                labels=images.reader.store.labels[images.image_ids],
+                class_names=np.array(images.reader.store.class_names),
             )
         sys.stdout.write(f"features, labels and class_names in {folder / 'features.npz'}\n")
 
@@ -101,8 +101,8 @@ def main(words: list[str]) -> int:
         words: The command and its options.
     """
     quiet()
-    kwargs: dict[str, Any] = {"prog": "psst", **STRICT}
+    kwargs: dict[str, Any] = {"prog": "psst", **RunCLI.strict}
     for command, example in _EXAMPLES.items():
-        kwargs[command] = {"epilog": f"example: psst {command} {example}", **STRICT}
-    Run(words, parser_kwargs=kwargs)
+        kwargs[command] = {"epilog": f"example: psst {command} {example}", **RunCLI.strict}
+    _Run(words, parser_kwargs=kwargs)
     return 0

@@ -27,7 +27,7 @@ _FORMAT = 1
 _ABOUT, _SUPPORT = "classifier.json", "support.npz"
 _AT_ONCE = 64  # images that are encoded together
 _AGAIN = "save the classifier again"
-Labels = npt.NDArray[np.str_]
+_Labels = npt.NDArray[np.str_]
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped in scikit-learn
@@ -156,11 +156,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         probabilities: npt.NDArray[np.float64] = logits.softmax(dim=1).numpy()
         return probabilities
 
-    def predict(self, images: Any) -> Labels:
+    def predict(self, images: Any) -> _Labels:
         """Return the name of the class of each image, ``[n]``; ``unknown`` below that probability."""
         return self.named(self.predict_proba(images))
 
-    def named(self, probabilities: npt.NDArray[np.float64]) -> Labels:
+    def named(self, probabilities: npt.NDArray[np.float64]) -> _Labels:
         """Return the names that `predict` gives for probabilities ``[n, N]``."""
         names = self.classes_[probabilities.argmax(axis=1)]
         return np.where(probabilities.max(axis=1) < self.unknown, "unknown", names)
@@ -170,14 +170,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """Number of examples."""
         return len(self._features)
 
-    def _take(self, features: npt.NDArray[np.float32], names: Labels) -> None:
+    def _take(self, features: npt.NDArray[np.float32], names: _Labels) -> None:
         self.classes_, labels = np.unique(names, return_inverse=True)
         self._features, self._labels = features, labels.astype(np.int64)
 
     def _head(self) -> Head:
         return (PrototypicalHead("cosine") if self.head is None else self.head).eval()
 
-    def _examples(self, images: Any, labels: Sequence[str] | None) -> tuple[npt.NDArray[np.float32], Labels]:
+    def _examples(self, images: Any, labels: Sequence[str] | None) -> tuple[npt.NDArray[np.float32], _Labels]:
         if labels is None:
             images, labels = _class_folders(Path(images))
         listed = _listed(images)

@@ -95,7 +95,7 @@ def _write(module: FewShotModule, folder: Path) -> None:
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
     config = {
         "psst_version": __version__,
-        "backbone": without_pretraining(module.hparams["backbone"]),
+        "backbone": _without_pretraining(module.hparams["backbone"]),
         "image_shape": list(module.hparams["image_shape"]),
         "mean": module.encoder.mean.tolist(),  # for the reader; the weights hold them too
         "std": module.encoder.std.tolist(),
@@ -108,7 +108,7 @@ def _write(module: FewShotModule, folder: Path) -> None:
     write_json(folder / CONFIG, config, FORMAT)
 
 
-def without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
+def _without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a backbone's description that fetches no weights: its own are beside it."""
     arguments = dict(description.get("init_args", {}))
     off = {"pretrained": False, "checkpoint_path": None}

@@ -5,119 +5,94 @@ not give its support and its queries any more. Queries are then uniform over wha
 holds. Where nothing is left out, the support is uniform over all images.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from psst.episodes.counters import Ids
-from psst.randomness import stream_key
 
-_ORDERS = 20  # of an episode, tried where groups lie in several classes; then come the sides of `sides`
+_ORDERS = 20  # of an episode, tried where groups lie in several classes; then come those of `sides`
 _SIDES = 20  # orders tried to find those
 
-_Members = Mapping[int, int]  # groups of one class, and how many of its images each holds
 
+def sides(classes: Sequence[Ids], n_shot: int, n_query: int) -> set[int] | None:
+    """Return groups for the support of every class that leave enough for its queries; None if not found.
 
-class Apart:
-    """Draws support and what may be queried, one episode at a time; arguments as of `EpisodeSampler`.
-
-    Raises:
-        ValueError: the classes cannot be served together.
-
-    Example:
-        >>> apart = Apart([np.arange(4)], np.array([0, 0, 1, 1]), 1, 2, key=0)  # two tracks of one class
-        >>> support, rest = apart.draw(0, [0], n_shot=1)
-        >>> support.shape, [len(images) for images in rest]
-        ((1, 1), [2])
+    ``classes`` hold the group of each image. With groups that lie in one class each they are found if there
+    are any. With others the search is a heuristic one, for deciding it is NP-hard.
     """
-
-    def __init__(
-        self, by_class: Sequence[Ids], image_groups: Ids | None, n_shot: int, n_query: int, key: int
-    ) -> None:
-        self.by_class, self.n_query, self.key = by_class, n_query, key
-        self.groups = [ids if image_groups is None else _coded(image_groups, ids) for ids in by_class]
-        self._members = [_counted(groups) for groups in self.groups]
-        chosen = self.sides(self._members, n_shot, n_query) if image_groups is not None else set()
-        if chosen is None:
-            raise ValueError(
-                f"`n_shot={n_shot}` and `n_query={n_query}` cannot be served by all classes at once: groups "
-                "of images lie in several of them, so that what one needs for its support another needs for "
-                "its queries; lower one of the two, or name groups that lie in one class."
-            )
-        self._sides = chosen
-
-    @staticmethod
-    def members(image_groups: Ids, ids: Ids) -> dict[int, int]:
-        """Return the groups of the images ``ids`` of a class; one without, -1, has a group of its own."""
-        return _counted(_coded(image_groups, ids))
-
-    @staticmethod
-    def can_part(groups: _Members, n_shot: int, n_query: int) -> bool:
-        """Return whether a class can give so many images of some groups, and of others."""
-        return _reaches(groups.values(), n_shot, sum(groups.values()) - n_query)
-
-    @staticmethod
-    def sides(classes: Sequence[_Members], n_shot: int, n_query: int) -> set[int] | None:
-        """Return groups that may give the support of every class while all others give the queries.
-
-        With groups that lie in one class each there are such as soon as `can_part` holds for every class.
-        With others the search is a heuristic one, for deciding it is NP-hard; None if it finds none.
-        """
-        rng = np.random.default_rng(0)
-        for _ in range(_SIDES):
-            chosen: set[int] = set()
-            orders = [rng.permutation(np.repeat(list(groups), list(groups.values()))) for groups in classes]
-            if all(_pick(order.tolist(), classes, chosen, n_shot, n_query) for order in orders):
-                return chosen
-        return None
-
-    def draw(self, index: int, classes: Sequence[int], n_shot: int) -> tuple[Ids, list[Ids]]:
-        """Return the support of episode ``index``, and all that may be queried, in random order.
-
-        Args:
-            index: nothing else but the key decides.
-            classes: N places in `by_class`.
-            n_shot: support images a class, S.
-
-        Returns:
-            Image ids ``[N, S]``, and of each class those in none of the support's groups.
-        """
-        rng = np.random.Generator(np.random.Philox(key=stream_key(self.key, "apart", index)))
-        present = [self._members[place] for place in classes]
-        for _ in range(_ORDERS):
-            orders = [rng.permutation(len(self.by_class[place])) for place in classes]
-            ids = [self.by_class[place][order] for place, order in zip(classes, orders, strict=True)]
-            groups = [self.groups[place][order] for place, order in zip(classes, orders, strict=True)]
-            first = np.stack([images[:n_shot] for images in ids])
-            rest = _others(ids, groups, np.concatenate([of_class[:n_shot] for of_class in groups]))
-            if min(map(len, rest)) >= self.n_query:  # nothing is in the way, as mostly
-                return first, rest
-            chosen: set[int] = set()
-            picked = [_pick(g.tolist(), present, chosen, n_shot, self.n_query) for g in groups]
-            if all(picked):
-                break
-        else:
-            chosen = self._sides
-            picked = [np.flatnonzero(np.isin(g, list(chosen)))[:n_shot].tolist() for g in groups]
-        support = np.stack([images[places] for images, places in zip(ids, picked, strict=True)])
-        return support, _others(ids, groups, np.array(list(chosen)))
+    rng, members = np.random.default_rng(0), [_members(groups) for groups in classes]
+    for _ in range(_SIDES):
+        chosen: set[int] = set()
+        orders = [rng.permutation(np.sort(groups)).tolist() for groups in classes]
+        if all(_pick(order, members, chosen, n_shot, n_query) for order in orders):
+            return chosen
+    return None
 
 
-def _others(ids: Sequence[Ids], groups: Sequence[Ids], chosen: Ids) -> list[Ids]:
+def draw_apart(
+    rng: np.random.Generator,
+    by_class: Sequence[Ids],
+    groups: Sequence[Ids],
+    n_shot: int,
+    n_query: int,
+    fallback: set[int],
+) -> tuple[Ids, list[Ids]]:
+    """Return the support of an episode, and all that may be queried, in random order.
+
+    Args:
+        rng: of the episode.
+        by_class: image ids of its N classes.
+        groups: of the same images.
+        n_shot: support images a class, S.
+        n_query: query images a class, Q; so many are left.
+        fallback: what `sides` has found.
+
+    Returns:
+        Image ids ``[N, S]``, and of each class those in none of the support's groups.
+    """
+    for _ in range(_ORDERS):
+        orders = [rng.permutation(len(images)) for images in by_class]
+        ids = [images[order] for images, order in zip(by_class, orders, strict=True)]
+        drawn = [of_class[order] for of_class, order in zip(groups, orders, strict=True)]
+        first = {group for of_class in drawn for group in of_class[:n_shot].tolist()}
+        rest = _others(ids, drawn, first)
+        if min(map(len, rest)) >= n_query:  # nothing is in the way, as mostly
+            return np.stack([images[:n_shot] for images in ids]), rest
+        chosen: set[int] = set()
+        members = [_members(of_class) for of_class in groups]
+        picked = [_pick(of_class.tolist(), members, chosen, n_shot, n_query) for of_class in drawn]
+        if all(picked):
+            break
+    else:
+        chosen = fallback
+        picked = [np.flatnonzero(np.isin(of_class, [*chosen]))[:n_shot].tolist() for of_class in drawn]
+    support = np.stack([images[places] for images, places in zip(ids, picked, strict=True)])
+    return support, _others(ids, drawn, chosen)
+
+
+def _others(ids: Sequence[Ids], groups: Sequence[Ids], chosen: set[int]) -> list[Ids]:
     """Return of each class the images that are in none of the chosen groups."""
+    used = np.array([*chosen])
     return [
-        images[(of_class[:, None] != chosen).all(axis=1)]
-        for images, of_class in zip(ids, groups, strict=True)
+        images[(of_class[:, None] != used).all(axis=1)] for images, of_class in zip(ids, groups, strict=True)
     ]
 
 
+def _members(groups: Ids) -> dict[int, int]:
+    """Return the groups of a class, and how many of its images each holds."""
+    found, sizes = np.unique(groups, return_counts=True)
+    return dict(zip(found.tolist(), sizes.tolist(), strict=True))
+
+
 def _pick(
-    order: Sequence[int], classes: Sequence[_Members], chosen: set[int], n: int, n_query: int
+    order: Sequence[int], classes: Sequence[Mapping[int, int]], chosen: set[int], n: int, n_query: int
 ) -> list[int]:
     """Return the first ``n`` places in ``order`` whose groups leave enough, adding those to ``chosen``.
 
-    ``order`` holds the group of each image of a class, ``classes`` all that have to be served, ``chosen`` the
-    groups of the support so far. Empty if there are fewer than ``n``: only with groups in several classes.
+    ``order`` holds the group of each image of a class, ``classes`` the members of all that have to be served,
+    ``chosen`` the groups of the support so far. Empty if there are fewer than ``n``: only with groups in
+    several classes.
     """
     picked: list[int] = []
     refused: set[int] = set()  # for good: what is chosen later only leaves less
@@ -136,33 +111,11 @@ def _pick(
     return []
 
 
-def _leaves(groups: _Members, chosen: set[int], n_shot: int, n_query: int) -> bool:
-    """Return whether a class can still give support and queries if ``chosen`` go to the support."""
-    used = sum(size for group, size in groups.items() if group in chosen)
-    most = sum(groups.values()) - n_query - used
-    return most >= 0 and (
-        used >= n_shot
-        or _reaches((size for group, size in groups.items() if group not in chosen), n_shot - used, most)
-    )
-
-
-def _reaches(sizes: Iterable[int], least: int, most: int) -> bool:
-    """Return whether some of ``sizes`` add up to at least ``least`` and at most ``most``."""
-    if most < least:
-        return False
-    sums, wanted, below = 1, ((1 << (most - least + 1)) - 1) << least, (1 << (most + 1)) - 1
-    for size in sizes:
-        if sums & wanted:
-            return True
-        sums |= (sums << size) & below  # bit k: some of the sizes so far add up to k
-    return bool(sums & wanted)
-
-
-def _counted(groups: Ids) -> dict[int, int]:
-    found, counts = np.unique(groups, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
-
-
-def _coded(image_groups: Ids, ids: Ids) -> Ids:
-    groups = image_groups[ids]
-    return np.where(groups < 0, -1 - ids, groups)
+def _leaves(groups: Mapping[int, int], chosen: set[int], n_shot: int, n_query: int) -> bool:
+    """Return whether ``chosen``, or more groups, can give the support of a class and leave its queries."""
+    sums = 1 << sum(size for group, size in groups.items() if group in chosen)
+    for group, size in groups.items():
+        if group not in chosen:
+            sums |= sums << size  # bit k: some groups, the chosen ones among them, hold k images
+    most = sum(groups.values()) - n_query
+    return sums >> n_shot & ((1 << max(0, most - n_shot + 1)) - 1) > 0

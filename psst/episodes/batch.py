@@ -1,9 +1,10 @@
 """The one kind of batch: images by their ids, what is known of them, and their views."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -33,19 +34,9 @@ class EpisodeShape:
     query: int
 
     @property
-    def n_support(self) -> int:
-        """Support images of an episode, N * S."""
-        return self.way * self.shot
-
-    @property
-    def n_query(self) -> int:
-        """Query images of an episode, N * Q."""
-        return self.way * self.query
-
-    @property
     def rows(self) -> int:
         """Images of all episodes, B * N * (S + Q)."""
-        return self.episodes * (self.n_support + self.n_query)
+        return self.episodes * self.way * (self.shot + self.query)
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,7 @@ class Policies:
         split: ``train``; in another split crop 0 is the upright image.
 
     Example:
-        >>> Policies({"main": Augmentation(flip=True)}).changes("main")
+        >>> Policies({"main": Augmentation(flip=True)}, split="val").resolved(View()) == View(UPRIGHT)
         True
     """
 
@@ -66,34 +57,27 @@ class Policies:
     seed: int = 0
     split: str = "train"
 
-    def changes(self, policy: str) -> bool:
-        """Whether this policy changes images at all.
+    def resolved(self, view: View) -> View:
+        """Return `view`, as the upright one if that is the same picture.
 
         Raises:
-            KeyError: There is no policy of this name.
+            KeyError: Its policy is none of these.
         """
-        if policy not in self.augmentations and policy != "main":
-            known = ", ".join(f"`{name}`" for name in {"main": None, **self.augmentations})
+        if view.policy not in (known := {"main": None, **self.augmentations}):
             raise KeyError(
-                f"`policy={policy}` names no augmentation of the data module, which has {known}; add it "
-                "under `data.init_args.augmentations`."
+                f"`policy={view.policy}` names no augmentation of the data module, which has "
+                f"{', '.join(f'`{name}`' for name in known)}; add it under `data.init_args.augmentations`."
             )
-        return policy in self.augmentations
-
-    def resolved(self, view: View) -> View:
-        """Return `view`, as the upright one if that is the same picture."""
-        plain = view.crop == 0 and self.split != "train"
-        if view.crop != UPRIGHT and (plain or not self.changes(view.policy)):
-            return replace(view, crop=UPRIGHT)
-        return view
+        plain = view.policy not in self.augmentations or (view.crop == 0 and self.split != "train")
+        return replace(view, crop=UPRIGHT) if plain else view
 
     def crop(self, pixels: Tensor, view: View, *key: int | str) -> Tensor:
         """Return images ``[n, C, H, W]`` in [0, 1] of uint8 or float pixels, augmented; not turned."""
         if view.crop != UPRIGHT:
-            generator = torch_generator(
-                pixels.device, self.seed, "augmentation", self.split, view.policy, view.crop, *key
+            parts = ("augmentation", self.split, view.policy, view.crop, *key)
+            pixels = self.augmentations[view.policy](
+                pixels, torch_generator(pixels.device, self.seed, *parts)
             )
-            pixels = self.augmentations[view.policy](pixels, generator)
         return pixels if pixels.is_floating_point() else pixels.to(torch.get_default_dtype()) / 255
 
 
@@ -159,18 +143,17 @@ class Batch:
     @cached_property
     def classes(self) -> "Batch | None":
         """The labeled rows that belong to no episode; None if there are none."""
-        start, stop = self.whole._bounds()
-        return self._between(start, stop)
+        return self._of_parts(1, 2)
 
     @cached_property
     def labeled(self) -> "Batch | None":
         """All rows but the unlabeled ones; None if there are none."""
-        return self._between(0, self.whole._bounds()[1])
+        return self._of_parts(0, 2)
 
     @cached_property
     def unlabeled(self) -> "Batch | None":
         """The rows without a label; None if there are none."""
-        return self._between(self.whole._bounds()[1], len(self.whole))
+        return self._of_parts(2, 3)
 
     def take(self, rows: range | Tensor) -> "Batch":
         """Return some rows as a batch: the same views of them, and no episodes any more.
@@ -178,27 +161,10 @@ class Batch:
         Args:
             rows: A range, or int64 ``[k]`` on the CPU, so that nobody waits for the device.
         """
-        if isinstance(rows, range):
-            chosen: Any = slice(rows.start, rows.stop, rows.step)
-            places = self.places[chosen]
-        else:
-            chosen = rows.to(self.ids.device)
-            places = rows if self.rows is None else torch.as_tensor(self.places)[rows]
-        return replace(
-            self,
-            ids=self.ids[chosen],
-            labels=self.labels[chosen],
-            shape=None,
-            targets=None,
-            n_unlabeled=0,
-            pixels=None,
-            root=self.whole,
-            rows=places,
-        )
-
-    def resolved(self, view: View) -> View:
-        """Return a view in its simplest form: equal forms are the same pictures."""
-        return self.policies.resolved(view)
+        chosen = _index(rows, self.ids.device)
+        places = self.places[chosen] if isinstance(rows, range) else torch.as_tensor(self.places)[rows]
+        part = replace(self, ids=self.ids[chosen], labels=self.labels[chosen], root=self.whole, rows=places)
+        return replace(part, shape=None, targets=None, n_unlabeled=0, pixels=None)
 
     def images(self, view: View | None = None) -> Tensor:
         """Return a view of the images, ``[n, C, H, W]`` in [0, 1], not normalized.
@@ -213,8 +179,8 @@ class Batch:
             RuntimeError: The batch holds no pixels.
             ValueError: The view has turns for another number of rows, or turns images that are not square.
         """
-        view = self.resolved(View() if view is None else view)
-        images = self._cropped(replace(view, turns=(0,)))
+        view = self.policies.resolved(View() if view is None else view)
+        images = self._of_whole(replace(view, turns=(0,)), self.whole._crop)
         if len(view.turns) == 1:
             return images.rot90(view.turns[0], (-2, -1)) if view.turns[0] else images
         if len(view.turns) != len(self):
@@ -237,17 +203,17 @@ class Batch:
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         found = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
-        moved: dict[str, Any] = {
-            name: function(value) for name, value in found.items() if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        tensors = {name: function(value) for name, value in found.items() if isinstance(value, Tensor)}
+        return replace(self, **cast(Any, tensors))
 
-    def _bounds(self) -> tuple[int, int]:
-        """Return where the rows of classes begin and end in a whole batch."""
-        return 0 if self.shape is None else self.shape.rows, len(self) - self.n_unlabeled
+    @property
+    def _ends(self) -> tuple[int, ...]:
+        """Where the parts of a whole batch begin, and the last one ends."""
+        return 0, self.shape.rows if self.shape else 0, len(self) - self.n_unlabeled, len(self)
 
-    def _between(self, start: int, stop: int) -> "Batch | None":
-        """Return the rows whose places in the whole batch are from `start` to before `stop`."""
+    def _of_parts(self, first: int, end: int) -> "Batch | None":
+        """Return the rows that lie in some parts of the whole batch."""
+        start, stop = self.whole._ends[first], self.whole._ends[end]
         places = torch.as_tensor(self.places)
         inside = (places >= start) & (places < stop)
         if bool(inside.all()):
@@ -256,25 +222,21 @@ class Batch:
             return None
         return self.take(range(start, stop) if self.rows is None else inside.nonzero()[:, 0])
 
-    def _parts(self) -> Iterator[tuple[str, int, int]]:
-        """Yield name, first row and end of each part of a whole batch that has rows."""
-        ends = (*self._bounds(), len(self))
-        for name, start, end in zip(_PARTS, (0, *ends), ends, strict=False):
-            if end > start:
-                yield name, start, end
+    def _of_whole(self, view: View, made: Callable[[View, str, slice], Tensor]) -> Tensor:
+        """Return these rows of what is made of each part of the whole batch when it is first needed."""
+        whole = self.whole
+        if view not in whole._crops:
+            parts = [(name, slice(*ends)) for name, ends in zip(_PARTS, pairwise(whole._ends), strict=True)]
+            made_parts = [made(view, name, rows) for name, rows in parts if rows.stop > rows.start]
+            whole._crops[view] = torch.cat(made_parts) if len(made_parts) > 1 else made_parts[0]
+        crops = whole._crops[view]
+        return crops[_index(self.places, crops.device)]
 
-    def _cropped(self, view: View) -> Tensor:
-        """Return the rows of one crop; the parts of the whole batch are augmented when it is first needed."""
-        crops, places = self.whole._crops, self.places
-        if view not in crops:
-            crops[view] = self.whole._crop(view)
-        if isinstance(places, range):
-            return crops[view][places.start : places.stop : places.step]
-        return crops[view][places.to(crops[view].device)]
-
-    def _crop(self, view: View) -> Tensor:
+    def _crop(self, view: View, part: str, rows: slice) -> Tensor:
         if self.pixels is None:
             raise RuntimeError("the batch holds ids of images, not their pixels; it was not read yet.")
-        pixels = self.pixels
-        parts = [self.policies.crop(pixels[a:b], view, name, self.index) for name, a, b in self._parts()]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return self.policies.crop(self.pixels[rows], view, part, self.index)
+
+
+def _index(rows: range | Tensor, device: torch.device) -> Any:
+    return slice(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows.to(device)

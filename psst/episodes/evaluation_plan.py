@@ -1,14 +1,14 @@
 """Evaluation episodes of a run: drawn, or of a list in a file, so that others score exactly the same ones."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from psst.episodes.checks import check_split
 from psst.episodes.counters import Ids
 from psst.episodes.sampler import EpisodeIndices, EpisodeSampler
 from psst.episodes.settings import Evaluation
@@ -16,15 +16,18 @@ from psst.files import read_npz, write_npz
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
-_SPLITS = ("val", "test")
 _FORMAT = 1
+_PARTS = ("class_ids", "support", "query")
 _PROBES = 256  # images whose brightness tells whether the data are the same
 _TOLERANCE = 8.0  # gray levels between two decodings, or two sizes, of one image
-_Plans = Mapping[str, Mapping[str, EpisodeSampler]]
 
 
 class EvaluationEpisodes:
-    """What validation and test episodes over the store of a data set look like.
+    """Validation and test episodes over the store of the data set ``name``.
+
+    Attributes:
+        plans: split -> group of classes -> what gives its episodes; one called "all" if there are no groups.
+        counts: split -> episodes of each group to evaluate: no more than a list has.
 
     Raises:
         FileNotFoundError: the file of the settings is not there.
@@ -33,37 +36,37 @@ class EvaluationEpisodes:
     """
 
     def __init__(self, settings: Evaluation, seed: int, store: ImageStore, name: str) -> None:
-        self.settings, self.seed, self.store = settings, seed, store
-        for split in _SPLITS:
-            check_split(store, name, split, "evaluation", settings)
-        self._listed = load_episodes(settings.file, store) if settings.file else {}
-
-    def samplers(self, split: str) -> dict[str, EpisodeSampler]:
-        """Return what gives the episodes of each group of ``split``; one called "all" if there are none."""
-        if split in self._listed:
-            return dict(self._listed[split])
-        return {
-            group: EpisodeSampler.of(
-                self.store,
-                classes,
-                min(self.settings.way, len(classes)),
-                self.settings.shot,
-                self.settings.query,
-                stream_key(self.seed, split, "evaluation", group),
-                self.seed,
-            )
-            for group, classes in self.store.class_groups(split).items()
-        }
-
-    def count(self, split: str) -> int:
-        """Return how many episodes of each group to evaluate: no more than a list has."""
-        asked = {"val": self.settings.val_episodes, "test": self.settings.test_episodes}
-        return min([asked[split], *map(len, self._listed.get(split, {}).values())])
+        self.store = store
+        self.plans: dict[str, Mapping[str, EpisodeSampler]] = {}
+        self.counts: dict[str, int] = {}
+        listed = _load(settings.file, store) if settings.file else {}
+        for split, asked in (("val", settings.val_episodes), ("test", settings.test_episodes)):
+            key, lists = partial(stream_key, seed, split, "evaluation"), listed.get(split, {})
+            self.plans[split] = lists or EpisodeSampler.of_split(store, name, split, settings, key, seed)
+            self.counts[split] = min([asked, *map(len, lists.values())])
 
     def save(self, path: str | Path) -> None:
-        """Write them all to a list; raises as `save_episodes` does."""
-        plans = {split: self.samplers(split) for split in _SPLITS}
-        save_episodes(path, plans, {split: self.count(split) for split in _SPLITS}, self.store)
+        """Write them to one npz file, all or nothing: ids, and what tells other data, but no pixels.
+
+        Raises:
+            ValueError: the name does not end in ``.npz``.
+        """
+        if Path(path).suffix != ".npz":
+            raise ValueError(f"`path={path}` must end in .npz; choose such a name.")
+        arrays: dict[str, Any] = {"class_names": np.array(self.store.class_names, dtype=np.str_)}
+        names = [(split, group) for split, plan in self.plans.items() for group in plan]
+        images: list[Ids] = []
+        for i, (split, group) in enumerate(names):
+            sampler = self.plans[split][group]
+            drawn = sampler.draw(0, self.counts[split])
+            arrays |= {f"{name}_{i}": getattr(drawn, name).astype(np.int32) for name in _PARTS}
+            arrays |= {f"stream_{i}": np.str_(sampler.stream), f"seed_{i}": sampler.seed}
+            images.append(drawn.ids.ravel())
+        listed = np.unique(np.concatenate(images))
+        probes = listed[np.linspace(0, len(listed) - 1, min(_PROBES, len(listed))).astype(np.int64)]
+        arrays |= {"names": np.array(names, dtype=np.str_), "labels": _labels_digest(self.store)}
+        arrays |= {"probes": probes, "brightness": _brightness(self.store, probes)}
+        write_npz(path, arrays, _FORMAT)
 
 
 class FrozenEpisodes(EpisodeSampler):
@@ -72,112 +75,63 @@ class FrozenEpisodes(EpisodeSampler):
     ``stream`` is the fingerprint of the sampler they were drawn by, so that scores of both can be paired.
     """
 
-    def __init__(self, episodes: EpisodeIndices, stream: str, seed: int, path: str | Path = "") -> None:
-        class_ids = np.unique(episodes.class_ids)
+    def __init__(self, episodes: EpisodeIndices, stream: str, seed: int) -> None:
+        (_, way, shot), query = episodes.support.shape, episodes.query.shape[2]
         images = np.concatenate([episodes.support, episodes.query], axis=2)
-        by_class = [np.unique(images[episodes.class_ids == class_id]) for class_id in class_ids]
-        way, shot, query = images.shape[1], episodes.support.shape[2], episodes.query.shape[2]
-        super().__init__(by_class, class_ids, way, shot, query, key=0, seed=seed)
-        self.episodes, self.path, self._stream = episodes, path, stream
+        ids = {i: np.unique(images[episodes.class_ids == i]) for i in np.unique(episodes.class_ids).tolist()}
+        super().__init__(ids, Evaluation(way, shot, query), key=0, seed=seed)
+        self.episodes, self.stream = episodes, stream
 
     def __len__(self) -> int:
         return len(self.episodes.class_ids)
-
-    @property
-    def stream(self) -> str:
-        """That of the stream which the list is the beginning of."""
-        return self._stream
 
     def draw(self, start: int, count: int) -> EpisodeIndices:
         """Return episodes ``start`` to ``start + count - 1``; ValueError if they are not all in the list."""
         if start < 0 or count < 0 or start + count > len(self):
             raise ValueError(
-                f"episodes {start} to {start + count - 1} were asked for, the list `{self.path}` "
-                f"has {len(self)}; lower `data.init_args.evaluation.val_episodes` or "
-                "`data.init_args.evaluation.test_episodes`."
+                f"episodes {start} to {start + count - 1} were asked for, the list has {len(self)}; "
+                "ask for fewer."
             )
-        rows = slice(start, start + count)
-        found = self.episodes
-        return EpisodeIndices(found.class_ids[rows], found.support[rows], found.query[rows])
+        return self.episodes.rows(start, count)
 
 
-def save_episodes(path: str | Path, plans: _Plans, counts: Mapping[str, int], store: ImageStore) -> None:
-    """Write the first ``counts[split]`` episodes of each sampler to one npz file, all or nothing.
-
-    The file names classes and image ids, and remembers enough of the store to refuse other data; no pixels.
-
-    Raises:
-        ValueError: the name does not end in ``.npz``, or a count is below 1.
-    """
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise ValueError(f"`path={path}` must end in .npz; choose such a name.")
-    arrays: dict[str, Any] = {"class_names": np.array(store.class_names, dtype=np.str_)}
-    names: list[tuple[str, str]] = []
-    images: list[Ids] = []
-    for split, plan in plans.items():
-        if counts[split] < 1:
-            raise ValueError(f"`counts={dict(counts)}` must be at least 1 each; found {counts[split]}.")
-        for group, sampler in plan.items():
-            drawn, i = sampler.draw(0, counts[split]), len(names)
-            arrays |= {f"{name}_{i}": array.astype(np.int32) for name, array in vars(drawn).items()}
-            arrays |= {f"stream_{i}": np.str_(sampler.stream), f"seed_{i}": sampler.seed}
-            names.append((split, group))
-            images += [drawn.support.ravel(), drawn.query.ravel()]
-    listed = np.unique(np.concatenate(images))
-    probes = listed[np.linspace(0, len(listed) - 1, min(_PROBES, len(listed))).astype(np.int64)]
-    arrays |= {"names": np.array(names, dtype=np.str_), "labels": _labels_digest(store)}
-    arrays |= {"probes": probes, "brightness": _brightness(store, probes)}
-    write_npz(path, arrays, _FORMAT)
-
-
-def load_episodes(path: str | Path, store: ImageStore) -> dict[str, dict[str, FrozenEpisodes]]:
-    """Return the episodes of a file: split -> group of classes -> its list.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged or of another format, its episodes are of other data than ``store``, or
-            support and queries share a group of images.
-    """
+def _load(path: str | Path, store: ImageStore) -> dict[str, dict[str, FrozenEpisodes]]:
+    """Return the episodes of a file: split -> group of classes -> its list."""
     what = f"`data.init_args.evaluation.file={path}`"
     found = read_npz(path, _FORMAT, what, "give a list that a datamodule's `save_episodes` has written")
-    _check_data(found, store, path)
+    if other := next(_differences(found, store), None):
+        raise ValueError(
+            f"{what} lists episodes of other data than {store.folder}: {other}; use the data set, in the "
+            "layout, that the list was made from, or leave `evaluation.file` out."
+        )
     plans: dict[str, dict[str, FrozenEpisodes]] = {}
     for i, (split, group) in enumerate(found["names"].tolist()):
-        parts = [found[f"{name}_{i}"].astype(np.int64) for name in ("class_ids", "support", "query")]
-        stream, seed = str(found[f"stream_{i}"]), int(found[f"seed_{i}"])
-        episodes = EpisodeIndices(*parts)
+        episodes = EpisodeIndices(*(found[f"{name}_{i}"].astype(np.int64) for name in _PARTS))
         if store.n_image_groups and (shared := _shared_groups(episodes, store)):
             raise ValueError(
-                f"support and queries share a group of images in {shared} of {len(parts[0])} episodes of "
-                f"split '{split}' in {what}; write the list anew, or leave `data.init_args.groups` out."
+                f"support and queries share a group of images in {shared} of {len(episodes.query)} episodes "
+                f"of split '{split}' in {what}; write the list anew, or leave `data.init_args.groups` out."
             )
-        plans.setdefault(split, {})[group] = FrozenEpisodes(episodes, stream, seed, path)
+        stream, seed = str(found[f"stream_{i}"]), int(found[f"seed_{i}"])
+        plans.setdefault(split, {})[group] = FrozenEpisodes(episodes, stream, seed)
     return plans
 
 
-def _check_data(found: dict[str, Any], store: ImageStore, path: str | Path) -> None:
-    """Raise ValueError if the image ids of a list do not stand for the same images in ``store``."""
+def _differences(found: Mapping[str, Any], store: ImageStore) -> Iterator[str]:
+    """Say why the image ids of a list do not stand for the same images in ``store``."""
     listed, names = found["class_names"].tolist(), store.class_names
-    other = None
-    if listed != names:
-        strange = sorted(set(listed) - set(names))
-        other = f"its classes are others ({', '.join(strange[:3])})" if strange else "it has fewer classes"
-    elif str(found["labels"]) != _labels_digest(store):
-        other = "the classes have other numbers of images, or the images are in another order"
-    else:
-        differences = np.abs(_brightness(store, found["probes"]) - found["brightness"])
-        if (share := float((differences > _TOLERANCE).mean())) > 0.02:
-            other = f"the images themselves are others ({100 * share:.0f}% of those looked at)"
+    if strange := sorted(set(listed) - set(names)):
+        yield f"its classes are others ({', '.join(strange[:3])})"
+    elif listed != names:
+        yield "it has fewer classes"
+    if str(found["labels"]) != _labels_digest(store):
+        yield "the classes have other numbers of images, or the images are in another order"
+    differences = np.abs(_brightness(store, found["probes"]) - found["brightness"])
+    if (share := float((differences > _TOLERANCE).mean())) > 0.02:
+        yield f"the images themselves are others ({100 * share:.0f}% of those looked at)"
     for i, (split, _) in enumerate(found["names"].tolist()):
-        if other is None and not set(found[f"class_ids_{i}"].ravel()) <= set(store.splits[split].tolist()):
-            other = f"classes of its split '{split}' are in another split, such as the one trained on"
-    if other:
-        raise ValueError(
-            f"`data.init_args.evaluation.file={path}` lists episodes of other data than {store.folder}: "
-            f"{other}; use the data set, in the layout, that the list was made from, or leave "
-            "`evaluation.file` out."
-        )
+        if not np.isin(found[f"class_ids_{i}"], store.splits[split]).all():
+            yield f"classes of its split '{split}' are in another split, such as the one trained on"
 
 
 def _shared_groups(episodes: EpisodeIndices, store: ImageStore) -> int:

@@ -13,7 +13,6 @@ from torch import Tensor
 from psst.episodes.batch import Batch
 from psst.images.store import ImageStore
 
-_MAP, _AUTO = "map", "auto"
 _SHARE = 0.25  # of a GPU's free memory, that images take at most by themselves
 _CHUNK = 2**26  # bytes copied at a time
 
@@ -31,24 +30,24 @@ class Residence:
 
     def __init__(self, device: str) -> None:
         try:
-            _ = device in (_MAP, _AUTO) or torch.device(device)
+            _ = device in ("map", "auto") or torch.device(device)
         except RuntimeError as error:
             raise ValueError(
                 f"`data.init_args.device={device}` is no device; use `auto`, `map`, `cpu`, `cuda`, `cuda:1`."
             ) from error
         self.device = device
+        self.release()
+
+    def __reduce__(self) -> tuple[type["Residence"], tuple[str]]:
+        return Residence, (self.device,)  # another process decides anew
+
+    def release(self) -> None:
+        """Free the memory; the next loader decides anew."""
         self._held: Any = None
         self._decided = False
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"device": self.device, "_held": None, "_decided": False}  # another process decides anew
-
     def needs_pixels(self, store: ImageStore, training_device: torch.device | None) -> bool:
-        """Return whether loaders have to read pixels; without a trainer nobody could look ids up.
-
-        Raises:
-            ValueError: the device asked for is not here.
-        """
+        """Return whether loaders have to read pixels; raises as `hold` does."""
         return self.hold(store.images.nbytes, partial(_copied, store), training_device) is None
 
     def hold(
@@ -59,15 +58,22 @@ class Residence:
         Args:
             nbytes: of it.
             copied: copies it to a device.
-            training_device: of the trainer; None without.
+            training_device: of the trainer; None without: nobody could look anything up.
 
         Raises:
-            ValueError: the device asked for is not here.
+            ValueError: the device asked for is not here, or has no room.
         """
         if training_device is None:
             return None
-        if not self._decided:
-            self._held, self._decided = self._load(nbytes, copied, training_device), True
+        if not self._decided and self._wanted(nbytes, training_device):
+            try:
+                self._held = copied(training_device if self.device == "auto" else torch.device(self.device))
+            except (RuntimeError, AssertionError) as error:  # no such device, or no room on it
+                raise ValueError(
+                    f"`data.init_args.device={self.device}` cannot hold the images "
+                    f"({nbytes / 2**20:.0f} MiB): {error}; set it to `auto` or `map`."
+                ) from error
+        self._decided = True
         return self._held
 
     def fill(self, batch: Batch, device: torch.device) -> Batch:
@@ -77,27 +83,10 @@ class Residence:
         ids = batch.ids.to(self._held.device, non_blocking=True)
         return replace(batch, pixels=self._held.index_select(0, ids).to(device))
 
-    def release(self) -> None:
-        """Free the memory; the next loader decides anew."""
-        self._held, self._decided = None, False
-
-    def _load(self, nbytes: int, copied: Callable[[torch.device], Any], training_device: torch.device) -> Any:
-        if self.device == _AUTO:
-            fits = training_device.type == "cuda" and _fits(nbytes, training_device)
-            return copied(training_device) if fits else None
-        if self.device == _MAP:
-            return None
-        try:
-            return copied(torch.device(self.device))
-        except (RuntimeError, AssertionError) as error:  # no such device, or no room on it
-            raise ValueError(
-                f"`data.init_args.device={self.device}` cannot hold the images "
-                f"({nbytes / 2**20:.0f} MiB): {error}; set it to `auto` or `map`."
-            ) from error
-
-
-def _fits(nbytes: int, device: torch.device) -> bool:
-    return nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]
+    def _wanted(self, nbytes: int, device: torch.device) -> bool:
+        if self.device != "auto":
+            return self.device != "map"
+        return device.type == "cuda" and nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _copied(store: ImageStore, device: torch.device) -> Tensor:

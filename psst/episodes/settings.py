@@ -1,12 +1,73 @@
-"""What training and evaluation episodes look like, as a configuration states it."""
+"""What a data module is asked for, held against what there is, in the words of the configuration."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from numbers import Integral
+from typing import Self
 
-from psst.episodes.checks import Range, check_numbers
+_Range = int | tuple[int, int]  # a number, or the lowest and the highest
+
+
+def bounds(value: _Range) -> tuple[int, int]:
+    """Return the lowest and the highest of a range."""
+    low, high = value if isinstance(value, (list, tuple)) else (value, value)
+    return low, high
+
+
+def _typed(name: str, value: object) -> str:
+    """Return an argument as it stands in a configuration, a range in brackets."""
+    listed = f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else value
+    return f"`data.init_args.{name}={listed}`"
+
+
+def check_numbers(values: Mapping[str, _Range], least: Mapping[str, int]) -> None:
+    """Raise ValueError for what is no whole number, or range, from its entry in ``least`` on, or from 1."""
+    for name, value in values.items():
+        pair = value if isinstance(value, (list, tuple)) else (value, value)
+        if len(pair) != 2 or not all(isinstance(number, Integral) for number in pair) or pair[0] > pair[1]:
+            law = "a whole number, or two as `[low, high]` with low at most high"
+            raise ValueError(f"{_typed(name, value)} must be {law}.")
+        if pair[0] < (bound := least.get(name, 1)):
+            raise ValueError(f"{_typed(name, value)} must be at least {bound}.")
+
+
+def check_download(name: str, download: bool, mirror: str | None, offered: bool, manual: str) -> None:
+    """Raise ValueError if a download is asked for that nobody offers, or a mirror without a download."""
+    if download and not offered:
+        advice = manual or "put its files below `data.init_args.root` by hand."
+        raise ValueError(f"`data.init_args.download=true`: {name} has nothing to download; {advice}")
+    if mirror is not None and not download:
+        raise ValueError(f"`data.init_args.mirror={mirror}` needs `data.init_args.download=true`.")
+
+
+def check_channels(channels: int) -> int:
+    """Return ``channels``, 1 or 3; raise ValueError for anything else."""
+    if channels not in (1, 3):
+        raise ValueError(f"`data.init_args.channels={channels}` must be 1 (grayscale) or 3 (color).")
+    return channels
+
+
+class _Settings:
+    """A group of settings, named below ``data.init_args`` as its class."""
+
+    def typed(self, name: str) -> str:
+        """Return one of them as it stands in a configuration, a range in brackets."""
+        return _typed(f"{type(self).__name__.lower()}.{name}", getattr(self, name))
+
+    def checked(self, least_way: int = 2) -> Self:
+        """Return the settings; ValueError if a number is out of its range."""
+        group = type(self).__name__.lower()
+        numbers = {f"{group}.{n}": v for n, v in vars(self).items() if n not in ("balance", "file")}
+        check_numbers(numbers, {f"{group}.way": least_way})
+        balance = getattr(self, "balance", None)
+        if balance is not None and not 0 < balance < inf:
+            raise ValueError(f"{self.typed('balance')} must be above 0; null gives each class as many.")
+        return self
 
 
 @dataclass(frozen=True)
-class Episodes:
+class Episodes(_Settings):
     """Episodes to train on.
 
     Args:
@@ -22,29 +83,16 @@ class Episodes:
         >>> Glyphs(episodes=Episodes(way=10, shot=1, query=5))
     """
 
-    way: int | tuple[int, int] = 5
-    shot: int | tuple[int, int] = 1
+    way: _Range = 5
+    shot: _Range = 1
     query: int = 15
     per_batch: int = 1
     per_epoch: int = 100
     balance: float | None = None
 
-    def checked(self) -> "Episodes":
-        """Return the settings with ranges as tuples; ValueError if a number is out of its range."""
-        way, shot = _range("episodes.way", self.way), _range("episodes.shot", self.shot)
-        numbers: dict[str, Range] = {"way": way, "shot": shot, "query": self.query}
-        numbers |= {"per_batch": self.per_batch, "per_epoch": self.per_epoch}
-        check_numbers({f"episodes.{name}": value for name, value in numbers.items()}, {"episodes.way": 2})
-        if self.balance is not None and not 0 < self.balance < float("inf"):
-            raise ValueError(
-                f"`data.init_args.episodes.balance={self.balance}` must be above 0; null gives each "
-                "class as many."
-            )
-        return replace(self, way=way, shot=shot)
-
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(_Settings):
     """Episodes to validate and test on.
 
     Args:
@@ -53,7 +101,8 @@ class Evaluation:
         query: query images a class.
         val_episodes: validation episodes, of each group.
         test_episodes: test episodes, of each group.
-        file: list of episodes written by `save_episodes`, in place of drawn ones in the splits that it lists.
+        file: list of episodes that a data module's `save_episodes` has written, in place of drawn ones in the
+            splits that it lists.
 
     Example:
         >>> Glyphs(evaluation=Evaluation(way=5, shot=5, test_episodes=10000))
@@ -65,24 +114,3 @@ class Evaluation:
     val_episodes: int = 2000
     test_episodes: int = 10000
     file: str | None = None
-
-    def checked(self) -> "Evaluation":
-        """Return the settings; ValueError if a number is out of its range."""
-        names = ("way", "shot", "query", "val_episodes", "test_episodes")
-        values = {f"evaluation.{name}": getattr(self, name) for name in names}
-        check_numbers(values, {"evaluation.way": 2})
-        return self
-
-
-def _range(argument: str, value: object) -> Range:
-    """Return a range that a user typed; ValueError if it is neither a whole number nor two ascending ones."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, (list, tuple)):
-        value = list(value)
-        if len(value) == 2 and all(type(number) is int for number in value) and value[0] <= value[1]:
-            return value[0], value[1]
-    raise ValueError(
-        f"`data.init_args.{argument}={value}` must be a whole number, or two as `[low, high]` with low at "
-        "most high."
-    )

@@ -1,171 +1,241 @@
-"""Endless streams of training batches over an image store: item i is the same, whoever reads it and when."""
+"""Streams of batches over an image store, the same whoever reads them and when, and how loaders read them."""
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from psst.episodes.batch import Batch, EpisodeShape, Policies
-from psst.episodes.counters import Ids, random_words
-from psst.episodes.sampler import LabeledIndices
+from psst.episodes.batch import Batch, Policies
+from psst.episodes.counters import Ids, below, random_words
+from psst.episodes.sampler import EpisodeSampler
+from psst.episodes.settings import Episodes
 from psst.images.store import ImageStore
+from psst.randomness import stream_key
 
-_ENDLESS = 2**31  # for tools that ask; every item is valid
 _NO_CLASS = -1
 
 
-class _BatchSampler(Protocol):
-    def batch(self, item: int, size: int) -> LabeledIndices: ...
+def shuffled(ids: Ids, key: int, start: int, count: int) -> Ids:
+    """Return a part of an endless sequence: every id once, in random order, then every id in another order.
+
+    The id at position p, of ``start`` to ``start + count - 1``, depends on the key and p alone.
+    """
+    passes, places = np.divmod(np.arange(start, start + count), len(ids))
+    orders = ((_order(key, number, len(ids)), passes == number) for number in np.unique(passes).tolist())
+    return np.concatenate([*(ids[order[places[inside]]] for order, inside in orders), ids[:0]])
 
 
-class EndlessShuffle:
-    """Every id once, in random order, then every id once in another order, and so on; batches of ``n``.
+@lru_cache(maxsize=8)
+def _order(key: int, number: int, n: int) -> Ids:
+    return np.argsort(random_words(key, number, 1, n)[0], kind="stable")
 
-    The id at position p depends on the key and p alone, whoever asks and in which order.
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a training stream consists of; attributes as the arguments of `EpisodicDataModule`.
+
+    Raises:
+        ValueError: there are no such batches, or two of the settings contradict each other.
     """
 
-    def __init__(self, ids: Ids, key: int, n: int = 1) -> None:
-        self.ids, self.key, self.n = ids, key, n
-        self._last: tuple[int, Ids] | None = None  # the pass asked for last, and its order
+    name: str  # of the data set, for errors
+    batches: Literal["episodes", "classes", "mixed"]
+    episodes: Episodes
+    batch_size: int = 128
+    n_unlabeled: int = 0
+    seed: int = 0
 
-    def batch(self, item: int) -> Ids:
-        """Return the ``n`` ids of batch ``item``."""
-        return self.take(item * self.n, self.n)
+    def __post_init__(self) -> None:
+        if self.batches not in ("episodes", "classes", "mixed"):
+            raise ValueError(
+                f"`data.init_args.batches={self.batches}` must be `episodes`, `classes` or `mixed`."
+            )
+        if self.batches == "classes" and self.episodes.balance is not None:
+            raise ValueError(
+                f"{self.episodes.typed('balance')} is of episodes; leave it out, or set "
+                "`data.init_args.batches` to `episodes` or `mixed`."
+            )
 
-    def take(self, start: int, count: int) -> Ids:
-        """Return the ids at positions ``start`` to ``start + count - 1``."""
-        n, end = len(self.ids), start + count
-        parts = [
-            self._order(number)[max(start - number * n, 0) : end - number * n]
-            for number in range(start // n, -(-end // n))
-        ]
-        return np.concatenate(parts) if parts else self.ids[:0]
+    @property
+    def per_batch(self) -> int:
+        """Episodes, or images, of one batch."""
+        return self.batch_size if self.batches == "classes" else self.episodes.per_batch
 
-    def _order(self, number: int) -> Ids:
-        if self._last is None or self._last[0] != number:
-            words = random_words(self.key, number, 1, len(self.ids))[0]
-            self._last = number, self.ids[np.argsort(words, kind="stable")]
-        return self._last[1]
+    def pass_length(self, store: ImageStore, n_ranks: int) -> int:
+        """Return the batches of one pass on each of ``n_ranks``: an epoch as Lightning counts them.
+
+        It need not divide anything: the next pass begins with the first batch that no rank has seen.
+        """
+        if self.batches == "classes":
+            return -(-len(store.split_ids("train")) // (self.batch_size * n_ranks))
+        return max(1, self.episodes.per_epoch // (self.episodes.per_batch * n_ranks))
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Makes batches of the ids of images.
+
+    Attributes:
+        store: holds the images.
+        policies: make the views.
+        with_pixels: read the images; otherwise whoever has them on the device looks them up.
+        make: makes a batch of what it has.
+
+    Example:
+        >>> reader = Reader(store, Policies())
+        >>> reader(np.arange(4), store.labels[:4], index=0).pixels.shape
+        torch.Size([4, 3, 84, 84])
+    """
+
+    store: ImageStore
+    policies: Policies
+    with_pixels: bool = True
+    make: Callable[..., Batch] = Batch
+
+    def __call__(self, ids: Ids, labels: Ids, **more: Any) -> Batch:
+        """Return a batch of images ``[n]`` and their labels ``[n]``; the rest as of `Batch`."""
+        pixels = torch.from_numpy(self.store.read(ids)) if self.with_pixels else None
+        known = {"ids": torch.from_numpy(ids), "labels": torch.from_numpy(labels)}
+        return self.make(**known, pixels=pixels, policies=self.policies, **more)
 
 
 class BatchStream(Dataset[Batch]):
-    """Item i holds episodes, images of classes and unlabeled images, each as far as asked for.
+    """Item i holds episodes, images of classes and unlabeled images, each as far as the plan says.
 
-    The episodes of item i are ``i * B`` to ``(i + 1) * B - 1`` of the sampler. No image of classes comes
-    twice in a pass, and none is left out: a batch may begin in one pass and end in the next.
+    The episodes of item i are ``i * B`` to ``(i + 1) * B - 1`` of a sampler; where the train split has groups
+    of classes each batch keeps to one, every group as often as the others. No image of classes comes twice in
+    a pass, and none is left out: a batch may begin in one pass and end in the next. The label of a class is
+    its place in the train split.
 
-    Args:
-        store: holds the images.
-        class_ids: ``[M]`` classes to learn; the place is the label.
-        policies: make the views.
-        sampler: of the episodes, such as an `EpisodeSampler`; None for batches without.
-        n_episodes: B.
-        classes: gives the images of classes; None for batches without.
-        unlabeled: gives the unlabeled images; None for batches without.
-        with_pixels: read the images; otherwise whoever has them on the device looks them up.
-        make: makes a batch of what it has.
+    Raises:
+        ValueError: the store cannot serve the plan.
     """
 
-    def __init__(
-        self,
-        store: ImageStore,
-        class_ids: Ids,
-        policies: Policies,
-        sampler: _BatchSampler | None = None,
-        n_episodes: int = 1,
-        classes: EndlessShuffle | None = None,
-        unlabeled: EndlessShuffle | None = None,
-        with_pixels: bool = True,
-        make: Callable[..., Batch] = Batch,
-    ) -> None:
-        self.store, self.sampler, self.n_episodes = store, sampler, n_episodes
-        self.classes, self.unlabeled = classes, unlabeled
-        self.policies, self.with_pixels, self.make = policies, with_pixels, make
-        self._label_of = np.full(len(store.class_names) + 1, _NO_CLASS, dtype=np.int64)  # the last: no class
-        self._label_of[class_ids] = np.arange(len(class_ids))
-
-    def __len__(self) -> int:
-        return _ENDLESS
+    def __init__(self, reader: Reader, plan: TrainingPlan) -> None:
+        self.reader, self.plan = reader, plan
+        store, key = reader.store, stream_key(plan.seed, "train")
+        self._label_of = np.full(len(store.class_names) + 1, _NO_CLASS)  # the last: no class
+        self._label_of[store.splits["train"]] = np.arange(len(store.splits["train"]))
+        self.samplers: list[EpisodeSampler] = []
+        self._group_key = stream_key(key, "groups")
+        if plan.batches != "classes":
+            keys = {group: stream_key(key, "group", group) for group in store.class_groups("train")} | {
+                "all": key
+            }
+            split = (store, plan.name, "train", plan.episodes, keys.__getitem__, plan.seed)
+            self.samplers = list(EpisodeSampler.of_split(*split).values())
+        if plan.n_unlabeled and not len(store.unlabeled):
+            raise ValueError(
+                f"`data.init_args.n_unlabeled={plan.n_unlabeled}` needs unlabeled images, {plan.name} has "
+                "none; set it to 0, or add images without a class to the data set."
+            )
+        n_images = 0 if plan.batches == "episodes" else plan.batch_size
+        kinds = {
+            "classes": (store.split_ids("train"), n_images),
+            "unlabeled": (store.unlabeled, plan.n_unlabeled),
+        }
+        self._shuffles = [(ids, stream_key(plan.seed, "train", kind), n) for kind, (ids, n) in kinds.items()]
 
     def __getitem__(self, item: int) -> Batch:
-        shape, targets = None, None
-        ids, n_unlabeled = [], 0
-        if self.sampler is not None:
-            drawn = self.sampler.batch(item, self.n_episodes)
-            shape, targets = _shape_of(drawn), _targets_of(drawn)
-            ids.append(np.concatenate([drawn.support, drawn.query], axis=1).reshape(-1))
-        if self.classes is not None:
-            ids.append(self.classes.batch(item))
-        if self.unlabeled is not None:
-            ids.append(self.unlabeled.batch(item))
-            n_unlabeled = self.unlabeled.n
+        ids = [shuffled(images, key, item * n, n) for images, key, n in self._shuffles]
+        more: dict[str, Any] = {}
+        if self.samplers:
+            group = below(random_words(self._group_key, item, 1, 1)[0], np.int64(len(self.samplers)))
+            drawn = self.samplers[int(group[0])].batch(item, self.plan.episodes.per_batch)
+            ids.insert(0, drawn.ids.reshape(-1))
+            more = {"shape": drawn.shape, "targets": torch.from_numpy(drawn.labels.reshape(-1))}
         every = np.concatenate(ids)
-        return self.make(
-            ids=torch.from_numpy(every),
-            labels=torch.from_numpy(self._label_of[self.store.labels[every]]),
-            index=item,
-            shape=shape,
-            targets=targets,
-            n_unlabeled=n_unlabeled,
-            pixels=torch.from_numpy(self.store.read(every)) if self.with_pixels else None,
-            policies=self.policies,
-        )
+        labels = self._label_of[self.reader.store.labels[every]]
+        return self.reader(every, labels, index=item, n_unlabeled=self.plan.n_unlabeled, **more)
 
 
 class ImageSplit(Dataset[Batch]):
     """Every image of a split once, ordered by class, in at least ``n_parts`` batches of unlabeled rows.
 
     Their classes are none of the training classes, so their labels are -1; episodes are drawn from features.
-    Arguments as of `BatchStream`.
 
     Raises:
         ValueError: there are fewer images than ``n_parts``, the processes that share them.
     """
 
-    def __init__(
-        self,
-        store: ImageStore,
-        split: str,
-        policies: Policies,
-        batch_size: int,
-        n_parts: int = 1,
-        with_pixels: bool = True,
-        make: Callable[..., Batch] = Batch,
-    ) -> None:
-        self.store, self.split, self.policies = store, split, policies
-        self.with_pixels, self.make = with_pixels, make
-        self.image_ids = store.split_ids(split)
-        if len(self.image_ids) < n_parts:
+    def __init__(self, reader: Reader, split: str, batch_size: int, n_parts: int = 1) -> None:
+        self.reader, self.image_ids = reader, reader.store.split_ids(split)
+        n_images = len(self.image_ids)
+        if n_images < n_parts:
             raise ValueError(
-                f"`trainer.devices` makes {n_parts} processes, split '{split}' has {len(self.image_ids)} "
-                "images; use fewer."
+                f"`trainer.devices` makes {n_parts} processes, split '{split}' has {n_images} images; "
+                "use fewer."
             )
-        n_batches = max(n_parts, -(-len(self.image_ids) // batch_size))
-        self._parts = np.array_split(self.image_ids, n_batches) if len(self.image_ids) else []
+        n_batches = max(n_parts, -(-n_images // batch_size))
+        self._parts = np.array_split(self.image_ids, n_batches) if n_images else []
 
     def __len__(self) -> int:
         return len(self._parts)
 
     def __getitem__(self, item: int) -> Batch:
         ids = self._parts[item]
-        return self.make(
-            ids=torch.from_numpy(ids),
-            labels=torch.full((len(ids),), _NO_CLASS),
-            index=item,
-            n_unlabeled=len(ids),
-            pixels=torch.from_numpy(self.store.read(ids)) if self.with_pixels else None,
-            policies=self.policies,
-        )
+        return self.reader(ids, np.full(len(ids), _NO_CLASS), index=item, n_unlabeled=len(ids))
 
 
-def _shape_of(drawn: LabeledIndices) -> EpisodeShape:
-    (batch, way), (n_support, n_query) = drawn.class_ids.shape, (drawn.support.shape[1], drawn.query.shape[1])
-    return EpisodeShape(batch, way, n_support // way, n_query // way)
+class EpisodeOrder(DistributedSampler[Any]):
+    """Indices ``first, first + 1, ...`` of an endless stream, one pass of ``length`` at a time.
+
+    It asks where to begin at the start of every pass, so it can be told what was trained on rather than what
+    was fetched. With several ranks, rank r takes every ``n_ranks``-th index. It is a ``DistributedSampler``
+    because Lightning leaves those as they are and would shuffle any other.
+
+    Args:
+        first: returns the index with which a pass begins; called once a pass, in the main process.
+        length: indices of one pass on each rank.
+        rank: of this process.
+        n_ranks: processes that share the stream.
+    """
+
+    def __init__(self, first: Callable[[], int], length: int, rank: int = 0, n_ranks: int = 1) -> None:
+        super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
+        self.first, self.num_samples = first, length
+
+    @classmethod
+    def of_split(cls, length: int, rank: int, n_ranks: int) -> "EpisodeOrder":
+        """Return every index below ``length`` once over all ranks; PyTorch repeats some to even them out."""
+        return cls(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)
+
+    def __iter__(self) -> Iterator[Any]:
+        begin = self.first() + self.rank
+        yield from range(begin, begin + self.num_samples * self.num_replicas, self.num_replicas)
 
 
-def _targets_of(drawn: LabeledIndices) -> Tensor:
-    labels = np.concatenate([drawn.support_labels, drawn.query_labels], axis=1)
-    return torch.from_numpy(labels.reshape(-1).astype(np.int64))
+class EpisodeLoader(DataLoader[Any]):
+    """A loader that tells Lightning it can resume; the position itself is kept by the datamodule."""
+
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: see ``EpisodicDataModule.state_dict``."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Do nothing: see ``EpisodicDataModule.load_state_dict``."""
+
+
+class StreamPosition:
+    """Where training stands in a stream, in batches that went through a step: those fetched do not count."""
+
+    def __init__(self) -> None:
+        self.restart(0)
+
+    def restart(self, consumed: int) -> None:
+        """Go on from here, whatever was processed."""
+        self._first = consumed  # index with which the current pass began
+        self._before: int | None = None  # batches the trainer had processed when it began
+
+    def consumed(self, processed: int, n_ranks: int) -> int:
+        """Return the batches of all ranks, given how many each has processed in its life."""
+        return self._first if self._before is None else self._first + n_ranks * (processed - self._before)
+
+    def begin_pass(self, processed: int, n_ranks: int) -> int:
+        """Return the index that a pass begins with."""
+        self._first, self._before = self.consumed(processed, n_ranks), processed
+        return self._first

@@ -2,9 +2,6 @@
 
 from psst.evaluation.class_draw import ClassDifference as ClassDifference
 from psst.evaluation.class_draw import class_difference as class_difference
-from psst.evaluation.comparison import SeedComparison as SeedComparison
-from psst.evaluation.comparison import compare_seeds as compare_seeds
-from psst.evaluation.comparison import t_interval as t_interval
 from psst.evaluation.episodes import evaluate_episodes as evaluate_episodes
 from psst.evaluation.scores import EpisodeScores as EpisodeScores
 from psst.evaluation.scores import load_scores as load_scores

@@ -1,7 +1,5 @@
 """Many episodes at once over images that were embedded once."""
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -10,8 +8,8 @@ from torch.nn import functional as F
 
 from psst.episodes import EpisodeIndices, EpisodeSampler
 from psst.evaluation.scores import EpisodeScores
+from psst.fewshot import Head
 
-Head = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 _CHUNK_BYTES = 8 * 2**20  # gathered features of one chunk: small enough to stay in the caches of a CPU
 _CHUNK_BYTES_DEVICE = 256 * 2**20
 
@@ -84,7 +82,7 @@ def _score(
     labels = torch.arange(way, device=device)
     support_labels = labels.repeat_interleave(sampler.n_shot).expand(count, -1)
     query_labels = labels.repeat_interleave(sampler.n_query).expand(count, -1)
-    logits = head(support, support_labels, query, way)
+    logits: Tensor = head(support, support_labels, query, way)
     losses = F.cross_entropy(logits.flatten(0, 1).float(), query_labels.flatten(), reduction="none")
     correct = logits.argmax(dim=-1) == query_labels
     return correct.float().mean(dim=1), losses.view(count, -1).mean(dim=1)

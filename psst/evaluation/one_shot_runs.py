@@ -1,7 +1,6 @@
 """The twenty official one-shot runs of Omniglot (Lake et al. 2015), and the accuracy in them."""
 
 import hashlib
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from psst.episodes import EpisodeIndices, FrozenEpisodes
-from psst.evaluation.comparison import t_interval
-from psst.evaluation.episodes import Head, evaluate_episodes
+from psst.evaluation.episodes import evaluate_episodes
 from psst.evaluation.scores import EpisodeScores
+from psst.fewshot import Head
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, zip_entries
 from psst.images.sources.image_tree import ImageTree
@@ -144,12 +144,12 @@ def evaluate_one_shot_runs(
     stream = hashlib.blake2b(repr(answers.tolist()).encode(), digest_size=16).hexdigest()
     with torch.no_grad():
         features = torch.cat([embed(run.images) for run in runs])
-    return evaluate_episodes(features, FrozenEpisodes(episodes, stream, seed=0), head, len(runs))
+    return evaluate_episodes(features, FrozenEpisodes(episodes, stream, 0), head, len(runs))
 
 
 def report_one_shot_runs(scores: EpisodeScores) -> str:
     """Say the error of each run, 1 - accuracy as Lake et al. have it, and the mean with its t-interval."""
     lines = [f"run{i:02}  error {100 * (1 - a):5.1f} %" for i, a in enumerate(scores.accuracies, start=1)]
-    half = t_interval(scores.accuracies.tolist())[1] if scores.n > 1 else math.inf
+    half = scores.half_width / 1.96 * float(stats.t.ppf(0.975, max(1, scores.n - 1)))
     mean = f"mean   error {100 * (1 - scores.mean):5.1f} +- {100 * half:.1f} %"
     return "\n".join([*lines, f"{mean} ({scores.n} runs, 95% t-interval over runs)"])

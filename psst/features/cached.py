@@ -188,13 +188,10 @@ class CachedBatch(Batch):
 
     def features(self, view: View) -> Tensor:
         """Return features ``[n, D]`` of a view; raises as `FeatureCache.draw` and `FeatureCache.read` do."""
-        view, whole, places = self.resolved(view), self.whole, self.places
-        pictures = replace(view, turns=(0,))
-        if pictures not in whole._crops:  # the parts are drawn apart, as crops of pixels are
-            key = (self.policies.seed, "features", self.policies.split, self.index)
-            drawn = [
-                self.cache.draw(pictures, end - start, *key, part) for part, start, end in whole._parts()
-            ]
-            whole._crops[pictures] = torch.cat(drawn, dim=1)
-        rows = slice(places.start, places.stop, places.step) if isinstance(places, range) else places
-        return self.cache.read(self.ids, view, whole._crops[pictures][:, rows])
+        view, policies = self.policies.resolved(view), self.policies
+
+        def drawn(pictures: View, part: str, rows: slice) -> Tensor:
+            key = (policies.seed, "features", policies.split, self.index, part)
+            return self.cache.draw(pictures, rows.stop - rows.start, *key).T
+
+        return self.cache.read(self.ids, view, self._of_whole(replace(view, turns=(0,)), drawn).T)

@@ -41,7 +41,7 @@ class FeatureViews:
         """Return the views to hold, one turn each.
 
         Args:
-            asked: what tasks ask for, as `Batch.resolved` gives it.
+            asked: what tasks ask for, as `Policies.resolved` gives it.
             turns: whether some task turns images.
 
         Raises:

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from psst.pareto.least_squares import Array, factor, last_axis, nonnegative
-from psst.pareto.solver import Solution, certified, scaled
+from psst.pareto.least_squares import Array, factor, identity, nonnegative
+from psst.pareto.solver import Solution, scaled
 
 
 def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
@@ -39,7 +39,7 @@ def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
     if not len(rows):
         return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
     hull, gap = _shortest(factor(normalized) @ rows.T)
-    return certified(rows.T @ hull, gap)
+    return Solution.certified(rows.T @ hull, gap)
 
 
 def onto_hull(gramian: Array, mixture: Array) -> Solution:
@@ -56,7 +56,7 @@ def onto_hull(gramian: Array, mixture: Array) -> Solution:
     hull, gap = _shortest(root - (root @ mixture[moving])[:, None])
     weights = np.zeros(len(mixture))
     weights[moving] = hull
-    return certified(weights, gap)
+    return Solution.certified(weights, gap)
 
 
 def _shortest(points: Array) -> tuple[Array, float]:
@@ -65,7 +65,7 @@ def _shortest(points: Array) -> tuple[Array, float]:
     points = points / max(longest, 1.0)
     stacked = np.ones((len(points) + 1, points.shape[1]))
     stacked[:-1] = points
-    hull = nonnegative(stacked, last_axis(len(stacked)))
+    hull = nonnegative(stacked, identity(len(stacked))[-1])
     hull = hull / hull.sum()
     found = points @ hull
     return hull, max(float(found @ found - (found @ points).min()), 0.0)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 _FLAT = 1e-14
 """Slope of a row of largest entry 1 below which the main weight does not matter to it."""
-ACTIVE = 1e-9
+_ACTIVE = 1e-9
 """Slack of a row at which it counts as active."""
 
 _Row = tuple[float, float, float]
@@ -42,5 +42,5 @@ def interval_gap(curvature: float, target: float, weight: float, rows: Sequence[
     for p, q, bound in rows:
         slack = p * weight + q * (1.0 - weight) - bound
         violation = max(violation, -slack)
-        held = held or (slack <= ACTIVE and slope * (p - q) > 0.0)
+        held = held or (slack <= _ACTIVE and slope * (p - q) > 0.0)
     return violation if held else violation + abs(slope)

@@ -20,15 +20,6 @@ def identity(n: int) -> Array:
     return eye
 
 
-@cache
-def last_axis(n: int) -> Array:
-    """``[n]``: zeros and a last 1, shared and read-only."""
-    axis = np.zeros(n)
-    axis[-1] = 1.0
-    axis.flags.writeable = False
-    return axis
-
-
 def nonnegative(matrix: Array, target: Array, iterations: int | None = None) -> Array:
     """Minimize ``||matrix y - target||`` subject to ``y >= 0``.
 

@@ -7,7 +7,7 @@ from psst.pareto.least_squares import Array, identity, nonnegative
 
 Rows = tuple[Array, Array]
 
-ACTIVE = 1e-9
+_ACTIVE = 1e-9
 """Slack of a row of largest entry 1, at which it counts as active."""
 
 
@@ -80,7 +80,7 @@ def optimality_gap(
     slope = metric @ (weights - target)
     slope = slope - slope.sum() / len(slope)
     if multipliers is None:
-        active = normals[slack <= ACTIVE]
+        active = normals[slack <= _ACTIVE]
         level = (active - active.mean(axis=1, keepdims=True)).T
         return violation + float(np.abs(level @ nonnegative(level, slope) - slope).max())
     held = multipliers @ normals

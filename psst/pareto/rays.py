@@ -38,20 +38,20 @@ def rays_between(
     _check(trajectories, pairs)
     steps = min(len(trajectory.log_losses) for trajectory in trajectories)
     centered = [trajectory.centered[:steps] for trajectory in trajectories]
-    noise = paired_noise([centered[b] - centered[a] for a, b in pairs])
+    noise = _paired_noise([centered[b] - centered[a] for a, b in pairs])
     closest = max(RESOLUTION * float(noise.max()), _COINCIDENT)
-    gaps = np.array([separation(centered[a], centered[b]) for a, b in pairs])
+    gaps = np.array([_separation(centered[a], centered[b]) for a, b in pairs])
     points, priors = [], []
     for (a, b), count in zip(pairs, _rays_per_gap(gaps, closest), strict=True):
         first, second = _positive_weights(trajectories[a].weights, trajectories[b].weights)
         for place in (np.arange(count) + 1.0) / (count + 1.0):
             points.append((1.0 - place) * centered[a] + place * centered[b])
             priors.append(_normalized(first ** (1.0 - place) * second**place))
-    points, priors = merge(points, priors, closest)
+    points, priors = _merge(points, priors, closest)
     return RaySet(np.stack(points), trajectories[0].first_step, np.stack(priors), noise)
 
 
-def paired_noise(differences: Sequence[Array]) -> Array:
+def _paired_noise(differences: Sequence[Array]) -> Array:
     """Noise of a coordinate between two runs on the same batches: spread round a line in the last half.
 
     Args:
@@ -72,7 +72,7 @@ def paired_noise(differences: Sequence[Array]) -> Array:
     return spread
 
 
-def separation(first: Array, second: Array) -> float:
+def _separation(first: Array, second: Array) -> float:
     """Distance of two ``[steps, m]``: largest coordinate of their mean difference in the last half."""
     late = len(first) // 2
     return float(np.abs((first[late:] - second[late:]).mean(axis=0)).max())
@@ -87,13 +87,13 @@ def _rays_per_gap(gaps: Array, closest: float) -> list[int]:
     return [int(min(1 + extra, fits)) if is_wide else 1 for is_wide, fits in zip(wide, room, strict=True)]
 
 
-def merge(
+def _merge(
     points: Sequence[Array], priors: Sequence[Array], closest: float
 ) -> tuple[list[Array], list[Array]]:
     """Merge the nearest two of K rays ``[steps, m]`` with their priors until none are nearer than allowed."""
     points, priors, members = list(points), list(priors), [1] * len(points)
     while len(points) > 1:
-        couples = [(separation(points[i], points[j]), i, j) for j in range(len(points)) for i in range(j)]
+        couples = [(_separation(points[i], points[j]), i, j) for j in range(len(points)) for i in range(j)]
         distance, i, j = min(couples)
         if distance >= closest:
             break

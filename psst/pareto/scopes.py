@@ -11,11 +11,8 @@ from psst.pareto.injection import TaskGradient, accumulate, combine, shared_posi
 from psst.pareto.products import gramian
 from psst.pareto.task_gradients import (
     Loss,
-    divide,
-    full_precision,
     gradient,
     kept,
-    times,
     weighted_gradient,
 )
 
@@ -120,16 +117,16 @@ class Scope:
         block, late = self._split(losses, found)
         gradients: dict[str, TaskGradient] = {}
         for name, now, later, needed in zip(ready, found, late, needed_later, strict=True):
-            with full_precision(ready[name].device):
+            with torch.autocast(ready[name].device.type, enabled=False):  # whatever the forward pass used
                 early = [p for p in now if p not in later]
-                loss = times(ready[name], factor)
+                loss = _times(ready[name], factor)
                 gradients[name] = gradient(loss, early, self.parameters, needed or self._blockwise)
         for name, function in losses.items():
             if not isinstance(function, Tensor):
                 values[name], gradients[name] = self._called(name, function, factor)
                 self.reached[self.tasks.index(name)].update(gradients[name])
         in_order = [gradients.get(task, {}) for task in self.tasks]
-        divide(in_order, factor)
+        _divide(in_order, factor)
 
         def mixture(weights: Sequence[float]) -> TaskGradient:
             mixed = combine(in_order, self.reached, weights, self.shared)
@@ -147,10 +144,10 @@ class Scope:
         """One backward pass of the weighted losses through what each of them is to reach."""
         chosen = [float(weights[self.tasks.index(name)]) for name in losses]
         weighted = weighted_positions(self.reached, weights, self.shared)
-        scaled = [times(loss, factor) for loss in losses.values()]
-        with full_precision(scaled[0].device):
+        scaled = [_times(loss, factor) for loss in losses.values()]
+        with torch.autocast(scaled[0].device.type, enabled=False):  # whatever the forward pass used
             mixed = weighted_gradient(scaled, found, chosen, weighted, self.parameters)
-        divide([mixed], factor)
+        _divide([mixed], factor)
         return mixed
 
     def _split(
@@ -167,7 +164,7 @@ class Scope:
                     "`scope='parameters'`, or give the losses as tensors."
                 )
         shared = self.shared
-        self.block_name, block = last_block(self.names, shared)
+        self.block_name, block = _last_block(self.names, shared)
         return block, [{p for p in now if p in shared and p not in block} for now in found]
 
     def _append(self, name: str, parameter: Tensor) -> None:
@@ -205,9 +202,9 @@ class Scope:
         self, name: str, function: Callable[[], Tensor], factor: Tensor | None
     ) -> tuple[Tensor, TaskGradient]:
         loss = function()
-        with full_precision(loss.device):
+        with torch.autocast(loss.device.type, enabled=False):  # whatever the forward pass used
             try:
-                found = gradient(times(loss, factor), self._meet(walk(loss)), self.parameters, keep=False)
+                found = gradient(_times(loss, factor), self._meet(walk(loss)), self.parameters, keep=False)
             except RuntimeError as error:
                 if "second time" not in str(error):
                     raise
@@ -252,7 +249,7 @@ class Window:
         return Gathered(means, gradients, mixture, count=self.count)
 
 
-def last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[int]]:
+def _last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[int]]:
     """Name and positions of the last block of the shared part.
 
     That is the last child with shared parameters of the deepest module that holds them all, children in the
@@ -272,3 +269,17 @@ def last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[in
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: loss.detach() for name, loss in losses.items()}
+
+
+def _times(loss: Tensor, factor: Tensor | None) -> Tensor:
+    """A loss times the factor of a gradient scaler, in float32: small gradients vanish in half precision."""
+    return loss if factor is None else loss.float() * factor
+
+
+def _divide(gradients: Sequence[TaskGradient], factor: Tensor | None) -> None:
+    """Take the factor out of gradients, in place of their entries."""
+    if factor is None:
+        return
+    for entries in gradients:
+        if entries:
+            entries.update(zip(entries, torch._foreach_div(list(entries.values()), factor), strict=True))

@@ -35,10 +35,10 @@ class Solution:
     kkt_gap: float
     status: str = "optimal"
 
-
-def certified(weights: Array, gap: float, status: str = "optimal") -> Solution:
-    """A solution that is named inexact where its gap says so."""
-    return Solution(weights, gap, status if gap <= _LARGEST_GAP else "inexact")
+    @classmethod
+    def certified(cls, weights: Array, gap: float, status: str = "optimal") -> "Solution":
+        """A solution that is named inexact where its gap says so."""
+        return cls(weights, gap, status if gap <= _LARGEST_GAP else "inexact")
 
 
 def scaled(gramian: Array) -> Array | None:
@@ -135,7 +135,7 @@ def _of_two(normalized: Array | None, target: Array, least: float, rows: Rows | 
         (first, cross), (_, second) = normalized.tolist()
         curvature += max(first - 2.0 * cross + second, 0.0)
     gap = interval_gap(curvature, wanted, weight, limits)
-    return certified(np.array([weight, 1.0 - weight]), gap)
+    return Solution.certified(np.array([weight, 1.0 - weight]), gap)
 
 
 def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows | None) -> Solution | None:
@@ -156,7 +156,7 @@ def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows |
         gap = optimality_gap(metric, target, weights, normals, offsets, multipliers)
         if gap > _LARGEST_GAP:
             gap = min(gap, optimality_gap(metric, target, weights, normals, offsets))
-        attempts.append(certified(weights, gap))
+        attempts.append(Solution.certified(weights, gap))
         if attempts[-1].status == "optimal":
             break
     return min(attempts, key=lambda solution: solution.kkt_gap, default=None)

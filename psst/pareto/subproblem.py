@@ -27,7 +27,7 @@ def dead_zone(sd: float, unit: float) -> float:
     return max(_SMALLEST_DEAD_ZONE, 2.0 * sd / unit)
 
 
-def tilt(error: Array, dz: float) -> Array:
+def _tilt(error: Array, dz: float) -> Array:
     """``4 sign(e) max(|e| - dz, 0)``, errors ``[..., m]`` clipped to +-2.
 
     They are ``(c - ray) / unit``: positive where a loss is too high for its ray, so that lagging tasks gain
@@ -92,7 +92,7 @@ class Subproblem:
         """
         distance = float(np.abs(error).max())
         given_up = self.watch.update(distance, in_sector)
-        tilts = np.zeros_like(error) if given_up else tilt(error, dz)
+        tilts = np.zeros_like(error) if given_up else _tilt(error, dz)
         drift = self._drifted(tilts, distance, given_up)
         base = _tilted_weights(prior, drift)
         tilted = np.minimum(_tilted_weights(prior, tilts + drift), _MOST * base)

@@ -84,27 +84,13 @@ def _pass(
         return {}
     roots = [loss for loss, _ in live]
     starts = [torch.full_like(loss, weight) for loss, weight in live]
-    with without_hooks(inputs):
+    with _without_hooks(inputs):
         found = torch.autograd.grad(roots, inputs, starts, retain_graph=keep, materialize_grads=True)
     return dict(zip(indices, found, strict=True))
 
 
-def times(loss: Tensor, factor: Tensor | None) -> Tensor:
-    """A loss times the factor of a gradient scaler, in float32: small gradients vanish in half precision."""
-    return loss if factor is None else loss.float() * factor
-
-
-def divide(gradients: Sequence[TaskGradient], factor: Tensor | None) -> None:
-    """Take the factor out of gradients, in place of their entries."""
-    if factor is None:
-        return
-    for entries in gradients:
-        if entries:
-            entries.update(zip(entries, torch._foreach_div(list(entries.values()), factor), strict=True))
-
-
 @contextmanager
-def without_hooks(tensors: Sequence[Tensor]) -> Iterator[None]:
+def _without_hooks(tensors: Sequence[Tensor]) -> Iterator[None]:
     """Take the users' hooks off tensors: they belong to the one gradient that is passed on later."""
     hooked = [tensor._backward_hooks for tensor in tensors if tensor._backward_hooks]
     kept_hooks = [dict(hooks) for hooks in hooked]
@@ -115,8 +101,3 @@ def without_hooks(tensors: Sequence[Tensor]) -> Iterator[None]:
     finally:
         for hooks, own in zip(hooked, kept_hooks, strict=True):
             hooks.update(own)
-
-
-def full_precision(device: torch.device) -> torch.autocast:
-    """Context in which a backward pass runs: without the autocast of the forward pass."""
-    return torch.autocast(device.type, enabled=False)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["check_temperature", "contrast", "projection"]
+__all__ = ["contrast", "projection"]
 
 
 def projection(n_features: int, width: int) -> nn.Module:
@@ -36,10 +36,3 @@ def contrast(projected: Tensor, identities: Tensor, temperature: float) -> Tenso
         positive = (identities[:, None] == identities) & ~itself
         log_shares = scores.log_softmax(dim=1).masked_fill(~positive, 0.0)  # -inf times 0 is no number
         return -(log_shares.sum(dim=1) / positive.sum(dim=1)).mean()
-
-
-def check_temperature(temperature: float) -> float:
-    """Return a temperature; raise ValueError if it is not above 0."""
-    if not temperature > 0:
-        raise ValueError(f"`temperature={temperature}` must be above 0; 0.1 to 0.5 is usual.")
-    return temperature

@@ -16,7 +16,7 @@ from psst.randomness import stream_key
 __all__ = ["MAIN", "Encode"]
 
 MAIN = "main"
-Key = tuple[int | str, ...]
+_Key = tuple[int | str, ...]
 _Call = tuple[tuple[View, ...], range | bytes]
 
 
@@ -70,7 +70,7 @@ class Encode:
     ) -> None:
         self.encoder, self.with_maps, self.teacher = encoder, with_maps, teacher
         self._shared_statistics = shared_statistics
-        self._key: Key = tuple(key)
+        self._key: _Key = tuple(key)
         self._task, self._pictures = MAIN, 0
         self._by_main: dict[View, list[_Encoded]] = {}
         self._by_others: dict[_Call, list[Tensor]] = {}
@@ -93,7 +93,7 @@ class Encode:
         Raises:
             RuntimeError: Maps are asked for, and no task has said that it reads them.
         """
-        resolved = tuple(batch.resolved(view) for view in views or (View(),))
+        resolved = tuple(batch.policies.resolved(view) for view in views or (View(),))
         outs = [self._read(out, maps) for out in self._encoded(batch, resolved)]
         return torch.stack(outs) if len(views) > 1 else outs[0]
 
@@ -130,7 +130,7 @@ class Encode:
         Raises:
             TypeError: All of the backbone is trained.
         """
-        view = batch.resolved(View() if view is None else view)
+        view = batch.policies.resolved(View() if view is None else view)
         cached = batch.features(view)
         if cached is not None:
             return cached

@@ -62,7 +62,7 @@ def head_loss(head: Head, part: Batch, encode: Encode) -> tuple[Tensor, Tensor, 
     assert shape is not None  # rows of episodes have both
     assert targets is not None
     features = _by_episode(encode(part, maps=head.maps), shape.episodes)
-    sizes = [shape.n_support, features.shape[1] - shape.n_support]
+    sizes = [shape.way * shape.shot, features.shape[1] - shape.way * shape.shot]
     support, query = torch.split(features, sizes, dim=1)
     support_labels, query_labels = torch.split(_by_episode(targets, shape.episodes), sizes, dim=1)
     loss, logits = head.loss(support, support_labels, query, query_labels, shape.way)

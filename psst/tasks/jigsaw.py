@@ -11,7 +11,7 @@ from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.images.views import patches
 from psst.tasks.encode import Encode
-from psst.tasks.patch_location import CELLS, GRID, PatchLocation
+from psst.tasks.patch_location import PatchLocation
 
 __all__ = ["Jigsaw"]
 
@@ -62,14 +62,14 @@ class Jigsaw(PatchLocation):
 
     def build(self, setup: Setup) -> None:
         """Make the classifier and the permutations; ValueError for maps of a backbone without."""
-        self.classifier = self._classifier(setup, CELLS, self.permutations)
+        self.classifier = self._classifier(setup, self.cells, self.permutations)
         self.register_buffer("orders", _far_apart(self.permutations))
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy over all images, unlabeled ones included."""
         images = batch.images()
         chosen = torch.randint(self.permutations, (len(batch),), generator=draws).to(images.device)
-        features = self._encoded(patches(images, GRID, self.gap, draws), images.shape[-1], encode)
+        features = self._encoded(patches(images, self.grid, self.gap, draws), images.shape[-1], encode)
         orders = self.orders[chosen][:, :, None].expand_as(features)
         return F.cross_entropy(self.classifier(features.gather(1, orders).flatten(1)), chosen)
 
@@ -81,9 +81,9 @@ class Jigsaw(PatchLocation):
 def _far_apart(n: int) -> Tensor:
     """Return permutations ``[n, 9]``, the next always one that differs most from its nearest before."""
     generator = torch.Generator().manual_seed(0)
-    pool = torch.stack([torch.randperm(CELLS, generator=generator) for _ in range(_CANDIDATES)])
+    pool = torch.stack([torch.randperm(PatchLocation.cells, generator=generator) for _ in range(_CANDIDATES)])
     chosen = [0]
-    nearest = torch.full((_CANDIDATES,), CELLS)
+    nearest = torch.full((_CANDIDATES,), PatchLocation.cells)
     while len(chosen) < n:
         nearest = torch.minimum(nearest, (pool != pool[chosen[-1]]).sum(dim=1))
         chosen.append(int(nearest.argmax()))

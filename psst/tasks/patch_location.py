@@ -13,10 +13,8 @@ from psst.images.views import patches
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["CELLS", "GRID", "PatchLocation"]
+__all__ = ["PatchLocation"]
 
-GRID = 3
-CELLS = GRID**2
 _MIDDLE = 4
 
 
@@ -43,6 +41,7 @@ class PatchLocation(Task):
     """
 
     name = "patch_location"
+    grid, cells = 3, 9
 
     def __init__(
         self, reads: Literal["vectors", "maps"] = "vectors", side: int | None = None, gap: int = 1
@@ -59,7 +58,7 @@ class PatchLocation(Task):
 
     def build(self, setup: Setup) -> None:
         """Make the classifier; ValueError for maps of a backbone without."""
-        self.classifier = self._classifier(setup, 2, CELLS - 1)
+        self.classifier = self._classifier(setup, 2, self.cells - 1)
 
     def _classifier(self, setup: Setup, n_patches: int, n_answers: int) -> nn.Linear:
         width = setup.map_channels if self.maps else setup.num_features
@@ -68,8 +67,8 @@ class PatchLocation(Task):
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy over all images, unlabeled ones included."""
         images = batch.images()
-        neighbors = torch.randint(CELLS - 1, (len(batch),), generator=draws)
-        cut = patches(images, GRID, self.gap, draws)
+        neighbors = torch.randint(self.cells - 1, (len(batch),), generator=draws)
+        cut = patches(images, self.grid, self.gap, draws)
         # the numbers of the neighbors leave out that of the middle
         others = cut[torch.arange(len(batch)), neighbors + (neighbors >= _MIDDLE)]
         features = self._encoded(torch.stack([cut[:, _MIDDLE], others], dim=1), images.shape[-1], encode)
@@ -86,4 +85,4 @@ class PatchLocation(Task):
 
     def chance(self, batch: Batch) -> float | None:
         """Return log 8."""
-        return math.log(CELLS - 1)
+        return math.log(self.cells - 1)

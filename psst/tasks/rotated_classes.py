@@ -11,7 +11,7 @@ from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.tasks.cosine_classifier import CosineClassifier, check_scale
 from psst.tasks.encode import Encode
-from psst.tasks.rotation import N_TURNS, Rotation
+from psst.tasks.rotation import Rotation
 
 __all__ = ["RotatedClasses"]
 
@@ -47,7 +47,7 @@ class RotatedClasses(Rotation):
 
     def build(self, setup: Setup) -> None:
         """Make the classifier; ValueError where the training classes are not known."""
-        self.classifier = CosineClassifier(setup, self.scale, "RotatedClasses", per_class=N_TURNS)
+        self.classifier = CosineClassifier(setup, self.scale, "RotatedClasses", per_class=4)
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy of the labeled images; None without.
@@ -58,7 +58,7 @@ class RotatedClasses(Rotation):
         if batch.labeled is None:
             return None
         features, turns, labels = self._turned(batch.labeled, encode, draws)
-        return F.cross_entropy(self.classifier(features), labels * N_TURNS + turns)
+        return F.cross_entropy(self.classifier(features), labels * 4 + turns)
 
     def chance(self, batch: Batch) -> float | None:
         """Return log 4M."""

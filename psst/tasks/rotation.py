@@ -13,9 +13,9 @@ from psst.images.view import View
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["N_TURNS", "Rotation"]
+__all__ = ["Rotation"]
 
-N_TURNS = 4
+_N_TURNS = 4
 
 
 class Rotation(Task):
@@ -52,7 +52,7 @@ class Rotation(Task):
 
     def build(self, setup: Setup) -> None:
         """Make the classifier."""
-        self.classifier = nn.Linear(setup.num_features, N_TURNS)
+        self.classifier = nn.Linear(setup.num_features, _N_TURNS)
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy over all images, unlabeled ones included.
@@ -66,15 +66,15 @@ class Rotation(Task):
     def _turned(self, batch: Batch, encode: Encode, draws: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return features ``[k, D]`` of turned images, their quarter turns ``[k]`` and labels ``[k]``."""
         if self.turns == "one":
-            turns = torch.randint(N_TURNS, (len(batch),), generator=draws)
+            turns = torch.randint(_N_TURNS, (len(batch),), generator=draws)
             features = encode(batch, View(turns=tuple(turns.tolist())))
             return features, turns.to(features.device), batch.labels
         if self.turns == "quarter":
-            batch = batch.take(torch.randperm(len(batch), generator=draws)[: -(-len(batch) // N_TURNS)])
-        features = encode(batch, *(View(turns=(turn,)) for turn in range(N_TURNS))).flatten(0, 1)
-        turns = torch.arange(N_TURNS, device=features.device).repeat_interleave(len(batch))
-        return features, turns, batch.labels.repeat(N_TURNS)
+            batch = batch.take(torch.randperm(len(batch), generator=draws)[: -(-len(batch) // _N_TURNS)])
+        features = encode(batch, *(View(turns=(turn,)) for turn in range(_N_TURNS))).flatten(0, 1)
+        turns = torch.arange(_N_TURNS, device=features.device).repeat_interleave(len(batch))
+        return features, turns, batch.labels.repeat(_N_TURNS)
 
     def chance(self, batch: Batch) -> float | None:
         """Return log 4."""
-        return math.log(N_TURNS)
+        return math.log(_N_TURNS)

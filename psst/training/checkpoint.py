@@ -5,8 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-FORMAT_KEY = "psst_format"
-FORMAT = 1  # raised when an older psst could no longer read what this one writes
+_FORMAT_KEY = "psst_format"
+_FORMAT = 1  # raised when an older psst could no longer read what this one writes
+
+
+def note_format(checkpoint: dict[str, Any]) -> None:
+    """Write the format into a checkpoint, so that an older psst can refuse it by name."""
+    checkpoint[_FORMAT_KEY] = _FORMAT
 
 
 def check_checkpoint(
@@ -27,10 +32,10 @@ def check_checkpoint(
         ValueError: It was written by a newer psst, or holds another model.
     """
     where = f"checkpoint {path}" if path else "the checkpoint"
-    version = checkpoint.get(FORMAT_KEY, FORMAT)
-    if version > FORMAT:
+    version = checkpoint.get(_FORMAT_KEY, _FORMAT)
+    if version > _FORMAT:
         raise ValueError(
-            f"{where} has format {version}, this psst reads up to {FORMAT}; install a newer psst-fewshot."
+            f"{where} has format {version}, this psst reads up to {_FORMAT}; install a newer psst-fewshot."
         )
     stored = checkpoint.get("state_dict", {})
     differing = [

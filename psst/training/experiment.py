@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 from jsonargparse import ArgumentError, Namespace
@@ -25,8 +25,6 @@ _HARMLESS_TRAINER = (
 )
 _HARMLESS_DATA = ("cache_dir", "num_workers", "download", "mirror", "device", "root")
 
-STRICT = {"exit_on_error": False, "allow_abbrev": False}  # errors are raised; a key is written out
-
 
 class RunCLI(LightningCLI):
     """LightningCLI as psst uses it: the keys, their defaults, one seed for everything, configs by name.
@@ -37,12 +35,15 @@ class RunCLI(LightningCLI):
         run: Whether the first word is fit, validate, test or predict and is carried out at once;
             otherwise the words are only parsed, nothing is instantiated.
         needs_model: Whether a run without ``model`` is an error.
-        parser_kwargs: As in LightningCLI; `STRICT` if None.
+        parser_kwargs: As in LightningCLI; `strict` if None.
 
     Example:
         >>> RunCLI(["--config", "quickstart"], run=False).config["trainer"]["max_steps"]
         200
     """
+
+    strict: ClassVar = {"exit_on_error": False, "allow_abbrev": False}
+    """Errors are raised; a key is written out."""
 
     def __init__(
         self,
@@ -60,7 +61,7 @@ class RunCLI(LightningCLI):
             subclass_mode_model=True,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
-            parser_kwargs=parser_kwargs or STRICT,
+            parser_kwargs=parser_kwargs or self.strict,
             auto_configure_optimizers=False,  # the optimizer is an argument of the module
             load_from_checkpoint_support=False,  # the module keeps descriptions of its parts itself
             args=list(_resolve_configs(args)),

@@ -19,7 +19,7 @@ from psst.images.view import UPRIGHT, View
 from psst.pareto.not_finite import NotFiniteError
 from psst.randomness import torch_generator
 from psst.tasks import MAIN, Encode, MainTask, Task
-from psst.training.checkpoint import FORMAT, FORMAT_KEY, check_checkpoint
+from psst.training.checkpoint import check_checkpoint, note_format
 from psst.training.data import few_shot_data
 from psst.training.episode_evaluation import EpisodeEvaluation
 
@@ -263,8 +263,8 @@ class FewShotModule(EpisodeEvaluation):
             return self.encode(batch)(batch, View(UPRIGHT))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Note the format, so that an older psst can refuse it by name."""
-        checkpoint[FORMAT_KEY] = FORMAT
+        """Note the format."""
+        note_format(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model, naming both.

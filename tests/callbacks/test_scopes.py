@@ -13,7 +13,7 @@ from two_tasks import TwoTasks, largest_difference, loader, trainer
 from psst.balancers import TorchJD
 from psst.callbacks import PSSTCallback
 from psst.pareto import FixedWeights, Tradeoff
-from psst.pareto.scopes import last_block
+from psst.pareto.scopes import _last_block
 
 SCOPES = ["parameters", "last_block"]
 ROUNDING = 2e-6  # float32, 6 steps
@@ -172,7 +172,7 @@ def test_the_last_block_is_named_once(caplog):
     ],
 )
 def test_the_last_block_by_names(names, shared, expected):
-    assert last_block(names, shared) == expected
+    assert _last_block(names, shared) == expected
 
 
 def test_functions_and_the_last_block_exclude_each_other():

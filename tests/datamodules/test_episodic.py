@@ -230,7 +230,7 @@ def test_groups_are_evaluated_within_themselves(cache):
         ),
         (
             {"groups": {"test": list("AAAAB")}},
-            r"group 'B' of split 'test' of Tiny has 1 class, an episode needs 2; add",
+            r"needs 2 classes, group 'B' of split 'test' of Tiny has 1; add",
         ),
         ({"sizes": {"train": [9] * 6, "val": [9] * 3}}, r"split 'test' of Tiny has 0; add classes"),
         (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from psst.episodes import EpisodeSampler, FrozenEpisodes, load_episodes, save_episodes
+from psst.episodes import Evaluation, EvaluationEpisodes, FrozenEpisodes
 from psst.evaluation import class_difference, evaluate_episodes
 from psst.fewshot import PrototypicalHead
 from psst.images import build_store
@@ -27,8 +27,13 @@ def path(data, tmp_path):
     return tmp_path / "list.npz"
 
 
+def load(path, store):
+    settings = Evaluation(3, 1, 5, 20, 30, str(path))
+    return EvaluationEpisodes(settings, 0, store, "tiny")
+
+
 def test_a_list_gives_the_episodes_it_was_made_from(data, path):
-    loaded = load_episodes(path, data.store)
+    loaded = load(path, data.store).plans
     assert {split: set(plan) for split, plan in loaded.items()} == {"val": {"all"}, "test": {"A", "B"}}
     for split, plan in loaded.items():
         for group, frozen in plan.items():
@@ -46,20 +51,20 @@ def test_a_list_gives_the_episodes_it_was_made_from(data, path):
 
 def test_scores_on_a_list_pair_with_those_on_its_sampler(data, path):
     features = torch.randn(len(data.store), 6, generator=torch.Generator().manual_seed(0))
-    frozen, sampler = load_episodes(path, data.store)["val"]["all"], data.episode_plan("val")["all"]
+    frozen, sampler = load(path, data.store).plans["val"]["all"], data.episode_plan("val")["all"]
     scores = [evaluate_episodes(features, drawn, PrototypicalHead(), 20) for drawn in (frozen, sampler)]
     np.testing.assert_array_equal(scores[0].accuracies, scores[1].accuracies)
     assert class_difference(*({"all": found} for found in scores)).mean == 0
 
 
 def test_more_episodes_than_listed_are_refused(data, path):
-    with pytest.raises(ValueError, match=r"episodes 15 to 24 were asked for, the list `.*` has 20"):
-        load_episodes(path, data.store)["val"]["all"].draw(15, 10)
+    with pytest.raises(ValueError, match=r"episodes 15 to 24 were asked for, the list has 20; ask"):
+        load(path, data.store).plans["val"]["all"].draw(15, 10)
 
 
 def test_a_list_serves_the_same_data_at_another_size(path, tmp_path):
     store = build_store(TinySource(SIZES, groups={"test": list("AABBB")}), 8, tmp_path, progress=False)
-    assert len(load_episodes(path, store)["test"]) == 2
+    assert len(load(path, store).plans["test"]) == 2
 
 
 class Repainted(TinySource):
@@ -105,7 +110,7 @@ def test_a_list_of_other_data_is_refused(path, tmp_path, source, message):
     with pytest.raises(
         ValueError, match=f"`data.init_args.evaluation.file=.*lists episodes of other.*{message}"
     ):
-        load_episodes(path, store)
+        load(path, store)
 
 
 class Tracked(TinySource):
@@ -123,33 +128,31 @@ class Tracked(TinySource):
 def test_a_list_that_splits_groups_of_images_is_refused(path, tmp_path):
     store = build_store(Tracked(SIZES, groups={"test": list("AABBB")}), 4, tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"share a group of images in \d+ of 20 episodes of split 'val'"):
-        load_episodes(path, store)
-    sampler = EpisodeSampler.of(store, store.splits["val"], 3, 1, 3, key=0, seed=0)
-    save_episodes(tmp_path / "apart.npz", {"val": {"all": sampler}}, {"val": 20}, store)
-    assert len(load_episodes(tmp_path / "apart.npz", store)["val"]["all"]) == 20
+        load(path, store)
+    apart = EvaluationEpisodes(Evaluation(2, 1, 3, 20, 30), 0, store, "tracked")
+    apart.save(tmp_path / "apart.npz")
+    assert load(tmp_path / "apart.npz", store).counts == {"val": 20, "test": 30}
 
 
 def test_a_file_that_is_no_list_is_refused(data, path, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`data.init_args.evaluation.file=.*none.npz` is not there"):
-        load_episodes(tmp_path / "none.npz", data.store)
+        load(tmp_path / "none.npz", data.store)
     content = path.read_bytes()
     for name, damaged in {"cut": content[: len(content) // 2], "text": b"not a list", "none": b""}.items():
         (tmp_path / f"{name}.npz").write_bytes(damaged)
         with pytest.raises(ValueError, match="is damaged, or something else"):
-            load_episodes(tmp_path / f"{name}.npz", data.store)
+            load(tmp_path / f"{name}.npz", data.store)
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
     with pytest.raises(ValueError, match="is damaged, or something else"):
-        load_episodes(tmp_path / "other.npz", data.store)
+        load(tmp_path / "other.npz", data.store)
     np.savez(tmp_path / "newer.npz", format=99)
     with pytest.raises(ValueError, match="has format 99, this psst reads format 1; upgrade"):
-        load_episodes(tmp_path / "newer.npz", data.store)
+        load(tmp_path / "newer.npz", data.store)
 
 
-def test_a_list_needs_a_name_and_a_number(data, tmp_path):
+def test_a_list_needs_a_name(data, tmp_path):
     with pytest.raises(ValueError, match=r"must end in .npz"):
         data.save_episodes(tmp_path / "list.json")
-    with pytest.raises(ValueError, match="must be at least 1 each; found 0"):
-        save_episodes(tmp_path / "list.npz", {"val": data.episode_plan("val")}, {"val": 0}, data.store)
     assert not list(tmp_path.glob("*.npz"))
 
 

@@ -7,9 +7,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from psst.episodes import Episodes, EpisodeSampler, VariedSampler
-from psst.episodes.apart import Apart
-from psst.episodes.checks import check_split
+from psst.episodes import Episodes, EpisodeSampler, Evaluation
+from psst.episodes.apart import sides
 from psst.images import build_store
 from tests.episodes.tiny_source import TinySource
 
@@ -44,9 +43,9 @@ def shared_groups():
     return [np.flatnonzero(np.array(labels) == class_id) for class_id in range(6)], np.array(groups)
 
 
-def sampler_of(case, n_way=3, n_shot=2, n_query=4, key=7):
+def sampler_of(case, asked=Evaluation(3, 2, 4), key=7):
     ids, groups = shared_groups() if case == "shared" else store_groups(case)
-    return EpisodeSampler(ids, np.arange(len(ids)), n_way, n_shot, n_query, key, image_groups=groups), groups
+    return EpisodeSampler(dict(enumerate(ids)), asked, key, image_groups=groups), groups
 
 
 def names(groups, images):
@@ -55,28 +54,28 @@ def names(groups, images):
 
 
 def assert_apart(batch, groups):
-    for support, query in zip(names(groups, batch.support), names(groups, batch.query), strict=True):
+    parts = [part.reshape(len(part), -1) for part in (batch.support, batch.query)]
+    for support, query in zip(*(names(groups, part) for part in parts), strict=True):
         assert not support & query
-    images = np.concatenate([batch.support, batch.query], axis=1)
-    assert all(len(set(row)) == len(row) for row in images.tolist())
+    assert all(len(set(row)) == len(row) for row in batch.ids.tolist())
 
 
 @pytest.mark.parametrize("case", [*CASES, "shared"])
 @pytest.mark.parametrize("balance", [None, 0.3])
 def test_support_and_query_share_no_group(case, balance):
-    sampler, groups = sampler_of(case)
+    fixed, groups = sampler_of(case)
+    varied, _ = sampler_of(case, Episodes((2, 3), (1, 2), 4, balance=balance))
     class_of = {
         int(i): c
         for c, ids in enumerate((store_groups(case) if case in CASES else shared_groups())[0])
         for i in ids
     }
-    for batches in (sampler, VariedSampler(sampler, 2, 1, balance)):
+    for sampler in (fixed, varied):
         for item in range(60):
-            batch = batches.batch(item, 3)
+            batch = sampler.batch(item, 3)
             assert_apart(batch, groups)
-            for images, labels in ((batch.support, batch.support_labels), (batch.query, batch.query_labels)):
-                found = np.vectorize(class_of.__getitem__)(images)
-                np.testing.assert_array_equal(found, np.take_along_axis(batch.class_ids, labels, axis=1))
+            found = np.vectorize(class_of.__getitem__)(batch.ids)
+            np.testing.assert_array_equal(found, np.take_along_axis(batch.class_ids, batch.labels, axis=1))
 
 
 @pytest.mark.parametrize("case", [*CASES, "shared"])
@@ -87,7 +86,7 @@ def test_an_episode_depends_on_its_index_only(case):
         for name in ("class_ids", "support", "query"):
             np.testing.assert_array_equal(getattr(part, name), getattr(whole, name)[start : start + count])
     batch = sampler_of(case)[0].batch(5, 4)
-    rows = whole.labeled().rows(20, 4)
+    rows = whole.rows(20, 4)
     np.testing.assert_array_equal(batch.support, rows.support)
     np.testing.assert_array_equal(batch.query, rows.query)
 
@@ -104,10 +103,12 @@ def valid(sizes, n_shot, n_query):
 def test_every_image_that_can_be_support_or_query_is_so_at_times(sizes, n_shot, n_query):
     possible = valid(sizes, n_shot, n_query)
     groups = np.repeat(np.arange(len(sizes)), sizes)
-    assert Apart.can_part(dict(enumerate(sizes)), n_shot, n_query) == bool(possible)
-    arguments = ([np.arange(len(groups))], [0], 1, n_shot, n_query, 3)
+    assert (sides([groups], n_shot, n_query) is not None) == bool(possible)
+    arguments = ({0: np.arange(len(groups))}, Evaluation(1, n_shot, n_query), 3)
     if not possible:
-        with pytest.raises(ValueError, match="cannot be served by all classes at once"):
+        with pytest.raises(
+            ValueError, match="support and queries of different groups; in the sampler class 0"
+        ):
             EpisodeSampler(*arguments, image_groups=groups)
         return
     drawn = EpisodeSampler(*arguments, image_groups=groups).draw(0, 3000)
@@ -122,7 +123,7 @@ def test_every_image_that_can_be_support_or_query_is_so_at_times(sizes, n_shot, 
 def test_where_nothing_is_in_the_way_support_is_uniform_over_images_and_queries_over_the_rest():
     sizes = [2, 4, 6, 8]
     groups = np.repeat(np.arange(4), sizes)
-    drawn = EpisodeSampler([np.arange(20)], [0], 1, 1, 2, 5, image_groups=groups).draw(0, 40_000)
+    drawn = EpisodeSampler({0: np.arange(20)}, Evaluation(1, 1, 2), 5, image_groups=groups).draw(0, 40_000)
     support = np.bincount(drawn.support.ravel(), minlength=20)
     assert ((support - 2000) ** 2 / 2000).sum() < 19 + 6 * np.sqrt(38)  # chi-square, 19 degrees
     for group, size in enumerate(sizes):
@@ -135,10 +136,10 @@ def test_where_nothing_is_in_the_way_support_is_uniform_over_images_and_queries_
 
 
 def test_images_in_groups_of_their_own_are_drawn_as_without_groups():
-    ids = [np.arange(0, 9), np.arange(9, 29), np.arange(29, 40)]
+    ids = {0: np.arange(0, 9), 1: np.arange(9, 29), 2: np.arange(29, 40)}
     for groups in (np.full(40, -1), np.arange(40)):
-        drawn = EpisodeSampler(ids, np.arange(3), 2, 3, 4, 7, image_groups=groups).draw(0, 50)
-        plain = EpisodeSampler(ids, np.arange(3), 2, 3, 4, 7).draw(0, 50)
+        drawn = EpisodeSampler(ids, Evaluation(2, 3, 4), 7, image_groups=groups).draw(0, 50)
+        plain = EpisodeSampler(ids, Evaluation(2, 3, 4), 7).draw(0, 50)
         for name in ("class_ids", "support", "query"):
             np.testing.assert_array_equal(getattr(drawn, name), getattr(plain, name))
 
@@ -146,7 +147,7 @@ def test_images_in_groups_of_their_own_are_drawn_as_without_groups():
 def test_support_of_a_stuck_class_is_the_random_order_without_what_cannot_be():
     """Sizes 9 and 5, 2 + 6 images: the support is the smaller group's, each image as often as the others."""
     groups = np.repeat([0, 1], [9, 5])
-    drawn = EpisodeSampler([np.arange(14)], [0], 1, 2, 6, 5, image_groups=groups).draw(0, 2000)
+    drawn = EpisodeSampler({0: np.arange(14)}, Evaluation(1, 2, 6), 5, image_groups=groups).draw(0, 2000)
     counts = Counter(drawn.support.ravel().tolist())
     assert set(counts) == set(range(9, 14))
     assert all(abs(count - 800) < 5 * np.sqrt(800) for count in counts.values())
@@ -154,30 +155,30 @@ def test_support_of_a_stuck_class_is_the_random_order_without_what_cannot_be():
 
 def test_groups_in_a_circle_of_classes_cannot_be_parted():
     """Three classes, each of two of three patients: two of the three are on one side in any case."""
-    circle = [{0: 1, 1: 1}, {1: 1, 2: 1}, {0: 1, 2: 1}]
-    assert all(Apart.can_part(groups, 1, 1) for groups in circle)
-    assert Apart.sides(circle, 1, 1) is None
-    assert Apart.sides([*circle[:2], {0: 1, 3: 1}], 1, 1) is not None
+    circle = [np.array(pair) for pair in ([0, 1], [1, 2], [0, 2])]
+    assert all(sides([groups], 1, 1) is not None for groups in circle)
+    assert sides(circle, 1, 1) is None
+    assert sides([*circle[:2], np.array([0, 3])], 1, 1) is not None
     labels, groups = np.repeat(np.arange(3), 2), np.array([0, 1, 1, 2, 0, 2])
-    ids = [np.flatnonzero(labels == class_id) for class_id in range(3)]
-    with pytest.raises(ValueError, match="cannot be served by all classes at once"):
-        EpisodeSampler(ids, np.arange(3), 2, 1, 1, 0, image_groups=groups)
+    ids = {class_id: np.flatnonzero(labels == class_id) for class_id in range(3)}
+    with pytest.raises(ValueError, match="in the sampler classes share groups, and no way"):
+        EpisodeSampler(ids, Evaluation(2, 1, 1), 0, image_groups=groups)
 
 
 def test_hard_shared_groups_are_parted_in_every_episode():
     """Every class has one image of each of few patients, so that the order of most episodes gets stuck."""
     n_classes, n_groups = 6, 5
     groups = np.tile(np.arange(n_groups), n_classes)
-    ids = [np.arange(c * n_groups, (c + 1) * n_groups) for c in range(n_classes)]
-    sampler = EpisodeSampler(ids, np.arange(n_classes), 5, 2, 3, 0, image_groups=groups)
+    ids = {c: np.arange(c * n_groups, (c + 1) * n_groups) for c in range(n_classes)}
+    sampler = EpisodeSampler(ids, Evaluation(5, 2, 3), 0, image_groups=groups)
     for item in range(50):
         assert_apart(sampler.batch(item, 4), groups)
 
 
 def test_groups_are_part_of_the_fingerprint():
-    ids = [np.arange(8), np.arange(8, 16)]
+    ids = {0: np.arange(8), 1: np.arange(8, 16)}
     streams = {
-        EpisodeSampler(ids, [0, 1], 2, 1, 1, 0, image_groups=groups).stream
+        EpisodeSampler(ids, Evaluation(2, 1, 1), 0, image_groups=groups).stream
         for groups in (None, np.arange(16) // 2, np.arange(16) // 4)
     }
     assert len(streams) == 3
@@ -200,31 +201,34 @@ class Tracks(TinySource):
         ]
 
 
+def served(store, episodes):
+    return EpisodeSampler.of_split(store, "tracks", "train", episodes, lambda group: 0, 0)["all"]
+
+
 def test_a_store_with_groups_is_held_against_the_episodes_before_training(tmp_path):
     sizes = {"train": [12, 12, 12, 12]}
     store = build_store(Tracks(sizes, 3), 4, tmp_path, progress=False)
-    check_split(store, "tracks", "train", "episodes", Episodes(2, (1, 4), 8))
+    sampler = served(store, Episodes(2, (1, 4), 8))
+    assert_apart(sampler.batch(0, 50), store.image_groups)
     message = r"`data.init_args.episodes.shot=4` and .*episodes.query=9` need 13 images a class.*has 12"
     with pytest.raises(ValueError, match=message):
-        check_split(store, "tracks", "train", "episodes", Episodes(2, 4, 9))
+        served(store, Episodes(2, 4, 9))
     message = (
         r"episodes.query=7` need 12 images a class, support and queries of different groups; in split "
         r"'train' of tracks `train0` has 12 in 3 groups, .* in 3 groups \(and 1 more\); lower one"
     )
     with pytest.raises(ValueError, match=message):
-        check_split(store, "tracks", "train", "episodes", Episodes(2, 5, 7))
-    sampler = EpisodeSampler.of(store, store.splits["train"], 3, 4, 8, key=0, seed=0)
-    assert_apart(sampler.batch(0, 50), store.image_groups)
+        served(store, Episodes(2, 5, 7))
 
 
 def test_classes_that_share_groups_are_held_against_the_episodes_together(tmp_path):
     """Two tracks that all classes share, and not enough of their own for anything else."""
     store = build_store(Tracks({"train": [2, 2, 3]}, 2, shared=(0, 1)), 4, tmp_path, progress=False)
-    check_split(store, "tracks", "train", "episodes", Episodes(2, 1, 1))
+    served(store, Episodes(2, 1, 1))
     circle = Circle({"train": [2, 2, 2]})
     store = build_store(circle, 4, tmp_path, progress=False)
-    with pytest.raises(ValueError, match=r"cannot be served by the classes of split 'train' of circle"):
-        check_split(store, "circle", "train", "episodes", Episodes(2, 1, 1))
+    with pytest.raises(ValueError, match=r"in split 'train' of tracks classes share groups"):
+        served(store, Episodes(2, 1, 1))
 
 
 class Circle(TinySource):

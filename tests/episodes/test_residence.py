@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from psst.episodes import BatchStream, Reader
 from psst.episodes.residence import Residence
 from tests.episodes.tiny_source import KINDS, digest, kind_of
 
@@ -28,7 +29,7 @@ def loaded(kind, cache):
 def test_batches_of_ids_become_the_same_batches(cache, kind):
     data, residence = loaded(kind, cache), Residence("cpu")
     assert not residence.needs_pixels(data.store, CPU)
-    stream = data._training.stream(data.store, data.policies("train"), with_pixels=False)
+    stream = BatchStream(Reader(data.store, data.policies("train"), with_pixels=False), data._training)
     for index in (0, 7, 1000):
         batch = stream[index]
         assert batch.pixels is None
@@ -84,7 +85,7 @@ def test_devices_that_are_not_there_are_named(cache):
 def test_a_gpu_with_room_takes_the_images(cache, kind, monkeypatch):
     data, residence, device = loaded(kind, cache), Residence("auto"), torch.device("cuda", 0)
     pixels = residence.needs_pixels(data.store, device)
-    stream = data._training.stream(data.store, data.policies("train"), pixels)
+    stream = BatchStream(Reader(data.store, data.policies("train"), pixels), data._training)
     filled = residence.fill(stream[5].to(device), device)
     assert filled.pixels.device == device
     assert digest(filled.to("cpu")) == digest(data.train_batch(5))

@@ -4,14 +4,14 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from psst.episodes import EpisodeSampler
+from psst.episodes import EpisodeSampler, Evaluation
 from psst.episodes.counters import distinct
 
 
 def make(sizes, n_way=3, n_shot=2, n_query=4, key=7):
     ends = np.cumsum(sizes)
     ids = [np.arange(end - size, end) * 3 + 1 for size, end in zip(sizes, ends, strict=True)]
-    return EpisodeSampler(ids, 100 + np.arange(len(sizes)), n_way, n_shot, n_query, key), ids
+    return EpisodeSampler(dict(enumerate(ids, 100)), Evaluation(n_way, n_shot, n_query), key), ids
 
 
 @pytest.mark.parametrize(("n_way", "n_shot", "n_query"), [(1, 1, 1), (3, 2, 4), (5, 1, 5), (4, 5, 1)])
@@ -77,13 +77,11 @@ def test_frozen_stream():
 
 
 def test_bad_input_names_the_numbers():
-    with pytest.raises(ValueError, match=r"`n_way=3` needs 3 classes, found 2"):
+    with pytest.raises(ValueError, match=r"evaluation.way=3` needs 3 classes, the sampler has 2"):
         make([9, 9])
-    with pytest.raises(ValueError, match=r"need 6 images a class, class 101 has 5"):
+    with pytest.raises(ValueError, match=r"need 6 images a class; in the sampler class 101 has 5; lower"):
         make([9, 5, 6])
-    with pytest.raises(ValueError, match=r"`n_shot=0` must be at least 1"):
+    with pytest.raises(ValueError, match=r"evaluation.shot=0` must be at least 1"):
         make([9, 9, 9], n_shot=0)
     with pytest.raises(ValueError, match=r"`start=-1`"):
         make([9, 9, 9])[0].draw(-1, 1)
-    with pytest.raises(ValueError, match="distinct classes"):
-        EpisodeSampler([np.arange(5), np.arange(5)], [1, 1], 1, 1, 1, 0)

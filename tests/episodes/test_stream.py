@@ -1,6 +1,7 @@
 import itertools
 import multiprocessing
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ from psst.episodes import (
     BatchStream,
     EpisodeLoader,
     EpisodeOrder,
-    EpisodeSampler,
+    Episodes,
     EpisodeShape,
     ImageSplit,
     Policies,
-    SplitOrder,
+    Reader,
+    TrainingPlan,
 )
 from psst.images import build_store
 from tests.episodes.tiny_source import KINDS, SIZES, TinySource, digest, kind_of
@@ -27,9 +29,8 @@ def store(tmp_path_factory):
 
 
 def make_stream(store, n_episodes=1):
-    classes = store.splits["train"]
-    sampler = EpisodeSampler([store.image_ids(c) for c in classes], classes, 3, 2, 4, key=5)
-    return BatchStream(store, classes, Policies(), sampler, n_episodes)
+    plan = TrainingPlan("tiny", "episodes", Episodes(3, 2, 4, per_batch=n_episodes), seed=5)
+    return BatchStream(Reader(store, Policies()), plan)
 
 
 def image_ids(pixels):
@@ -40,7 +41,7 @@ def image_ids(pixels):
 
 def test_an_episode_holds_the_drawn_images_supports_first(store):
     stream = make_stream(store)
-    batch, drawn = stream[11], stream.sampler.draw(11, 1)
+    batch, drawn = stream[11], stream.samplers[0].draw(11, 1)
     assert batch.shape == EpisodeShape(1, 3, 2, 4)
     assert batch.pixels.shape == (18, 3, 4, 4)
     assert batch.pixels.dtype == torch.uint8
@@ -126,7 +127,7 @@ def test_streams_tell_batches_apart(expected):
 
 def test_batches_of_classes_are_passes_over_all_images(cache):
     stream = stream_of("classes", cache)
-    store, n_images = stream.store, sum(SIZES["train"])
+    store, n_images = stream.reader.store, sum(SIZES["train"])
     batches = [stream[i] for i in range(n_images)]  # nine passes of 76 images, nine at a time
     ids = torch.cat([batch.ids for batch in batches]).reshape(9, n_images)
     train = store.split_ids("train").tolist()
@@ -138,13 +139,11 @@ def test_batches_of_classes_are_passes_over_all_images(cache):
 
 def test_unlabeled_images_come_beside_the_same_episodes(cache):
     with_them = stream_of("unlabeled", cache)
-    without = BatchStream(
-        with_them.store, with_them.store.splits["train"], Policies(), with_them.sampler, n_episodes=2
-    )
+    without = BatchStream(with_them.reader, replace(with_them.plan, n_unlabeled=0))
     batches = [with_them[i] for i in range(12)]
     assert [len(batch.unlabeled) for batch in batches] == [5] * 12
     drawn = torch.cat([batch.unlabeled.ids for batch in batches])
-    unlabeled = with_them.store.unlabeled.tolist()
+    unlabeled = with_them.reader.store.unlabeled.tolist()
     assert all(sorted(part.tolist()) == unlabeled for part in drawn.reshape(5, 12))  # no image is favored
     for i, batch in enumerate(batches):
         assert torch.equal(batch.episodes.ids, without[i].ids)
@@ -164,10 +163,11 @@ def test_mixed_batches_are_the_episodes_the_images_of_classes_and_the_unlabeled(
 
 def test_groups_keep_to_themselves_and_take_turns(cache):
     stream = stream_of("grouped", cache)
-    groups = [set(ids.tolist()) for ids in stream.store.groups["train"].values()]
+    store = stream.reader.store
+    groups = [set(ids.tolist()) for ids in store.groups["train"].values()]
     counts = [0, 0]
     for i in range(200):
-        classes = set(stream.store.labels[stream[i].ids].tolist())
+        classes = set(store.labels[stream[i].ids].tolist())
         group = next(g for g, members in enumerate(groups) if classes <= members)
         assert len(classes) == min(3, len(groups[group]))
         counts[group] += 1
@@ -182,9 +182,11 @@ def test_ranks_share_the_stream_without_gaps():
 
 @pytest.mark.parametrize(("length", "n_ranks"), [(40, 1), (40, 2), (41, 2), (7, 5), (3, 3)])
 def test_ranks_share_a_split_without_gaps_and_without_repeats(length, n_ranks):
-    parts = [list(SplitOrder(length, rank, n_ranks)) for rank in range(n_ranks)]
+    parts = [list(EpisodeOrder.of_split(length, rank, n_ranks)) for rank in range(n_ranks)]
     assert sorted(itertools.chain(*parts)) == list(range(length))
-    assert [len(SplitOrder(length, rank, n_ranks)) for rank in range(n_ranks)] == [len(p) for p in parts]
+    assert [len(EpisodeOrder.of_split(length, rank, n_ranks)) for rank in range(n_ranks)] == [
+        len(p) for p in parts
+    ]
 
 
 def test_the_order_asks_where_to_begin_at_every_pass():
@@ -195,7 +197,9 @@ def test_the_order_asks_where_to_begin_at_every_pass():
 
 @pytest.mark.parametrize(("batch_size", "n_parts"), [(16, 1), (100, 3), (1, 1)])
 def test_a_split_gives_every_image_once(store, batch_size, n_parts):
-    batches = list(DataLoader(ImageSplit(store, "val", Policies(), batch_size, n_parts), batch_size=None))
+    batches = list(
+        DataLoader(ImageSplit(Reader(store, Policies()), "val", batch_size, n_parts), batch_size=None)
+    )
     assert len(batches) >= n_parts
     assert max(map(len, batches)) <= batch_size
     ids = torch.cat([batch.ids for batch in batches])
@@ -206,7 +210,7 @@ def test_a_split_gives_every_image_once(store, batch_size, n_parts):
 
 def test_a_split_of_fewer_images_than_ranks_is_refused(store):
     with pytest.raises(ValueError, match=r"`trainer.devices` makes 99 processes, split 'val' has 40 images"):
-        ImageSplit(store, "val", Policies(), 16, n_parts=99)
+        ImageSplit(Reader(store, Policies()), "val", 16, n_parts=99)
 
 
 def test_a_batch_moves_and_pickles_as_one(store):

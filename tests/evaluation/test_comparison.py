@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from scipy import stats
 
-from psst.evaluation import EpisodeScores, class_difference, compare_seeds, t_interval
+from psst.evaluation import EpisodeScores, class_difference
 
 
 def scores_of(accuracies, stream="a1"):
@@ -32,37 +31,3 @@ def test_different_episodes_are_not_paired(other):
         ValueError, match=r"different episodes .*4 episodes, seed 0, stream a1 against .*stream"
     ):
         class_difference({"all": scores_of([0.5] * 4)}, {"all": other})
-
-
-def test_t_interval_is_students():
-    values = [0.4, 1.1, 0.3, 0.9, 0.2]
-    mean, half = t_interval(values)
-    low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
-    assert (mean - half, mean + half) == pytest.approx((low, high))
-
-
-def test_t_interval_needs_two_finite_values():
-    for values, message in [([], "found 0"), ([0.1], "found 1"), ([0.1, float("nan")], "not finite")]:
-        with pytest.raises(ValueError, match=message):
-            t_interval(values)
-
-
-@pytest.mark.parametrize(
-    ("differences", "margin", "verdict"),
-    [
-        ([3.0], None, "too few seeds"),
-        ([3.0, 3.1, 2.9, 3.0], None, "too few seeds"),
-        ([0.0, 0.0, 0.0, 0.0], 1.0, "too few seeds"),
-        ([3.0, 3.1, 2.9, 3.0, 3.2], None, "better"),
-        ([-3.0, -3.1, -2.9, -3.0, -3.2], None, "worse"),
-        ([3.0, -3.1, 2.9, -3.0, 0.2], None, "undecided"),
-        ([0.1, -0.1, 0.0, 0.1, -0.1], None, "undecided"),
-        ([0.1, -0.1, 0.0, 0.1, -0.1], 0.5, "equal"),
-        ([0.5, 0.52, 0.51, 0.5, 0.52], 0.1, "better"),
-    ],
-)
-def test_nothing_is_claimed_below_five_seeds_and_equality_only_within_a_margin(differences, margin, verdict):
-    comparison = compare_seeds(differences, margin)
-    assert comparison.verdict == verdict
-    assert comparison.n == len(differences)
-    assert verdict in str(comparison)

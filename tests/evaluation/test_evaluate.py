@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 import psst.evaluation.episodes as module_under_test
-from psst.episodes import EpisodeSampler
+from psst.episodes import EpisodeSampler, Evaluation
 from psst.evaluation import evaluate_episodes
 from psst.fewshot import PrototypicalHead
 
@@ -16,7 +16,7 @@ SIZES = [8, 12, 9, 20, 8, 10]
 def sampler_of(n_way=3, n_shot=2, n_query=5, key=3):
     ends = np.cumsum(SIZES)
     ids = [np.arange(end - size, end) for size, end in zip(SIZES, ends, strict=True)]
-    return EpisodeSampler(ids, np.arange(len(SIZES)), n_way, n_shot, n_query, key, seed=4)
+    return EpisodeSampler(dict(enumerate(ids)), Evaluation(n_way, n_shot, n_query), key, seed=4)
 
 
 def features_of(separation=1.0, n_features=7):

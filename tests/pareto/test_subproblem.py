@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from psst.pareto.subproblem import ReachWatch, Subproblem, _tilted_weights, dead_zone, tilt
+from psst.pareto.subproblem import ReachWatch, Subproblem, _tilt, _tilted_weights, dead_zone
 
 
 def test_lagging_tasks_gain_weight_and_leading_ones_lose_it():
     prior = np.array([0.6, 0.3, 0.1])
-    weights = _tilted_weights(prior, tilt(np.array([1.0, 0.0, -1.0]), 0.25))
+    weights = _tilted_weights(prior, _tilt(np.array([1.0, 0.0, -1.0]), 0.25))
     assert weights[0] > prior[0]
     assert weights[2] < prior[2]
     np.testing.assert_allclose(weights.sum(), 1.0)
@@ -17,8 +17,8 @@ def test_lagging_tasks_gain_weight_and_leading_ones_lose_it():
 
 def test_tilt_is_odd_monotone_clipped_and_zero_inside_the_dead_zone():
     errors = np.linspace(-5.0, 5.0, 201)
-    tilts = tilt(errors, 0.25)
-    np.testing.assert_allclose(tilts, -tilt(-errors, 0.25))
+    tilts = _tilt(errors, 0.25)
+    np.testing.assert_allclose(tilts, -_tilt(-errors, 0.25))
     assert (np.diff(tilts) >= 0).all()
     assert (tilts[np.abs(errors) <= 0.25] == 0).all()
     assert tilts.max() == 4.0 * 1.75

@@ -6,7 +6,7 @@ import torch
 
 from psst.backbones import Conv4, ResNet12
 from psst.callbacks import PSSTCallback
-from psst.episodes import Evaluation, ImageSplit
+from psst.episodes import Evaluation, ImageSplit, Reader
 from psst.evaluation import load_scores
 from psst.fewshot import PrototypicalHead
 from psst.images.augment import Augmentation
@@ -141,7 +141,7 @@ def test_evaluation_is_repeatable_whatever_the_batch(make_module, make_data, mak
     module = make_module().eval()
     data = make_data()
     first = make_trainer().validate(module, datamodule=data, verbose=False)[0]
-    split = ImageSplit(data.store, "val", data.policies("val"), batch_size=3)
+    split = ImageSplit(Reader(data.store, data.policies("val")), "val", batch_size=3)
     data.val_dataloader = lambda: torch.utils.data.DataLoader(split, batch_size=None)
     second = make_trainer().validate(module, datamodule=data, verbose=False)[0]
     assert first["val/accuracy"] == second["val/accuracy"]
@@ -152,7 +152,7 @@ def test_images_left_out_are_an_error(make_module, make_data, make_trainer):
     data = make_data()
     data.prepare_data()
     data.setup("fit")
-    split = ImageSplit(data.store, "val", data.policies("val"), batch_size=4)
+    split = ImageSplit(Reader(data.store, data.policies("val")), "val", batch_size=4)
     data.val_dataloader = lambda: torch.utils.data.DataLoader(split, batch_size=None)
     with pytest.raises(ValueError, match=r"28 of 32 were left out; leave `trainer.limit_val_batches`"):
         make_trainer(limit_val_batches=1).validate(make_module(), datamodule=data, verbose=False)
