@@ -12,7 +12,7 @@ from rich.table import Table
 
 from psst.files import write_atomic
 
-__all__ = ["Page", "write_page"]
+__all__ = ["Page"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,13 @@ class Page:
         title: Of the window.
         sentences: The verdict first.
         tables: Those of the screen; a click on a row of the first picks what its first two cells name.
-        charts: Vega-Lite specifications by their headings, each with a parameter ``picked``.
-        script: JavaScript that defines ``vegaEmbed``; empty without charts.
+        charts: Vega-Lite specifications by heading, each with a parameter ``picked``.
+        script: JavaScript that defines ``vegaEmbed``.
         commands: What to do next.
         remark: Small print.
+
+    Example:
+        >>> Page("runs/birds", ["Handed over: plain."]).write(Path("report.html"))
     """
 
     title: str
@@ -37,46 +40,42 @@ class Page:
     commands: Sequence[str] = ()
     remark: str = ""
 
-
-def write_page(page: Page, path: Path) -> None:
-    """Write the file, whole or not at all.
-
-    Example:
-        >>> write_page(Page("runs/birds", ["Handed over: plain."]), Path("report.html"))
-    """
-    first, *rest = page.sentences
-    body = [f"<h1>{escape(first)}</h1>", "<ul>", *(f"<li>{escape(one)}</li>" for one in rest), "</ul>"]
-    for number, table in enumerate(page.tables):
-        body.append(_table(table, picks=number == 0))
-    for number, heading in enumerate(page.charts):
-        body.append(f'<h2>{escape(heading)}</h2>\n<div class="chart" id="chart{number}"></div>')
-    if page.commands:
-        body.append(f"<h2>What to do next</h2>\n<pre>{escape(chr(10).join(page.commands))}</pre>")
-    body.append(f"<footer>{escape(page.remark)}</footer>")
-    charts = json.dumps(list(page.charts.values())).replace("</", "<\\/")  # no end of the script in a name
-    text = (files("psst") / "page.html").read_text(encoding="utf-8")
-    parts = {"title": escape(page.title), "body": "\n".join(body), "charts": charts, "script": page.script}
-    head, *pieces = text.split("{{")
-    for piece in pieces:
-        name, _, after = piece.partition("}}")
-        head += parts[name] + after
-    write_atomic(path, head)
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        parts = {
+            "title": escape(self.title),
+            "verdict": escape(self.sentences[0]),
+            "sentences": "".join(f"<li>{escape(one)}</li>" for one in self.sentences[1:]),
+            "tables": "".join(_table(table, number == 0) for number, table in enumerate(self.tables)),
+            "places": "".join(
+                f'<h2>{escape(heading)}</h2><div class="chart" id="chart{number}"></div>\n'
+                for number, heading in enumerate(self.charts)
+            ),
+            "commands": escape("\n".join(self.commands)),
+            "remark": escape(self.remark),
+            "charts": json.dumps(list(self.charts.values())).replace("<", "\\u003c"),  # no tag in a name
+            "script": self.script,
+        }
+        text, *pieces = (files("psst") / "page.html").read_text(encoding="utf-8").split("{{")
+        for name, _, after in (piece.partition("}}") for piece in pieces):
+            text += parts[name] + after
+        write_atomic(path, text)
 
 
 def _table(table: Table, picks: bool) -> str:
+    """As HTML; `picks` names each row by its first two cells."""
     sides = ["right" if column.justify == "right" else "left" for column in table.columns]
-    names = [_cell("th", str(column.header), side) for column, side in zip(table.columns, sides, strict=True)]
-    lines = [f'<div class="wide"><table>\n<caption>{escape(str(table.title))}</caption>', _row(names)]
+    rows = [_row("th", [str(column.header) for column in table.columns], sides)]
     for cells in zip(*(column.cells for column in table.columns), strict=True):
         texts = [str(cell) for cell in cells]
         name = f' data-pick="{escape(", ".join(texts[:2]))}"' if picks else ""
-        lines.append(_row([_cell("td", text, side) for text, side in zip(texts, sides, strict=True)], name))
-    return "\n".join([*lines, "</table></div>"])
+        rows.append(_row("td", texts, sides, name))
+    caption = f"<caption>{escape(str(table.title))}</caption>"
+    return "\n".join([f'<div class="wide"><table>{caption}', *rows, "</table></div>\n"])
 
 
-def _row(cells: Sequence[str], name: str = "") -> str:
+def _row(kind: str, texts: Sequence[str], sides: Sequence[str], name: str = "") -> str:
+    cells = [
+        f'<{kind} class="{side}">{escape(text)}</{kind}>' for text, side in zip(texts, sides, strict=True)
+    ]
     return f"<tr{name}>{''.join(cells)}</tr>"
-
-
-def _cell(kind: str, text: str, side: str) -> str:
-    return f'<{kind} class="{side}">{escape(text)}</{kind}>'

@@ -64,12 +64,9 @@ def charts_of(result: SearchResult, picks: Mapping[str, str]) -> dict[str, dict[
 def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict[str, Any]:
     half = half_to_plain(result, one, result.finals.get(PLAIN))
     value = result.metric.shown(one.measured.metric)
-    line = one.line.split(" ")[0]
-    what = "average of branches" if one.members else f"look {one.look}" if one.look else line
     return {
         "model": one.name,
-        "line": line,
-        "what": what,
+        "line": one.line.split(" ")[0],
         "value": value,
         "low": value - half,
         "high": value + half,
@@ -88,7 +85,7 @@ def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
         "y": alt.Y("model:N", title=None, sort=order, axis=alt.Axis(labelLimit=150)),
         "color": _color(rows),
         "opacity": _SHOWN,
-        "tooltip": _tooltip("model:N", "what:N", "value:Q", "low:Q", "high:Q"),
+        "tooltip": _tooltip("pick:N", "value:Q", "low:Q", "high:Q"),
     }
     intervals = _chart(rows).mark_rule(strokeWidth=2).encode(**{**encoding, "x": "low:Q", "x2": "high:Q"})
     layers = [intervals, *_points(rows, encoding)]
@@ -114,7 +111,7 @@ def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> An
     best = _chart([row for row, kept in zip(rows, front.tolist(), strict=True) if kept])
     line = best.mark_line(color=_COLORS[PLAIN], strokeDash=[4, 3]).encode(**encoding)
     encoding |= {"color": _color(rows), "opacity": _SHOWN}
-    tooltip = _tooltip("model:N", "what:N", "main:Q", "other:Q", "value:Q")
+    tooltip = _tooltip("pick:N", "main:Q", "other:Q", "value:Q")
     return alt.layer(line, *_points(rows, {**encoding, "tooltip": tooltip})).properties(height=260)
 
 
@@ -124,17 +121,13 @@ def _costs(result: SearchResult) -> Any:
         {"line": name, "passes": result.passes(name), "seconds": result.seconds(name)}
         for name in result.found
     ]
-    return (
-        _chart(rows)
-        .encode(
-            x=alt.X("passes:Q", title="passes"),
-            y=alt.Y("line:N", title=None, sort=None),
-            color=_color(rows).legend(None),
-            tooltip=_tooltip("line:N", "passes:Q", "seconds:Q"),
-        )
-        .mark_bar()
-        .properties(height=_STEP * len(rows))
-    )
+    encoding: dict[str, Any] = {
+        "x": alt.X("passes:Q", title="passes"),
+        "y": alt.Y("line:N", title=None, sort=None),
+        "color": _color(rows).legend(None),
+        "tooltip": _tooltip("line:N", "passes:Q", "seconds:Q"),
+    }
+    return _chart(rows).mark_bar().encode(**encoding).properties(height=_STEP * len(rows))
 
 
 def _chart(rows: Rows) -> alt.Chart:
@@ -157,4 +150,4 @@ def _points(rows: Rows, encoding: dict[str, Any]) -> list[alt.Chart]:
 
 
 def _tooltip(*names: str) -> list[alt.Tooltip]:
-    return [alt.Tooltip(name, format=".4~g") if name.endswith(":Q") else alt.Tooltip(name) for name in names]
+    return [alt.Tooltip(name, format=".4~g") if name.endswith("Q") else alt.Tooltip(name) for name in names]

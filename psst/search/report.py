@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from psst.files import write_atomic, write_json
-from psst.page import Page, write_page
+from psst.page import Page
 from psst.search import choose
 from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
@@ -43,7 +43,7 @@ def write_report(result: SearchResult, folder: Path) -> None:
     writer.writerows(rows)
     write_atomic(folder / "front.csv", text.getvalue())
     draw_front(result, folder / "front.png")
-    write_page(_page(result, folder), folder / "report.html")
+    _page(result, folder).write(folder / "report.html")
     write_json(folder / "metrics.json", metrics(result), _FORMAT)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 import psst.plot
-from psst.page import Page, write_page
+from psst.page import Page
 from psst.search.mixture import MAIN_ONLY, alone, together
 from psst.search.report import write_report
 from tests.search.chromium import chromium
@@ -61,7 +61,8 @@ def test_it_holds_the_first_line_the_tables_and_what_to_do_next(report):
 
 def test_names_are_shown_and_never_run(tmp_path):
     evil = "</script><script>alert(1)</script>"
-    write_page(Page(evil, [evil, evil], charts={evil: {"title": evil}}, commands=[evil]), tmp_path / "a.html")
+    page = Page(evil, [evil, evil], charts={evil: {"title": evil}}, commands=[evil], remark=evil)
+    page.write(tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert text.count("</script>") == 3
