@@ -85,7 +85,7 @@ def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
         "y": alt.Y("model:N", title=None, sort=order, axis=alt.Axis(labelLimit=150)),
         "color": _color(rows),
         "opacity": _SHOWN,
-        "tooltip": _tooltip("pick:N", "value:Q", "low:Q", "high:Q"),
+        "tooltip": _tooltip(pick="model", value=label, low="from", high="to"),
     }
     intervals = _chart(rows).mark_rule(strokeWidth=2).encode(**{**encoding, "x": "low:Q", "x2": "high:Q"})
     layers = [intervals, *_points(rows, encoding)]
@@ -111,7 +111,7 @@ def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> An
     best = _chart([row for row, kept in zip(rows, front.tolist(), strict=True) if kept])
     line = best.mark_line(color=_COLORS[PLAIN], strokeDash=[4, 3]).encode(**encoding)
     encoding |= {"color": _color(rows), "opacity": _SHOWN}
-    tooltip = _tooltip("pick:N", "main:Q", "other:Q", "value:Q")
+    tooltip = _tooltip(pick="model", main="main loss", other=what)
     return alt.layer(line, *_points(rows, {**encoding, "tooltip": tooltip})).properties(height=260)
 
 
@@ -125,7 +125,7 @@ def _costs(result: SearchResult) -> Any:
         "x": alt.X("passes:Q", title="passes"),
         "y": alt.Y("line:N", title=None, sort=None),
         "color": _color(rows).legend(None),
-        "tooltip": _tooltip("line:N", "passes:Q", "seconds:Q"),
+        "tooltip": _tooltip(line="line", passes="passes", seconds="seconds"),
     }
     return _chart(rows).mark_bar().encode(**encoding).properties(height=_STEP * len(rows))
 
@@ -149,5 +149,7 @@ def _points(rows: Rows, encoding: dict[str, Any]) -> list[alt.Chart]:
     return points
 
 
-def _tooltip(*names: str) -> list[alt.Tooltip]:
-    return [alt.Tooltip(name, format=".4~g") if name.endswith("Q") else alt.Tooltip(name) for name in names]
+def _tooltip(**titles: str) -> list[alt.Tooltip]:
+    (name, title), *numbers = titles.items()
+    shown = [alt.Tooltip(f"{field}:Q", title=title, format=".4~g") for field, title in numbers]
+    return [alt.Tooltip(f"{name}:N", title=title), *shown]
