@@ -134,10 +134,12 @@ def test_a_head_without_a_graph_leaves_the_encoder_alone(place, tmp_path, capsys
     assert (tmp_path / "encoder" / "encoder.pt2").is_file()
 
 
-def test_without_its_packages_onnx_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+def test_without_its_packages_onnx_is_refused_in_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ImportError, match=r"needs onnxscript: pip install 'psst-fewshot\[onnx\]'"):
-        export_encoder(tmp_path / "no.ckpt", tmp_path / "encoder", graphs=["onnx"])
+    assert main(["export", str(tmp_path / "no.ckpt"), "--output", str(tmp_path / "encoder"), "--onnx"]) == 2
+    said = capsys.readouterr().err
+    assert said == "psst: error: `--onnx` needs onnxscript: pip install 'psst-fewshot[onnx]'.\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_images_are_those_of_the_run_or_of_a_folder(tmp_path):
