@@ -123,6 +123,8 @@ def _is_users(error: Exception) -> bool:
     """Whether an error speaks to the user; anything else is a defect of ours and keeps its traceback."""
     if isinstance(error, (ValueError, TypeError, OSError, ArithmeticError, RuntimeError)):
         return True
+    if isinstance(error, ImportError) and "pip install" in str(error):  # ours: an extra is missing
+        return True
     return type(error).__name__ in ("MisconfigurationException", "ArgumentError")  # Lightning, jsonargparse
 
 

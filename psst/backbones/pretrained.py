@@ -77,6 +77,8 @@ class Frozen:
             self._device = images.device
             self.network.to(images.device)
             self._normalized.to(images.device)
+        if torch.compiler.is_compiling():  # a graph has any number of images
+            return self._features(images)
         return torch.cat([self._features(some) for some in torch.split(images, _AT_ONCE)])
 
     def __deepcopy__(self, memo: object) -> "Frozen":

@@ -30,7 +30,9 @@ def carry_out(
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_function_arguments(function, as_positional=True, skip=set(flags or ()))
+    parser.add_function_arguments(
+        function, as_positional=True, skip={name.replace("-", "_") for name in flags or ()}
+    )
     for name, summary in (flags or {}).items():
         parser.add_argument(f"--{name}", action="store_true", help=summary)
     options = parser.parse_args(words[1:])

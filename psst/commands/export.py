@@ -10,22 +10,49 @@ Rebuild it anywhere with
   from psst.deploy import load_encoder
   features = load_encoder("encoder")(images)   # uint8 [n, C, H, W]; normalization is inside
 
-example: psst export runs/quickstart/best.ckpt --output encoder"""
+README.md in the folder says how well it does and how to load it.
+
+examples:
+  psst export runs/quickstart/best.ckpt --output encoder
+  psst export runs/quickstart/best.ckpt --output encoder --onnx       without torch: docs/deploy.md"""
+_FLAGS = {
+    "overwrite": "Replace an earlier export.",
+    "onnx": "Write encoder.onnx and classifier.onnx too.",
+    "torch-export": "Write encoder.pt2 and classifier.pt2 for torch.export.load too.",
+}
 
 
 def main(words: list[str]) -> int:
     """Export one checkpoint."""
-    return carry_out(_export, words, _TEXT, {"overwrite": "Replace an earlier export."})
+    return carry_out(_export, words, _TEXT, _FLAGS)
 
 
-def _export(checkpoint: Path, *, output: Path, overwrite: bool = False) -> str:
-    """Write a checkpoint's encoder as model.safetensors and config.json.
+def _export(
+    checkpoint: Path,
+    *,
+    output: Path,
+    images: Path | None = None,
+    onnx: bool = False,
+    torch_export: bool = False,
+    overwrite: bool = False,
+) -> str:
+    """Write a checkpoint's encoder as model.safetensors and config.json, with a model card.
 
     Args:
         checkpoint: Of `psst search` or `psst fit`.
         output: Folder to make.
+        images: Folder of images on which graphs are compared with the model; the data of the run if left out.
+        onnx: Write encoder.onnx and classifier.onnx too.
+        torch_export: Write encoder.pt2 and classifier.pt2 too.
         overwrite: Replace an earlier export.
     """
     from psst.deploy.export import export_encoder
+    from psst.deploy.graphs import Kind
 
-    return f"{export_encoder(checkpoint, output, overwrite)}: exported, reloaded, same features"
+    kinds: list[Kind] = [*(["onnx"] if onnx else []), *(["pt2"] if torch_export else [])]  # type: ignore[list-item]
+    folder = export_encoder(checkpoint, output, overwrite, kinds, images)
+    compared = " and graphs that compute the same on real images" if kinds else ""
+    missing = [f"classifier.{kind}" for kind in kinds if not (folder / f"classifier.{kind}").is_file()]
+    lines = [f"{folder}: exported, reloaded, same features{compared}"]
+    lines += [f"no {name}: the head has no graph for any number of classes" for name in missing]
+    return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from safetensors.torch import save_file
 from psst import __version__
 from psst.backbones import Adapted
 from psst.backbones.exported import CONFIG, FORMAT, WEIGHTS, all_tensors, load_encoder
-from psst.files import write_json
+from psst.deploy.card import CARD, model_card
+from psst.deploy.graphs import GRAPHS, Kind, require_packages, write_graphs
+from psst.deploy.origin import images_of, origin_of
+from psst.files import write_atomic, write_json
 from psst.tasks.finished import read_checkpoint
 from psst.training import FewShotModule
 
@@ -35,31 +38,46 @@ def load_module(path: Path) -> FewShotModule:
     return module.eval()
 
 
-def export_encoder(checkpoint: str | Path, output: str | Path, overwrite: bool = False) -> Path:
-    """Write ``model.safetensors`` and ``config.json``, reload them, and compare features.
+def export_encoder(
+    checkpoint: str | Path,
+    output: str | Path,
+    overwrite: bool = False,
+    graphs: Sequence[Kind] = (),
+    images: Path | None = None,
+) -> Path:
+    """Write ``model.safetensors`` and ``config.json``, reload them, compare features, and add a card.
 
     Args:
         checkpoint: Checkpoint of a FewShotModule.
         output: Folder to make; it appears only when complete and verified.
         overwrite: Replace an earlier export there.
+        graphs: Write ``encoder`` and ``classifier`` as ``onnx`` or ``pt2`` too.
+        images: Folder of images to compare the graphs on; None for the data of the checkpoint's run.
 
     Returns:
-        The folder.
+        The folder; ``classifier`` is left out where the head has no graph for any number of classes.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         FileExistsError: ``output`` exists, and is no export or not to be replaced.
-        ValueError: The checkpoint is not one of a FewShotModule.
-        RuntimeError: The reloaded encoder gives other features.
+        ImportError: A package for `graphs` is missing.
+        ValueError: The checkpoint is not one of a FewShotModule, or there are no images.
+        RuntimeError: The reloaded encoder, or a graph, gives other numbers.
     """
-    output = Path(output)
+    output, checkpoint = Path(output), Path(checkpoint)
+    require_packages(graphs)
     _refuse_existing(output, overwrite)
-    module = load_module(Path(checkpoint))
+    module = load_module(checkpoint)
+    config, metrics = origin_of(checkpoint)
+    pictures = images_of(config, tuple(module.hparams["image_shape"]), images) if graphs else None
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         _write(module, folder)
         _verify(module, folder)
+        if pictures is not None:
+            write_graphs(module, folder, pictures, graphs)
+        write_atomic(folder / CARD, model_card(module, config, metrics, folder, output.name))
         _put(folder, output)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +90,12 @@ def _refuse_existing(output: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"`--output {output}` exists; name a new folder or add `--overwrite`.")
-    if not output.is_dir() or {path.name for path in output.iterdir()} != {CONFIG, WEIGHTS}:
+    if not output.is_dir() or not {path.name for path in output.iterdir()} <= {
+        CONFIG,
+        WEIGHTS,
+        CARD,
+        *GRAPHS,
+    }:
         raise FileExistsError(f"`--output {output}` holds something other than an export and is left alone.")
 
 

@@ -1,5 +1,6 @@
 """The picture of a search: accuracy over trade-offs, and the front of losses beside it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,18 +30,30 @@ def front_figure(result: SearchResult) -> Figure:
     """Accuracy over trade-off with intervals, plain as a band, rivals as lines; losses beside it."""
     losses = loss_matrix(result.candidates, result.tasks)
     shown = bool(np.isfinite(losses).all(axis=1).any())
-    figure = Figure(figsize=(11.0, 4.6) if shown else (6.6, 4.6), layout="constrained")
-    axes = figure.subplots(1, 2 if shown else 1, squeeze=False)[0]
-    _draw_accuracies(axes[0], result)
-    if shown:
-        _draw_losses(axes[1], result, losses)
+    return _figure(result, _draw_accuracies, *([_draw_losses] if shown else []))
+
+
+def tradeoffs_figure(result: SearchResult) -> Figure:
+    """The left part of `front_figure`."""
+    return _figure(result, _draw_accuracies)
+
+
+def losses_figure(result: SearchResult) -> Figure:
+    """The right part of `front_figure`: models that lack a loss are left out."""
+    return _figure(result, _draw_losses)
+
+
+def _figure(result: SearchResult, *parts: Callable[[Axes, SearchResult], None]) -> Figure:
+    figure = Figure(figsize=(11.0 if len(parts) > 1 else 6.6, 4.6), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+        draw(axes, result)
     return figure
 
 
 def _draw_accuracies(axes: Axes, result: SearchResult) -> None:
     """One column a trade-off, in the order of their weights; soups at the right end."""
     own = [one for one in result.found[SEARCH].candidates if np.isfinite(one.measured.metric)]
-    names = [one.name for one in sorted(own, key=_place)]
+    names = [one.name for one in sorted(own, key=place)]
     columns = {name: place for place, name in enumerate(list(dict.fromkeys(names))[-_MOST:])}
     looks = sorted({one.look for one in own if not one.members})
     plain = result.finals.get(PLAIN)
@@ -51,7 +64,7 @@ def _draw_accuracies(axes: Axes, result: SearchResult) -> None:
         label = "average of branches" if look is None else f"branches of look {look}"
         shade = 1.0 if look is None else 0.35 + 0.65 * (looks.index(look) + 1) / len(looks)
         values = [result.metric.shown(one.measured.metric) for one in here]
-        bars = [_half(result, one, plain) for one in here]
+        bars = [half_to_plain(result, one, plain) for one in here]
         marker = "D" if look is None else "o"
         style = {"fmt": marker, "capsize": 3, "markersize": 6, "color": _COLORS[SEARCH], "alpha": shade}
         axes.errorbar([columns[one.name] for one in here], values, yerr=bars, label=label, **style)  # type: ignore[arg-type]
@@ -82,8 +95,9 @@ def _draw_rivals(axes: Axes, result: SearchResult) -> None:
             axes.axhspan(value - half, value + half, color=color, alpha=0.12, lw=0)
 
 
-def _draw_losses(axes: Axes, result: SearchResult, losses: NDArray[np.float64]) -> None:
+def _draw_losses(axes: Axes, result: SearchResult) -> None:
     """Main loss over that of the first auxiliary task, or over their mean in logarithms."""
+    losses = loss_matrix(result.candidates, result.tasks)
     kept = np.array([bool(np.isfinite(row).all()) for row in losses], dtype=bool)
     models = [one for one, known in zip(result.candidates, kept.tolist(), strict=True) if known]
     main, others = losses[kept, 0], np.exp(np.log(np.maximum(losses[kept, 1:], 1e-9)).mean(axis=1))
@@ -93,7 +107,7 @@ def _draw_losses(axes: Axes, result: SearchResult, losses: NDArray[np.float64]) 
         axes.scatter(
             others[here], main[here], s=34, color=_COLORS.get(line, "#777777"), label=label, alpha=0.8
         )
-    front = _non_dominated(np.stack([main, others], axis=1))
+    front = non_dominated(np.stack([main, others], axis=1))
     order = np.argsort(others[front])
     axes.plot(others[front][order], main[front][order], color="#999999", lw=1, zorder=0, label="front")
     what = f"{result.tasks[1]} loss" if len(result.tasks) == 2 else "auxiliary losses, geometric mean"
@@ -104,20 +118,21 @@ def _draw_losses(axes: Axes, result: SearchResult, losses: NDArray[np.float64]) 
     axes.legend(fontsize=8, loc="best")
 
 
-def _non_dominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+def non_dominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rows of losses ``[n, k]`` no other row is below in all."""
     import moocore
 
     kept: NDArray[np.bool_] = np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
     return kept
 
 
-def _place(one: Candidate) -> tuple[bool, int, float, str]:
+def place(one: Candidate) -> tuple[bool, int, float, str]:
     """Order along the axis: main only, single tasks by weight, mixtures, averages."""
     weights = one.mixture.weights
     return bool(one.members), len(weights), sum(weight for _, weight in weights), one.name
 
 
-def _half(result: SearchResult, one: Candidate, plain: Candidate | None) -> float:
+def half_to_plain(result: SearchResult, one: Candidate, plain: Candidate | None) -> float:
     """Half of the interval of the difference to plain, which is what counts; 0 where nothing tells."""
     if plain is None or one.unit == plain.unit:
         return 0.0

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from psst.files import write_atomic, write_json
+from psst.page import Page
 from psst.search import choose
 from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
@@ -21,6 +23,11 @@ from psst.search.unit import Candidate, Difference, Measured
 
 _FORMAT = 2
 _ROWS = 10
+_NEXT = (
+    "psst export {0}/best.ckpt --output encoder  # --onnx: for use without torch",
+    "psst classify examples new_images --encoder encoder  # examples: a folder a class",
+    "psst test --config {0}/config.yaml --ckpt_path {0}/best.ckpt",
+)
 _DEAR = 1.2  # passes of a step: a task above that has to pay for them
 
 
@@ -35,8 +42,31 @@ def write_report(result: SearchResult, folder: Path) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_atomic(folder / "front.csv", text.getvalue())
-    write_json(folder / "metrics.json", metrics(result), _FORMAT)
     draw_front(result, folder / "front.png")
+    _page(result, folder).write(folder / "report.html")
+    write_json(folder / "metrics.json", metrics(result), _FORMAT)
+
+
+def _page(result: SearchResult, folder: Path) -> Page:
+    """The report as a page; one without charts where their packages are missing, which is said."""
+    charts, script = {}, ""
+    try:
+        from psst.search.charts import charts_of, vega
+
+        picks = {one.unit: f"{one.name}, {_origin(one)}" for one in result.candidates}
+        charts, script = charts_of(result, picks), vega()
+    except ImportError:
+        result.remarks.append("report.html has no charts: pip install altair vl-convert-python")
+    place = os.path.relpath(folder)
+    return Page(
+        title=place,
+        sentences=[first_line(result), *sentences(result)],
+        tables=[_table(result), *([_tests_table(result)] if result.tests else [])],
+        charts=charts,
+        script=script,
+        commands=[command.format(place) for command in _NEXT] if (folder / "config.yaml").is_file() else [],
+        remark=_interval_words(result) if result.tests else "",
+    )
 
 
 def print_report(result: SearchResult, output: Path, console: Console | None = None) -> None:
@@ -49,7 +79,7 @@ def print_report(result: SearchResult, output: Path, console: Console | None = N
     if result.tests:
         console.print(_tests_table(result))
         console.print(_interval_words(result), soft_wrap=True)
-    console.print(f"best.ckpt, front.png, front.csv, metrics.json: {output}", soft_wrap=True)
+    console.print(f"best.ckpt, report.html, front.png, front.csv, metrics.json: {output}", soft_wrap=True)
 
 
 def first_line(result: SearchResult) -> str:

@@ -183,7 +183,7 @@ def exported(backbone, tmp_path, name="encoder", shape=SHAPE):
 
 def test_an_adapted_encoder_is_one_model_that_needs_no_package_and_no_file(tmp_path):
     module, folder = exported(Adapted("efficientnet-lite0", input_size=64), tmp_path)
-    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors", "README.md"}
     assert_rebuilt_elsewhere(module, folder, tmp_path)
     assert load_encoder(folder).backbone.key == module.encoder.backbone.key
 

@@ -114,6 +114,7 @@ def test_the_table_of_a_front_holds_every_judged_model(whole):
     assert values == sorted(values, reverse=True)
     assert (whole / "front.csv").read_text().count("\n") == len(rows) + 1
     assert (whole / "front.png").read_bytes().startswith(b"\x89PNG")
+    assert "<h1>Handed over: " in (whole / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_second_run_keeps_everything(whole, capsys):

@@ -1,0 +1,110 @@
+"""report.html: one file, small, that asks no network; a click picks a model in the table and all charts."""
+
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+
+import psst.plot
+from psst.page import Page
+from psst.search.mixture import MAIN_ONLY, alone, together
+from psst.search.report import write_report
+from tests.search.chromium import chromium
+from tests.search.test_mixtures import TASKS, candidate
+from tests.search.test_report import result_of
+
+MOST = 2.5e6  # bytes, for twenty models
+PHONE = 390
+
+
+def twenty():
+    """A search of eighteen branches, and two rivals."""
+    found = [candidate(MAIN_ONLY, 0.70, training=losses(0))]
+    for j, task in enumerate(TASKS):
+        for i, weight in enumerate((0.1, 0.3, 1, 3, 9, 27)[: 5 + (j > 0)]):
+            found.append(candidate(alone(task, weight), 0.6 + 0.01 * (i + 3 * j), training=losses(i + j)))
+    rivals = {
+        "plain": replace(candidate(MAIN_ONLY, 0.69), unit="plain", line="plain"),
+        "fixed": replace(candidate(together(TASKS), 0.69), unit="fixed", line="fixed"),
+    }
+    result = result_of(found, rivals, tests={"search": 0.75, "plain": 0.70, "fixed": 0.66})
+    result.units = {name: {"passes": 9.0 + i} for i, name in enumerate(("search", "plain", "fixed"))}
+    for name, found in result.found.items():
+        found.units = {name}
+    return result
+
+
+def losses(step):
+    return {"main": 1.2 - 0.03 * step, **dict.fromkeys(TASKS, 0.5 + 0.02 * step)}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "config.yaml").write_text("")
+    write_report(twenty(), folder)
+    return folder / "report.html"
+
+
+def test_it_holds_the_first_line_the_tables_and_what_to_do_next(report):
+    text = report.read_text(encoding="utf-8")
+    assert len(text.encode()) <= MOST
+    assert re.search(
+        r"<h1>Handed over: contrast=27 .*test accuracy .*against plain training of the same cost", text
+    )
+    assert text.count("<tr data-pick") == 10
+    assert "minus plain</th>" in text
+    assert re.search(r"psst export \S+/best.ckpt --output encoder", text)
+    assert "rotation: harms" in text
+
+
+def test_names_are_shown_and_never_run(tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    page = Page(evil, [evil, evil], charts={evil: {"title": evil}}, commands=[evil], remark=evil)
+    page.write(tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert text.count("</script>") == 3
+
+
+def test_without_altair_there_are_tables_and_a_word_on_it(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "psst.search.charts", raising=False)
+    monkeypatch.setitem(sys.modules, "altair", None)
+    write_report(twenty(), tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "report.html has no charts: pip install altair vl-convert-python" in text
+    assert "Handed over" in text
+    assert 'id="chart0"' not in text
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1000, False), (PHONE, True)], ids=["desk", "phone in the dark"])
+def test_a_browser_shows_it_without_a_word_or_a_request_and_clicks_reach_everything(
+    report, tmp_path, width, dark
+):
+    with chromium(tmp_path) as page:
+        page.open(report, width, dark)
+        assert page.run("document.body.dataset.drawn") == "3"
+        assert page.run(
+            "document.documentElement.scrollWidth <= innerWidth"
+        )  # wide tables scroll by themselves
+        ground = page.run("getComputedStyle(document.body).backgroundColor")
+        assert (ground == "rgb(255, 255, 255)") is not dark
+        page.click("tr[data-pick]:nth-of-type(3)")
+        picked = page.run("document.querySelector('tr.picked').dataset.pick")
+        assert page.run("views.map(view => view.signal('picked'))") == [picked] * 3
+        faded = "document.querySelectorAll('#chart1 .mark-symbol path[opacity=\"0.25\"]').length"
+        assert page.run(f"Promise.all(views.map(view => view.runAsync())).then(() => {faded})") > 10
+        page.click("tr.picked")
+        assert page.run("document.querySelectorAll('tr.picked').length") == 0
+        page.click("#chart0 .mark-symbol path")
+        assert page.run("views[2].signal('picked')") == page.run("document.body.dataset.picked") != ""
+        assert page.trouble == []
+        assert page.requests == [report.resolve().as_uri()]
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_the_same_figures_are_given_to_notebooks(tmp_path, kind):
+    for draw in (psst.plot.front, psst.plot.tradeoffs, psst.plot.losses):
+        draw(twenty()).savefig(tmp_path / f"figure.{kind}")
+        assert (tmp_path / f"figure.{kind}").stat().st_size > 5000
