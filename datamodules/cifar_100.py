@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from psst.datamodules.in_layouts import InLayouts
-from psst.images.files.archives import tar_entries
+from psst.images.files.archives import archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
@@ -44,7 +44,7 @@ def _contents(root: Path) -> list[tuple[Path | bytes, str]]:
     first, *others = _files(root)
     if others:
         return [(path, str(path)) for path in (first, *others)]
-    entries = {PurePosixPath(entry.name).name: entry for entry in tar_entries(first)}
+    entries = {PurePosixPath(entry.name).name: entry for entry in archive_entries(first)}
     missing = [part for part in _PARTS if part not in entries]
     if missing:
         raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import SPLITS, ImageRecord, Source
 from psst.images.decode import decode_image
-from psst.images.files.archives import Entry, tar_entries
+from psst.images.files.archives import Entry, archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.paths import require_folder
 from psst.images.sources.image_tree import ImageTree
@@ -147,7 +147,7 @@ def _entries(root: Path) -> dict[str, Entry]:
         )
     if place.is_dir():
         return {entry.name: entry for entry in ImageTree.grow_whole(place).entries()}
-    entries = {entry.name: entry for entry in tar_entries(place)}
+    entries = {entry.name: entry for entry in archive_entries(place)}
     if f"{_FOLDER}/{_IMAGES}" not in entries:
         raise FileNotFoundError(f"`{place}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
     return {name.removeprefix(f"{_FOLDER}/"): entry for name, entry in entries.items()}

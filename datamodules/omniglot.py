@@ -1,9 +1,9 @@
 """Omniglot (Lake et al., Science 350, 2015): handwritten characters of fifty alphabets."""
 
 import re
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,22 +13,30 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.datamodules.omniglot_splits import (
-    BACKGROUND_TEST,
-    BACKGROUND_VAL,
-    Protocol,
-    published_split,
-    split_of,
-)
 from psst.images import SPLITS, ImageRecord, Source
 from psst.images.decode import decode_image
-from psst.images.files.archives import Entry, zip_entries
+from psst.images.files.archives import Entry, archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.sources.image_tree import ImageTree
-from psst.images.sources.layout import Layout
+from psst.images.sources.layout import Layout, published_rows
 
+_Protocol = Literal["minimal", "background", "vinyals", "official"]
 _Rotations = Literal["none", "train", "all"]
 _Within = Literal["alphabet", "split"]
+_Character = tuple[str, str]  # alphabet, "characterNN"
+
+_MINIMAL: Mapping[str, tuple[str, ...]] = {  # split -> alphabets of the protocol "minimal"
+    "train": ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"),
+    "val": ("Japanese_(katakana)",),
+    "test": ("Sanskrit", "Tagalog"),
+}
+_BACKGROUND_VAL = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
+_BACKGROUND_TEST = (*_MINIMAL["val"], *_MINIMAL["test"])
+_HOLDS = {
+    "minimal": "images_background_small1.zip and images_background_small2.zip hold them",
+    "background": "images_background.zip holds them; `data.init_args.test_alphabets` chooses what tests",
+    **dict.fromkeys(("vinyals", "official"), "images_background.zip and images_evaluation.zip hold them"),
+}
 
 # Path of a drawing: alphabet, character, number of the character and of its drawer.
 _DRAWING = re.compile(r"(?:^|/)(?P<alphabet>[^/]+)/(?P<character>character\d+)/(?P<drawing>\d+_\d+\.png)$")
@@ -81,8 +89,8 @@ class _OmniglotSource:
     """
 
     root: str | Path
-    protocol: Protocol = "minimal"
-    test_alphabets: Sequence[str] = BACKGROUND_TEST
+    protocol: _Protocol = "minimal"
+    test_alphabets: Sequence[str] = _BACKGROUND_TEST
     rotations: _Rotations = "none"
     train_within: _Within = "split"
     eval_within: _Within = "alphabet"
@@ -95,11 +103,11 @@ class _OmniglotSource:
             if value not in choices:
                 *names, last = (f"'{choice}'" for choice in choices)
                 raise ValueError(f"`data.init_args.{option}={value}` must be {', '.join(names)} or {last}.")
-        clash = sorted(set(self.test_alphabets) & set(BACKGROUND_VAL))
+        clash = sorted(set(self.test_alphabets) & set(_BACKGROUND_VAL))
         if self.protocol == "background" and clash:
             raise ValueError(
                 f"`data.init_args.test_alphabets` names {clash}, which validate; test on alphabets other "
-                f"than {list(BACKGROUND_VAL)}."
+                f"than {list(_BACKGROUND_VAL)}."
             )
 
     def key(self, size: int) -> dict[str, Any]:
@@ -111,7 +119,7 @@ class _OmniglotSource:
     def scan(self) -> list[ImageRecord]:
         """List the drawings by split, alphabet, character and rotation; see `Source.scan`."""
         found = self._drawings()
-        splits = split_of(self.protocol, found, self.test_alphabets, self.root)
+        splits = self._splits(found)
         order = sorted(splits, key=lambda character: (SPLITS.index(splits[character]), character))
         return [
             record
@@ -137,9 +145,43 @@ class _OmniglotSource:
             for drawing in sorted(drawings):
                 yield ImageRecord(name, split, _Drawing(drawings[drawing], turns), group)
 
-    def _drawings(self) -> dict[tuple[str, str], dict[str, Entry]]:
+    def _splits(self, found: Mapping[_Character, Any]) -> Mapping[_Character, str]:
+        """Return the split of each character that the protocol uses, of those found.
+
+        Raises:
+            FileNotFoundError: characters that the protocol needs were not found.
+        """
+        alphabets, official = {alphabet for alphabet, _ in found}, self.protocol == "official"
+        if official or self.protocol == "vinyals":
+            splits = {
+                character: "test" if official and archive == "evaluation" else split
+                for character, (split, archive) in _published().items()
+            }
+            needed = {alphabet for alphabet, _ in splits}
+        else:
+            named = _MINIMAL
+            if self.protocol == "background":  # what neither validates nor tests, and is at hand, trains
+                rest = alphabets - {*_BACKGROUND_VAL, *self.test_alphabets}
+                named = {"train": tuple(rest), "val": _BACKGROUND_VAL, "test": tuple(self.test_alphabets)}
+            split_of = {alphabet: split for split, names in named.items() for alphabet in names}
+            splits = {character: split_of[character[0]] for character in found if character[0] in split_of}
+            needed = set(split_of)
+        if missing := sorted(needed - alphabets):
+            raise FileNotFoundError(
+                f"`data.init_args.protocol={self.protocol}` needs the alphabets {missing}, which are not in "
+                f"`data.init_args.root={self.root}` ({len(alphabets)} others are): {_HOLDS[self.protocol]}."
+            )
+        if lost := sorted(splits.keys() - found.keys()):
+            raise FileNotFoundError(
+                f"`data.init_args.protocol={self.protocol}` needs all {len(splits)} characters, {len(lost)} "
+                f"are not in `data.init_args.root={self.root}`, first: {'/'.join(lost[0])}; "
+                f"{_HOLDS[self.protocol]}."
+            )
+        return splits
+
+    def _drawings(self) -> dict[_Character, dict[str, Entry]]:
         """Return the drawings of each character by their names."""
-        found: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
+        found: dict[_Character, dict[str, Entry]] = defaultdict(dict)
         everything = self.protocol in ("vinyals", "official")
         for entry in _entries(ImageTree.grow_whole(self.root)):
             match = _DRAWING.search(entry.name)
@@ -156,7 +198,7 @@ class _OmniglotSource:
 def _entries(tree: ImageTree) -> Iterator[Entry]:
     """Yield what lies in every zip file, then every file."""
     for path in _zips(tree):
-        yield from zip_entries(tree.root / path)
+        yield from archive_entries(tree.root / path)
     yield from tree.entries()
 
 
@@ -171,8 +213,24 @@ def _is_evaluation(name: str, alphabet: str) -> bool:
 @cache
 def _evaluation_alphabets() -> frozenset[str]:
     """Return the twenty alphabets of images_evaluation.zip, on which the official split tests."""
-    split_of = published_split("official")
-    return frozenset(alphabet for (alphabet, _), split in split_of.items() if split == "test")
+    return frozenset(
+        alphabet for (alphabet, _), (_, archive) in _published().items() if archive == "evaluation"
+    )
+
+
+@cache
+def _published() -> Mapping[_Character, tuple[str, str]]:
+    """Return the split of Vinyals et al. and the official archive of all 1623 characters.
+
+    1028 train, 172 validate, 423 test. Officially the 659 of the evaluation archive test; of the 964 others
+    the 172 of Vinyals' five validation alphabets validate, the rest trains.
+    """
+    found = {}
+    for split, archive, alphabet, numbers in published_rows("omniglot_vinyals.txt"):
+        first, last = map(int, numbers.split("-"))
+        for number in range(first, last + 1):
+            found[alphabet, f"character{number:02}"] = split, archive
+    return found
 
 
 def _sees(folder: Path) -> str | None:
@@ -192,12 +250,10 @@ def _sees(folder: Path) -> str | None:
 
 def _zipped_alphabets(path: Path) -> set[str]:
     """Return the alphabets whose drawings a zip file lists; none if it cannot be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            matches = map(_DRAWING.search, archive.namelist())
-            return {match["alphabet"] for match in matches if match}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return set()
+    with suppress(OSError, ValueError):
+        matches = (_DRAWING.search(entry.name) for entry in archive_entries(path))
+        return {match["alphabet"] for match in matches if match}
+    return set()
 
 
 class Omniglot(EpisodicDataModule):
@@ -248,8 +304,8 @@ class Omniglot(EpisodicDataModule):
     def __init__(
         self,
         root: str,
-        protocol: Protocol = "minimal",
-        test_alphabets: Sequence[str] = BACKGROUND_TEST,
+        protocol: _Protocol = "minimal",
+        test_alphabets: Sequence[str] = _BACKGROUND_TEST,
         rotations: _Rotations = "none",
         train_within: _Within = "split",
         eval_within: _Within = "alphabet",

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.datamodules.in_layouts import InLayouts
-from psst.images.files.temporary import open_npz
+from psst.images.files.archives import open_npz
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Pixels, label_array, require_keys
 from psst.images.sources.benchmark_layouts import published_layout, split_file_layout
