@@ -192,8 +192,9 @@ def test_wait_ends_when_the_builder_is_killed(tmp_path):
     assert len(finished(cache)) == len(leftovers(cache)) == 1
 
 
-def test_progress_bar_goes_to_stderr_and_counts_images(tmp_path, capsys):
-    build_store(Squares(), 4, tmp_path, progress=True)
+def test_progress_bar_goes_to_stderr_and_counts_images(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    build_store(Squares(), 4, tmp_path)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "squares at 4 x 4" in captured.err

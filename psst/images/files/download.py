@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -130,7 +129,7 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
         reasons = []
         if not _is_there(path, file):
             work.mkdir(exist_ok=True)  # who held the lock before may have removed it
-            with bar(file.name, sys.stderr.isatty(), in_bytes=True) as show:
+            with bar(file.name, in_bytes=True) as show:
                 for url in urls:
                     try:
                         _retrieve(url, file, part, show)

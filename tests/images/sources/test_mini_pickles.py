@@ -31,7 +31,7 @@ def source(root):
 
 def check(root, tmp_path, names=CLASSES):
     """Compare the store with what was written: class ``i`` of a split holds images i, i + 3, ..."""
-    store = build_store(source(root), 12, tmp_path / "cache", workers=2, progress=False)
+    store = build_store(source(root), 12, tmp_path / "cache", workers=2)
     assert {split: [store.class_names[i] for i in ids] for split, ids in store.splits.items()} == names
     for split, ids in store.splits.items():
         for place, class_id in enumerate(ids):
@@ -196,7 +196,7 @@ def test_lists_of_arrays_are_read_and_odd_ones_named(tmp_path):
             ValueError, match=r"1 of 45 images are damaged.* image 14 of `.*val.pickle` is an array \[5, 5\]"
         ),
     ):
-        build_store(source(root), 12, tmp_path / "cache", progress=False)
+        build_store(source(root), 12, tmp_path / "cache")
 
 
 def test_published_split():
@@ -212,7 +212,7 @@ def picture(path, number):
 def test_folders_with_splits(tmp_path):
     for number, (name, split) in enumerate(PUBLISHED.items()):
         picture(tmp_path / "mini" / "x" / split / name / "0.png", number)
-    store = build_store(source(tmp_path / "mini"), 4, tmp_path / "cache", progress=False)
+    store = build_store(source(tmp_path / "mini"), 4, tmp_path / "cache")
     assert {store.class_names[i]: split for split, ids in store.splits.items() for i in ids} == PUBLISHED
 
 
@@ -231,7 +231,7 @@ def test_folders_of_imagenet(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = source(tmp_path / "ILSVRC")
-        store = build_store(found, 4, tmp_path / "cache", progress=False)
+        store = build_store(found, 4, tmp_path / "cache")
     assert {store.class_names[i]: split for split, ids in store.splits.items() for i in ids} == PUBLISHED
     assert len(store) == 200
     assert json.dumps(found.key(4))
