@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from psst.datamodules.in_layouts import InLayouts
+from psst.datamodules.episodic import InLayouts
 from psst.images.files.archives import archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
-from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import category_layout, published_layout
-from psst.images.sources.layout import Layout, published_rows
+from psst.images.sources.array_images import ArraySource, Pixels, label_array, require_keys
+from psst.images.sources.layout import Layout, category_layout, published_layout, published_rows
 
 _FOLDER = "cifar-100-python"
 _ARCHIVE = "cifar-100-python.tar.gz"
@@ -33,8 +32,7 @@ def _files(root: Path) -> list[Path]:
     """Return the three files of the folder, or the archive."""
     place = _place(root) or root / _ARCHIVE
     files = [place / part for part in _PARTS] if place.is_dir() else [place]
-    missing = [path for path in files if not path.is_file()]
-    if missing:
+    if missing := [path for path in files if not path.is_file()]:
         raise FileNotFoundError(f"`{missing[0]}` is missing; unpack `{_ARCHIVE}` again.")
     return files
 
@@ -45,25 +43,23 @@ def _contents(root: Path) -> list[tuple[Path | bytes, str]]:
     if others:
         return [(path, str(path)) for path in (first, *others)]
     entries = {PurePosixPath(entry.name).name: entry for entry in archive_entries(first)}
-    missing = [part for part in _PARTS if part not in entries]
-    if missing:
+    if missing := [part for part in _PARTS if part not in entries]:
         raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")
     return [(entries[part].read(), str(entries[part])) for part in _PARTS]
 
 
-def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[Part]:
+def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[tuple[Pixels, list[str], Mapping[str, str]]]:
     """Open the two files of images; from the archive they take 190 MB of memory during the build."""
     meta, *batches = _contents(root)
     (names,) = require_keys(load(*meta), ("fine_label_names",), meta[1])
-    unknown = sorted(set(map(str, names)) ^ split_of.keys())
-    if unknown:
+    if unknown := sorted(set(map(str, names)) ^ split_of.keys()):
         raise ValueError(f"the classes of `{meta[1]}` are not those of CIFAR-100, first: {unknown[0]}.")
     for source, file in batches:
         data, labels = require_keys(load(source, file), ("data", "fine_labels"), file)
         numbers = label_array(labels, file)
         if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= len(names):
             raise ValueError(f"`{file}` has labels outside 0 to {len(names) - 1}; download it again.")
-        yield Part(_pixels(data, file), [str(names[i]) for i in numbers.tolist()], split_of)
+        yield _pixels(data, file), [str(names[i]) for i in numbers.tolist()], split_of
 
 
 def _pixels(data: Any, file: str) -> Pixels:

@@ -60,9 +60,6 @@ class _CUBSource:
     """The 11,788 images of 200 kinds of birds, split as one of three publications did.
 
     Attributes are the arguments of `CUB`; the centered square of what is left of an image is stored.
-
-    Example:
-        >>> source = _CUBSource("data/cub", split="closer_look")
     """
 
     root: str | Path
@@ -104,32 +101,25 @@ class _CUBSource:
         split_of = self.classes(str(self.split))
         paths = dict(_table(entries, _IMAGES, 2))
         class_of = {image: path.partition("/")[0] for image, path in paths.items()}
-        odd = sorted(set(class_of.values()) ^ split_of.keys())
-        if odd:
+        if odd := sorted(set(class_of.values()) ^ split_of.keys()):
             raise ValueError(
                 f"`{entries[_IMAGES]}` has images of {len(set(class_of.values()))} classes, the published "
                 f"splits {len(split_of)}: {odd[0]} is {'missing' if odd[0] in split_of else 'unknown'}; for "
                 "other birds use `psst.datamodules.ImageFolder`."
             )
         box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(paths)
-        unboxed = [image for image in paths if image not in box_of]
-        if unboxed:
+        if unboxed := [image for image in paths if image not in box_of]:
             raise ValueError(f"image {unboxed[0]} of `{entries[_IMAGES]}` is not in {_BOXES}; {_AGAIN}")
-        missing = [path for path in paths.values() if f"images/{path}" not in entries]
-        if missing:
+        if missing := [path for path in paths.values() if f"images/{path}" not in entries]:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(paths)} images that `{entries[_IMAGES]}` names are "
                 f"missing, first: images/{missing[0]}; {_AGAIN}"
             )
-        order = sorted(paths, key=lambda image: (SPLITS.index(split_of[class_of[image]]), paths[image]))
-        return [
-            ImageRecord(
-                class_of[image],
-                split_of[class_of[image]],
-                _Bird(entries[f"images/{paths[image]}"], box_of[image]),
-            )
-            for image in order
+        found = [
+            ImageRecord(name, split_of[name], _Bird(entries[f"images/{paths[image]}"], box_of[image]))
+            for image, name in class_of.items()
         ]
+        return sorted(found, key=lambda record: (SPLITS.index(record.split), record.reference.entry.name))
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""
@@ -160,13 +150,6 @@ def _place(root: Path) -> Path | None:
             return folder
     paths = (root / f"{_FOLDER}{suffix}" for suffix in (".tgz", ".tar.gz", ".tar"))
     return next((path for path in paths if path.is_file()), None)
-
-
-def _sees(folder: Path) -> str | None:
-    place = _place(folder)
-    if place is None:
-        return None
-    return place.name if place.is_file() else f"{_FOLDER}, extracted"
 
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
@@ -229,7 +212,11 @@ class CUB(EpisodicDataModule):
 
     channels = 3
     layouts = (
-        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, _CUBSource),
+        Layout(
+            "CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it",
+            lambda folder: place.name if (place := _place(folder)) else None,
+            _CUBSource,
+        ),
     )
     remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
     manual = _MANUAL

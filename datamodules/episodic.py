@@ -25,19 +25,17 @@ from psst.episodes import (
     Policies,
     SplitOrder,
 )
-from psst.episodes.checks import (
-    check_choices,
-    check_download,
-    check_numbers,
-)
+from psst.episodes.checks import check_choices, check_download, check_numbers
 from psst.episodes.evaluation_plan import EvaluationEpisodes
 from psst.episodes.order import StreamPosition
 from psst.episodes.residence import Residence
+from psst.episodes.stream import BatchStream
 from psst.episodes.training_plan import TrainingPlan
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
 from psst.images.build import build_store
 from psst.images.source import Source
+from psst.images.sources.layout import Layout
 from psst.images.store import ImageStore
 from psst.images.view import View
 from psst.tasks import Task
@@ -113,7 +111,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
         self.download, self.mirror, self.device = download, mirror, device
         self.features = features
-        self._check_settings()
+        names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
+        values = {name: getattr(self, name) for name in names}
+        check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
+        check_choices(batches, self.episodes.balance)
+        check_download(type(self).__name__, download, mirror, bool(self.remote), self.manual)
         self._training = TrainingPlan(batches, self.episodes, batch_size, n_unlabeled, seed)
         self._residence = Residence(device)
         self._position = StreamPosition()
@@ -121,7 +123,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._store: ImageStore | None = None
         self._evaluated: EvaluationEpisodes | None = None
         self._cached: FeatureCache | None = None
-        self._division: Callable[[ImageStore], ImageStore] | None = None  # instead of the data's own
+        self._division: Callable[[ImageStore], ImageStore] = lambda store: store  # the data's own
         self._ahead = 0
 
     @abstractmethod
@@ -154,10 +156,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
                 lists episodes of other data.
         """
         if self._store is None:
-            store = self.open_store()
-            if self._division is not None:
-                store = self._division(store)
-            name = type(self).__name__
+            store, name = self._division(self.open_store()), type(self).__name__
             self._training.check(store, name)
             self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, name)
             self._store = store
@@ -201,9 +200,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         rank, ranks = self._rank_and_ranks()
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            self._training.stream(
-                self.store, self.policies("train"), self._needs_pixels(), self._batch_maker()
-            ),
+            self._stream(self._needs_pixels()),
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
             num_workers=self._n_workers,
@@ -213,8 +210,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def train_batch(self, index: int) -> Batch:
         """Return one batch of the training stream."""
-        pixels = self.features is None
-        return self._training.stream(self.store, self.policies("train"), pixels, self._batch_maker())[index]
+        return self._stream(self.features is None)[index]
 
     def policies(self, split: str) -> Policies:
         """Return what makes the views of ``split``; the main task sees changed training images only."""
@@ -259,9 +255,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """Return every test image once."""
         return self._images("test")
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """Return every test image once."""
-        return self._images("test")
+    predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Look up the images of a batch that holds their ids; features may lie on the device."""
@@ -326,6 +320,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """Write the validation and test episodes to an .npz file, for `evaluation.file` elsewhere."""
         self._evaluation_episodes().save(path)
 
+    def _stream(self, pixels: bool) -> BatchStream:
+        return self._training.stream(self.store, self.policies("train"), pixels, self._batch_maker())
+
     def _begin_pass(self) -> int:
         first = self._position.begin_pass(self._batches_processed(), self._rank_and_ranks()[1])
         if self.trainer is None:  # a plain loop over the loader: each pass takes the next batches
@@ -363,14 +360,23 @@ class EpisodicDataModule(LightningDataModule, ABC):
         order = SplitOrder(len(images), rank, ranks) if ranks > 1 else None
         return DataLoader(images, batch_size=None, sampler=order, num_workers=self._n_workers)
 
-    def _check_settings(self) -> None:
-        names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
-        values = {name: getattr(self, name) for name in names}
-        check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
-        check_choices(self.batches, self.episodes.balance)
-        check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
-
     def _evaluation_episodes(self) -> EvaluationEpisodes:
         assert self.store is not None  # raises before setup
         assert self._evaluated is not None
         return self._evaluated
+
+
+class InLayouts(EpisodicDataModule):
+    """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
+
+    title: str  # of the data set, for messages
+    published: Mapping[str, str] = {}  # class -> split, where that is known
+    layouts: tuple[Layout, ...]  # in order of preference
+
+    def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
+        super().__init__(size=size, **shared)
+        self.root = root
+
+    def source(self) -> Source:
+        """Return the images below `root`, in the layout that they have."""
+        return Layout.choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())

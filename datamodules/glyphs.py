@@ -16,7 +16,7 @@ The list is frozen, so that a class means the same on every machine; a test hold
 import hashlib
 import math
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -70,14 +70,14 @@ _INK = 20 / 28  # longer side of a letter as part of the image, before the affin
 
 
 class _Drawing(NamedTuple):
-    """A letter in a typeface; ``number`` seeds the affine change, 0 to ``GlyphSource.drawings - 1``."""
+    """A letter in a typeface; ``number`` seeds the affine change, 0 to ``_GlyphSource.drawings - 1``."""
 
     letter: str
     typeface: str
     number: int
 
 
-class GlyphSource:
+class _GlyphSource:
     """Letters without diacritics in twelve DejaVu typefaces, white on black, each drawn with small changes.
 
     Latin letters train, Cyrillic ones validate, Greek, Armenian and Georgian ones test. There are no groups:
@@ -118,16 +118,18 @@ class GlyphSource:
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one drawing as ``[size, size, 1]``."""
-        drawing: _Drawing = record.reference
+        letter, typeface, number = record.reference
         with self._lock:  # a FreeType face serves one thread at a time
-            glyph = _draw_letter(drawing.letter, drawing.typeface)
-        change = _affine_change(f"{drawing.typeface}/{drawing.letter}/{drawing.number}")
-        return _place(glyph, change, size)[:, :, None]
+            glyph = _draw_letter(letter, typeface)
+        return _place(glyph, _affine_change(f"{typeface}/{letter}/{number}"), size)[:, :, None]
+
+
+_font = cache(partial(ImageFont.truetype, size=_POINTS, layout_engine=ImageFont.Layout.BASIC))
 
 
 def _draw_letter(letter: str, typeface: str) -> Image.Image:
     """Return a letter in white on black, cut to its ink."""
-    font = _font(typeface)
+    font = _font(str(_path(typeface)))
     left, top, right, bottom = (round(edge) for edge in font.getbbox(letter))
     image = Image.new("L", (right - left + 4, bottom - top + 4))
     ImageDraw.Draw(image).text((2 - left, 2 - top), letter, font=font, fill=255)
@@ -140,11 +142,6 @@ def _characters(typeface: str) -> frozenset[str]:
     from matplotlib.ft2font import FT2Font
 
     return frozenset(chr(code) for code in FT2Font(str(_path(typeface))).get_charmap())
-
-
-@cache
-def _font(typeface: str) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(_path(typeface)), _POINTS, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _path(typeface: str) -> Path:
@@ -201,4 +198,4 @@ class Glyphs(EpisodicDataModule):
 
     def source(self) -> Source:
         """Return the letters."""
-        return GlyphSource(self.drawings)
+        return _GlyphSource(self.drawings)

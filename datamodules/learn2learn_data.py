@@ -9,8 +9,7 @@ from psst.datamodules.episodic import EpisodicDataModule
 from psst.episodes.checks import check_channels
 from psst.images import Source
 from psst.images.source import SPLITS
-from psst.images.sources.division import SEEDED
-from psst.images.sources.lists import SPLIT_NAMES
+from psst.images.sources.lists import SEEDED, SPLIT_NAMES
 from psst.images.sources.map_style import MapStyleSource
 
 _MODES = {"train": "train", "val": "validation", "test": "test"}  # what learn2learn calls the splits

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -83,9 +84,6 @@ class _OmniglotSource:
 
     Classes are named ``Alphabet/characterNN``. A drawing that is found twice (small1 and small2 share Greek
     and Latin) counts once. Ink is 255 on 0. Attributes are the arguments of `Omniglot`.
-
-    Example:
-        >>> source = _OmniglotSource("data/omniglot", protocol="official", rotations="train")
     """
 
     root: str | Path
@@ -183,9 +181,14 @@ class _OmniglotSource:
         """Return the drawings of each character by their names."""
         found: dict[_Character, dict[str, Entry]] = defaultdict(dict)
         everything = self.protocol in ("vinyals", "official")
-        for entry in _entries(ImageTree.grow_whole(self.root)):
+        tree = ImageTree.grow_whole(self.root)
+        zipped = (entry for path in _zips(tree) for entry in archive_entries(tree.root / path))
+        for entry in chain(zipped, tree.entries()):
             match = _DRAWING.search(entry.name)
-            if match and (everything or not _is_evaluation(entry.name, match["alphabet"])):
+            if match and (
+                everything
+                or not ("images_evaluation/" in entry.name or match["alphabet"] in _evaluation_alphabets())
+            ):
                 found[match["alphabet"], match["character"]].setdefault(match["drawing"], entry)
         if not found:
             raise FileNotFoundError(
@@ -195,19 +198,8 @@ class _OmniglotSource:
         return found
 
 
-def _entries(tree: ImageTree) -> Iterator[Entry]:
-    """Yield what lies in every zip file, then every file."""
-    for path in _zips(tree):
-        yield from archive_entries(tree.root / path)
-    yield from tree.entries()
-
-
 def _zips(tree: ImageTree) -> list[str]:
     return sorted(path for path in tree.others if path.lower().endswith(".zip"))
-
-
-def _is_evaluation(name: str, alphabet: str) -> bool:
-    return "images_evaluation/" in name or alphabet in _evaluation_alphabets()
 
 
 @cache
@@ -242,18 +234,12 @@ def _sees(folder: Path) -> str | None:
             alphabets["/".join(parts[:-2])].add(parts[-2])
     for path in _zips(tree):
         if path.count("/") < _LEVELS:
-            alphabets[path] |= _zipped_alphabets(folder / path)
+            with suppress(OSError, ValueError):  # what cannot be read is not seen
+                matches = (_DRAWING.search(entry.name) for entry in archive_entries(folder / path))
+                alphabets[path] |= {match["alphabet"] for match in matches if match}
     found = {place: len(names) for place, names in sorted(alphabets.items()) if names}
     texts = [f"{n} alphabet{'s' * (n > 1)}" + (f" in {place}" if place else "") for place, n in found.items()]
     return ", ".join(texts) or None
-
-
-def _zipped_alphabets(path: Path) -> set[str]:
-    """Return the alphabets whose drawings a zip file lists; none if it cannot be read."""
-    with suppress(OSError, ValueError):
-        matches = (_DRAWING.search(entry.name) for entry in archive_entries(path))
-        return {match["alphabet"] for match in matches if match}
-    return set()
 
 
 class Omniglot(EpisodicDataModule):

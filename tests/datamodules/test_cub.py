@@ -157,7 +157,7 @@ def test_unknown_split_and_crop_are_refused(data, tmp_path):
 
 def test_recognized_by_name(data, tmp_path):
     (layout,) = CUB.layouts
-    assert layout.sees(data) == layout.sees(data / "CUB_200_2011") == "CUB_200_2011, extracted"
+    assert layout.sees(data) == layout.sees(data / "CUB_200_2011") == "CUB_200_2011"
     (tmp_path / "CUB_200_2011.tgz").touch()
     assert layout.sees(tmp_path) == "CUB_200_2011.tgz"
     assert layout.sees(tmp_path / "nowhere") is None

@@ -63,24 +63,11 @@ class _ArrayImage:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The images of one file, the class of each, and the split of each class; others are left out."""
-
-    images: Pixels
-    classes: Sequence[str]
-    split_of: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.classes):
-            raise ValueError(
-                f"`{self.images.name}` holds {len(self.images):,} images, with {len(self.classes):,} labels; "
-                "each image needs one: download the files again, all from one place."
-            )
-
-
-@dataclass(frozen=True)
 class ArraySource:
-    """Images that lie in arrays: ``files`` returns which files below a folder are read, ``parts`` opens them.
+    """Images that lie in arrays.
+
+    ``files`` returns which files below a folder are read. ``parts`` opens them: it yields images, the class
+    of each, and the split of each class; others are left out.
 
     Example:
         ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
@@ -89,7 +76,7 @@ class ArraySource:
     root: str | Path
     name: str
     files: Callable[[Path], Sequence[Path]]
-    parts: Callable[[Path], Iterable[Part]]
+    parts: Callable[[Path], Iterable[tuple[Pixels, Sequence[str], Mapping[str, str]]]]
     channels: int = 3
 
     def key(self, size: int) -> dict[str, Any]:
@@ -100,17 +87,19 @@ class ArraySource:
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and place in the files; see `Source.scan`."""
-        found = [
-            (SPLITS.index(part.split_of[label]), label, number, index, part)
-            for number, part in enumerate(self.parts(require_folder(self.root)))
-            for index, label in enumerate(part.classes)
-            if label in part.split_of
-        ]
-        found.sort(key=lambda item: item[:4])
-        return [
-            ImageRecord(label, SPLITS[split], _ArrayImage(part.images, index))
-            for split, label, _, index, part in found
-        ]
+        found: list[ImageRecord] = []
+        for images, classes, split_of in self.parts(require_folder(self.root)):
+            if len(images) != len(classes):
+                raise ValueError(
+                    f"`{images.name}` holds {len(images):,} images, with {len(classes):,} labels; each image "
+                    "needs one: download the files again, all from one place."
+                )
+            found += [
+                ImageRecord(label, split_of[label], _ArrayImage(images, index))
+                for index, label in enumerate(classes)
+                if label in split_of
+            ]
+        return sorted(found, key=lambda record: (SPLITS.index(record.split), record.class_name))
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""

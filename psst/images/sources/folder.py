@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,10 +17,9 @@ from psst.images.files.archives import Entry
 from psst.images.files.paths import printable
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.class_folders import ClassFolders
-from psst.images.sources.division import SEEDED, assign_splits, split_classes
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.image_tree import ImageTree, Parts
-from psst.images.sources.lists import ListedRow, read_rows
+from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_rows
 
 _Place = tuple[Parts, str]  # folder and name of an image
 
@@ -128,8 +127,7 @@ class FolderSource:
         if None in found and tree.archives:
             tree.open_archives()
             found = _find_images(rows, tree)
-        missing = [row.image for row, place in zip(rows, found, strict=True) if place is None]
-        if missing:
+        if missing := [row.image for row, place in zip(rows, found, strict=True) if place is None]:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(rows)} images that {self._lists_title} lists are missing, first: "
                 f"{missing[0]}; put them below `data.init_args.root={self.root}`, or into an archive there, "
@@ -152,8 +150,7 @@ class FolderSource:
     ) -> tuple[ClassFolders, Mapping[str, str]]:
         """Return the folders and the splits of the published classes."""
         folders = ClassFolders.published(tree, split_of)
-        missing = [name for name in split_of if name not in folders.classes]
-        if missing:
+        if missing := [name for name in split_of if name not in folders.classes]:
             raise FileNotFoundError(
                 f"{len(missing)} of the {len(split_of)} classes of {self.name} are not in "
                 f"`data.init_args.root={self.root}`, first: {missing[0]}; each needs a folder with its "
@@ -185,21 +182,19 @@ class FolderSource:
 
     def _split_of(self, folders: ClassFolders, kept: Collection[str]) -> dict[str, str]:
         """Return the split of each class; a seeded division knows only those that are kept."""
+        title = f"`data.init_args.root={self.root}`"
         if self._lists is not None:
-            title = f"`data.init_args.root={self.root}`"
             return assign_splits(folders.classes, str(self._lists), self.split_seed, title)
         if self.splits == SEEDED or not folders.has_splits:
-            return split_classes(kept, self.split_seed)
+            return assign_splits(kept, SEEDED, self.split_seed, title)
         way_out = f"or set `data.init_args.splits={SEEDED}` to pool the folders and divide the classes."
-        twice = [name for name, places in folders.classes.items() if len(places) > 1]
-        if twice:
+        if twice := [name for name, places in folders.classes.items() if len(places) > 1]:
             raise ValueError(
                 f"{len(twice)} of {len(folders.classes)} classes of `data.init_args.root={self.root}` are in "
                 f"two splits, first: `{twice[0]}` in {' and '.join(folders.classes[twice[0]])}; a class "
                 f"belongs to one split: take it out of the other, {way_out}"
             )
-        missing = [split for split in SPLITS if split not in folders.splits]
-        if missing:
+        if missing := [split for split in SPLITS if split not in folders.splits]:
             raise ValueError(
                 f"`data.init_args.root={self.root}` has no class folders with images in "
                 f"{'/ and '.join(missing)}/ beside {'/ and '.join(folders.splits)}/; add them, {way_out}"
@@ -208,8 +203,7 @@ class FolderSource:
 
     def _large(self, sizes: Mapping[str, int]) -> set[str]:
         """Return the classes with enough images, by name -> images; warn of the others."""
-        small = [f"{name} ({size})" for name, size in sorted(sizes.items()) if size < self.min_images]
-        if small:
+        if small := [f"{name} ({size})" for name, size in sorted(sizes.items()) if size < self.min_images]:
             warnings.warn(
                 f"`data.init_args.root={self.root}`: {len(small)} of {len(sizes)} classes have fewer than "
                 f"`data.init_args.min_images={self.min_images}` images and are out: {', '.join(small)}.",
@@ -260,29 +254,26 @@ def _name_images(rows: Sequence[ListedRow]) -> bool:
 def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | None]:
     """Return where each listed image lies in ``tree``, None if it does not.
 
-    A path may be of another machine: its longest end that is a path below the root counts, then one below
-    ``images/``, then its folder (or else its class) and name, then its name alone if no other image has it.
+    A path may be of another machine: its longest end counts that is a path below the root, or the end of one
+    image's path only; before its name alone comes that in the folder of its class.
     """
-    whole: dict[str, _Place] = {}
     ends: dict[str, _Place | None] = {}
-    for place in tree.places(tree.images):
-        parts, name = place
-        whole[printable("/".join((*parts, name)))] = place
-        # Lists of other machines agree with ours in the end of a path only.
-        for end in {"/".join((*parts[-1:], name)), name}:
-            key = printable(end)
-            ends[key] = None if key in ends else place  # None: several images end so
-    return [next(_candidates(row, whole, ends), None) for row in rows]
+    whole: dict[str, _Place] = {}
+    for parts, name in tree.places(tree.images):
+        path = printable("/".join((*parts, name)))
+        whole[path] = parts, name
+        for end in _ends(path)[1:]:
+            ends[end] = None if end in ends else (parts, name)  # None: several images end so
+    ends |= whole
+    found = []
+    for row in rows:
+        *longer, name = _ends(row.image.replace("\\", "/"))
+        candidates = (ends.get(end) for end in (*longer, f"{row.class_name}/{name}", name))
+        found.append(next((place for place in candidates if place is not None), None))
+    return found
 
 
-def _candidates(
-    row: ListedRow, whole: Mapping[str, _Place], ends: Mapping[str, _Place | None]
-) -> Iterator[_Place]:
-    path = row.image.replace("\\", "/")
+def _ends(path: str) -> list[str]:
+    """Return a path and its ends, the longest first."""
     parts = PurePosixPath(path).parts
-    for tail in (*("/".join(parts[start:]) for start in range(len(parts))), f"images/{path}"):
-        if tail in whole:
-            yield whole[tail]
-    for key in ("/".join(parts[-2:]), f"{row.class_name}/{parts[-1]}", parts[-1]):
-        if (place := ends.get(key)) is not None:
-            yield place
+    return ["/".join(parts[start:]) for start in range(len(parts))]

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from psst.images.decode import fit_image
 from psst.images.pixels import to_pillow
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
-from psst.images.sources.division import SEEDED, assign_splits, read_lists
 from psst.images.sources.labeled_items import LabeledItems
+from psst.images.sources.lists import SEEDED, assign_splits, read_rows
 
 
 @dataclass
@@ -58,7 +58,8 @@ class MapStyleSource:
     def key(self, size: int) -> dict[str, Any]:
         """The options and the division, and what can be known of the content without reading all of it."""
         contents = [(part.split, part.digest()) for part in self.parts] if self.by_content else []
-        listed = self.split_seed if self.splits == SEEDED else read_lists(self.splits)
+        seeded = self.splits == SEEDED
+        listed = self.split_seed if seeded else sorted({row[:2] for row in read_rows(self.splits)})
         return {**self.options, "channels": self.channels, "contents": contents, "splits": listed}
 
     def scan(self) -> list[ImageRecord]:
