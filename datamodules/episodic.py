@@ -123,7 +123,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._store: ImageStore | None = None
         self._evaluated: EvaluationEpisodes | None = None
         self._cached: FeatureCache | None = None
-        self._division: Callable[[ImageStore], ImageStore] = lambda store: store  # the data's own
+        self._division: Callable[[ImageStore], ImageStore] | None = None  # instead of the data's own
         self._ahead = 0
 
     @abstractmethod
@@ -156,7 +156,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
                 lists episodes of other data.
         """
         if self._store is None:
-            store, name = self._division(self.open_store()), type(self).__name__
+            store = self.open_store() if self._division is None else self._division(self.open_store())
+            name = type(self).__name__
             self._training.check(store, name)
             self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, name)
             self._store = store

@@ -65,7 +65,8 @@ class Learn2Learn(EpisodicDataModule):
                 "`data.init_args.init_args` and `modes` belong to a class path; `data.init_args.data_set` is "
                 f"a {type(data_set).__name__}: leave them out."
             )
-        self.data_set, self.init_args, self.modes = data_set, init_args, modes
+        self.data_set: Any = data_set
+        self.init_args, self.modes = init_args, modes
         self.splits, self.split_seed = splits, split_seed
         self.channels = check_channels(channels)
 
@@ -76,27 +77,23 @@ class Learn2Learn(EpisodicDataModule):
             ValueError: nothing is found at the class path, it does not take the arguments, or splits are
                 missing or unknown.
         """
-        names = ("channels", "splits", "split_seed")
-        division: dict[str, Any] = {name: getattr(self, name) for name in names}
-        if isinstance(self.data_set, str):
-            return self._of_class(self.data_set, division)
+        division = self.channels, self.splits, self.split_seed
         if isinstance(self.data_set, Mapping):
             given = {split: [data] for split, data in _by_split(self.data_set, "data_set").items()}
-            return MapStyleSource(given, "learn2learn", **division)
-        name = type(self.data_set).__name__.lower()
-        return MapStyleSource({"": [self.data_set]}, name, **division)
-
-    def _of_class(self, path: str, division: Mapping[str, Any]) -> Source:
-        make, given = MapStyleSource.find_class(path), dict(self.init_args or {})
-        own = "mode" in inspect.signature(make).parameters and "mode" not in given
+            return MapStyleSource(given, "learn2learn", *division)
+        if not isinstance(self.data_set, str):
+            return MapStyleSource({"": [self.data_set]}, type(self.data_set).__name__.lower(), *division)
+        path, arguments = self.data_set, dict(self.init_args or {})
+        make = MapStyleSource.find_class(path)
+        own = "mode" in inspect.signature(make).parameters and "mode" not in arguments
         modes = _by_split((_MODES if own else {}) if self.modes is None else self.modes, "modes")
-        arguments = {split: [{**given, "mode": mode}] for split, mode in modes.items()} or {"": [given]}
         return MapStyleSource(
-            MapStyleSource.calls(make, path, arguments, _ADVICE),
+            {split: [{**arguments, "mode": mode}] for split, mode in modes.items()} or {"": [arguments]},
             path.rpartition(".")[2].lower(),
-            **division,
-            options={"class_path": path, "init_args": _text(given), "modes": modes},
+            *division,
+            options={"class_path": path, "init_args": _text(arguments), "modes": modes},
             by_content=False,
+            make=MapStyleSource.maker(make, path, _ADVICE),
         )
 
 

@@ -50,12 +50,9 @@ class TorchvisionData(EpisodicDataModule):
         **shared: Any,
     ) -> None:
         super().__init__(size=size, **shared)
-        self.data_set = data_set
-        self.root = root
+        self.data_set, self.root, self.parts = data_set, root, parts
         self.arguments = dict(arguments or {})
-        self.parts = parts
-        self.splits = splits
-        self.split_seed = split_seed
+        self.splits, self.split_seed = splits, split_seed
         self.downloads = download  # not `self.download`, which fetches files that psst knows
         self.channels = check_channels(channels)
 
@@ -71,12 +68,11 @@ class TorchvisionData(EpisodicDataModule):
         fetch = {"download": True} if self.downloads and "download" in known else {}
         arguments = [{**given, **part, **fetch} for part in self._chosen_parts(given, known)]
         return MapStyleSource(
-            MapStyleSource.calls(make, self.data_set, {"": arguments}, _ADVICE),
+            {"": arguments},
             self.data_set.rpartition(".")[2].lower(),
-            self.channels,
-            self.splits,
-            self.split_seed,
-            {"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts},
+            *(self.channels, self.splits, self.split_seed),
+            options={"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts},
+            make=MapStyleSource.maker(make, self.data_set, _ADVICE),
         )
 
     def _chosen_parts(self, given: Mapping[str, Any], known: set[str]) -> Sequence[Mapping[str, Any]]:

@@ -188,7 +188,7 @@ def _matches(place: Path) -> Iterator[tuple[str, str]]:
 
 
 def _file(path: Path) -> str:
-    from psst.images.files.content import kind_of
+    from psst.images.files.paths import kind_of
 
     with path.open("rb") as file:
         return kind_of(file.read(512)) or f"a file of {path.stat().st_size:,} bytes"

@@ -127,10 +127,11 @@ class Augmentation:
         if self._resamples or self._recolors:
             values, bound = _floats(images)
             values = self._recolored(self._resampled(values, draws), draws, bound)
-            images = (
-                values.to(images.dtype) if images.is_floating_point() else values.round().to(images.dtype)
-            )
-        return self._erased(images, draws) if self.erasing else images
+            images = (values if images.is_floating_point() else values.round()).to(images.dtype)
+        if self.erasing:
+            top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
+            images = geometry.erase(images, top, left, height * (draws["erasing"] < self.erasing), width)
+        return images
 
     @property
     def _moves(self) -> bool:
@@ -177,10 +178,6 @@ class Augmentation:
             images = torch.where(gray, color.to_gray(images), images)
         return images
 
-    def _erased(self, images: Tensor, draws: _Draws) -> Tensor:
-        top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
-        return geometry.erase(images, top, left, height * (draws["erasing"] < self.erasing), width)
-
 
 _FACTORS = {"brightness": color.brighten, "contrast": color.contrast, "saturation": color.saturate}
 
@@ -194,14 +191,9 @@ def _rectangles(
     kind: str, images: Tensor, draws: _Draws, share: _Range, ratio: _Range
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw top, left, height and width of a rectangle in each image, ``[n]``."""
-    return geometry.rectangles(
-        _between(draws[f"{kind}_share"], *share),
-        draws[f"{kind}_shape"],
-        draws[f"{kind}_down"],
-        draws[f"{kind}_right"],
-        size=(images.shape[2], images.shape[3]),
-        ratio=ratio,
-    )
+    shape, down, right = (draws[f"{kind}_{name}"] for name in ("shape", "down", "right"))
+    size = (images.shape[2], images.shape[3])
+    return geometry.rectangles(_between(draws[f"{kind}_share"], *share), shape, down, right, size, ratio)
 
 
 def _floats(images: Tensor) -> tuple[Tensor, float]:

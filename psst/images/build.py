@@ -83,17 +83,17 @@ def build_store(source: Source, size: int, cache: str | Path, workers: int | Non
         raise ValueError(
             f"`size={size}` must be at least 1; set `data.init_args.size` to a side length in pixels."
         )
-    description = None if _known is None else _described(source, size, cache)
-    trusted = None if _known is None or description is None else _known.get(description)
-    if trusted is not None and (Path(trusted) / ImageStore.meta_file).is_file():
-        return ImageStore(trusted)
+    known = {} if _known is None else _known
+    description = _described(source, size, cache)
+    if description in known and (Path(known[description]) / ImageStore.meta_file).is_file():
+        return ImageStore(known[description])
     key = dict(source.key(size))
     folder = _folder(source.name, size, key, Path(cache))
     with unfinished(folder / ImageStore.meta_file) as is_missing:
         if is_missing:
             _build(source, size, key, folder, workers or cores())
-    if _known is not None and description is not None:
-        _known[description] = str(folder.resolve())
+    if description:
+        known[description] = str(folder.resolve())
     return ImageStore(folder)
 
 
@@ -120,12 +120,12 @@ def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
     return cache / f"{name}-{size}-{digest}"
 
 
-def _described(source: Source, size: int, cache: str | Path) -> str | None:
-    """Return what tells a source from others; None for one that holds more than plain arguments."""
+def _described(source: Source, size: int, cache: str | Path) -> str:
+    """Return what tells a source from others; "" for one that holds more than plain arguments."""
     try:
         return json.dumps([describe(source), size, str(Path(cache).resolve())], sort_keys=True)
     except (TypeError, ValueError):
-        return None
+        return ""
 
 
 def cores() -> int:

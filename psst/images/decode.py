@@ -44,9 +44,11 @@ def decode_image(
             image.load()
             return fit_image(image if box is None else _cropped(image, box), size, channels)
     except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
+        # Pillow's wording, without the address of the buffer that it prints
+        text = "not a known image format" if "cannot identify" in str(error) else str(error)
         raise ValueError(
-            f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {_reason(error)}; restore the file "
-            "from its source, or take it out of the data set."
+            f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {text or type(error).__name__}; "
+            "restore the file from its source, or take it out of the data set."
         ) from error
 
 
@@ -100,10 +102,3 @@ def _formats() -> tuple[str, ...]:
     """Return those of the formats that this Pillow reads."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-def _reason(error: Exception) -> str:
-    """Pillow's wording, without the address of the buffer that it prints."""
-    if "cannot identify" in str(error):
-        return "not a known image format"
-    return str(error) or type(error).__name__

@@ -22,7 +22,9 @@ def to_pillow(value: Any) -> Image.Image:
     """
     if isinstance(value, Image.Image):
         return value
-    pixels = _values(value)
+    pixels = value.detach().cpu().numpy() if hasattr(value, "detach") else value  # of a tensor on any device
+    if not isinstance(pixels, np.ndarray) or pixels.dtype.kind not in "buif":
+        raise TypeError(f"a {type(pixels).__name__} is no image; Pillow's, arrays and tensors are")
     if pixels.ndim not in (2, 3):
         raise ValueError(f"its shape {list(pixels.shape)} is not that of an image")
     if pixels.ndim == 3:
@@ -30,14 +32,6 @@ def to_pillow(value: Any) -> Image.Image:
     if pixels.dtype == np.uint16 and pixels.ndim == 2:
         return Image.fromarray(pixels)
     return Image.fromarray(np.ascontiguousarray(_levels(pixels)))
-
-
-def _values(value: Any) -> npt.NDArray[Any]:
-    if hasattr(value, "detach"):  # a tensor, on any device
-        value = value.detach().cpu().numpy()
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "buif":
-        raise TypeError(f"a {type(value).__name__} is no image; Pillow's, arrays and tensors are")
-    return value
 
 
 def _channels_last(pixels: npt.NDArray[Any], first: bool) -> npt.NDArray[Any]:

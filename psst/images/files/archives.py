@@ -23,8 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.files import explained
-from psst.images.files.content import kind_of
-from psst.images.files.paths import printable
+from psst.images.files.paths import kind_of, printable
 
 _OPENERS: dict[bytes, Callable[..., Any]] = {  # by the first bytes of a compressed tar
     b"\x1f\x8b": gzip.open,

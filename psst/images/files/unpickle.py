@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from psst.images.files.content import kind_of
+from psst.images.files.paths import kind_of
 
 _LARGE = 1024  # bytes from which on strings and arrays are left where they lie
 _DAMAGES = (pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)

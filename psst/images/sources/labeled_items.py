@@ -58,20 +58,18 @@ class LabeledItems:
         Raises:
             ValueError: a label is no single number or text.
         """
-        last = len(self.data) - 1
         for listed in self._listed() if getattr(self.data, "target_transform", None) is None else ():
-            if [_plain(item[1]) for item in (self._first, self._last)] == [listed[0], listed[last]]:
+            if [_plain(item[1]) for item in self._ends] == [listed[0], listed[-1]]:
                 return listed
-        return [_plain(self.read(i)[1]) for i in range(last + 1)]
+        return [_plain(self.read(i)[1]) for i in range(len(self.data))]
 
     def class_names(self) -> dict[int | str, str]:
         """Return the name of each label in order, by the data set's list of names or the label itself.
 
         Labels below 0 mean no class. Equal names get their label behind them.
         """
-        known = set(self.labels)
+        known = {label for label in self.labels if isinstance(label, str) or label >= 0}
         labels = sorted(known, key=lambda label: (isinstance(label, str), label))
-        labels = [label for label in labels if isinstance(label, str) or label >= 0]
         for holder in (self.data, getattr(self.data, "dataset", None)):
             texts = _names(next((names for name in _CLASSES if (names := getattr(holder, name, None))), None))
             numbers = [label for label in labels if isinstance(label, int) and label < len(texts)]
@@ -84,8 +82,9 @@ class LabeledItems:
         """Raise ValueError unless items are an image and a class, and the first is twice the same."""
         if len(self.data) == 0:
             raise ValueError(f"{self} is empty; check its folder and arguments.")
+        first = self._ends[0]
         try:
-            image, label = self._first
+            image, label = first
             _plain(label)
             to_pillow(image)
         except (TypeError, ValueError, LookupError, OSError) as error:
@@ -97,12 +96,9 @@ class LabeledItems:
             )
 
     @cached_property
-    def _first(self) -> Any:
-        return self.read(0)
-
-    @cached_property
-    def _last(self) -> Any:
-        return self.read(len(self.data) - 1)
+    def _ends(self) -> tuple[Any, Any]:
+        """The first item and the last."""
+        return self.read(0), self.read(len(self.data) - 1)
 
     def read(self, index: int) -> Any:
         """Return an item; ValueError if it cannot be read."""
@@ -115,20 +111,15 @@ class LabeledItems:
 
     def digest(self) -> str:
         """Hash what tells this data set from others without reading it all: labels, files, some pixels."""
-        digest = hashlib.blake2b(
-            f"{type(self.data).__qualname__}\n{len(self.data)}\n".encode(), digest_size=16
-        )
-        for name in ("transforms", "transform", *_CLASSES):
-            text = repr(getattr(self.data, name, None))
-            digest.update(re.sub(r" at 0x[0-9a-f]+", "", text).encode())  # functions print where they are
-        for labels in self._listed():
-            digest.update(repr(labels).encode())
+        count = len(self.data)
+        described = [getattr(self.data, name, None) for name in ("transforms", "transform", *_CLASSES)]
+        files = fingerprint((f"{path.parent.name}/{path.name}", path.stat()) for path in self._files)
+        text = repr([type(self.data).__qualname__, count, described, list(self._listed()), files])
+        # functions print where they are
+        digest = hashlib.blake2b(re.sub(r" at 0x[0-9a-f]+", "", text).encode(), digest_size=16)
         pixels = getattr(self.data, "data", None)
         if hasattr(pixels, "__array__"):
             digest.update(np.ascontiguousarray(np.asarray(pixels)).data)
-        files = fingerprint((f"{path.parent.name}/{path.name}", path.stat()) for path in self._files)
-        digest.update(files.encode())
-        count = len(self.data)
         for index in np.unique(np.linspace(0, count - 1, min(count, _LOOKED_AT)).astype(int)).tolist():
             with suppress(ValueError):  # met again, and told, when it is stored
                 digest.update(_bytes(self.read(index)[0]))
@@ -146,7 +137,8 @@ class LabeledItems:
             try:
                 if getattr(found, "ndim", 1) == 1 and len(found) == count > 0:
                     entries = found.tolist() if hasattr(found, "tolist") else found
-                    yield [_plain(entry[1] if _is_pair(entry) else entry) for entry in entries]
+                    pair = tuple, list  # of a file and its label
+                    yield [_plain(e[1] if isinstance(e, pair) and len(e) == 2 else e) for e in entries]
             except (TypeError, ValueError):  # a list of something else
                 continue
 
@@ -173,10 +165,6 @@ def _bytes(image: Any) -> bytes:
     """Return what tells an image from others: type, shape and pixels."""
     pixels = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
     return f"{pixels.dtype}{pixels.shape}".encode() + pixels.tobytes()
-
-
-def _is_pair(entry: object) -> bool:
-    return isinstance(entry, tuple | list) and len(entry) == 2
 
 
 def _plain(label: Any) -> int | str:

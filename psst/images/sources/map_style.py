@@ -27,33 +27,34 @@ class MapStyleSource:
     or up to 255. Data sets are read by one thread at a time, but for torchvision's own.
 
     Args:
-        data_sets: split -> data sets that are pooled; under "" those whose classes are to be divided. Or a
-            function that returns such a mapping, called when it is needed.
+        data_sets: split -> data sets that are pooled; under "" those whose classes are to be divided.
         name: of the data set.
         channels: 1 for grayscale, 3 for color.
         splits: how to divide classes, see `assign_splits`.
         split_seed: of a seeded division.
         options: plain values that tell these data sets from others of their name.
         by_content: the content tells them, too; else they are made only to be stored.
+        make: makes a data set, when it is needed, of what stands in its place in ``data_sets``.
 
     Example:
         ``MapStyleSource({"": [torchvision.datasets.CIFAR100("data")]}, "cifar100").scan()``
     """
 
-    data_sets: Mapping[str, Sequence[Any]] | Callable[[], Mapping[str, Sequence[Any]]]
+    data_sets: Mapping[str, Sequence[Any]]
     name: str
     channels: int = 3
     splits: str = SEEDED
     split_seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     by_content: bool = True
+    make: Callable[[Any], Any] | None = None
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @cached_property
     def parts(self) -> list[LabeledItems]:
         """The data sets, made when first asked for."""
-        given = self.data_sets() if callable(self.data_sets) else self.data_sets
-        return [LabeledItems(data, split) for split, data_sets in given.items() for data in data_sets]
+        given = [(item, split) for split, items in self.data_sets.items() for item in items]
+        return [LabeledItems(self.make(item) if self.make else item, split) for item, split in given]
 
     def key(self, size: int) -> dict[str, Any]:
         """The options and the division, and what can be known of the content without reading all of it."""
@@ -107,17 +108,15 @@ class MapStyleSource:
         return nullcontext() if ours and plain and not seeding else self._lock
 
     @staticmethod
-    def calls(
-        make: Callable[..., Any], path: str, arguments: Mapping[str, Sequence[Mapping[str, Any]]], advice: str
-    ) -> Callable[[], dict[str, list[Any]]]:
-        """Return a function that makes the data sets of each split, for `MapStyleSource`.
+    def maker(make: Callable[..., Any], path: str, advice: str) -> Callable[[Mapping[str, Any]], Any]:
+        """Return a function that makes a data set of the class at the user's ``path`` with some arguments.
 
-        ``make`` is the class at the user's ``path``; ``advice`` says how to get files that are not there.
-        When it is called, it raises FileNotFoundError for those, and ValueError for arguments of no use.
+        It raises FileNotFoundError if files are not there, with ``advice`` how to get them, and ValueError
+        for arguments of no use.
         """
 
         def make_one(given: Mapping[str, Any]) -> Any:
-            shown = _shown(given)
+            shown = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "no arguments"
             try:
                 return make(**given)
             except (RuntimeError, OSError) as error:
@@ -130,9 +129,7 @@ class MapStyleSource:
                     f"{error}; it takes {inspect.signature(make)}."
                 ) from error
 
-        return lambda: {
-            split: [make_one(given) for given in of_split] for split, of_split in arguments.items()
-        }
+        return make_one
 
     @staticmethod
     def find_class(path: str, home: str = "") -> Callable[..., Any]:
@@ -148,7 +145,3 @@ class MapStyleSource:
         if not callable(found):
             raise ValueError(f"`data.init_args.data_set={path}` is a {type(found).__name__}, not a class.")
         return found  # type: ignore[no-any-return]  # the user's class
-
-
-def _shown(arguments: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in arguments.items()) or "no arguments"
