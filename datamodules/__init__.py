@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from psst.datamodules.episodic import EpisodicDataModule as EpisodicDataModule
     from psst.datamodules.glyphs import Glyphs as Glyphs
     from psst.datamodules.image_folder import ImageFolder as ImageFolder
-    from psst.datamodules.learn2learn_data import Learn2Learn as Learn2Learn
+    from psst.datamodules.map_style import Learn2Learn as Learn2Learn
+    from psst.datamodules.map_style import TorchvisionData as TorchvisionData
     from psst.datamodules.mini_imagenet import MiniImageNet as MiniImageNet
     from psst.datamodules.omniglot import Omniglot as Omniglot
     from psst.datamodules.tiered_imagenet import TieredImageNet as TieredImageNet
-    from psst.datamodules.torchvision_data import TorchvisionData as TorchvisionData
 
 _MODULES = {
     "CUB": "cub",
@@ -23,11 +23,11 @@ _MODULES = {
     "FC100": "cifar_100",
     "Glyphs": "glyphs",
     "ImageFolder": "image_folder",
-    "Learn2Learn": "learn2learn_data",
+    "Learn2Learn": "map_style",
     "MiniImageNet": "mini_imagenet",
     "Omniglot": "omniglot",
     "TieredImageNet": "tiered_imagenet",
-    "TorchvisionData": "torchvision_data",
+    "TorchvisionData": "map_style",
 }
 
 __all__ = [*_MODULES]
