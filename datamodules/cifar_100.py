@@ -79,7 +79,7 @@ def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
     return (
         Layout(
             f"{_ARCHIVE} or the folder {_FOLDER} that is in it",
-            lambda root: f"CIFAR-100 for Python, {place.name}" if (place := _place(root)) else None,
+            lambda root: _place(root) is not None,
             lambda root: ArraySource(root, name, _files, partial(_parts, split_of=splits)),
         ),
         category_layout(name, name, pickles, numbered),

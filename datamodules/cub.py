@@ -214,7 +214,7 @@ class CUB(EpisodicDataModule):
     layouts = (
         Layout(
             "CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it",
-            lambda folder: place.name if (place := _place(folder)) else None,
+            lambda folder: _place(folder) is not None,
             _CUBSource,
         ),
     )

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,14 +69,6 @@ _OVERSAMPLING = 4
 _INK = 20 / 28  # longer side of a letter as part of the image, before the affine change
 
 
-class _Drawing(NamedTuple):
-    """A letter in a typeface; ``number`` seeds the affine change, 0 to ``_GlyphSource.drawings - 1``."""
-
-    letter: str
-    typeface: str
-    number: int
-
-
 class _GlyphSource:
     """Letters without diacritics in twelve DejaVu typefaces, white on black, each drawn with small changes.
 
@@ -108,7 +100,7 @@ class _GlyphSource:
         """List the drawings of every class in every typeface that has its letters."""
         covered = {typeface: _characters(typeface) for typeface in _TYPEFACES}
         return [
-            ImageRecord(f"{script}/{letters}", split, _Drawing(letters[i % len(letters)], typeface, i))
+            ImageRecord(f"{script}/{letters}", split, (letters[i % len(letters)], typeface, i))
             for script, split in _SPLIT_OF_SCRIPT.items()
             for letters in _CLASSES[script]
             for typeface in _TYPEFACES
@@ -118,7 +110,7 @@ class _GlyphSource:
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one drawing as ``[size, size, 1]``."""
-        letter, typeface, number = record.reference
+        letter, typeface, number = record.reference  # the number seeds the affine change
         with self._lock:  # a FreeType face serves one thread at a time
             glyph = _draw_letter(letter, typeface)
         return _place(glyph, _affine_change(f"{typeface}/{letter}/{number}"), size)[:, :, None]

@@ -225,21 +225,15 @@ def _published() -> Mapping[_Character, tuple[str, str]]:
     return found
 
 
-def _sees(folder: Path) -> str | None:
-    """Say which archives and alphabets lie in ``folder`` or up to two levels below, by their names."""
+def _sees(folder: Path) -> bool:
+    """Tell by names if drawings lie in ``folder`` or up to two levels below, or in zip files there."""
     tree = ImageTree.grow(folder, limit=_LOOK)
-    alphabets: dict[str, set[str]] = defaultdict(set)  # place -> names
-    for parts in tree.folders:
-        if parts[-1] == "character01" and 2 <= len(parts) <= _LEVELS + 1:
-            alphabets["/".join(parts[:-2])].add(parts[-2])
+    found = any(parts[-1] == "character01" and 2 <= len(parts) <= _LEVELS + 1 for parts in tree.folders)
     for path in _zips(tree):
-        if path.count("/") < _LEVELS:
-            with suppress(OSError, ValueError):  # what cannot be read is not seen
-                matches = (_DRAWING.search(entry.name) for entry in archive_entries(folder / path))
-                alphabets[path] |= {match["alphabet"] for match in matches if match}
-    found = {place: len(names) for place, names in sorted(alphabets.items()) if names}
-    texts = [f"{n} alphabet{'s' * (n > 1)}" + (f" in {place}" if place else "") for place, n in found.items()]
-    return ", ".join(texts) or None
+        with suppress(OSError, ValueError):  # what cannot be read is not seen
+            entries = archive_entries(folder / path) if path.count("/") < _LEVELS else iter(())
+            found = found or any(_DRAWING.search(entry.name) for entry in entries)
+    return found
 
 
 class Omniglot(EpisodicDataModule):

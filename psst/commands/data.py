@@ -179,11 +179,11 @@ def _matches(place: Path) -> Iterator[tuple[str, str]]:
 
     for data_set in _DATA_SETS:
         for layout in getattr(datamodules, data_set).layouts:
-            text = None
+            seen: bool | str | None = None
             with suppress(OSError):  # what may not be read is not seen
-                text = layout.sees(place)
-            if text is not None:
-                yield data_set, text
+                seen = layout.sees(place)
+            if seen:
+                yield data_set, seen if isinstance(seen, str) else layout.expects
                 break
 
 

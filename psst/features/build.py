@@ -29,9 +29,9 @@ from psst.components import describe
 from psst.episodes import Policies
 from psst.files import explained, read_json, write_json
 from psst.images.build import cores, unfinished, writable
-from psst.images.files.waiting import bar
 from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
+from psst.waiting import bar
 
 FEATURES = "features.npy"
 _FORMAT = 1  # of meta.json, of the array, and of the draws behind the crops

@@ -97,6 +97,9 @@ class Augmentation:
         self.hue = _number("hue", hue, 0.5)
         self.grayscale = _number("grayscale", grayscale, 1)
         self.erasing = _number("erasing", erasing, 1)
+        self._moves = bool(rotation or translation or scale or shear)
+        self._resamples = self._moves or resized_crop is not None
+        self._recolors = bool(brightness or contrast or saturation or hue or grayscale)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return changed ``images``, ``[n, C, H, W]``, of their dtype; draws on the generator's device.
@@ -132,18 +135,6 @@ class Augmentation:
             top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
             images = geometry.erase(images, top, left, height * (draws["erasing"] < self.erasing), width)
         return images
-
-    @property
-    def _moves(self) -> bool:
-        return bool(self.rotation or self.translation or self.scale or self.shear)
-
-    @property
-    def _resamples(self) -> bool:
-        return bool(self.resized_crop) or self._moves
-
-    @property
-    def _recolors(self) -> bool:
-        return bool(self.brightness or self.contrast or self.saturation or self.hue or self.grayscale)
 
     def _resampled(self, images: Tensor, draws: _Draws) -> Tensor:
         height, width = images.shape[2:]

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from psst.components import describe
 from psst.files import explained, write_json
 from psst.images.classes import arrange, find_duplicates
-from psst.images.files.waiting import alone, bar
 from psst.images.source import ImageRecord, Source
 from psst.images.store import ImageStore
+from psst.waiting import alone, bar
 
 _PARTIAL = ".partial"  # ends the name of a folder that is not finished
 _IMAGES = 32  # of a batch, at most: sums of so many 8-bit values fit 16 bits, of their squares 32 bits

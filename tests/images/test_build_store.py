@@ -55,7 +55,7 @@ from pathlib import Path
 sys.path[:0] = [{here!r}, {root!r}]
 from test_build_store import Squares
 from psst.images import build_store
-from psst.images.files import waiting
+from psst import waiting
 waiting._PATIENCE = 0.2
 print("go", flush=True)
 source = Squares(n_images={n_images}, delay={delay}, gate={gate} and Path({gate}))

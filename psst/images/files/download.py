@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from psst.files import explained
 from psst.images.files.paths import kind_of
-from psst.images.files.waiting import alone, bar
+from psst.waiting import alone, bar
 
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
 _Show = Callable[[int, int | None], None]

@@ -30,13 +30,12 @@ class Layout:
 
     Attributes:
         expects: what lies below the root, in words, for messages: "train.csv, val.csv, test.csv and images".
-        sees: returns what it found below a folder, in words, or None if this layout is not there; looks at
-            names, and at the first bytes of files where names do not tell.
+        sees: returns whether this layout lies below a folder, or what does, in words; looks at names.
         source: makes the source of a root in this layout.
     """
 
     expects: str
-    sees: Callable[[Path], str | None]
+    sees: Callable[[Path], bool | str | None]
     source: Callable[[Path], Source]
 
     @staticmethod
@@ -49,7 +48,7 @@ class Layout:
         """
         folder = require_folder(root)
         for layout in layouts:
-            if layout.sees(folder) is not None:
+            if layout.sees(folder):
                 return layout
         found = sorted(path.name for path in folder.iterdir())
         shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
@@ -86,12 +85,6 @@ def split_file_layout(
         beside: a further file that ``read`` opens.
     """
 
-    def sees(root: Path) -> str | None:
-        found = _find(root, is_one)
-        text = ", ".join(path.name for split in SPLITS for path in found.get(split, []))
-        left_out = f"; left out: {len(found[''])} files of the training classes" if "" in found else ""
-        return text + left_out if text else None
-
     def chosen(root: Path) -> dict[str, Path]:
         found = _find(root, is_one)
         missing = [split for split in SPLITS if split not in found]
@@ -123,7 +116,11 @@ def split_file_layout(
             images, classes = read(path, split)
             yield images, classes, dict.fromkeys(classes, split)
 
-    return Layout(expects, sees, lambda root: ArraySource(root, name, files, parts))
+    return Layout(
+        expects,
+        lambda root: bool(_find(root, is_one).keys() - {""}),
+        lambda root: ArraySource(root, name, files, parts),
+    )
 
 
 def _find(folder: Path, is_one: Callable[[Path], bool]) -> dict[str, list[Path]]:
@@ -184,10 +181,8 @@ def published_layout(
     ``expects`` says in words what it looks like, ``archives`` names zip files that may hold it.
     """
 
-    def sees(root: Path) -> str | None:
-        archive = next((name for name in archives if (root / name).is_file()), None)
+    def sees(root: Path) -> bool:
         names = {parts[-1] for parts in ImageTree.grow(root, limit=_LOOK).folders} & split_of.keys()
-        text = f"folders of {len(names)} of the {len(split_of)} classes"
-        return archive or (text if 2 * len(names) >= len(split_of) else None)
+        return 2 * len(names) >= len(split_of) or any((root / name).is_file() for name in archives)
 
     return Layout(expects, sees, partial(FolderSource, name=name, splits=split_of))

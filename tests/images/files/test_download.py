@@ -351,7 +351,7 @@ def test_progress_shows_only_on_a_terminal(server, tmp_path, capfd):
 
 
 def test_two_processes_at_once_download_once_and_who_waits_says_so(server, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("psst.images.files.waiting._PATIENCE", 0.1)
+    monkeypatch.setattr("psst.waiting._PATIENCE", 0.1)
     process = start(server, "slow", tmp_path)
     deadline = time.monotonic() + 60
     while not server.asked and time.monotonic() < deadline:
