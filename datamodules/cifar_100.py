@@ -59,15 +59,14 @@ def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[tuple[Pixels, li
         numbers = label_array(labels, file)
         if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= len(names):
             raise ValueError(f"`{file}` has labels outside 0 to {len(names) - 1}; download it again.")
-        yield _pixels(data, file), [str(names[i]) for i in numbers.tolist()], split_of
-
-
-def _pixels(data: Any, file: str) -> Pixels:
-    """Turn rows of 1024 red, 1024 green and 1024 blue values into images."""
-    if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
-        shape = list(data.shape) if isinstance(data, np.ndarray) else type(data).__name__
-        raise ValueError(f"`data` of `{file}` is {shape}; expected [n, {3 * _SIDE**2}]; download it again.")
-    return Pixels(file, data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+        if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
+            shape = list(data.shape) if isinstance(data, np.ndarray) else type(data).__name__
+            raise ValueError(
+                f"`data` of `{file}` is {shape}; expected [n, {3 * _SIDE**2}]; download it again."
+            )
+        # rows of 1024 red, 1024 green and 1024 blue values
+        pixels = Pixels(file, data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+        yield pixels, [str(names[i]) for i in numbers.tolist()], split_of
 
 
 def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:

@@ -137,10 +137,7 @@ def _entries(root: Path) -> dict[str, Entry]:
         )
     if place.is_dir():
         return {entry.name: entry for entry in ImageTree.grow_whole(place).entries()}
-    entries = {entry.name: entry for entry in archive_entries(place)}
-    if f"{_FOLDER}/{_IMAGES}" not in entries:
-        raise FileNotFoundError(f"`{place}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
-    return {name.removeprefix(f"{_FOLDER}/"): entry for name, entry in entries.items()}
+    return {entry.name.removeprefix(f"{_FOLDER}/"): entry for entry in archive_entries(place)}
 
 
 def _place(root: Path) -> Path | None:

@@ -371,7 +371,6 @@ class InLayouts(EpisodicDataModule):
     """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
 
     title: str  # of the data set, for messages
-    published: Mapping[str, str] = {}  # class -> split, where that is known
     layouts: tuple[Layout, ...]  # in order of preference
 
     def __init__(self, root: str, size: int = 84, **shared: Any) -> None:

@@ -26,7 +26,7 @@ _ZENODO = "https://zenodo.org/records/7978538/files/"
 
 
 def _sees_lists(folder: Path) -> bool:
-    """Tell if train.csv, val.csv and test.csv name images; what is wrong with them is said by their reader."""
+    """Tell if train.csv, val.csv and test.csv name images; what is wrong with them is said when read."""
     if not any((folder / f"{split}.csv").is_file() for split in SPLITS):
         return False
     try:

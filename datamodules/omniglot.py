@@ -51,17 +51,12 @@ def _remote(name: str, known_hash: str, size: int | None = None) -> RemoteFile:
     return RemoteFile(name, (address,), known_hash, size)
 
 
-_SMALL = (
-    _remote(
-        "images_background_small1.zip",
-        "sha256:f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
-        1_319_022,
-    ),
-    _remote(
-        "images_background_small2.zip",
-        "sha256:3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f",
-        1_580_917,
-    ),
+_SMALL = tuple(
+    _remote(f"images_background_small{number}.zip", f"sha256:{digest}", size)
+    for number, digest, size in (
+        (1, "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4", 1_319_022),
+        (2, "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f", 1_580_917),
+    )
 )
 _BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
 _EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")

@@ -259,18 +259,15 @@ def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> _Batch
         except ValueError as error:
             damaged.append(str(error))
     train = np.array([record.split == "train" for record in records])
-    moments = _moments(images if train.all() else images[train])
+    counted = images if train.all() else images[train]
+    # number, sum and sum of squares by channel: over the images first, in few bits
+    total = counted.sum(axis=0, dtype=np.uint16).sum(axis=(1, 2), dtype=np.int64)
+    squares = np.square(counted, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+    number = np.full_like(total, counted[:, 0].size)
+    moments = np.stack([number, total, squares.sum(axis=(1, 2), dtype=np.int64)])
     shows = (images != images[:, :, :1, :1]).any(axis=(1, 2, 3))
     digests = [
         hashlib.sha256(image.data).digest()[:16] if has_shape else b""
         for image, has_shape in zip(images, shows, strict=True)
     ]
     return _Batch(images, damaged, moments, digests)
-
-
-def _moments(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Return number, sum and sum of squares per channel, ``[3, C]``: over the images first, in few bits."""
-    total = images.sum(axis=0, dtype=np.uint16).sum(axis=(1, 2), dtype=np.int64)
-    squares = np.square(images, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
-    number = np.full_like(total, images[:, 0].size)
-    return np.stack([number, total, squares.sum(axis=(1, 2), dtype=np.int64)])

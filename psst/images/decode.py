@@ -125,21 +125,17 @@ def to_pillow(value: Any) -> Image.Image:
     if pixels.ndim not in (2, 3):
         raise ValueError(f"its shape {list(pixels.shape)} is not that of an image")
     if pixels.ndim == 3:
-        pixels = _channels_last(pixels, first=not isinstance(value, np.ndarray))
+        order = (2, 0) if isinstance(value, np.ndarray) else (0, 2)
+        axes = [axis for axis in order if pixels.shape[axis] in _CHANNELS]
+        if not axes:
+            raise ValueError(
+                f"its shape {list(pixels.shape)} is neither [H, W, C] nor [C, H, W] with 1, 3 or 4 channels"
+            )
+        pixels = np.moveaxis(pixels, axes[0], 2)
+        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
     if pixels.dtype == np.uint16 and pixels.ndim == 2:
         return Image.fromarray(pixels)
     return Image.fromarray(np.ascontiguousarray(_levels(pixels)))
-
-
-def _channels_last(pixels: npt.NDArray[Any], first: bool) -> npt.NDArray[Any]:
-    """Return ``[H, W]`` or ``[H, W, C]``; `first` prefers to read the first axis as the channels."""
-    axes = [axis for axis in ((0, 2) if first else (2, 0)) if pixels.shape[axis] in _CHANNELS]
-    if not axes:
-        raise ValueError(
-            f"its shape {list(pixels.shape)} is neither [H, W, C] nor [C, H, W] with 1, 3 or 4 channels"
-        )
-    pixels = np.moveaxis(pixels, axes[0], 2)
-    return pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
 
 
 def _levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

@@ -214,7 +214,12 @@ def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[
     places: dict[str, tuple[int, int]] = {}
     names, end = list[str](), 0
     for info in archive:
-        end = _end(info, size)
+        held = info.size if info.isreg() and not info.issparse() else 0
+        if info.size < 0 or info.offset_data <= info.offset:
+            raise tarfile.ReadError("a header has a negative size")
+        if info.offset_data + held > size:
+            raise tarfile.ReadError(f"it ends inside {printable(info.name)}")
+        end = info.offset_data + -(-held // _BLOCK) * _BLOCK  # where the next header begins
         if posixpath.normpath(info.name) == "." and info.isdir():
             continue
         name = _safe_name(info.name, path)
@@ -236,16 +241,6 @@ def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[
         raise tarfile.ReadError(f"it ends after {size} bytes without the mark of its end")
     _require_distinct(names, path)
     return places
-
-
-def _end(info: tarfile.TarInfo, size: int) -> int:
-    """Return where the next header begins."""
-    held = info.size if info.isreg() and not info.issparse() else 0
-    if info.size < 0 or info.offset_data <= info.offset:
-        raise tarfile.ReadError("a header has a negative size")
-    if info.offset_data + held > size:
-        raise tarfile.ReadError(f"it ends inside {printable(info.name)}")
-    return info.offset_data + -(-held // _BLOCK) * _BLOCK
 
 
 def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:

@@ -88,10 +88,9 @@ class FolderSource:
             folders, split_of = self._published(tree, self.splits)
         else:
             folders, split_of = self._of_folders(tree)
-        order = sorted(split_of, key=lambda name: (SPLITS.index(split_of[name]), name))
         placed = [
-            (place, ListedRow(name, split_of[name]))
-            for name in order
+            (place, ListedRow(name, split))
+            for name, split in split_of.items()
             for place in tree.places(folders.folders(name))
         ]
         return self._records(tree, folders, placed)
@@ -142,7 +141,6 @@ class FolderSource:
                 )
         kept = self._large(Counter(row.class_name for row in rows))
         placed = [(place, row) for place, row in by_place.items() if row.class_name in kept]
-        placed.sort(key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0]))
         return self._records(tree, ClassFolders.of(tree, self.groups), placed)
 
     def _published(
@@ -214,7 +212,8 @@ class FolderSource:
     def _records(
         self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[_Place, ListedRow]]
     ) -> list[ImageRecord]:
-        """Describe the images of classes, then those without a label."""
+        """Describe the images of classes, by split, class and place, then those without a label."""
+        placed = sorted(placed, key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0]))
         unlabeled = [(place, ListedRow("", UNLABELED)) for place in tree.places(folders.unlabeled)]
         records = []
         for place, (name, split, _, group) in (*placed, *unlabeled):
