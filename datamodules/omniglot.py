@@ -33,11 +33,6 @@ _MINIMAL: Mapping[str, tuple[str, ...]] = {  # split -> alphabets of the protoco
 }
 _BACKGROUND_VAL = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
 _BACKGROUND_TEST = (*_MINIMAL["val"], *_MINIMAL["test"])
-_HOLDS = {
-    "minimal": "images_background_small1.zip and images_background_small2.zip hold them",
-    "background": "images_background.zip holds them; `data.init_args.test_alphabets` chooses what tests",
-    **dict.fromkeys(("vinyals", "official"), "images_background.zip and images_evaluation.zip hold them"),
-}
 
 # Path of a drawing: alphabet, character, number of the character and of its drawer.
 _DRAWING = re.compile(r"(?:^|/)(?P<alphabet>[^/]+)/(?P<character>character\d+)/(?P<drawing>\d+_\d+\.png)$")
@@ -60,6 +55,7 @@ _SMALL = tuple(
 )
 _BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
 _EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")
+_NEEDED: dict[str, tuple[RemoteFile, ...]] = {"minimal": _SMALL, "background": (_BACKGROUND,)}
 
 
 @dataclass(frozen=True)
@@ -159,16 +155,18 @@ class _OmniglotSource:
             split_of = {alphabet: split for split, names in named.items() for alphabet in names}
             splits = {character: split_of[character[0]] for character in found if character[0] in split_of}
             needed = set(split_of)
+        needed_files = _NEEDED.get(self.protocol, (_BACKGROUND, _EVALUATION))
+        holders = f"{' and '.join(file.name for file in needed_files)} hold them"
         if missing := sorted(needed - alphabets):
             raise FileNotFoundError(
                 f"`data.init_args.protocol={self.protocol}` needs the alphabets {missing}, which are not in "
-                f"`data.init_args.root={self.root}` ({len(alphabets)} others are): {_HOLDS[self.protocol]}."
+                f"`data.init_args.root={self.root}` ({len(alphabets)} others are): {holders}."
             )
         if lost := sorted(splits.keys() - found.keys()):
             raise FileNotFoundError(
                 f"`data.init_args.protocol={self.protocol}` needs all {len(splits)} characters, {len(lost)} "
                 f"are not in `data.init_args.root={self.root}`, first: {'/'.join(lost[0])}; "
-                f"{_HOLDS[self.protocol]}."
+                f"{holders}."
             )
         return splits
 
@@ -290,8 +288,7 @@ class Omniglot(EpisodicDataModule):
         super().__init__(size=size, **shared)
         self.root = root
         self._source = _OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
-        if protocol in ("minimal", "background"):  # what this protocol needs, not all of it
-            self.remote = _SMALL if protocol == "minimal" else (_BACKGROUND,)
+        self.remote = _NEEDED.get(protocol, self.remote)  # what this protocol needs, not all of it
 
     def source(self) -> Source:
         """Return the drawings below `root`."""

@@ -35,9 +35,8 @@ def arrange(
             continue
         place = places.setdefault(record.class_name, (record.split, record.group))
         if place != (record.split, record.group):
-            kind, one, other = "split", place[0], record.split
-            if one == other:
-                kind, one, other = "group", str(place[1]), str(record.group)
+            pairs = zip(("split", "group"), place, (record.split, record.group), strict=True)
+            kind, one, other = next(pair for pair in pairs if pair[1] != pair[2])
             raise ValueError(
                 f"class `{record.class_name}` of {name} is in {kind} '{one}' and in {kind} '{other}'; a "
                 f"class belongs to one {kind}: take it out of the other, or give the two different names."
@@ -130,17 +129,14 @@ def find_duplicates(
         elsewhere = [record for record in rest if _side(record.split) != _side(first.split)]
         if not elsewhere and len({record.class_name for record in group if record.split != UNLABELED}) < 2:
             continue
-        fields = {"images": ids, "classes": [record.class_name for record in group]}
         names = [str(record.reference)[-_LONGEST:] for record in group]
-        duplicates.append(fields | {"splits": [record.split for record in group], "names": names})
+        classes, splits = [record.class_name for record in group], [record.split for record in group]
+        duplicates.append({"images": ids, "classes": classes, "splits": splits, "names": names})
         # the first image and the first that contradicts it
         second = (elsewhere or [record for record in rest if record.class_name != first.class_name])[0]
         (leaks if elsewhere else others).append(f"{_named(first)} = {_named(second)}")
-    texts = (
-        (leaks, f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"),
-        (others, f"in two classes of {name} lie"),
-    )
-    for pairs, text in texts:
+    leak = f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"
+    for pairs, text in ((leaks, leak), (others, f"in two classes of {name} lie")):
         if pairs:
             warnings.warn(
                 f"{text} {len(pairs)} picture(s), equal in every pixel at {size} x {size}. Take them out of "

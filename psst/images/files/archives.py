@@ -11,7 +11,6 @@ import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -39,17 +38,6 @@ _ZIP_ALLOWANCE, _TAR_ALLOWANCE = 1 << 26, 1 << 30
 _RATIO = 200
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20  # bytes
-_LIBRARY_ERRORS = (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error)
-_DAMAGES = (
-    *_LIBRARY_ERRORS,
-    EOFError,
-    OSError,
-    ValueError,
-    OverflowError,
-    RuntimeError,
-    KeyError,
-    SyntaxError,
-)
 
 
 class _ArchiveError(ValueError):
@@ -129,7 +117,7 @@ def _readable(law: str) -> Iterator[None]:
     """Say that an archive is damaged, whatever the libraries meet in it."""
     try:
         yield
-    except _DAMAGES as error:
+    except Exception as error:  # the libraries raise whatever their parsing meets in damaged bytes
         # what the system says of a disk or of rights is no damage, but for a seek to nowhere
         system = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
         if system or isinstance(error, _ArchiveError):
@@ -163,14 +151,14 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
     _require_distinct(files.values(), path)
     size = path.stat().st_size
     for info, name in files.items():
+        what = f"`{name}` in `{path}`"
         if info.flag_bits & 0x1:
-            raise _ArchiveError(f"`{name}` in `{path}` is encrypted; unpack it with its password first.")
+            raise _ArchiveError(f"{what} is encrypted; unpack it with its password first.")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise _ArchiveError(f"`{name}` in `{path}` is a link; pack the file itself.")
+            raise _ArchiveError(f"{what} is a link; pack the file itself.")
         if not _is_hidden(name):
-            packed = min(info.compress_size, size)
-            _require_growth(info.file_size, packed, _ZIP_ALLOWANCE, f"`{name}` in `{path}`")
-            yield Entry(name, path, partial(_read_zip, archive, info, name))
+            _require_growth(info.file_size, min(info.compress_size, size), _ZIP_ALLOWANCE, what)
+            yield Entry(name, path, partial(_read_zip, archive, info, what))
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -182,8 +170,8 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     return name
 
 
-def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
-    with _readable(f"`{name}` in `{archive.filename}` cannot be read"):
+def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes:
+    with _readable(f"{what} cannot be read"):
         return archive.read(info)
 
 
@@ -226,13 +214,12 @@ def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[
         if info.isdir():
             continue
         names.append(name)
+        what = f"`{name}` in `{path}`"
         if info.issym() or info.islnk():
-            raise _ArchiveError(
-                f"`{name}` in `{path}` is a link; pack the file itself (`tar --dereference`)."
-            )
+            raise _ArchiveError(f"{what} is a link; pack the file itself (`tar --dereference`).")
         if not info.isreg() or info.issparse():
             kind = "a sparse file" if info.isreg() else "a device, a pipe or of an unknown kind"
-            raise _ArchiveError(f"`{name}` in `{path}` is {kind}; pack the archive again without it.")
+            raise _ArchiveError(f"{what} is {kind}; pack the archive again without it.")
         if not _is_hidden(name):
             places[name] = info.offset_data, info.size
     assert archive.fileobj is not None

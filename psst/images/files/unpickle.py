@@ -4,7 +4,6 @@ import math
 import mmap
 import pickle
 import re
-import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,7 +16,6 @@ import numpy.typing as npt
 from psst.images.files.paths import kind_of
 
 _LARGE = 1024  # bytes from which on strings and arrays are left where they lie
-_DAMAGES = (pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 
 
@@ -68,7 +66,7 @@ def load(source: Path | bytes, what: str = "") -> Any:
         ) from None
     except EOFError as error:
         law = f"truncated: {error}"
-    except (*_DAMAGES, struct.error, MemoryError) as error:
+    except Exception as error:  # whatever damaged bytes lead to
         law = f"damaged or not a pickle, in {len(data):,} bytes ({type(error).__name__}: {error})"
     text = data[:60].decode("ascii", errors="replace").split("\n")[0]
     begins = f"; it is text that begins with {text!r}" if text.isprintable() and " " in text else ""

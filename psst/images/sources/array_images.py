@@ -26,8 +26,7 @@ class Pixels:
     def __post_init__(self) -> None:
         if self.encoded:
             return
-        array = np.asarray(self.images[:1] if isinstance(self.images, list) else self.images)
-        if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
+        if not _is_color(np.asarray(self.images[:1] if isinstance(self.images, list) else self.images), 4):
             raise ValueError(
                 f"the images of `{self.name}` are {_described(self.images)}; expected [n, height, width, 3] "
                 "of type uint8. Is it the file of another data set?"
@@ -43,7 +42,7 @@ class Pixels:
             content = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
             return decode_image(content, f"image {index} of {self.name}", size, 3)
         pixels = np.asarray(self.images[index])
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        if not _is_color(pixels, 3):
             raise ValueError(
                 f"image {index} of `{self.name}` is {_described(pixels)}, not [h, w, 3] of uint8."
             )
@@ -125,6 +124,10 @@ def require_keys(data: Any, keys: Sequence[str], file: str) -> list[Any]:
         f"a dict with {', '.join(sorted(map(str, data))[:8])}" if isinstance(data, dict) else _described(data)
     )
     raise ValueError(f"`{file}` holds {found}; expected a dict with {' and '.join(keys)}.")
+
+
+def _is_color(array: npt.NDArray[Any], n_axes: int) -> bool:
+    return array.ndim == n_axes and array.shape[-1] == 3 and array.dtype == np.uint8
 
 
 def _described(value: Any) -> str:

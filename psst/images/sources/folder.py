@@ -160,8 +160,9 @@ class FolderSource:
         """Return the class folders and the split of each class that is used."""
         folders = ClassFolders.of(tree, self.groups)
         if not folders.classes:
+            outside = sum(map(len, tree.images.values()))
             raise FileNotFoundError(
-                f"`data.init_args.root={self.root}` holds no folders with images ({len(tree)} images outside "
+                f"`data.init_args.root={self.root}` holds no folders with images ({outside} images outside "
                 "of class folders); it needs a folder a class, or train/, val/ and test/ with one a class."
             )
         others = [path for path in tree.others if "/" in path]

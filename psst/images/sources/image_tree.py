@@ -99,9 +99,6 @@ class ImageTree:
             )
         return tree
 
-    def __len__(self) -> int:
-        return sum(len(names) for names in self.images.values())
-
     def places(self, folders: Iterable[Parts]) -> Iterator[_Place]:
         """Yield the images in some of the folders."""
         return ((parts, name) for parts in folders for name in self.images[parts])
@@ -124,8 +121,7 @@ class ImageTree:
 
     def fingerprint(self, others: Iterable[str] = ()) -> str:
         """Return a hash of the names, sizes and dates of the images, and of some of the other files."""
-        files = [(parts, name) for parts, names in self.images.items() for name in names]
-        files += [((), path) for path in others]
+        files = chain(self.places(self.images), (((), path) for path in others))
         return fingerprint(
             (f"{'/'.join(parts)}/{name}", os.stat(self._path(parts, name)))  # noqa: PTH116 - as in `_path`
             for parts, name in files

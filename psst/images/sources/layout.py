@@ -151,9 +151,6 @@ def category_layout(
     ``word`` is in the names of the files, ``expects`` says them; ``names`` are split -> label -> class.
     """
 
-    def is_one(path: Path) -> bool:
-        return word in path.name.lower().replace("-", "_")
-
     def read(path: Path, split: str) -> tuple[Pixels, list[str]]:
         file, content = str(path), load(path)
         images, labels = require_keys(content, ("data", "labels"), file)
@@ -162,7 +159,7 @@ def category_layout(
         name_of = _named(content, set(numbers)) or (published if set(numbers) == set(published) else {})
         return Pixels(file, images), [name_of.get(number, f"{split}/{number}") for number in numbers]
 
-    return split_file_layout(name, expects, is_one, read)
+    return split_file_layout(name, expects, lambda path: word in path.name.lower().replace("-", "_"), read)
 
 
 def _named(content: Mapping[str, Any], labels: set[int]) -> Mapping[int, str]:

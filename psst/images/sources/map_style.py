@@ -6,7 +6,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -102,19 +102,16 @@ class MapStyleSource:
         """Return one image as ``[size, size, channels]``."""
         number, index = record.reference
         part = self.parts[number]
-        with self._alone(part.data):
+        # torchvision's own are made for several threads, but for FakeData, which sets the seed of the process
+        kind = type(part.data)
+        several = kind.__module__.startswith("torchvision.datasets.") and kind.__name__ != "FakeData"
+        plain = getattr(part.data, "transforms", None) is None
+        with nullcontext() if several and plain else self._lock:
             image = part.read(index)[0]
         try:
             return fit_image(to_pillow(image), size, self.channels)
         except (TypeError, ValueError, OSError) as error:  # Pillow's images are read as late as here
             raise ValueError(f"{part.title(index)} cannot be read: {error}.") from error
-
-    def _alone(self, data_set: Any) -> AbstractContextManager[Any]:
-        """Return what keeps other threads out of a data set that may not be made for several."""
-        ours = type(data_set).__module__.startswith("torchvision.datasets.")
-        plain = getattr(data_set, "transforms", None) is None
-        seeding = type(data_set).__name__ == "FakeData"  # sets the seed of the whole process
-        return nullcontext() if ours and plain and not seeding else self._lock
 
     @staticmethod
     def maker(make: Callable[..., Any], path: str, advice: str) -> Callable[[Mapping[str, Any]], Any]:
