@@ -37,20 +37,16 @@ def _files(root: Path) -> list[Path]:
     return files
 
 
-def _contents(root: Path) -> list[tuple[Path | bytes, str]]:
-    """Return the content of meta, train and test, and their names."""
-    first, *others = _files(root)
-    if others:
-        return [(path, str(path)) for path in (first, *others)]
-    entries = {PurePosixPath(entry.name).name: entry for entry in archive_entries(first)}
-    if missing := [part for part in _PARTS if part not in entries]:
-        raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")
-    return [(entries[part].read(), str(entries[part])) for part in _PARTS]
-
-
 def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[tuple[Pixels, list[str], Mapping[str, str]]]:
     """Open the two files of images; from the archive they take 190 MB of memory during the build."""
-    meta, *batches = _contents(root)
+    first, *others = _files(root)
+    read: list[tuple[Path | bytes, str]] = [(path, str(path)) for path in (first, *others)]
+    if not others:
+        entries = {PurePosixPath(entry.name).name: entry for entry in archive_entries(first)}
+        if missing := [part for part in _PARTS if part not in entries]:
+            raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")
+        read = [(entries[part].read(), str(entries[part])) for part in _PARTS]
+    meta, *batches = read
     (names,) = require_keys(load(*meta), ("fine_label_names",), meta[1])
     if unknown := sorted(set(map(str, names)) ^ split_of.keys()):
         raise ValueError(f"the classes of `{meta[1]}` are not those of CIFAR-100, first: {unknown[0]}.")

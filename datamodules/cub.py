@@ -37,11 +37,6 @@ _FOLDER = "CUB_200_2011"
 _IMAGES, _BOXES = "images.txt", "bounding_boxes.txt"
 _PUBLISHED_CROP: Mapping[str, _Crop] = {"closer_look": "none", "feat": "box", "meta_dataset": "none"}
 _CLOSER_LOOK = ("train", "val", "train", "test")  # by the place among the sorted classes, from 0, mod 4
-_CHOICES = (
-    "'closer_look' (100/50/50 classes of Chen et al. 2019, whole images), 'feat' (100/50/50 others, of Ye et "
-    "al. 2020, images cropped to the bird's box) or 'meta_dataset' (140/30/30, of Triantafillou et al. 2020, "
-    "whole images)"
-)
 
 
 @dataclass(frozen=True)
@@ -71,8 +66,10 @@ class _CUBSource:
     def __post_init__(self) -> None:
         if self.split not in get_args(_Split):
             raise ValueError(
-                f"`data.init_args.split={self.split}` must be {_CHOICES}; there is no default, because 29 of "
-                "the 50 test classes of closer_look train in meta_dataset."
+                f"`data.init_args.split={self.split}` must be 'closer_look' (100/50/50 classes of Chen et "
+                "al. 2019, whole images), 'feat' (100/50/50 others, of Ye et al. 2020, images cropped to the "
+                "bird's box) or 'meta_dataset' (140/30/30, of Triantafillou et al. 2020, whole images); "
+                "there is no default, because 29 of the 50 test classes of closer_look train in meta_dataset."
             )
         if self.crop not in (None, *get_args(_Crop)):
             raise ValueError(
@@ -142,11 +139,10 @@ def _entries(root: Path) -> dict[str, Entry]:
 
 def _place(root: Path) -> Path | None:
     """Return the folder CUB_200_2011, which is ``root`` or lies in it, or the archive; None without."""
-    for folder in (root, root / _FOLDER):
-        if (folder / _IMAGES).is_file() and (folder / "images").is_dir():
-            return folder
+    names = (_IMAGES, "images")
+    folders = [folder for folder in (root, root / _FOLDER) if all((folder / name).exists() for name in names)]
     paths = (root / f"{_FOLDER}{suffix}" for suffix in (".tgz", ".tar.gz", ".tar"))
-    return next((path for path in paths if path.is_file()), None)
+    return next((path for path in (*folders, *paths) if path.exists()), None)
 
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -34,14 +34,12 @@ from psst.episodes.training_plan import TrainingPlan
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
 from psst.images.build import build_store
+from psst.images.files.download import RemoteFile, fetch
 from psst.images.source import Source
 from psst.images.sources.layout import Layout
 from psst.images.store import ImageStore
 from psst.images.view import View
 from psst.tasks import Task
-
-if TYPE_CHECKING:
-    from psst.images.files.download import RemoteFile
 
 _EVAL_BATCH = 256
 _FAR = 10**9  # batches: no training gets there
@@ -80,7 +78,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
     """
 
     channels: int = 3
-    remote: "tuple[RemoteFile, ...]" = ()  # what `download` fetches
+    remote: tuple[RemoteFile, ...] = ()  # what `download` fetches
     manual: str = ""  # how to get the files by hand, in sentences
 
     def __init__(
@@ -137,8 +135,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
             ConnectionError: a file is not to be had.
         """
         if self.download:
-            from psst.images.files.download import fetch
-
             fetch(self.remote, Path(getattr(self, "root", ".")), self.mirror, self.manual)
         self.open_store()
 

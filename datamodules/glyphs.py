@@ -112,20 +112,15 @@ class _GlyphSource:
         """Return one drawing as ``[size, size, 1]``."""
         letter, typeface, number = record.reference  # the number seeds the affine change
         with self._lock:  # a FreeType face serves one thread at a time
-            glyph = _draw_letter(letter, typeface)
+            font = _font(str(_path(typeface)))
+            left, top, right, bottom = (round(edge) for edge in font.getbbox(letter))
+            glyph = Image.new("L", (right - left + 4, bottom - top + 4))
+            ImageDraw.Draw(glyph).text((2 - left, 2 - top), letter, font=font, fill=255)
+        glyph = glyph.crop(glyph.getbbox())
         return _place(glyph, _affine_change(f"{typeface}/{letter}/{number}"), size)[:, :, None]
 
 
 _font = cache(partial(ImageFont.truetype, size=_POINTS, layout_engine=ImageFont.Layout.BASIC))
-
-
-def _draw_letter(letter: str, typeface: str) -> Image.Image:
-    """Return a letter in white on black, cut to its ink."""
-    font = _font(str(_path(typeface)))
-    left, top, right, bottom = (round(edge) for edge in font.getbbox(letter))
-    image = Image.new("L", (right - left + 4, bottom - top + 4))
-    ImageDraw.Draw(image).text((2 - left, 2 - top), letter, font=font, fill=255)
-    return image.crop(image.getbbox())
 
 
 @cache

@@ -80,25 +80,22 @@ class TorchvisionData(_PairsData):
         given = self.arguments if self.root is None else {"root": self.root, **self.arguments}
         known = _parameters(make)
         fetch = {"download": True} if self.downloads and "download" in known else {}
-        advice = "Put its files there, or set `data.init_args.download=true` if it can fetch them."
-        return self._source(
-            {"": [{**given, **part, **fetch} for part in self._chosen_parts(given, known)]},
-            self.data_set.rpartition(".")[2],
-            options={"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts},
-            make=MapStyleSource.maker(make, self.data_set, advice),
-        )
-
-    def _chosen_parts(self, given: Mapping[str, Any], known: set[str]) -> Sequence[Mapping[str, Any]]:
-        if self.parts is not None:
-            return self.parts
-        if "train" in known:
-            return [{}] if "train" in given else [{"train": True}, {"train": False}]
-        if "split" in known and "split" not in given:
+        parts = self.parts
+        if parts is None and "train" not in known and "split" in known and "split" not in given:
             raise ValueError(
                 f"`data.init_args.data_set={self.data_set}` comes in parts; say which of them to pool, for "
                 "example `data.init_args.parts=[{split: train}, {split: test}]`."
             )
-        return [{}]
+        if parts is None:
+            both = "train" in known and "train" not in given
+            parts = [{"train": True}, {"train": False}] if both else [{}]
+        advice = "Put its files there, or set `data.init_args.download=true` if it can fetch them."
+        return self._source(
+            {"": [{**given, **part, **fetch} for part in parts]},
+            self.data_set.rpartition(".")[2],
+            options={"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts},
+            make=MapStyleSource.maker(make, self.data_set, advice),
+        )
 
 
 def _parameters(make: Callable[..., Any]) -> set[str]:

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -109,30 +109,23 @@ class _OmniglotSource:
         """List the drawings by split, alphabet, character and rotation; see `Source.scan`."""
         found = self._drawings()
         splits = self._splits(found)
-        order = sorted(splits, key=lambda character: (SPLITS.index(splits[character]), character))
-        return [
-            record
-            for character in order
-            for record in self._records(*character, splits[character], found[character])
-        ]
+        records = []
+        for character in sorted(splits, key=lambda character: (SPLITS.index(splits[character]), character)):
+            alphabet, split = character[0], splits[character]
+            turned = self.rotations == "all" or (self.rotations == "train" and split == "train")
+            within = self.train_within if split == "train" else self.eval_within
+            group = alphabet if within == "alphabet" else None
+            for turns in range(4) if turned else (0,):
+                name = "/".join(character) + (f"/rot{90 * turns:03}" if turned else "")
+                for _, entry in sorted(found[character].items(), key=lambda item: item[0]):
+                    records.append(ImageRecord(name, split, _Drawing(entry, turns), group))
+        return records
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one drawing as ``[size, size, 1]``, white on black, turned as its class says."""
         drawing: _Drawing = record.reference
         upright = 255 - decode_image(drawing.entry.read(), str(drawing.entry), size, self.channels)
         return np.ascontiguousarray(np.rot90(upright, drawing.turns))
-
-    def _records(
-        self, alphabet: str, character: str, split: str, drawings: dict[str, Entry]
-    ) -> Iterator[ImageRecord]:
-        """Yield the drawings of one character, rotation by rotation."""
-        turned = self.rotations == "all" or (self.rotations == "train" and split == "train")
-        within = self.train_within if split == "train" else self.eval_within
-        group = alphabet if within == "alphabet" else None
-        for turns in range(4) if turned else (0,):
-            name = f"{alphabet}/{character}" + (f"/rot{90 * turns:03}" if turned else "")
-            for drawing in sorted(drawings):
-                yield ImageRecord(name, split, _Drawing(drawings[drawing], turns), group)
 
     def _splits(self, found: Mapping[_Character, Any]) -> Mapping[_Character, str]:
         """Return the split of each character that the protocol uses, of those found.

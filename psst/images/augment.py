@@ -128,7 +128,12 @@ class Augmentation:
         block = torch.rand(_ROWS, n, generator=generator, device=generator.device).to(images.device)
         draws = dict(zip(_DECISIONS, block, strict=False))
         if self._resamples or self._recolors:
-            values, bound = _floats(images)
+            if images.dtype != torch.uint8 and not images.is_floating_point():
+                raise TypeError(
+                    f"`images` of {images.dtype} cannot be augmented; give uint8, or floats in [0, 1]."
+                )
+            bound = 1 if images.is_floating_point() else 255  # the value of white
+            values = images.to(torch.promote_types(images.dtype, torch.float32))
             values = self._recolored(self._resampled(values, draws), draws, bound)
             images = (values if images.is_floating_point() else values.round()).to(images.dtype)
         if self.erasing:
@@ -185,15 +190,6 @@ def _rectangles(
     shape, down, right = (draws[f"{kind}_{name}"] for name in ("shape", "down", "right"))
     size = (images.shape[2], images.shape[3])
     return geometry.rectangles(_between(draws[f"{kind}_share"], *share), shape, down, right, size, ratio)
-
-
-def _floats(images: Tensor) -> tuple[Tensor, float]:
-    """Return images as floats fit to compute with, and the value of white."""
-    if images.dtype == torch.uint8:
-        return images.float(), 255
-    if images.is_floating_point():
-        return images.to(torch.promote_types(images.dtype, torch.float32)), 1
-    raise TypeError(f"`images` of {images.dtype} cannot be augmented; give uint8, or floats in [0, 1].")
 
 
 def _number(name: str, value: float, most: float = math.inf) -> float:

@@ -44,7 +44,14 @@ def decode_image(
     try:
         with Image.open(BytesIO(data), formats=_formats()) as image:
             image.load()
-            return fit_image(image if box is None else _cropped(image, box), size, channels)
+            if box is None:
+                return fit_image(image, size, channels)
+            x, y, width, height = box
+            right, bottom = min(x + width, image.width), min(y + height, image.height)
+            part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))
+            if part[0] >= part[2] or part[1] >= part[3]:
+                raise ValueError(f"its box {x:g} {y:g} {width:g} {height:g} lies outside")
+            return fit_image(image.crop(part), size, channels)
     except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
         # Pillow's wording, without the address of the buffer that it prints
         text = "not a known image format" if "cannot identify" in str(error) else str(error)
@@ -52,15 +59,6 @@ def decode_image(
             f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {text or type(error).__name__}; "
             "restore the file from its source, or take it out of the data set."
         ) from error
-
-
-def _cropped(image: Image.Image, box: _Box) -> Image.Image:
-    x, y, width, height = box
-    right, bottom = min(x + width, image.width), min(y + height, image.height)
-    part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))
-    if part[0] >= part[2] or part[1] >= part[3]:
-        raise ValueError(f"its box {x:g} {y:g} {width:g} {height:g} lies outside")
-    return image.crop(part)
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:

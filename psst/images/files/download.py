@@ -193,7 +193,12 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
         # as it lies on the server: a .gz stays one, whatever the headers call it
         body = response.raw.stream(_CHUNK, decode_content=False)
         first = next(body, b"")
-        _require_file(first if start == 0 else b"", total, size)
+        if start == 0 and "web page" in (kind_of(first) or ""):
+            title = _TITLE.search(first)
+            text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
+            raise _RefusedError(f"sends a web page titled '{text}' instead of the file")
+        if total is not None and size is not None and total != size:
+            raise _RefusedError(f"offers {total} bytes, the file has {size}")
         free = shutil.disk_usage(part.parent).free
         if free < (whole or 0) - start:
             raise OSError(errno.ENOSPC, f"{(whole or 0) - start} bytes are needed, {free} are free")
@@ -208,16 +213,6 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
             os.fsync(file.fileno())
             if whole is not None and file.tell() < whole:
                 raise _CutError("the connection ended")
-
-
-def _require_file(head: bytes, total: int | None, size: int | None) -> None:
-    """Refuse a web page, and ``total`` bytes announced where the file has ``size``."""
-    if "web page" in (kind_of(head) or ""):
-        title = _TITLE.search(head)
-        text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
-        raise _RefusedError(f"sends a web page titled '{text}' instead of the file")
-    if total is not None and size is not None and total != size:
-        raise _RefusedError(f"offers {total} bytes, the file has {size}")
 
 
 def _reason(error: BaseException) -> str:

@@ -85,7 +85,13 @@ class FolderSource:
         if not tree.images:  # as downloaded: nothing is unpacked yet
             tree.open_archives()
         if isinstance(self.splits, Mapping):
-            folders, split_of = self._published(tree, self.splits)
+            folders, split_of = ClassFolders.published(tree, self.splits), self.splits
+            if missing := [name for name in split_of if name not in folders.classes]:
+                raise FileNotFoundError(
+                    f"{len(missing)} of the {len(split_of)} classes of {self.name} are not in "
+                    f"`data.init_args.root={self.root}`, first: {missing[0]}; each needs a folder with its "
+                    "images. For a part of the classes use the data set ImageFolder."
+                )
         else:
             folders, split_of = self._of_folders(tree)
         placed = [
@@ -142,19 +148,6 @@ class FolderSource:
         kept = self._large(Counter(row.class_name for row in rows))
         placed = [(place, row) for place, row in by_place.items() if row.class_name in kept]
         return self._records(tree, ClassFolders.of(tree, self.groups), placed)
-
-    def _published(
-        self, tree: ImageTree, split_of: Mapping[str, str]
-    ) -> tuple[ClassFolders, Mapping[str, str]]:
-        """Return the folders and the splits of the published classes."""
-        folders = ClassFolders.published(tree, split_of)
-        if missing := [name for name in split_of if name not in folders.classes]:
-            raise FileNotFoundError(
-                f"{len(missing)} of the {len(split_of)} classes of {self.name} are not in "
-                f"`data.init_args.root={self.root}`, first: {missing[0]}; each needs a folder with its "
-                "images. For a part of the classes use the data set ImageFolder."
-            )
-        return folders, split_of
 
     def _of_folders(self, tree: ImageTree) -> tuple[ClassFolders, Mapping[str, str]]:
         """Return the class folders and the split of each class that is used."""
@@ -222,21 +215,18 @@ class FolderSource:
             if self.groups is not None:
                 group = group or folders.group_of.get(place[0]) or self.groups.of_path(entry.name)
             records.append(ImageRecord(name, split, entry, image_group=group))
-        if self.groups is not None:
-            self._check_groups(records, self.groups)
-        return records
-
-    def _check_groups(self, records: Sequence[ImageRecord], groups: ImageGroups) -> None:
-        """Warn of images without a group; raise ValueError if none has one."""
+        if self.groups is None:
+            return records
         alone = [record.reference.name for record in records if record.image_group is None]
         if len(alone) == len(records):
-            way, value = next((name, value) for name, value in vars(groups).items() if value is not None)
+            way, value = next((name, value) for name, value in vars(self.groups).items() if value is not None)
             raise ValueError(
                 f"`data.init_args.groups.{way}={value}` names the group of none of {len(records):,} images, "
                 f"such as `{alone[0]}`; a pattern is searched in this path, and level 1 is the folder of the "
                 "image, if that of its class is another."
             )
         self._warn(alone, "images have no group and stand for themselves")
+        return records
 
     def _warn(self, found: Sequence[str], law: str) -> None:
         if found:

@@ -209,21 +209,7 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
 
 
 def _divide(names: list[str], seed: int) -> dict[str, str]:
-    def rank(name: str) -> tuple[bytes, str]:
-        text = f"{seed}/{_composed(name)}".encode("utf-8", "surrogateescape")
-        return hashlib.blake2b(text, digest_size=16).digest(), name
-
-    sizes = _sizes(len(names))
-    splits = [split for split in SPLITS for _ in range(sizes[split])]
-    return dict(sorted(zip(sorted(names, key=rank), splits, strict=True)))
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _sizes(count: int) -> dict[str, int]:
-    """Return how many of ``count`` classes each split gets."""
+    count = len(names)
     if count < _LEAST * len(SPLITS):
         raise ValueError(
             f"{count} classes cannot be divided into {', '.join(SPLITS)}: each needs {_LEAST}, "
@@ -239,4 +225,14 @@ def _sizes(count: int) -> dict[str, int]:
     while min(sizes.values()) < _LEAST:  # of few classes: the largest split gives to the smallest
         sizes[max(SPLITS, key=lambda split: sizes[split])] -= 1
         sizes[min(SPLITS, key=lambda split: sizes[split])] += 1
-    return sizes
+
+    def rank(name: str) -> tuple[bytes, str]:
+        text = f"{seed}/{_composed(name)}".encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(text, digest_size=16).digest(), name
+
+    splits = [split for split in SPLITS for _ in range(sizes[split])]
+    return dict(sorted(zip(sorted(names, key=rank), splits, strict=True)))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
