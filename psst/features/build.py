@@ -28,7 +28,7 @@ from psst.backbones import Encoder
 from psst.components import describe
 from psst.episodes import Policies
 from psst.files import explained, read_json, write_json
-from psst.images.build import cores, unfinished, writable
+from psst.images.build import cores, unfinished
 from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
 from psst.waiting import bar
@@ -172,8 +172,7 @@ def _build(chunks: _Chunks, key: dict[str, Any], folder: Path) -> None:
     np.lib.format.write_array_header_1_0(buffer, header)
     head, per_chunk = buffer.getvalue(), 2 * _CHUNK * chunks.shape[1] * chunks.shape[2]
     total = len(head) + 2 * math.prod(chunks.shape)
-    with writable(folder.parent):
-        partial.mkdir(exist_ok=True)
+    partial.mkdir(exist_ok=True)
     full = f"no room for the features in `{folder.parent}`: they need {total / 2**20:.1f} MiB"
     advice = (
         "free some space, lower `data.init_args.features.crops`, or set `data.init_args.cache_dir` to a "

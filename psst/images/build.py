@@ -7,7 +7,7 @@ import shutil
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,7 @@ def build_store(source: Source, size: int, cache: str | Path, workers: int | Non
             f"`size={size}` must be at least 1; set `data.init_args.size` to a side length in pixels."
         )
     known = {} if _known is None else _known
-    description = _described(source, size, cache)
+    description = "" if _known is None else _described(source, size, cache)
     if description in known and (Path(known[description]) / ImageStore.meta_file).is_file():
         return ImageStore(known[description])
     key = dict(source.key(size))
@@ -105,8 +105,9 @@ def unfinished(meta: Path) -> Iterator[bool]:
         OSError: the folder above it cannot be written.
     """
     folder = meta.parent
+    law = f"no store can be made in `data.init_args.cache_dir={folder.parent}`"
     with ExitStack() as held:
-        with writable(folder.parent):
+        with explained(law, "set `data.init_args.cache_dir` to a folder that you may write"):
             if not meta.is_file():
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 lock = folder.with_name(f"{folder.name}.lock")
@@ -139,8 +140,7 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
         if leftover.exists():
             shutil.rmtree(leftover)
-    with writable(folder.parent):
-        partial.mkdir()
+    partial.mkdir()
     try:
         needed = len(records) * source.channels * size**2 / 2**20
         with explained(
@@ -173,14 +173,6 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-def writable(cache: Path) -> AbstractContextManager[None]:
-    """Say what it means that ``cache`` cannot be written; the block touches nothing else."""
-    return explained(
-        f"no store can be made in `data.init_args.cache_dir={cache}`",
-        "set `data.init_args.cache_dir` to a folder that you may write",
-    )
 
 
 @dataclass(frozen=True)
