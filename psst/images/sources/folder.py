@@ -245,7 +245,7 @@ def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | No
     """Return where each listed image lies in ``tree``, None if it does not.
 
     A path may be of another machine: its longest end counts that is a path below the root, or the end of one
-    image's path only; before its name alone comes that in the folder of its class.
+    image's path only; before its name alone come the path below ``images/`` and the folder of its class.
     """
     ends: dict[str, _Place | None] = {}
     whole: dict[str, _Place] = {}
@@ -257,8 +257,10 @@ def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | No
     ends |= whole
     found = []
     for row in rows:
-        *longer, name = _ends(row.image.replace("\\", "/"))
-        candidates = (ends.get(end) for end in (*longer, f"{row.class_name}/{name}", name))
+        path = row.image.replace("\\", "/")
+        *longer, name = _ends(path) or [path]
+        keys = (*longer, f"images/{path}", f"{row.class_name}/{name}", name)
+        candidates = (whole.get(path), *map(ends.get, keys))
         found.append(next((place for place in candidates if place is not None), None))
     return found
 
