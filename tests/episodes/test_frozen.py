@@ -58,7 +58,7 @@ def test_more_episodes_than_listed_are_refused(data, path):
 
 
 def test_a_list_serves_the_same_data_at_another_size(path, tmp_path):
-    store = build_store(TinySource(SIZES, groups={"test": list("AABBB")}), 8, tmp_path, progress=False)
+    store = build_store(TinySource(SIZES, groups={"test": list("AABBB")}), 8, tmp_path)
     assert len(load_episodes(path, store)["test"]) == 2
 
 
@@ -101,7 +101,7 @@ class Moved(TinySource):
     ],
 )
 def test_a_list_of_other_data_is_refused(path, tmp_path, source, message):
-    store = build_store(source, 4, tmp_path, progress=False)
+    store = build_store(source, 4, tmp_path)
     with pytest.raises(
         ValueError, match=f"`data.init_args.evaluation.file=.*lists episodes of other.*{message}"
     ):
@@ -121,7 +121,7 @@ class Tracked(TinySource):
 
 
 def test_a_list_that_splits_groups_of_images_is_refused(path, tmp_path):
-    store = build_store(Tracked(SIZES, groups={"test": list("AABBB")}), 4, tmp_path, progress=False)
+    store = build_store(Tracked(SIZES, groups={"test": list("AABBB")}), 4, tmp_path)
     with pytest.raises(ValueError, match=r"share a group of images in \d+ of 20 episodes of split 'val'"):
         load_episodes(path, store)
     sampler = EpisodeSampler.of(store, store.splits["val"], 3, 1, 3, key=0, seed=0)
