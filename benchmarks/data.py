@@ -115,7 +115,7 @@ def report(name: str, over: list[float], under: list[float], budget: float | Non
 
 def fresh_store(root: Path, size: int, workers: int, cache: Path) -> ImageStore:
     """Build into a new folder of ``cache``."""
-    return build_store(source_of(root), size, tempfile.mkdtemp(dir=cache), workers=workers, progress=False)
+    return build_store(source_of(root), size, tempfile.mkdtemp(dir=cache), workers=workers)
 
 
 def prepare(root: Path, size: int, workers: int, repeats: int, cache: Path) -> None:

@@ -12,13 +12,13 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 6058,
+    "images + datamodules": 5490,
     "episodes": 1303,
     "training + evaluation": 1461,
     "search": 5312,
     "pareto + callbacks + balancers": 4247,
-    "all lines": 25876,
-    "public names": 506,
+    "all lines": 25343,
+    "public names": 490,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
     "lines of a module, median": 98,

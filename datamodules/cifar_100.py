@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from psst.datamodules.in_layouts import InLayouts
-from psst.images.files.archives import tar_entries
+from psst.datamodules.episodic import InLayouts
+from psst.images.files.archives import archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
-from psst.images.sources.array_images import ArraySource, Part, Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import category_layout, published_layout
-from psst.images.sources.layout import Layout, published_rows
+from psst.images.sources.array_images import ArraySource, Pixels, label_array, require_keys
+from psst.images.sources.layout import Layout, category_layout, published_layout, published_rows
 
 _FOLDER = "cifar-100-python"
 _ARCHIVE = "cifar-100-python.tar.gz"
@@ -33,45 +32,37 @@ def _files(root: Path) -> list[Path]:
     """Return the three files of the folder, or the archive."""
     place = _place(root) or root / _ARCHIVE
     files = [place / part for part in _PARTS] if place.is_dir() else [place]
-    missing = [path for path in files if not path.is_file()]
-    if missing:
+    if missing := [path for path in files if not path.is_file()]:
         raise FileNotFoundError(f"`{missing[0]}` is missing; unpack `{_ARCHIVE}` again.")
     return files
 
 
-def _contents(root: Path) -> list[tuple[Path | bytes, str]]:
-    """Return the content of meta, train and test, and their names."""
-    first, *others = _files(root)
-    if others:
-        return [(path, str(path)) for path in (first, *others)]
-    entries = {PurePosixPath(entry.name).name: entry for entry in tar_entries(first)}
-    missing = [part for part in _PARTS if part not in entries]
-    if missing:
-        raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")
-    return [(entries[part].read(), str(entries[part])) for part in _PARTS]
-
-
-def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[Part]:
+def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[tuple[Pixels, list[str], Mapping[str, str]]]:
     """Open the two files of images; from the archive they take 190 MB of memory during the build."""
-    meta, *batches = _contents(root)
+    first, *others = _files(root)
+    read: list[tuple[Path | bytes, str]] = [(path, str(path)) for path in (first, *others)]
+    if not others:
+        entries = {PurePosixPath(entry.name).name: entry for entry in archive_entries(first)}
+        if missing := [part for part in _PARTS if part not in entries]:
+            raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")
+        read = [(entries[part].read(), str(entries[part])) for part in _PARTS]
+    meta, *batches = read
     (names,) = require_keys(load(*meta), ("fine_label_names",), meta[1])
-    unknown = sorted(set(map(str, names)) ^ split_of.keys())
-    if unknown:
+    if unknown := sorted(set(map(str, names)) ^ split_of.keys()):
         raise ValueError(f"the classes of `{meta[1]}` are not those of CIFAR-100, first: {unknown[0]}.")
     for source, file in batches:
         data, labels = require_keys(load(source, file), ("data", "fine_labels"), file)
         numbers = label_array(labels, file)
         if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= len(names):
             raise ValueError(f"`{file}` has labels outside 0 to {len(names) - 1}; download it again.")
-        yield Part(_pixels(data, file), [str(names[i]) for i in numbers.tolist()], split_of)
-
-
-def _pixels(data: Any, file: str) -> Pixels:
-    """Turn rows of 1024 red, 1024 green and 1024 blue values into images."""
-    if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
-        shape = list(data.shape) if isinstance(data, np.ndarray) else type(data).__name__
-        raise ValueError(f"`data` of `{file}` is {shape}; expected [n, {3 * _SIDE**2}]; download it again.")
-    return Pixels(file, data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+        if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != 3 * _SIDE**2:
+            shape = list(data.shape) if isinstance(data, np.ndarray) else type(data).__name__
+            raise ValueError(
+                f"`data` of `{file}` is {shape}; expected [n, {3 * _SIDE**2}]; download it again."
+            )
+        # rows of 1024 red, 1024 green and 1024 blue values
+        pixels = Pixels(file, data.reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1))
+        yield pixels, [str(names[i]) for i in numbers.tolist()], split_of
 
 
 def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
@@ -83,7 +74,7 @@ def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
     return (
         Layout(
             f"{_ARCHIVE} or the folder {_FOLDER} that is in it",
-            lambda root: f"CIFAR-100 for Python, {place.name}" if (place := _place(root)) else None,
+            lambda root: _place(root) is not None,
             lambda root: ArraySource(root, name, _files, partial(_parts, split_of=splits)),
         ),
         category_layout(name, name, pickles, numbered),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from psst.datamodules.episodic import EpisodicDataModule
 from psst.images import SPLITS, ImageRecord, Source
 from psst.images.decode import decode_image
-from psst.images.files.archives import Entry, tar_entries
+from psst.images.files.archives import Entry, archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.paths import require_folder
 from psst.images.sources.image_tree import ImageTree
@@ -37,11 +37,6 @@ _FOLDER = "CUB_200_2011"
 _IMAGES, _BOXES = "images.txt", "bounding_boxes.txt"
 _PUBLISHED_CROP: Mapping[str, _Crop] = {"closer_look": "none", "feat": "box", "meta_dataset": "none"}
 _CLOSER_LOOK = ("train", "val", "train", "test")  # by the place among the sorted classes, from 0, mod 4
-_CHOICES = (
-    "'closer_look' (100/50/50 classes of Chen et al. 2019, whole images), 'feat' (100/50/50 others, of Ye et "
-    "al. 2020, images cropped to the bird's box) or 'meta_dataset' (140/30/30, of Triantafillou et al. 2020, "
-    "whole images)"
-)
 
 
 @dataclass(frozen=True)
@@ -60,9 +55,6 @@ class _CUBSource:
     """The 11,788 images of 200 kinds of birds, split as one of three publications did.
 
     Attributes are the arguments of `CUB`; the centered square of what is left of an image is stored.
-
-    Example:
-        >>> source = _CUBSource("data/cub", split="closer_look")
     """
 
     root: str | Path
@@ -74,8 +66,10 @@ class _CUBSource:
     def __post_init__(self) -> None:
         if self.split not in get_args(_Split):
             raise ValueError(
-                f"`data.init_args.split={self.split}` must be {_CHOICES}; there is no default, because 29 of "
-                "the 50 test classes of closer_look train in meta_dataset."
+                f"`data.init_args.split={self.split}` must be 'closer_look' (100/50/50 classes of Chen et "
+                "al. 2019, whole images), 'feat' (100/50/50 others, of Ye et al. 2020, images cropped to the "
+                "bird's box) or 'meta_dataset' (140/30/30, of Triantafillou et al. 2020, whole images); "
+                "there is no default, because 29 of the 50 test classes of closer_look train in meta_dataset."
             )
         if self.crop not in (None, *get_args(_Crop)):
             raise ValueError(
@@ -104,32 +98,25 @@ class _CUBSource:
         split_of = self.classes(str(self.split))
         paths = dict(_table(entries, _IMAGES, 2))
         class_of = {image: path.partition("/")[0] for image, path in paths.items()}
-        odd = sorted(set(class_of.values()) ^ split_of.keys())
-        if odd:
+        if odd := sorted(set(class_of.values()) ^ split_of.keys()):
             raise ValueError(
                 f"`{entries[_IMAGES]}` has images of {len(set(class_of.values()))} classes, the published "
                 f"splits {len(split_of)}: {odd[0]} is {'missing' if odd[0] in split_of else 'unknown'}; for "
                 "other birds use `psst.datamodules.ImageFolder`."
             )
         box_of = _boxes(entries) if self.crop == "box" else dict.fromkeys(paths)
-        unboxed = [image for image in paths if image not in box_of]
-        if unboxed:
+        if unboxed := [image for image in paths if image not in box_of]:
             raise ValueError(f"image {unboxed[0]} of `{entries[_IMAGES]}` is not in {_BOXES}; {_AGAIN}")
-        missing = [path for path in paths.values() if f"images/{path}" not in entries]
-        if missing:
+        if missing := [path for path in paths.values() if f"images/{path}" not in entries]:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(paths)} images that `{entries[_IMAGES]}` names are "
                 f"missing, first: images/{missing[0]}; {_AGAIN}"
             )
-        order = sorted(paths, key=lambda image: (SPLITS.index(split_of[class_of[image]]), paths[image]))
-        return [
-            ImageRecord(
-                class_of[image],
-                split_of[class_of[image]],
-                _Bird(entries[f"images/{paths[image]}"], box_of[image]),
-            )
-            for image in order
+        found = [
+            ImageRecord(name, split_of[name], _Bird(entries[f"images/{paths[image]}"], box_of[image]))
+            for image, name in class_of.items()
         ]
+        return sorted(found, key=lambda record: (SPLITS.index(record.split), record.reference.entry.name))
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""
@@ -147,26 +134,15 @@ def _entries(root: Path) -> dict[str, Entry]:
         )
     if place.is_dir():
         return {entry.name: entry for entry in ImageTree.grow_whole(place).entries()}
-    entries = {entry.name: entry for entry in tar_entries(place)}
-    if f"{_FOLDER}/{_IMAGES}" not in entries:
-        raise FileNotFoundError(f"`{place}` holds no {_FOLDER}/{_IMAGES}; {_AGAIN}")
-    return {name.removeprefix(f"{_FOLDER}/"): entry for name, entry in entries.items()}
+    return {entry.name.removeprefix(f"{_FOLDER}/"): entry for entry in archive_entries(place)}
 
 
 def _place(root: Path) -> Path | None:
     """Return the folder CUB_200_2011, which is ``root`` or lies in it, or the archive; None without."""
-    for folder in (root, root / _FOLDER):
-        if (folder / _IMAGES).is_file() and (folder / "images").is_dir():
-            return folder
+    names = (_IMAGES, "images")
+    folders = [folder for folder in (root, root / _FOLDER) if all((folder / name).exists() for name in names)]
     paths = (root / f"{_FOLDER}{suffix}" for suffix in (".tgz", ".tar.gz", ".tar"))
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _sees(folder: Path) -> str | None:
-    place = _place(folder)
-    if place is None:
-        return None
-    return place.name if place.is_file() else f"{_FOLDER}, extracted"
+    return next((path for path in (*folders, *paths) if path.exists()), None)
 
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
@@ -229,7 +205,11 @@ class CUB(EpisodicDataModule):
 
     channels = 3
     layouts = (
-        Layout("CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it", _sees, _CUBSource),
+        Layout(
+            "CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it",
+            lambda folder: _place(folder) is not None,
+            _CUBSource,
+        ),
     )
     remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
     manual = _MANUAL

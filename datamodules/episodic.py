@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -34,13 +34,12 @@ from psst.episodes.stream import StreamPosition
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
 from psst.images.build import build_store
+from psst.images.files.download import RemoteFile, fetch
 from psst.images.source import Source
+from psst.images.sources.layout import Layout
 from psst.images.store import ImageStore
 from psst.images.view import View
 from psst.tasks import Task
-
-if TYPE_CHECKING:
-    from psst.images.files.download import RemoteFile
 
 _EVAL_BATCH = 256
 _FAR = 10**9  # batches: no training gets there
@@ -79,7 +78,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
     """
 
     channels: int = 3
-    remote: "tuple[RemoteFile, ...]" = ()  # what `download` fetches
+    remote: tuple[RemoteFile, ...] = ()  # what `download` fetches
     manual: str = ""  # how to get the files by hand, in sentences
 
     def __init__(
@@ -110,10 +109,12 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
         self.download, self.mirror, self.device = download, mirror, device
         self.features = features
-        self._check_settings()
-        self._training = TrainingPlan(
-            type(self).__name__, batches, self.episodes, batch_size, n_unlabeled, seed
-        )
+        names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
+        values = {name: getattr(self, name) for name in names}
+        check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
+        name = type(self).__name__
+        check_download(name, download, mirror, bool(self.remote), self.manual)
+        self._training = TrainingPlan(name, batches, self.episodes, batch_size, n_unlabeled, seed)
         self._residence = Residence(device)
         self._position = StreamPosition()
         self._opened: ImageStore | None = None  # not held against the settings yet
@@ -134,8 +135,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
             ConnectionError: a file is not to be had.
         """
         if self.download:
-            from psst.images.files.download import fetch
-
             fetch(self.remote, Path(getattr(self, "root", ".")), self.mirror, self.manual)
         self.open_store()
 
@@ -153,9 +152,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
                 lists episodes of other data.
         """
         if self._store is None:
-            store = self.open_store()
-            if self._division is not None:
-                store = self._division(store)
+            store = self.open_store() if self._division is None else self._division(self.open_store())
             BatchStream(Reader(store, self.policies("train")), self._training)  # raises if it cannot serve it
             self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, self._training.name)
             self._store = store
@@ -197,10 +194,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of one pass of training batches; every pass goes on where training stands."""
         rank, ranks = self._rank_and_ranks()
-        stream = BatchStream(self._reader("train", self._needs_pixels()), self._training)
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            stream,
+            self._stream(self._needs_pixels()),
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
             num_workers=self._n_workers,
@@ -210,7 +206,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def train_batch(self, index: int) -> Batch:
         """Return one batch of the training stream."""
-        return BatchStream(self._reader("train", self.features is None), self._training)[index]
+        return self._stream(self.features is None)[index]
 
     def policies(self, split: str) -> Policies:
         """Return what makes the views of ``split``; the main task sees changed training images only."""
@@ -255,9 +251,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """Return every test image once."""
         return self._images("test")
 
-    def predict_dataloader(self) -> DataLoader[Batch]:
-        """Return every test image once."""
-        return self._images("test")
+    predict_dataloader = test_dataloader
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Look up the images of a batch that holds their ids; features may lie on the device."""
@@ -322,6 +316,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         """Write the validation and test episodes to an .npz file, for `evaluation.file` elsewhere."""
         self._evaluation_episodes().save(path)
 
+    def _stream(self, pixels: bool) -> BatchStream:
+        return BatchStream(self._reader("train", pixels), self._training)
+
     def _begin_pass(self) -> int:
         first = self._position.begin_pass(self._batches_processed(), self._rank_and_ranks()[1])
         if self.trainer is None:  # a plain loop over the loader: each pass takes the next batches
@@ -359,13 +356,22 @@ class EpisodicDataModule(LightningDataModule, ABC):
         order = EpisodeOrder.of_split(len(images), rank, ranks) if ranks > 1 else None
         return DataLoader(images, batch_size=None, sampler=order, num_workers=self._n_workers)
 
-    def _check_settings(self) -> None:
-        names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
-        values = {name: getattr(self, name) for name in names}
-        check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
-        check_download(type(self).__name__, self.download, self.mirror, bool(self.remote), self.manual)
-
     def _evaluation_episodes(self) -> EvaluationEpisodes:
         assert self.store is not None  # raises before setup
         assert self._evaluated is not None
         return self._evaluated
+
+
+class InLayouts(EpisodicDataModule):
+    """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
+
+    title: str  # of the data set, for messages
+    layouts: tuple[Layout, ...]  # in order of preference
+
+    def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
+        super().__init__(size=size, **shared)
+        self.root = root
+
+    def source(self) -> Source:
+        """Return the images below `root`, in the layout that they have."""
+        return Layout.choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())

@@ -16,10 +16,10 @@ The list is frozen, so that a class means the same on every machine; a test hold
 import hashlib
 import math
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,15 +69,7 @@ _OVERSAMPLING = 4
 _INK = 20 / 28  # longer side of a letter as part of the image, before the affine change
 
 
-class _Drawing(NamedTuple):
-    """A letter in a typeface; ``number`` seeds the affine change, 0 to ``GlyphSource.drawings - 1``."""
-
-    letter: str
-    typeface: str
-    number: int
-
-
-class GlyphSource:
+class _GlyphSource:
     """Letters without diacritics in twelve DejaVu typefaces, white on black, each drawn with small changes.
 
     Latin letters train, Cyrillic ones validate, Greek, Armenian and Georgian ones test. There are no groups:
@@ -108,7 +100,7 @@ class GlyphSource:
         """List the drawings of every class in every typeface that has its letters."""
         covered = {typeface: _characters(typeface) for typeface in _TYPEFACES}
         return [
-            ImageRecord(f"{script}/{letters}", split, _Drawing(letters[i % len(letters)], typeface, i))
+            ImageRecord(f"{script}/{letters}", split, (letters[i % len(letters)], typeface, i))
             for script, split in _SPLIT_OF_SCRIPT.items()
             for letters in _CLASSES[script]
             for typeface in _TYPEFACES
@@ -118,20 +110,17 @@ class GlyphSource:
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one drawing as ``[size, size, 1]``."""
-        drawing: _Drawing = record.reference
+        letter, typeface, number = record.reference  # the number seeds the affine change
         with self._lock:  # a FreeType face serves one thread at a time
-            glyph = _draw_letter(drawing.letter, drawing.typeface)
-        change = _affine_change(f"{drawing.typeface}/{drawing.letter}/{drawing.number}")
-        return _place(glyph, change, size)[:, :, None]
+            font = _font(str(_path(typeface)))
+            left, top, right, bottom = (round(edge) for edge in font.getbbox(letter))
+            glyph = Image.new("L", (right - left + 4, bottom - top + 4))
+            ImageDraw.Draw(glyph).text((2 - left, 2 - top), letter, font=font, fill=255)
+        glyph = glyph.crop(glyph.getbbox())
+        return _place(glyph, _affine_change(f"{typeface}/{letter}/{number}"), size)[:, :, None]
 
 
-def _draw_letter(letter: str, typeface: str) -> Image.Image:
-    """Return a letter in white on black, cut to its ink."""
-    font = _font(typeface)
-    left, top, right, bottom = (round(edge) for edge in font.getbbox(letter))
-    image = Image.new("L", (right - left + 4, bottom - top + 4))
-    ImageDraw.Draw(image).text((2 - left, 2 - top), letter, font=font, fill=255)
-    return image.crop(image.getbbox())
+_font = cache(partial(ImageFont.truetype, size=_POINTS, layout_engine=ImageFont.Layout.BASIC))
 
 
 @cache
@@ -140,11 +129,6 @@ def _characters(typeface: str) -> frozenset[str]:
     from matplotlib.ft2font import FT2Font
 
     return frozenset(chr(code) for code in FT2Font(str(_path(typeface))).get_charmap())
-
-
-@cache
-def _font(typeface: str) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(_path(typeface)), _POINTS, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _path(typeface: str) -> Path:
@@ -201,4 +185,4 @@ class Glyphs(EpisodicDataModule):
 
     def source(self) -> Source:
         """Return the letters."""
-        return GlyphSource(self.drawings)
+        return _GlyphSource(self.drawings)

@@ -1,20 +1,23 @@
 """mini-ImageNet (Vinyals et al. 2016, in the class split of Ravi and Larochelle 2017)."""
 
 import warnings
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from psst.datamodules.in_layouts import InLayouts
+from psst.datamodules.episodic import InLayouts
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.source import SPLITS
 from psst.images.sources.array_images import Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import category_layout, published_layout, split_file_layout
 from psst.images.sources.folder import FolderSource
-from psst.images.sources.image_tree import ImageTree
-from psst.images.sources.layout import Layout, published_rows
+from psst.images.sources.layout import (
+    Layout,
+    category_layout,
+    published_layout,
+    published_rows,
+    split_file_layout,
+)
 from psst.images.sources.lists import read_rows
 
 _NAME = "mini_imagenet"
@@ -22,27 +25,14 @@ _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -tes
 _ZENODO = "https://zenodo.org/records/7978538/files/"
 
 
-def _sees_lists(folder: Path) -> str | None:
-    """Describe train.csv, val.csv and test.csv that name images, or what is wrong; see `Layout.sees`."""
-    names = [f"{split}.csv" for split in SPLITS if (folder / f"{split}.csv").is_file()]
-    if not names:
-        return None
+def _sees_lists(folder: Path) -> bool:
+    """Tell if train.csv, val.csv and test.csv name images; what is wrong with them is said when read."""
+    if not any((folder / f"{split}.csv").is_file() for split in SPLITS):
+        return False
     try:
-        rows = read_rows(folder, key="root")
-    except (OSError, ValueError) as error:
-        return f"{', '.join(names)}, but {error}"
-    if not all(row.image for row in rows):
-        return None
-    tree = ImageTree.grow(folder, limit=0)  # the names in the folder itself
-    places = {"archives": len(tree.archives), "folders": len(tree.folders), "images": len(tree)}
-    classes = Counter(split for _, split in {(row.class_name, row.split) for row in rows})
-    sizes = ", ".join(f"{split} ({classes[split]})" for split in SPLITS)
-    found = " and ".join(f"{count} {noun}" for noun, count in places.items() if count) or "no images"
-    return f"csv lists of {len(rows):,} images of the classes of {sizes}; {found}"
-
-
-def _is_cache(path: Path) -> bool:
-    return "imagenet-cache" in path.name.lower()
+        return all(row.image for row in read_rows(folder, key="root"))
+    except (OSError, ValueError):
+        return True
 
 
 def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
@@ -57,8 +47,7 @@ def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
     pixels = Pixels(file, images)
     classes = _classes(members, len(pixels), file)
     names, published = set(classes), MiniImageNet.published
-    others = sorted(name for name in names if published.get(name, split) != split)
-    if others:
+    if others := sorted(name for name in names if published.get(name, split) != split):
         warnings.warn(
             f"{len(others)} of {len(names)} classes of `{file}` are not {split} classes in the published "
             f"split, first: {others[0]}, a {published[others[0]]} class; accuracies on it are not those of "
@@ -116,7 +105,7 @@ class MiniImageNet(InLayouts):
             _sees_lists,
             lambda root: FolderSource(root, _NAME, splits=root),
         ),
-        split_file_layout(_NAME, _CACHES, _is_cache, _read_cache),
+        split_file_layout(_NAME, _CACHES, lambda path: "imagenet-cache" in path.name.lower(), _read_cache),
         category_layout(
             _NAME, "category_split", "miniImageNet_category_split_{train_phase_train,val,test}.pickle"
         ),

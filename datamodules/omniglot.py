@@ -1,11 +1,12 @@
 """Omniglot (Lake et al., Science 350, 2015): handwritten characters of fifty alphabets."""
 
 import re
-import zipfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -13,22 +14,25 @@ import numpy as np
 import numpy.typing as npt
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.datamodules.omniglot_splits import (
-    BACKGROUND_TEST,
-    BACKGROUND_VAL,
-    Protocol,
-    published_split,
-    split_of,
-)
 from psst.images import SPLITS, ImageRecord, Source
 from psst.images.decode import decode_image
-from psst.images.files.archives import Entry, zip_entries
+from psst.images.files.archives import Entry, archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.sources.image_tree import ImageTree
-from psst.images.sources.layout import Layout
+from psst.images.sources.layout import Layout, published_rows
 
+_Protocol = Literal["minimal", "background", "vinyals", "official"]
 _Rotations = Literal["none", "train", "all"]
 _Within = Literal["alphabet", "split"]
+_Character = tuple[str, str]  # alphabet, "characterNN"
+
+_MINIMAL: Mapping[str, tuple[str, ...]] = {  # split -> alphabets of the protocol "minimal"
+    "train": ("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"),
+    "val": ("Japanese_(katakana)",),
+    "test": ("Sanskrit", "Tagalog"),
+}
+_BACKGROUND_VAL = ("Armenian", "Bengali", "Early_Aramaic", "Hebrew", "Mkhedruli_(Georgian)")
+_BACKGROUND_TEST = (*_MINIMAL["val"], *_MINIMAL["test"])
 
 # Path of a drawing: alphabet, character, number of the character and of its drawer.
 _DRAWING = re.compile(r"(?:^|/)(?P<alphabet>[^/]+)/(?P<character>character\d+)/(?P<drawing>\d+_\d+\.png)$")
@@ -42,20 +46,16 @@ def _remote(name: str, known_hash: str, size: int | None = None) -> RemoteFile:
     return RemoteFile(name, (address,), known_hash, size)
 
 
-_SMALL = (
-    _remote(
-        "images_background_small1.zip",
-        "sha256:f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4",
-        1_319_022,
-    ),
-    _remote(
-        "images_background_small2.zip",
-        "sha256:3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f",
-        1_580_917,
-    ),
+_SMALL = tuple(
+    _remote(f"images_background_small{number}.zip", f"sha256:{digest}", size)
+    for number, digest, size in (
+        (1, "f38eb80f801274ac2b4dff5b24289016bfaba4a7d5bb50deebf27104ad6cb8a4", 1_319_022),
+        (2, "3ccaa407515a8778e5d0861875af38b17e418f301ad5bb3b5a6b65d901a41c7f", 1_580_917),
+    )
 )
 _BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
 _EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")
+_NEEDED: dict[str, tuple[RemoteFile, ...]] = {"minimal": _SMALL, "background": (_BACKGROUND,)}
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,11 @@ class _OmniglotSource:
 
     Classes are named ``Alphabet/characterNN``. A drawing that is found twice (small1 and small2 share Greek
     and Latin) counts once. Ink is 255 on 0. Attributes are the arguments of `Omniglot`.
-
-    Example:
-        >>> source = _OmniglotSource("data/omniglot", protocol="official", rotations="train")
     """
 
     root: str | Path
-    protocol: Protocol = "minimal"
-    test_alphabets: Sequence[str] = BACKGROUND_TEST
+    protocol: _Protocol = "minimal"
+    test_alphabets: Sequence[str] = _BACKGROUND_TEST
     rotations: _Rotations = "none"
     train_within: _Within = "split"
     eval_within: _Within = "alphabet"
@@ -95,11 +92,11 @@ class _OmniglotSource:
             if value not in choices:
                 *names, last = (f"'{choice}'" for choice in choices)
                 raise ValueError(f"`data.init_args.{option}={value}` must be {', '.join(names)} or {last}.")
-        clash = sorted(set(self.test_alphabets) & set(BACKGROUND_VAL))
+        clash = sorted(set(self.test_alphabets) & set(_BACKGROUND_VAL))
         if self.protocol == "background" and clash:
             raise ValueError(
                 f"`data.init_args.test_alphabets` names {clash}, which validate; test on alphabets other "
-                f"than {list(BACKGROUND_VAL)}."
+                f"than {list(_BACKGROUND_VAL)}."
             )
 
     def key(self, size: int) -> dict[str, Any]:
@@ -111,13 +108,18 @@ class _OmniglotSource:
     def scan(self) -> list[ImageRecord]:
         """List the drawings by split, alphabet, character and rotation; see `Source.scan`."""
         found = self._drawings()
-        splits = split_of(self.protocol, found, self.test_alphabets, self.root)
-        order = sorted(splits, key=lambda character: (SPLITS.index(splits[character]), character))
-        return [
-            record
-            for character in order
-            for record in self._records(*character, splits[character], found[character])
-        ]
+        splits = self._splits(found)
+        records = []
+        for character in sorted(splits, key=lambda character: (SPLITS.index(splits[character]), character)):
+            alphabet, split = character[0], splits[character]
+            turned = self.rotations == "all" or (self.rotations == "train" and split == "train")
+            within = self.train_within if split == "train" else self.eval_within
+            group = alphabet if within == "alphabet" else None
+            for turns in range(4) if turned else (0,):
+                name = "/".join(character) + (f"/rot{90 * turns:03}" if turned else "")
+                for _, entry in sorted(found[character].items(), key=lambda item: item[0]):
+                    records.append(ImageRecord(name, split, _Drawing(entry, turns), group))
+        return records
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one drawing as ``[size, size, 1]``, white on black, turned as its class says."""
@@ -125,25 +127,54 @@ class _OmniglotSource:
         upright = 255 - decode_image(drawing.entry.read(), str(drawing.entry), size, self.channels)
         return np.ascontiguousarray(np.rot90(upright, drawing.turns))
 
-    def _records(
-        self, alphabet: str, character: str, split: str, drawings: dict[str, Entry]
-    ) -> Iterator[ImageRecord]:
-        """Yield the drawings of one character, rotation by rotation."""
-        turned = self.rotations == "all" or (self.rotations == "train" and split == "train")
-        within = self.train_within if split == "train" else self.eval_within
-        group = alphabet if within == "alphabet" else None
-        for turns in range(4) if turned else (0,):
-            name = f"{alphabet}/{character}" + (f"/rot{90 * turns:03}" if turned else "")
-            for drawing in sorted(drawings):
-                yield ImageRecord(name, split, _Drawing(drawings[drawing], turns), group)
+    def _splits(self, found: Mapping[_Character, Any]) -> Mapping[_Character, str]:
+        """Return the split of each character that the protocol uses, of those found.
 
-    def _drawings(self) -> dict[tuple[str, str], dict[str, Entry]]:
+        Raises:
+            FileNotFoundError: characters that the protocol needs were not found.
+        """
+        alphabets, official = {alphabet for alphabet, _ in found}, self.protocol == "official"
+        if official or self.protocol == "vinyals":
+            splits = {
+                character: "test" if official and archive == "evaluation" else split
+                for character, (split, archive) in _published().items()
+            }
+            needed = {alphabet for alphabet, _ in splits}
+        else:
+            named = _MINIMAL
+            if self.protocol == "background":  # what neither validates nor tests, and is at hand, trains
+                rest = alphabets - {*_BACKGROUND_VAL, *self.test_alphabets}
+                named = {"train": tuple(rest), "val": _BACKGROUND_VAL, "test": tuple(self.test_alphabets)}
+            split_of = {alphabet: split for split, names in named.items() for alphabet in names}
+            splits = {character: split_of[character[0]] for character in found if character[0] in split_of}
+            needed = set(split_of)
+        needed_files = _NEEDED.get(self.protocol, (_BACKGROUND, _EVALUATION))
+        holders = f"{' and '.join(file.name for file in needed_files)} hold them"
+        if missing := sorted(needed - alphabets):
+            raise FileNotFoundError(
+                f"`data.init_args.protocol={self.protocol}` needs the alphabets {missing}, which are not in "
+                f"`data.init_args.root={self.root}` ({len(alphabets)} others are): {holders}."
+            )
+        if lost := sorted(splits.keys() - found.keys()):
+            raise FileNotFoundError(
+                f"`data.init_args.protocol={self.protocol}` needs all {len(splits)} characters, {len(lost)} "
+                f"are not in `data.init_args.root={self.root}`, first: {'/'.join(lost[0])}; "
+                f"{holders}."
+            )
+        return splits
+
+    def _drawings(self) -> dict[_Character, dict[str, Entry]]:
         """Return the drawings of each character by their names."""
-        found: dict[tuple[str, str], dict[str, Entry]] = defaultdict(dict)
+        found: dict[_Character, dict[str, Entry]] = defaultdict(dict)
         everything = self.protocol in ("vinyals", "official")
-        for entry in _entries(ImageTree.grow_whole(self.root)):
+        tree = ImageTree.grow_whole(self.root)
+        zipped = (entry for path in _zips(tree) for entry in archive_entries(tree.root / path))
+        for entry in chain(zipped, tree.entries()):
             match = _DRAWING.search(entry.name)
-            if match and (everything or not _is_evaluation(entry.name, match["alphabet"])):
+            if match and (
+                everything
+                or not ("images_evaluation/" in entry.name or match["alphabet"] in _evaluation_alphabets())
+            ):
                 found[match["alphabet"], match["character"]].setdefault(match["drawing"], entry)
         if not found:
             raise FileNotFoundError(
@@ -153,51 +184,42 @@ class _OmniglotSource:
         return found
 
 
-def _entries(tree: ImageTree) -> Iterator[Entry]:
-    """Yield what lies in every zip file, then every file."""
-    for path in _zips(tree):
-        yield from zip_entries(tree.root / path)
-    yield from tree.entries()
-
-
 def _zips(tree: ImageTree) -> list[str]:
     return sorted(path for path in tree.others if path.lower().endswith(".zip"))
-
-
-def _is_evaluation(name: str, alphabet: str) -> bool:
-    return "images_evaluation/" in name or alphabet in _evaluation_alphabets()
 
 
 @cache
 def _evaluation_alphabets() -> frozenset[str]:
     """Return the twenty alphabets of images_evaluation.zip, on which the official split tests."""
-    split_of = published_split("official")
-    return frozenset(alphabet for (alphabet, _), split in split_of.items() if split == "test")
+    return frozenset(
+        alphabet for (alphabet, _), (_, archive) in _published().items() if archive == "evaluation"
+    )
 
 
-def _sees(folder: Path) -> str | None:
-    """Say which archives and alphabets lie in ``folder`` or up to two levels below, by their names."""
+@cache
+def _published() -> Mapping[_Character, tuple[str, str]]:
+    """Return the split of Vinyals et al. and the official archive of all 1623 characters.
+
+    1028 train, 172 validate, 423 test. Officially the 659 of the evaluation archive test; of the 964 others
+    the 172 of Vinyals' five validation alphabets validate, the rest trains.
+    """
+    found = {}
+    for split, archive, alphabet, numbers in published_rows("omniglot_vinyals.txt"):
+        first, last = map(int, numbers.split("-"))
+        for number in range(first, last + 1):
+            found[alphabet, f"character{number:02}"] = split, archive
+    return found
+
+
+def _sees(folder: Path) -> bool:
+    """Tell by names if drawings lie in ``folder`` or up to two levels below, or in zip files there."""
     tree = ImageTree.grow(folder, limit=_LOOK)
-    alphabets: dict[str, set[str]] = defaultdict(set)  # place -> names
-    for parts in tree.folders:
-        if parts[-1] == "character01" and 2 <= len(parts) <= _LEVELS + 1:
-            alphabets["/".join(parts[:-2])].add(parts[-2])
+    found = any(parts[-1] == "character01" and 2 <= len(parts) <= _LEVELS + 1 for parts in tree.folders)
     for path in _zips(tree):
-        if path.count("/") < _LEVELS:
-            alphabets[path] |= _zipped_alphabets(folder / path)
-    found = {place: len(names) for place, names in sorted(alphabets.items()) if names}
-    texts = [f"{n} alphabet{'s' * (n > 1)}" + (f" in {place}" if place else "") for place, n in found.items()]
-    return ", ".join(texts) or None
-
-
-def _zipped_alphabets(path: Path) -> set[str]:
-    """Return the alphabets whose drawings a zip file lists; none if it cannot be read."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            matches = map(_DRAWING.search, archive.namelist())
-            return {match["alphabet"] for match in matches if match}
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return set()
+        with suppress(OSError, ValueError):  # what cannot be read is not seen
+            entries = archive_entries(folder / path) if path.count("/") < _LEVELS else iter(())
+            found = found or any(_DRAWING.search(entry.name) for entry in entries)
+    return found
 
 
 class Omniglot(EpisodicDataModule):
@@ -248,8 +270,8 @@ class Omniglot(EpisodicDataModule):
     def __init__(
         self,
         root: str,
-        protocol: Protocol = "minimal",
-        test_alphabets: Sequence[str] = BACKGROUND_TEST,
+        protocol: _Protocol = "minimal",
+        test_alphabets: Sequence[str] = _BACKGROUND_TEST,
         rotations: _Rotations = "none",
         train_within: _Within = "split",
         eval_within: _Within = "alphabet",
@@ -259,8 +281,7 @@ class Omniglot(EpisodicDataModule):
         super().__init__(size=size, **shared)
         self.root = root
         self._source = _OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
-        if protocol in ("minimal", "background"):  # what this protocol needs, not all of it
-            self.remote = _SMALL if protocol == "minimal" else (_BACKGROUND,)
+        self.remote = _NEEDED.get(protocol, self.remote)  # what this protocol needs, not all of it
 
     def source(self) -> Source:
         """Return the drawings below `root`."""

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from psst.datamodules.in_layouts import InLayouts
-from psst.images.files.temporary import open_npz
+from psst.datamodules.episodic import InLayouts
+from psst.images.files.archives import open_npz
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import Pixels, label_array, require_keys
-from psst.images.sources.benchmark_layouts import published_layout, split_file_layout
-from psst.images.sources.layout import published_rows
+from psst.images.sources.layout import published_layout, published_rows, split_file_layout
 
 _NAME = "tiered_imagenet"
 _PNGS, _ARRAYS = "_images_png.pkl", "_images.npz"
@@ -24,10 +23,6 @@ _ONE_PLACE = f"The two are numbered differently: keep the files of one distribut
 
 def _labels_of(images: Path) -> Path:
     return images.with_name(images.name.removesuffix(_PNGS).removesuffix(_ARRAYS) + "_labels.pkl")
-
-
-def _beside(images: Path) -> list[Path]:
-    return [_labels_of(images)]
 
 
 def _is_pair(path: Path, ending: str) -> bool:
@@ -122,8 +117,8 @@ class TieredImageNet(InLayouts):
         name: split for _, split, *names in published_rows("tiered_imagenet.txt") for name in names
     }
     layouts = (
-        split_file_layout(_NAME, _V1, partial(_is_pair, ending=_PNGS), _read_pngs, _beside),
-        split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _beside),
+        split_file_layout(_NAME, _V1, partial(_is_pair, ending=_PNGS), _read_pngs, _labels_of),
+        split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _labels_of),
         published_layout(
             _NAME,
             published,

@@ -179,16 +179,16 @@ def _matches(place: Path) -> Iterator[tuple[str, str]]:
 
     for data_set in _DATA_SETS:
         for layout in getattr(datamodules, data_set).layouts:
-            text = None
+            seen: bool | str | None = None
             with suppress(OSError):  # what may not be read is not seen
-                text = layout.sees(place)
-            if text is not None:
-                yield data_set, text
+                seen = layout.sees(place)
+            if seen:
+                yield data_set, seen if isinstance(seen, str) else layout.expects
                 break
 
 
 def _file(path: Path) -> str:
-    from psst.images.files.content import kind_of
+    from psst.images.files.paths import kind_of
 
     with path.open("rb") as file:
         return kind_of(file.read(512)) or f"a file of {path.stat().st_size:,} bytes"

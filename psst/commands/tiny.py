@@ -91,10 +91,10 @@ def _cub(root: Path) -> None:
 
 def _omniglot(root: Path) -> None:
     """One archive of all characters."""
-    from psst.datamodules.omniglot_splits import published_split
+    from psst.datamodules.omniglot import _published
 
     with zipfile.ZipFile(root / "images_background.zip", "w") as archive:
-        for c, (alphabet, character) in enumerate(sorted(published_split("vinyals"))):
+        for c, (alphabet, character) in enumerate(sorted(_published())):
             for i in range(_IMAGES):
                 name = f"images_background/{alphabet}/{character}/{c:04}_{i + 1:02}.png"
                 archive.writestr(name, _encoded("PNG", 100 * c + i, 28, 1))

@@ -18,8 +18,7 @@ from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder
 from psst.components import as_component, describe
 from psst.fewshot import Head, PrototypicalHead
 from psst.files import read_json, read_npz, write_json, write_npz
-from psst.images.decode import decode_image, fit_image
-from psst.images.pixels import to_pillow
+from psst.images.decode import decode_image, fit_image, to_pillow
 
 __all__ = ["FewShotClassifier", "image_files"]
 

@@ -16,7 +16,7 @@ from psst.evaluation.episodes import evaluate_episodes
 from psst.evaluation.scores import EpisodeScores
 from psst.fewshot import Head
 from psst.images.decode import decode_image
-from psst.images.files.archives import Entry, zip_entries
+from psst.images.files.archives import Entry, archive_entries
 from psst.images.sources.image_tree import ImageTree
 
 _N_RUNS = 20
@@ -75,7 +75,7 @@ def _entries(path: Path) -> dict[str, Entry]:
     if not path.exists():
         raise FileNotFoundError(f"`{path}` does not exist; {_AGAIN}")
     archive = path if path.is_file() else path / _ARCHIVE
-    found = zip_entries(archive) if archive.is_file() else ImageTree.grow(path).entries()
+    found = archive_entries(archive) if archive.is_file() else ImageTree.grow(path).entries()
     matches = ((_FILE.search(entry.name), entry) for entry in found)
     return {match["name"]: entry for match, entry in matches if match}
 

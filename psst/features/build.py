@@ -28,10 +28,10 @@ from psst.backbones import Encoder
 from psst.components import describe
 from psst.episodes import Policies
 from psst.files import explained, read_json, write_json
-from psst.images.build import cores, writable
-from psst.images.files.waiting import alone, bar
+from psst.images.build import cores, unfinished
 from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
+from psst.waiting import bar
 
 FEATURES = "features.npy"
 _FORMAT = 1  # of meta.json, of the array, and of the draws behind the crops
@@ -48,7 +48,6 @@ def build_features(
     policies: Policies,
     cache: str | Path,
     device: torch.device | str = "cpu",
-    progress: bool | None = None,
 ) -> Path:
     """Return the folder with the frozen features of some views of every image; build it if it is not there.
 
@@ -63,7 +62,6 @@ def build_features(
         policies: make the crops.
         cache: folder of all caches; made if missing.
         device: where to encode.
-        progress: show a bar with the time left on stderr; None if stderr is a terminal.
 
     Raises:
         TypeError: the backbone has no frozen part.
@@ -88,14 +86,9 @@ def build_features(
     }
     digest = hashlib.blake2b(json.dumps([_FORMAT, key], sort_keys=True).encode(), digest_size=6).hexdigest()
     folder = Path(cache) / f"features-{digest}"
-    if not (folder / _META).is_file():
-        with writable(folder.parent):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = alone(folder.with_name(folder.name + ".lock"), f"`{folder}` is being built")
-        with lock:
-            if not (folder / _META).is_file():
-                chunks = _Chunks(encoder, store, views, policies, torch.device(device))
-                _build(chunks, key, folder, sys.stderr.isatty() if progress is None else progress)
+    with unfinished(folder / _META) as is_missing:
+        if is_missing:
+            _build(_Chunks(encoder, store, views, policies, torch.device(device)), key, folder)
     return folder
 
 
@@ -172,15 +165,14 @@ class _Chunks(Dataset[Tensor]):
             return self.encoder.backbone.frozen(images).half()
 
 
-def _build(chunks: _Chunks, key: dict[str, Any], folder: Path, progress: bool) -> None:
+def _build(chunks: _Chunks, key: dict[str, Any], folder: Path) -> None:
     """Append chunk after chunk to a file in a folder of its own, and rename that when all is there."""
     partial, started = folder.with_name(folder.name + ".partial"), time.monotonic()
     buffer, header = io.BytesIO(), {"descr": "<f2", "fortran_order": False, "shape": chunks.shape}
     np.lib.format.write_array_header_1_0(buffer, header)
     head, per_chunk = buffer.getvalue(), 2 * _CHUNK * chunks.shape[1] * chunks.shape[2]
     total = len(head) + 2 * math.prod(chunks.shape)
-    with writable(folder.parent):
-        partial.mkdir(exist_ok=True)
+    partial.mkdir(exist_ok=True)
     full = f"no room for the features in `{folder.parent}`: they need {total / 2**20:.1f} MiB"
     advice = (
         "free some space, lower `data.init_args.features.crops`, or set `data.init_args.cache_dir` to a "
@@ -194,7 +186,7 @@ def _build(chunks: _Chunks, key: dict[str, Any], folder: Path, progress: bool) -
         file.truncate(kept)
         file.write(b"" if kept else head)
         count = done * _CHUNK
-        with bar(f"features of {chunks.shape[1]} views", progress) as show:
+        with bar(f"features of {chunks.shape[1]} views") as show:
             for features in _computed(chunks, done):
                 file.write(features.numpy().data)
                 file.flush()

@@ -97,6 +97,9 @@ class Augmentation:
         self.hue = _number("hue", hue, 0.5)
         self.grayscale = _number("grayscale", grayscale, 1)
         self.erasing = _number("erasing", erasing, 1)
+        self._moves = bool(rotation or translation or scale or shear)
+        self._resamples = self._moves or resized_crop is not None
+        self._recolors = bool(brightness or contrast or saturation or hue or grayscale)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return changed ``images``, ``[n, C, H, W]``, of their dtype; draws on the generator's device.
@@ -125,24 +128,18 @@ class Augmentation:
         block = torch.rand(_ROWS, n, generator=generator, device=generator.device).to(images.device)
         draws = dict(zip(_DECISIONS, block, strict=False))
         if self._resamples or self._recolors:
-            values, bound = _floats(images)
+            if images.dtype != torch.uint8 and not images.is_floating_point():
+                raise TypeError(
+                    f"`images` of {images.dtype} cannot be augmented; give uint8, or floats in [0, 1]."
+                )
+            bound = 1 if images.is_floating_point() else 255  # the value of white
+            values = images.to(torch.promote_types(images.dtype, torch.float32))
             values = self._recolored(self._resampled(values, draws), draws, bound)
-            images = (
-                values.to(images.dtype) if images.is_floating_point() else values.round().to(images.dtype)
-            )
-        return self._erased(images, draws) if self.erasing else images
-
-    @property
-    def _moves(self) -> bool:
-        return bool(self.rotation or self.translation or self.scale or self.shear)
-
-    @property
-    def _resamples(self) -> bool:
-        return bool(self.resized_crop) or self._moves
-
-    @property
-    def _recolors(self) -> bool:
-        return bool(self.brightness or self.contrast or self.saturation or self.hue or self.grayscale)
+            images = (values if images.is_floating_point() else values.round()).to(images.dtype)
+        if self.erasing:
+            top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
+            images = geometry.erase(images, top, left, height * (draws["erasing"] < self.erasing), width)
+        return images
 
     def _resampled(self, images: Tensor, draws: _Draws) -> Tensor:
         height, width = images.shape[2:]
@@ -177,10 +174,6 @@ class Augmentation:
             images = torch.where(gray, color.to_gray(images), images)
         return images
 
-    def _erased(self, images: Tensor, draws: _Draws) -> Tensor:
-        top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
-        return geometry.erase(images, top, left, height * (draws["erasing"] < self.erasing), width)
-
 
 _FACTORS = {"brightness": color.brighten, "contrast": color.contrast, "saturation": color.saturate}
 
@@ -194,23 +187,9 @@ def _rectangles(
     kind: str, images: Tensor, draws: _Draws, share: _Range, ratio: _Range
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw top, left, height and width of a rectangle in each image, ``[n]``."""
-    return geometry.rectangles(
-        _between(draws[f"{kind}_share"], *share),
-        draws[f"{kind}_shape"],
-        draws[f"{kind}_down"],
-        draws[f"{kind}_right"],
-        size=(images.shape[2], images.shape[3]),
-        ratio=ratio,
-    )
-
-
-def _floats(images: Tensor) -> tuple[Tensor, float]:
-    """Return images as floats fit to compute with, and the value of white."""
-    if images.dtype == torch.uint8:
-        return images.float(), 255
-    if images.is_floating_point():
-        return images.to(torch.promote_types(images.dtype, torch.float32)), 1
-    raise TypeError(f"`images` of {images.dtype} cannot be augmented; give uint8, or floats in [0, 1].")
+    shape, down, right = (draws[f"{kind}_{name}"] for name in ("shape", "down", "right"))
+    size = (images.shape[2], images.shape[3])
+    return geometry.rectangles(_between(draws[f"{kind}_share"], *share), shape, down, right, size, ratio)
 
 
 def _number(name: str, value: float, most: float = math.inf) -> float:

@@ -4,23 +4,27 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from psst.components import describe
 from psst.files import explained, write_json
 from psst.images.classes import arrange, find_duplicates
-from psst.images.files.waiting import alone
-from psst.images.source import Source
+from psst.images.source import ImageRecord, Source
 from psst.images.store import ImageStore
-from psst.images.writing import write_images
+from psst.waiting import alone, bar
 
 _PARTIAL = ".partial"  # ends the name of a folder that is not finished
+_IMAGES = 32  # of a batch, at most: sums of so many 8-bit values fit 16 bits, of their squares 32 bits
+_BYTES = 2**22  # of a batch, at most, so that large images do not pile up
 
 _known: dict[str, str] | None = None  # description of a source, size and cache -> folder; None outside a run
 
@@ -55,21 +59,19 @@ def trust(known: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
         _known = outer
 
 
-def build_store(
-    source: Source, size: int, cache: str | Path, workers: int | None = None, progress: bool | None = None
-) -> ImageStore:
+def build_store(source: Source, size: int, cache: str | Path, workers: int | None = None) -> ImageStore:
     """Return the store of ``source`` at ``size`` below ``cache``; build it if it is not there.
 
     The store is written to a folder that ends in ``.partial`` and renamed when complete. Concurrent calls
-    wait for the first; what a killed build left is removed by the next of this store. Equal images that lie
-    in two splits or classes are warned of, and listed in meta.json. A group of images is kept in one split.
+    wait for the first; what a killed build left is removed by the next of this store. A bar on a terminal
+    shows the time left. Equal images that lie in two splits or classes are warned of, and listed in
+    meta.json. A group of images is kept in one split.
 
     Args:
         source: the data set.
         size: side length of the stored images, in pixels.
         cache: folder of all stores; made if missing. One that holds the store need not be writable.
         workers: decoding threads; None for one a core.
-        progress: show a bar with the time left on stderr; None if stderr is a terminal.
 
     Raises:
         FileNotFoundError: the data are not there.
@@ -81,29 +83,36 @@ def build_store(
         raise ValueError(
             f"`size={size}` must be at least 1; set `data.init_args.size` to a side length in pixels."
         )
-    description = None if _known is None else _described(source, size, cache)
-    trusted = None if _known is None or description is None else _known.get(description)
-    if trusted is not None and (Path(trusted) / ImageStore.meta_file).is_file():
-        return ImageStore(trusted)
+    known = {} if _known is None else _known
+    description = "" if _known is None else _described(source, size, cache)
+    if description in known and (Path(known[description]) / ImageStore.meta_file).is_file():
+        return ImageStore(known[description])
     key = dict(source.key(size))
     folder = _folder(source.name, size, key, Path(cache))
-    meta = folder / ImageStore.meta_file
-    with writable(folder.parent):
-        finished = meta.is_file()
-        if not finished:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-    if not finished:
-        with ExitStack() as held:
-            with writable(folder.parent):
-                held.enter_context(
-                    alone(folder.with_name(f"{folder.name}.lock"), f"`{folder}` is being prepared")
-                )
-            if not meta.is_file():
-                show = sys.stderr.isatty() if progress is None else progress
-                _build(source, size, key, folder, workers or cores(), show)
-    if _known is not None and description is not None:
-        _known[description] = str(folder.resolve())
+    with unfinished(folder / ImageStore.meta_file) as is_missing:
+        if is_missing:
+            _build(source, size, key, folder, workers or cores())
+    if description:
+        known[description] = str(folder.resolve())
     return ImageStore(folder)
+
+
+@contextmanager
+def unfinished(meta: Path) -> Iterator[bool]:
+    """Say whether the folder of ``meta``, its last file, is still to be built, and hold its lock if it is.
+
+    Raises:
+        OSError: the folder above it cannot be written.
+    """
+    folder = meta.parent
+    law = f"no store can be made in `data.init_args.cache_dir={folder.parent}`"
+    with ExitStack() as held:
+        with explained(law, "set `data.init_args.cache_dir` to a folder that you may write"):
+            if not meta.is_file():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                lock = folder.with_name(f"{folder.name}.lock")
+                held.enter_context(alone(lock, f"`{folder}` is being prepared"))
+        yield not meta.is_file()  # who waited finds what the other one has finished
 
 
 def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
@@ -112,12 +121,12 @@ def _folder(name: str, size: int, key: Mapping[str, Any], cache: Path) -> Path:
     return cache / f"{name}-{size}-{digest}"
 
 
-def _described(source: Source, size: int, cache: str | Path) -> str | None:
-    """Return what tells a source from others; None for one that holds more than plain arguments."""
+def _described(source: Source, size: int, cache: str | Path) -> str:
+    """Return what tells a source from others; "" for one that holds more than plain arguments."""
     try:
         return json.dumps([describe(source), size, str(Path(cache).resolve())], sort_keys=True)
     except (TypeError, ValueError):
-        return None
+        return ""
 
 
 def cores() -> int:
@@ -125,16 +134,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _build(
-    source: Source, size: int, key: dict[str, Any], folder: Path, workers: int, progress: bool
-) -> None:
+def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers: int) -> None:
     records, layout, labels = arrange(source.scan(), source.name)
     partial = folder.with_name(folder.name + _PARTIAL)
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
         if leftover.exists():
             shutil.rmtree(leftover)
-    with writable(folder.parent):
-        partial.mkdir()
+    partial.mkdir()
     try:
         needed = len(records) * source.channels * size**2 / 2**20
         with explained(
@@ -143,9 +149,9 @@ def _build(
             "kept.",
             only_full=True,
         ):
-            mean, std, digests = write_images(
-                source, records, size, partial / ImageStore.images_file, workers, progress
-            )
+            images = partial / ImageStore.images_file
+            mean, std, digests = _write_images(source, records, size, images, workers)
+            meta_path = folder / ImageStore.meta_file
             meta = {
                 "source": source.name,
                 "options": key,
@@ -155,19 +161,13 @@ def _build(
                 **layout,
                 "mean": mean,
                 "std": std,
-                "duplicates": find_duplicates(
-                    records, digests, source.name, size, folder / ImageStore.meta_file
-                ),
+                "duplicates": find_duplicates(records, digests, source.name, size, meta_path),
             }
             np.save(partial / ImageStore.labels_file, labels)
             meta["sha256"] = ImageStore.checksums(partial, meta)
             write_json(partial / ImageStore.meta_file, meta, ImageStore.format_version)
-            for name in (
-                ImageStore.images_file,
-                ImageStore.labels_file,
-                ImageStore.meta_file,
-            ):  # all on the disk before the folder gets its name
-                with (partial / name).open("rb") as file:
+            for path in partial.iterdir():  # all on the disk before the folder gets its name
+                with path.open("rb") as file:
                     os.fsync(file.fileno())
         partial.replace(folder)
     except BaseException:
@@ -175,9 +175,91 @@ def _build(
         raise
 
 
-def writable(cache: Path) -> AbstractContextManager[None]:
-    """Say what it means that ``cache`` cannot be written; the block touches nothing else."""
-    return explained(
-        f"no store can be made in `data.init_args.cache_dir={cache}`",
-        "set `data.init_args.cache_dir` to a folder that you may write",
-    )
+@dataclass(frozen=True)
+class _Batch:
+    """Decoded images and what is summed up of them."""
+
+    images: npt.NDArray[np.uint8]  # [b, C, H, W], zeros in place of a damaged image
+    damaged: list[str]  # what is wrong with each damaged image
+    moments: npt.NDArray[np.int64]  # [3, C]: number, sum and sum of squares of values of the train split
+    digests: list[bytes]  # of the pixels of each image
+
+
+def _write_images(
+    source: Source, records: Sequence[ImageRecord], size: int, path: Path, workers: int
+) -> tuple[list[float], list[float], list[bytes]]:
+    """Write the images of ``records`` to an npy file, one array ``[n, C, size, size]``.
+
+    Pillow and NumPy release the interpreter lock while they work, so that ``workers`` are threads.
+
+    Returns:
+        Mean and standard deviation of the train split in [0, 1], by channel; and a digest of the pixels of
+        each image, empty for an image of one color, which shows nothing.
+
+    Raises:
+        OSError: there is no room.
+        ValueError: images are damaged.
+    """
+    shape = (len(records), source.channels, size, size)
+    moments = np.zeros((3, source.channels), np.int64)
+    damaged: list[str] = []
+    digests: list[bytes] = []
+    decoding = _decode_batches(source, records, size, workers)
+    # a file rather than a memory map, which on a full disk would kill the process
+    with path.open("wb") as file, closing(decoding) as batches:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for batch in batches:
+            file.write(batch.images.reshape(-1).data)
+            moments += batch.moments
+            damaged += batch.damaged
+            digests += batch.digests
+        if damaged:
+            raise ValueError(f"{len(damaged)} of {shape[0]} images are damaged; the first: {damaged[0]}")
+    pixels, total, squares = moments.astype(np.float64)
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
+    return (mean / 255).tolist(), (std / 255).tolist(), digests
+
+
+def _decode_batches(
+    source: Source, records: Sequence[ImageRecord], size: int, workers: int
+) -> Generator[_Batch, None, None]:
+    """Yield all ``records`` in order; a bounded number of batches is decoded ahead."""
+    length = max(1, min(_IMAGES, _BYTES // (size * size * source.channels)))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="psst-decode")
+    ahead, done = deque[Future[_Batch]](), 0
+    try:
+        with bar(f"{source.name} at {size} x {size}") as show:
+            for start in range(0, len(records), length):
+                ahead.append(pool.submit(_decode, source, records[start : start + length], size))
+                while ahead and (len(ahead) > 2 * workers or start + length >= len(records)):
+                    batch = ahead.popleft().result()
+                    yield batch
+                    done += len(batch.images)
+                    show(done, len(records))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> _Batch:
+    images = np.zeros((len(records), source.channels, size, size), np.uint8)
+    damaged: list[str] = []
+    for i, record in enumerate(records):
+        try:
+            images[i] = source.decode(record, size).transpose(2, 0, 1)
+        except ValueError as error:
+            damaged.append(str(error))
+    train = np.array([record.split == "train" for record in records])
+    counted = images if train.all() else images[train]
+    # number, sum and sum of squares by channel: over the images first, in few bits
+    total = counted.sum(axis=0, dtype=np.uint16).sum(axis=(1, 2), dtype=np.int64)
+    squares = np.square(counted, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
+    number = np.full_like(total, counted[:, 0].size)
+    moments = np.stack([number, total, squares.sum(axis=(1, 2), dtype=np.int64)])
+    shows = (images != images[:, :, :1, :1]).any(axis=(1, 2, 3))
+    digests = [
+        hashlib.sha256(image.data).digest()[:16] if has_shape else b""
+        for image, has_shape in zip(images, shows, strict=True)
+    ]
+    return _Batch(images, damaged, moments, digests)

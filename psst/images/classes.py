@@ -35,9 +35,8 @@ def arrange(
             continue
         place = places.setdefault(record.class_name, (record.split, record.group))
         if place != (record.split, record.group):
-            kind, one, other = "split", place[0], record.split
-            if one == other:
-                kind, one, other = "group", str(place[1]), str(record.group)
+            pairs = zip(("split", "group"), place, (record.split, record.group), strict=True)
+            kind, one, other = next(pair for pair in pairs if pair[1] != pair[2])
             raise ValueError(
                 f"class `{record.class_name}` of {name} is in {kind} '{one}' and in {kind} '{other}'; a "
                 f"class belongs to one {kind}: take it out of the other, or give the two different names."
@@ -80,20 +79,16 @@ def _keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageReco
     for record in records:
         if record.image_group is not None:
             counts[record.image_group][_side(record.split)] += 1
-    home = {group: max(SPLITS, key=found.__getitem__) for group, found in counts.items() if len(found) > 1}
+    home: dict[str | None, str] = {
+        group: max(SPLITS, key=found.__getitem__) for group, found in counts.items() if len(found) > 1
+    }
     if not home:
         return records
-    kept = [
-        record
-        for record in records
-        if record.image_group is None
-        or home.get(record.image_group, _side(record.split)) == _side(record.split)
-    ]
+    kept = [each for each in records if home.get(each.image_group, _side(each.split)) == _side(each.split)]
     left = {record.class_name for record in kept} | {""}  # the name of no class
-    empty = next((record for record in records if record.class_name not in left), None)
-    group = next(iter(home))
-    example = f"`{group}` ({', '.join(f'{n} in {split}' for split, n in sorted(counts[group].items()))})"
-    if empty is not None:
+    group, found = next((group, found) for group, found in counts.items() if group in home)
+    example = f"`{group}` ({', '.join(f'{n} in {split}' for split, n in sorted(found.items()))})"
+    if empty := next((record for record in records if record.class_name not in left), None):
         raise ValueError(
             f"all images of class `{empty.class_name}` of {name} are of groups that mostly lie in another "
             f"split, such as `{empty.image_group}`; take the class out, or divide the classes so that each "
@@ -130,17 +125,18 @@ def find_duplicates(
         elsewhere = [record for record in rest if _side(record.split) != _side(first.split)]
         if not elsewhere and len({record.class_name for record in group if record.split != UNLABELED}) < 2:
             continue
-        fields = {"images": ids, "classes": [record.class_name for record in group]}
         names = [str(record.reference)[-_LONGEST:] for record in group]
-        duplicates.append(fields | {"splits": [record.split for record in group], "names": names})
+        classes, splits = [record.class_name for record in group], [record.split for record in group]
+        duplicates.append({"images": ids, "classes": classes, "splits": splits, "names": names})
         # the first image and the first that contradicts it
         second = (elsewhere or [record for record in rest if record.class_name != first.class_name])[0]
-        (leaks if elsewhere else others).append(f"{_named(first)} = {_named(second)}")
-    texts = (
-        (leaks, f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"),
-        (others, f"in two classes of {name} lie"),
-    )
-    for pairs, text in texts:
+        named = (
+            f"`{str(record.reference)[-_LONGEST:]}` ({f'{record.split} {record.class_name}'.strip()})"
+            for record in (first, second)
+        )
+        (leaks if elsewhere else others).append(" = ".join(named))
+    leak = f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"
+    for pairs, text in ((leaks, leak), (others, f"in two classes of {name} lie")):
         if pairs:
             warnings.warn(
                 f"{text} {len(pairs)} picture(s), equal in every pixel at {size} x {size}. Take them out of "
@@ -149,10 +145,6 @@ def find_duplicates(
                 stacklevel=4,
             )
     return duplicates
-
-
-def _named(record: ImageRecord) -> str:
-    return f"`{str(record.reference)[-_LONGEST:]}` ({f'{record.split} {record.class_name}'.strip()})"
 
 
 def _side(split: str) -> str:

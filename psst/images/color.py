@@ -17,7 +17,10 @@ def brighten(images: Tensor, factors: Tensor, bound: float = 1.0) -> Tensor:
 
 def contrast(images: Tensor, factors: Tensor, bound: float = 1.0) -> Tensor:
     """Move each image away from its mean gray by its factor, ``[n]``: 0 is gray, 1 the image itself."""
-    return _blend(images, _mean(to_gray(images)), factors, bound)
+    gray = to_gray(images)
+    # rows first: no single sum is long enough to be divided among threads, which would change its last bits
+    mean = gray.sum(dim=3, keepdim=True).sum(dim=2, keepdim=True) / (gray.shape[2] * gray.shape[3])
+    return _blend(images, mean, factors, bound)
 
 
 def saturate(images: Tensor, factors: Tensor, bound: float = 1.0) -> Tensor:
@@ -51,11 +54,6 @@ def to_gray(images: Tensor) -> Tensor:
         return images
     red, green, blue = images[:, :1], images[:, 1:2], images[:, 2:]
     return green + _RED * (red - green) + _BLUE * (blue - green)
-
-
-def _mean(gray: Tensor) -> Tensor:
-    # rows first: no single sum is long enough to be divided among threads, which would change its last bits
-    return gray.sum(dim=3, keepdim=True).sum(dim=2, keepdim=True) / (gray.shape[2] * gray.shape[3])
 
 
 def _blend(images: Tensor, others: Tensor, factors: Tensor, bound: float) -> Tensor:

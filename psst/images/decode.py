@@ -1,8 +1,9 @@
-"""Encoded bytes to pixels."""
+"""Encoded bytes, and whatever other libraries give as an image, to pixels."""
 
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ _Box = tuple[float, float, float, float]
 """x, y, width and height in pixels."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+_CHANNELS = (1, 3, 4)
 _MODES = {1: "L", 3: "RGB"}
 _EXIF = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")  # where Pillow looks for EXIF data
 
@@ -42,21 +44,21 @@ def decode_image(
     try:
         with Image.open(BytesIO(data), formats=_formats()) as image:
             image.load()
-            return fit_image(image if box is None else _cropped(image, box), size, channels)
+            if box is None:
+                return fit_image(image, size, channels)
+            x, y, width, height = box
+            right, bottom = min(x + width, image.width), min(y + height, image.height)
+            part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))
+            if part[0] >= part[2] or part[1] >= part[3]:
+                raise ValueError(f"its box {x:g} {y:g} {width:g} {height:g} lies outside")
+            return fit_image(image.crop(part), size, channels)
     except Exception as error:  # Pillow's readers raise whatever their parsing meets in damaged bytes
+        # Pillow's wording, without the address of the buffer that it prints
+        text = "not a known image format" if "cannot identify" in str(error) else str(error)
         raise ValueError(
-            f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {_reason(error)}; restore the file "
-            "from its source, or take it out of the data set."
+            f"`{name}` ({len(data)} bytes) cannot be decoded as an image: {text or type(error).__name__}; "
+            "restore the file from its source, or take it out of the data set."
         ) from error
-
-
-def _cropped(image: Image.Image, box: _Box) -> Image.Image:
-    x, y, width, height = box
-    right, bottom = min(x + width, image.width), min(y + height, image.height)
-    part = (round(max(x, 0)), round(max(y, 0)), round(right), round(bottom))
-    if part[0] >= part[2] or part[1] >= part[3]:
-        raise ValueError(f"its box {x:g} {y:g} {width:g} {height:g} lies outside")
-    return image.crop(part)
 
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
@@ -102,8 +104,48 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _reason(error: Exception) -> str:
-    """Pillow's wording, without the address of the buffer that it prints."""
-    if "cannot identify" in str(error):
-        return "not a known image format"
-    return str(error) or type(error).__name__
+def to_pillow(value: Any) -> Image.Image:
+    """Return a Pillow image of an image in any usual form.
+
+    Arrays and tensors are ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` with C = 1, 3 or 4; of two readings the
+    first is taken for arrays, the last for tensors. Integers are 0 to 255, uint16 0 to 65535, floats 0 to 1,
+    or to 255 where one is above 2.
+
+    Raises:
+        ValueError: another shape, or numbers outside their range.
+        TypeError: no image at all.
+    """
+    if isinstance(value, Image.Image):
+        return value
+    pixels = value.detach().cpu().numpy() if hasattr(value, "detach") else value  # of a tensor on any device
+    if not isinstance(pixels, np.ndarray) or pixels.dtype.kind not in "buif":
+        raise TypeError(f"a {type(pixels).__name__} is no image; Pillow's, arrays and tensors are")
+    if pixels.ndim not in (2, 3):
+        raise ValueError(f"its shape {list(pixels.shape)} is not that of an image")
+    if pixels.ndim == 3:
+        order = (2, 0) if isinstance(value, np.ndarray) else (0, 2)
+        axes = [axis for axis in order if pixels.shape[axis] in _CHANNELS]
+        if not axes:
+            raise ValueError(
+                f"its shape {list(pixels.shape)} is neither [H, W, C] nor [C, H, W] with 1, 3 or 4 channels"
+            )
+        pixels = np.moveaxis(pixels, axes[0], 2)
+        pixels = pixels[:, :, 0] if pixels.shape[2] == 1 else pixels
+    if pixels.dtype == np.uint16 and pixels.ndim == 2:
+        return Image.fromarray(pixels)
+    return Image.fromarray(np.ascontiguousarray(_levels(pixels)))
+
+
+def _levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype == np.bool_:
+        return pixels.astype(np.uint8) * np.uint8(255)
+    low, high = float(pixels.min()), float(pixels.max())
+    most = 1 if pixels.dtype.kind == "f" and not high > 2 else 255
+    if not (low >= -1e-4 * most and high <= (1 + 1e-4) * most):  # resampled floats overshoot by a rounding
+        raise ValueError(
+            f"its values from {low:g} to {high:g} are not within 0 and {most:g}; take any normalization out "
+            "of the `transform` of its data set, PSST normalizes by itself"
+        )
+    return (pixels.clip(0, most) * (255 / most)).round().astype(np.uint8)

@@ -42,13 +42,8 @@ def affine(
     matrix = [(entry / scale).to(images.dtype).reshape(-1, 1, 1) for entry in matrix]
     x = _centered(width, right, images).reshape(-1, 1, width)
     y = _centered(height, down, images).reshape(-1, height, 1)
-    grid = torch.stack(
-        [
-            (matrix[0] * x + matrix[1] * y) * (2 / width),
-            (matrix[2] * x + matrix[3] * y) * (2 / height),
-        ],
-        dim=-1,
-    )
+    across, along = matrix[0] * x + matrix[1] * y, matrix[2] * x + matrix[3] * y
+    grid = torch.stack([across * (2 / width), along * (2 / height)], dim=-1)
     same = (angles == 0) & (right == 0) & (down == 0) & (scales == 1) & (shears == 0)
     return _sample(images, grid, same, "zeros")
 

@@ -83,9 +83,6 @@ class ImageStore:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __repr__(self) -> str:
-        return f"ImageStore({str(self.folder)!r})"
-
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)``, the order that networks use."""
@@ -174,7 +171,8 @@ class ImageStore:
     @classmethod
     def checksums(cls, folder: Path, meta: Mapping[str, Any]) -> dict[str, str]:
         """Return the hexadecimal SHA-256 of each file of a store, of meta.json by what it says."""
-        sums = {cls.meta_file: meta_sha256(meta)}
+        content = {name: value for name, value in meta.items() if name != "sha256"}
+        sums = {cls.meta_file: hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
         for name in (cls.images_file, cls.labels_file):
             with (folder / name).open("rb") as file:
                 sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
@@ -229,9 +227,3 @@ class ImageStore:
         # class k has the places from start k to start k + 1 of the order; those without a class come first
         self._starts = np.searchsorted(self.labels[self._order], np.arange(len(self.class_names) + 1))
         self.unlabeled: npt.NDArray[np.int64] = self._order[: self._starts[0]]
-
-
-def meta_sha256(meta: Mapping[str, Any]) -> str:
-    """Return the hexadecimal SHA-256 of what meta.json says, the checksums left out."""
-    content = {name: value for name, value in meta.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

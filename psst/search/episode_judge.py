@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from psst.backbones import Backbone
 from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
-from psst.images.store import ImageStore, meta_sha256
+from psst.images.store import ImageStore
 from psst.randomness import stream_key
 from psst.search.flops import backward_flops, ratio
 from psst.search.protocols import State
@@ -97,7 +97,7 @@ class EpisodeJudge:
         """A digest of the images and splits."""
         data = _episodic(self.experiment.datamodule())
         data.prepare_data()
-        return meta_sha256(data.open_store().meta)[:32]
+        return str(data.open_store().meta["sha256"][ImageStore.meta_file])[:32]
 
     def prepare(
         self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True

@@ -7,9 +7,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image
 
-from psst.datamodules.omniglot_splits import published_split
+from psst.datamodules.omniglot import _published
 
-ALPHABETS = sorted({alphabet for alphabet, _ in published_split("vinyals")})
+ALPHABETS = sorted({alphabet for alphabet, _ in _published()})
 DRAWINGS = 4
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from psst.commands.data import prepare
-from psst.datamodules.learn2learn_data import Learn2Learn
+from psst.datamodules.map_style import Learn2Learn
 from psst.episodes import Episodes, Evaluation
 from psst.search.settings import SearchSettings
 from psst.training.experiment import Experiment
@@ -53,7 +53,7 @@ def test_from_a_yaml(tmp_path):
     config.write_text(
         f"""
 data:
-  class_path: psst.datamodules.learn2learn_data.Learn2Learn
+  class_path: psst.datamodules.map_style.Learn2Learn
   init_args:
     data_set: {__name__}.Numbers
     init_args: {{root: data}}

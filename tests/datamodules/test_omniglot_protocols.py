@@ -8,14 +8,11 @@ import pytest
 
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
-from psst.datamodules.omniglot import _evaluation_alphabets
-from psst.datamodules.omniglot_splits import BACKGROUND_VAL, published_split
+from psst.datamodules.omniglot import _BACKGROUND_VAL, _evaluation_alphabets, _published
 from psst.episodes import Episodes, Evaluation
 from tests.datamodules.drawings import archive, folder
 
-SIZES = Counter(
-    alphabet for alphabet, _ in published_split("vinyals")
-)  # characters of each of the fifty alphabets
+SIZES = Counter(alphabet for alphabet, _ in _published())  # characters of each of the fifty alphabets
 EVALUATION = {name: SIZES[name] for name in SIZES if name in _evaluation_alphabets()}
 BACKGROUND = {name: SIZES[name] for name in SIZES if name not in EVALUATION}
 SMALL1 = dict.fromkeys(("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"), 3)
@@ -64,7 +61,7 @@ def alphabets_of_batch(data, index):
 def test_the_split_of_vinyals_has_the_published_numbers(complete):
     found = classes(datamodule(complete, protocol="vinyals"))
     assert [len(found[split]) for split in ("train", "val", "test")] == [1028, 172, 423]
-    assert alphabets(found["val"]) == set(BACKGROUND_VAL)
+    assert alphabets(found["val"]) == set(_BACKGROUND_VAL)
     assert len(alphabets(found["train"])) == 33
     assert alphabets(found["train"]) & alphabets(found["test"]) == {"Gurmukhi"}
     assert {f"Gurmukhi/character{i}" for i in (42, 43, 44, 45)} == {
@@ -77,7 +74,7 @@ def test_the_official_split_tests_on_the_evaluation_alphabets(complete):
     assert [len(found[split]) for split in ("train", "val", "test")] == [792, 172, 659]
     assert alphabets(found["test"]) == set(EVALUATION)
     assert len(alphabets(found["train"])) == 25
-    assert alphabets(found["val"]) == set(BACKGROUND_VAL)
+    assert alphabets(found["val"]) == set(_BACKGROUND_VAL)
 
 
 def test_rotations_of_the_split_of_vinyals_give_four_times_the_classes(complete):

@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 from psst.commands.data import prepare
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.datamodules.torchvision_data import TorchvisionData
+from psst.datamodules.map_style import TorchvisionData
 from psst.episodes import Episodes, Evaluation
 
 SETTINGS = {
@@ -70,7 +70,7 @@ def test_configuration(root):
     parser.add_subclass_arguments(EpisodicDataModule, "data")
     options = {"data_set": "FashionMNIST", "root": str(root), "parts": [{"train": True}, {"train": False}]}
     settings = {**options, "size": 16, "channels": 1, "cache_dir": str(root.parent / "cache")}
-    config = {"class_path": "psst.datamodules.torchvision_data.TorchvisionData", "init_args": settings}
+    config = {"class_path": "psst.datamodules.map_style.TorchvisionData", "init_args": settings}
     data = parser.instantiate(parser.parse_object({"data": config})).data
     assert len(prepare(data)) == 80
 

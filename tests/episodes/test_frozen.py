@@ -63,7 +63,7 @@ def test_more_episodes_than_listed_are_refused(data, path):
 
 
 def test_a_list_serves_the_same_data_at_another_size(path, tmp_path):
-    store = build_store(TinySource(SIZES, groups={"test": list("AABBB")}), 8, tmp_path, progress=False)
+    store = build_store(TinySource(SIZES, groups={"test": list("AABBB")}), 8, tmp_path)
     assert len(load(path, store).plans["test"]) == 2
 
 
@@ -106,7 +106,7 @@ class Moved(TinySource):
     ],
 )
 def test_a_list_of_other_data_is_refused(path, tmp_path, source, message):
-    store = build_store(source, 4, tmp_path, progress=False)
+    store = build_store(source, 4, tmp_path)
     with pytest.raises(
         ValueError, match=f"`data.init_args.evaluation.file=.*lists episodes of other.*{message}"
     ):
@@ -126,7 +126,7 @@ class Tracked(TinySource):
 
 
 def test_a_list_that_splits_groups_of_images_is_refused(path, tmp_path):
-    store = build_store(Tracked(SIZES, groups={"test": list("AABBB")}), 4, tmp_path, progress=False)
+    store = build_store(Tracked(SIZES, groups={"test": list("AABBB")}), 4, tmp_path)
     with pytest.raises(ValueError, match=r"share a group of images in \d+ of 20 episodes of split 'val'"):
         load(path, store)
     apart = EvaluationEpisodes(Evaluation(2, 1, 3, 20, 30), 0, store, "tracked")

@@ -207,7 +207,7 @@ def served(store, episodes):
 
 def test_a_store_with_groups_is_held_against_the_episodes_before_training(tmp_path):
     sizes = {"train": [12, 12, 12, 12]}
-    store = build_store(Tracks(sizes, 3), 4, tmp_path, progress=False)
+    store = build_store(Tracks(sizes, 3), 4, tmp_path)
     sampler = served(store, Episodes(2, (1, 4), 8))
     assert_apart(sampler.batch(0, 50), store.image_groups)
     message = r"`data.init_args.episodes.shot=4` and .*episodes.query=9` need 13 images a class.*has 12"
@@ -223,10 +223,10 @@ def test_a_store_with_groups_is_held_against_the_episodes_before_training(tmp_pa
 
 def test_classes_that_share_groups_are_held_against_the_episodes_together(tmp_path):
     """Two tracks that all classes share, and not enough of their own for anything else."""
-    store = build_store(Tracks({"train": [2, 2, 3]}, 2, shared=(0, 1)), 4, tmp_path, progress=False)
+    store = build_store(Tracks({"train": [2, 2, 3]}, 2, shared=(0, 1)), 4, tmp_path)
     served(store, Episodes(2, 1, 1))
     circle = Circle({"train": [2, 2, 2]})
-    store = build_store(circle, 4, tmp_path, progress=False)
+    store = build_store(circle, 4, tmp_path)
     with pytest.raises(ValueError, match=r"in split 'train' of tracks classes share groups"):
         served(store, Episodes(2, 1, 1))
 

@@ -25,7 +25,7 @@ from tests.episodes.tiny_source import KINDS, SIZES, TinySource, digest, kind_of
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return build_store(TinySource(SIZES), 4, tmp_path_factory.mktemp("cache"), progress=False)
+    return build_store(TinySource(SIZES), 4, tmp_path_factory.mktemp("cache"))
 
 
 def make_stream(store, n_episodes=1):

@@ -9,7 +9,7 @@ import torch
 
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
-from psst.datamodules.omniglot_splits import MINIMAL
+from psst.datamodules.omniglot import _MINIMAL
 from psst.evaluation.one_shot_runs import read_one_shot_runs
 from tests.datamodules.drawings import folder
 from tests.evaluation.runs import answer, write_runs
@@ -44,7 +44,7 @@ def test_answers_are_those_of_the_list(all_runs):
 @pytest.mark.parametrize("size", [28, 105])
 def test_images_are_made_as_those_of_the_store(all_runs, tmp_path, size):
     """A drawing of the first run is put among the training drawings."""
-    folder(tmp_path, dict.fromkeys(sum(MINIMAL.values(), ()), 1), "drawings")
+    folder(tmp_path, dict.fromkeys(sum(_MINIMAL.values(), ()), 1), "drawings")
     with zipfile.ZipFile(all_runs) as file:
         data = file.read("run01/training/class01.png")
     (tmp_path / "drawings/Balinese/character01/0000_01.png").write_bytes(data)

@@ -55,7 +55,7 @@ from pathlib import Path
 sys.path[:0] = [{here!r}, {root!r}]
 from test_build_store import Squares
 from psst.images import build_store
-from psst.images.files import waiting
+from psst import waiting
 waiting._PATIENCE = 0.2
 print("go", flush=True)
 source = Squares(n_images={n_images}, delay={delay}, gate={gate} and Path({gate}))
@@ -192,8 +192,9 @@ def test_wait_ends_when_the_builder_is_killed(tmp_path):
     assert len(finished(cache)) == len(leftovers(cache)) == 1
 
 
-def test_progress_bar_goes_to_stderr_and_counts_images(tmp_path, capsys):
-    build_store(Squares(), 4, tmp_path, progress=True)
+def test_progress_bar_goes_to_stderr_and_counts_images(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    build_store(Squares(), 4, tmp_path)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "squares at 4 x 4" in captured.err

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 
-from psst.datamodules.glyphs import GlyphSource
+from psst.datamodules.glyphs import _GlyphSource
 from psst.images import ImageRecord, build_store
 
 ROWS = [("cat", "train"), ("dog", "train"), ("owl", "val"), ("elk", "test")]
@@ -113,4 +113,4 @@ def test_example_names_the_image_of_the_other_split(tmp_path):
 def test_glyphs_have_no_duplicates(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert build_store(GlyphSource(drawings=1), 28, tmp_path).duplicates == []
+        assert build_store(_GlyphSource(drawings=1), 28, tmp_path).duplicates == []

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from psst.images.pixels import to_pillow
+from psst.images.decode import to_pillow
 
 HEIGHT, WIDTH = 6, 5
 

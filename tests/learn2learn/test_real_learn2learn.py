@@ -16,7 +16,7 @@ from learn2learn.data import FilteredMetaDataset, MetaDataset, Taskset, UnionMet
 from learn2learn.data.transforms import KShots, LoadData, NWays
 
 from psst.commands.data import prepare
-from psst.datamodules.learn2learn_data import Learn2Learn
+from psst.datamodules.map_style import Learn2Learn
 
 MODES = {"train": 5, "validation": 3, "test": 4}
 SPLITS = {"train": "train", "validation": "val", "test": "test"}

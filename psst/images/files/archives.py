@@ -1,6 +1,7 @@
 """Files in zip and tar archives, read in place: nothing is extracted, and no archive is trusted."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -8,18 +9,20 @@ import posixpath
 import re
 import stat
 import tarfile
+import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from psst.images.files.content import kind_of
-from psst.images.files.paths import printable
-from psst.images.files.temporary import unpacked
+import numpy as np
+import numpy.typing as npt
+
+from psst.files import explained
+from psst.images.files.paths import kind_of, printable
 
 _OPENERS: dict[bytes, Callable[..., Any]] = {  # by the first bytes of a compressed tar
     b"\x1f\x8b": gzip.open,
@@ -35,8 +38,6 @@ _ZIP_ALLOWANCE, _TAR_ALLOWANCE = 1 << 26, 1 << 30
 _RATIO = 200
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20  # bytes
-_TAR_DAMAGES = (tarfile.TarError, EOFError, ValueError, OverflowError, RecursionError)
-_ZIP_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 class _ArchiveError(ValueError):
@@ -68,47 +69,96 @@ class Entry:
 def archive_entries(path: Path) -> Iterator[Entry]:
     """Yield the files in a zip or tar archive, told apart by their first bytes, whatever its name.
 
+    It stays open as long as an entry is alive; a compressed tar is decompressed once, into a temporary file
+    that lives as long.
+
     Raises:
-        ValueError: it is neither, or as `zip_entries` and `tar_entries` say.
+        ValueError: it is neither, damaged or cut off, or would unpack like a bomb; or a member is encrypted,
+            a link, a device or sparse, there twice, or leads out of the archive.
         OSError: it cannot be read, or there is no room to decompress it.
     """
     with path.open("rb") as file:
         head = file.read(512)
     if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return zip_entries(path)
+        return _zip_entries(path)
     kind = kind_of(head.lstrip())
-    if head.startswith(tuple(_OPENERS)) or kind == "a tar archive" or (head and tarfile.is_tarfile(path)):
-        return tar_entries(path)
+    opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
+    if opener or kind == "a tar archive" or (head and tarfile.is_tarfile(path)):
+        return _tar_entries(path, opener)
     raise _ArchiveError(
         f"`{path}` is no zip and no tar archive (also gz, bz2, xz){f' but {kind}' if kind else ''}; download "
         "it again, or unpack it by hand."
     )
 
 
-def zip_entries(path: Path) -> Iterator[Entry]:
-    """Yield the files in a zip archive; it stays open as long as an entry is alive.
+def open_npz(path: Path, key: str) -> npt.NDArray[Any]:
+    """Map the array ``key`` of an npz archive, read-only.
+
+    It is unpacked once, into a temporary file that lives as long as the array.
 
     Raises:
-        ValueError: the archive is damaged or not a zip file, or a member is encrypted, a link, there twice,
-            would unpack like a bomb, or leads out of the archive.
+        FileNotFoundError: there is no such file.
+        ValueError: it is no npz archive, damaged, truncated, without ``key``, or an array of objects.
+        OSError: no room for the temporary file.
     """
+    with _readable(f"`{path}` cannot be read as an npz archive"), zipfile.ZipFile(path) as archive:
+        if f"{key}.npy" not in archive.namelist():
+            found = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:8])
+            raise _ArchiveError(f"`{path}` holds {found or 'nothing'}; expected an array `{key}`.")
+        with archive.open(f"{key}.npy") as packed:
+            file = _unpacked(iter(partial(packed.read, _CHUNK), b""), f"`{path}`")
+    with file, _readable(f"`{path}: {key}` is no whole array of numbers in NumPy's npy format"):
+        array: npt.NDArray[Any] = np.load(f"/dev/fd/{file.fileno()}", mmap_mode="r")  # outlives the file
+    return array
+
+
+@contextmanager
+def _readable(law: str) -> Iterator[None]:
+    """Say that an archive is damaged, whatever the libraries meet in it."""
     try:
+        yield
+    except Exception as error:  # the libraries raise whatever their parsing meets in damaged bytes
+        # what the system says of a disk or of rights is no damage, but for a seek to nowhere
+        system = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+        if system or isinstance(error, _ArchiveError):
+            raise
+        raise _ArchiveError(f"{law} ({error}); download it again.") from error
+
+
+def _unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
+    """Write ``pieces``, of the file ``what``, to a temporary one that lives as long as the result."""
+    file = tempfile.TemporaryFile(prefix="psst-")  # noqa: SIM115 - the caller keeps it open
+    try:
+        with explained(
+            f"{what} cannot be unpacked into `{tempfile.gettempdir()}`",
+            "free some space there, or set the environment variable TMPDIR to a folder on a larger disk.",
+        ):
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _zip_entries(path: Path) -> Iterator[Entry]:
+    with _readable(f"`{path}` cannot be read as a zip archive"):
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise _unreadable(path, "zip", error) from error
     named = [(_zip_name(info), info) for info in archive.infolist()]
     files = {info: _safe_name(name, path) for name, info in named if not name.endswith("/")}
     _require_distinct(files.values(), path)
     size = path.stat().st_size
     for info, name in files.items():
+        what = f"`{name}` in `{path}`"
         if info.flag_bits & 0x1:
-            raise _ArchiveError(f"`{name}` in `{path}` is encrypted; unpack it with its password first.")
+            raise _ArchiveError(f"{what} is encrypted; unpack it with its password first.")
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise _ArchiveError(f"`{name}` in `{path}` is a link; pack the file itself.")
+            raise _ArchiveError(f"{what} is a link; pack the file itself.")
         if not _is_hidden(name):
-            packed = min(info.compress_size, size)
-            _require_growth(info.file_size, packed, _ZIP_ALLOWANCE, f"`{name}` in `{path}`")
-            yield Entry(name, path, partial(_read_zip, archive, info, name))
+            _require_growth(info.file_size, min(info.compress_size, size), _ZIP_ALLOWANCE, what)
+            yield Entry(name, path, partial(_read_zip, archive, info, what))
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -120,52 +170,31 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
     return name
 
 
-def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> bytes:
-    try:
+def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes:
+    with _readable(f"{what} cannot be read"):
         return archive.read(info)
-    except _ZIP_DAMAGES as error:
-        raise _ArchiveError(
-            f"`{name}` in `{archive.filename}` cannot be read ({error}); download the archive again."
-        ) from error
 
 
-def tar_entries(path: Path) -> Iterator[Entry]:
-    """Yield the files in a tar archive.
-
-    It stays open as long as an entry is alive; one compressed by gzip, bzip2 or xz is decompressed once, into
-    a temporary file that lives as long.
-
-    Raises:
-        ValueError: the archive is damaged or cut off, no tar file, would unpack like a bomb; or a member is
-            a link, a device or sparse, there twice, or leads out.
-        OSError: there is no room for the temporary file.
-    """
-    with path.open("rb") as raw:
-        head = raw.read(6)
-    opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
-    file = unpacked(_decompressed(path, opener), f"`{path}`") if opener else path.open("rb")
-    try:
+def _tar_entries(path: Path, opener: Callable[..., Any] | None) -> Iterator[Entry]:
+    readable = _readable(f"`{path}` cannot be read as a tar archive")
+    with ExitStack() as opened, readable:
+        file = opened.enter_context(
+            _unpacked(_decompressed(path, opener), f"`{path}`") if opener else path.open("rb")
+        )
         with tarfile.open(fileobj=file, mode="r:") as archive:
             places = _places(archive, path, os.fstat(file.fileno()).st_size)
-    except BaseException as error:
-        file.close()
-        if isinstance(error, _TAR_DAMAGES) and not isinstance(error, _ArchiveError):
-            raise _unreadable(path, "tar", error) from error
-        raise
+        opened.pop_all()  # the entries keep it open
     for name, (offset, size) in places.items():
         yield Entry(name, path, partial(_read_tar, file, offset, size, f"`{name}` in `{path}`"))
 
 
 def _decompressed(path: Path, opener: Callable[..., Any]) -> Iterator[bytes]:
     size, packed = 0, path.stat().st_size
-    try:
-        with opener(path, "rb") as stream:
-            while piece := stream.read(_CHUNK):
-                size += len(piece)
-                _require_growth(size, packed, _TAR_ALLOWANCE, f"`{path}`")
-                yield piece
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise _unreadable(path, "tar", error) from error
+    with _readable(f"`{path}` cannot be read as a tar archive"), opener(path, "rb") as stream:
+        while piece := stream.read(_CHUNK):
+            size += len(piece)
+            _require_growth(size, packed, _TAR_ALLOWANCE, f"`{path}`")
+            yield piece
 
 
 def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[int, int]]:
@@ -173,20 +202,24 @@ def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[
     places: dict[str, tuple[int, int]] = {}
     names, end = list[str](), 0
     for info in archive:
-        end = _end(info, size)
+        held = info.size if info.isreg() and not info.issparse() else 0
+        if info.size < 0 or info.offset_data <= info.offset:
+            raise tarfile.ReadError("a header has a negative size")
+        if info.offset_data + held > size:
+            raise tarfile.ReadError(f"it ends inside {printable(info.name)}")
+        end = info.offset_data + -(-held // _BLOCK) * _BLOCK  # where the next header begins
         if posixpath.normpath(info.name) == "." and info.isdir():
             continue
         name = _safe_name(info.name, path)
         if info.isdir():
             continue
         names.append(name)
+        what = f"`{name}` in `{path}`"
         if info.issym() or info.islnk():
-            raise _ArchiveError(
-                f"`{name}` in `{path}` is a link; pack the file itself (`tar --dereference`)."
-            )
+            raise _ArchiveError(f"{what} is a link; pack the file itself (`tar --dereference`).")
         if not info.isreg() or info.issparse():
             kind = "a sparse file" if info.isreg() else "a device, a pipe or of an unknown kind"
-            raise _ArchiveError(f"`{name}` in `{path}` is {kind}; pack the archive again without it.")
+            raise _ArchiveError(f"{what} is {kind}; pack the archive again without it.")
         if not _is_hidden(name):
             places[name] = info.offset_data, info.size
     assert archive.fileobj is not None
@@ -195,16 +228,6 @@ def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[
         raise tarfile.ReadError(f"it ends after {size} bytes without the mark of its end")
     _require_distinct(names, path)
     return places
-
-
-def _end(info: tarfile.TarInfo, size: int) -> int:
-    """Return where the next header begins."""
-    held = info.size if info.isreg() and not info.issparse() else 0
-    if info.size < 0 or info.offset_data <= info.offset:
-        raise tarfile.ReadError("a header has a negative size")
-    if info.offset_data + held > size:
-        raise tarfile.ReadError(f"it ends inside {printable(info.name)}")
-    return info.offset_data + -(-held // _BLOCK) * _BLOCK
 
 
 def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:
@@ -217,10 +240,6 @@ def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:
             f"{what} has {size} bytes, {size - left} are left; the archive changed while it was read."
         )
     return b"".join(pieces)
-
-
-def _unreadable(path: Path, kind: str, error: BaseException) -> _ArchiveError:
-    return _ArchiveError(f"`{path}` cannot be read as a {kind} archive ({error}); download it again.")
 
 
 def _is_hidden(name: str) -> bool:

@@ -5,18 +5,16 @@ import hashlib
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 from psst.files import explained
-from psst.images.files.content import kind_of
-from psst.images.files.waiting import alone, bar
+from psst.images.files.paths import kind_of
+from psst.waiting import alone, bar
 
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.I | re.S)
 _Show = Callable[[int, int | None], None]
@@ -63,7 +61,7 @@ def fetch(
 ) -> list[Path]:
     """Have ``files`` in ``folder``, whole and with the known hashes; download those that are missing.
 
-    A download goes to a hidden folder beside its final name and is renamed when its hash is right; what a cut
+    A download goes to a hidden file beside its final name and is renamed when its hash is right; what a cut
     connection or a killed process left there is continued. Two processes may start at once.
 
     Args:
@@ -123,14 +121,12 @@ def _hash(path: Path, like: str) -> str:
 
 def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | None:
     """Download ``file`` unless another process did meanwhile; return why each of ``urls`` failed."""
-    path, work = folder / file.name, folder / f".{file.name}.download"
-    part, lock = work / f"{file.name}.part", folder / f".{file.name}.lock"
-    work.mkdir(parents=True, exist_ok=True)
+    path, part, lock = (folder / name for name in (file.name, f".{file.name}.part", f".{file.name}.lock"))
+    folder.mkdir(parents=True, exist_ok=True)
     with alone(lock, f"`{path}` is being downloaded"):
         reasons = []
         if not _is_there(path, file):
-            work.mkdir(exist_ok=True)  # who held the lock before may have removed it
-            with bar(file.name, sys.stderr.isatty(), in_bytes=True) as show:
+            with bar(file.name, in_bytes=True) as show:
                 for url in urls:
                     try:
                         _retrieve(url, file, part, show)
@@ -138,12 +134,10 @@ def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | Non
                         break
                     except _RefusedError as error:
                         reasons.append(f"{_without_password(url)}: {error}")
-        done = path.is_file()
-        if done or not part.exists():
-            shutil.rmtree(work, ignore_errors=True)
+        if not part.exists():
             with suppress(OSError):  # held or not; who waits for it makes a new one
                 lock.unlink()
-    return None if done else reasons
+    return None if path.is_file() else reasons
 
 
 def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
@@ -152,6 +146,8 @@ def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
     from urllib3.exceptions import HTTPError
 
     fresh, failures = not _have(part), 0
+    if not fresh and _hash(part, file.hash) == file.hash.lower():  # killed before it was renamed
+        return
     while True:
         before = _have(part)
         try:
@@ -181,23 +177,28 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
     import requests
 
     have = _have(part)
-    if have and have == size:
-        return
     headers = {"Accept-Encoding": "identity", "User-Agent": "psst"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    headers |= {"Range": f"bytes={have}-"} if have else {}
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-        start, total = _span(response.status_code, response.headers, have)
-        if start is None:
+        status, span = response.status_code, response.headers.get("Content-Range", "").strip()
+        rest = re.fullmatch(rf"bytes {have}-\d+/(\d+|\*)", span) if status == 206 else None
+        if have and status in (206, 416) and rest is None:
             part.unlink()
             raise _CutError("it has another file than the one begun")
-        if have and start == total == have:  # whole, and not yet renamed when the process was killed
-            return
+        if status != 200 and rest is None:
+            raise _RefusedError(f"answers with status {status}")
+        start, length = (have, rest[1]) if rest else (0, response.headers.get("Content-Length", ""))
+        total = int(length) if length.isdigit() else None
         whole = size if total is None else total
         # as it lies on the server: a .gz stays one, whatever the headers call it
         body = response.raw.stream(_CHUNK, decode_content=False)
         first = next(body, b"")
-        _require_file(first if start == 0 else b"", total, size)
+        if start == 0 and "web page" in (kind_of(first) or ""):
+            title = _TITLE.search(first)
+            text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
+            raise _RefusedError(f"sends a web page titled '{text}' instead of the file")
+        if total is not None and size is not None and total != size:
+            raise _RefusedError(f"offers {total} bytes, the file has {size}")
         free = shutil.disk_usage(part.parent).free
         if free < (whole or 0) - start:
             raise OSError(errno.ENOSPC, f"{(whole or 0) - start} bytes are needed, {free} are free")
@@ -212,31 +213,6 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
             os.fsync(file.fileno())
             if whole is not None and file.tell() < whole:
                 raise _CutError("the connection ended")
-
-
-def _span(status: int, headers: Any, have: int) -> tuple[int | None, int | None]:
-    """Return the first byte that the answer holds, None if it fits nowhere, and the size of the whole."""
-    length, span = headers.get("Content-Length", ""), headers.get("Content-Range", "").strip()
-    if status == 200:
-        return 0, int(length) if length.isdigit() else None
-    if status == 206 and have:
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", span)
-        if match is None or int(match[1]) != have:
-            return None, None
-        return have, int(match[2]) if match[2] != "*" else None
-    if status == 416 and have:
-        return (have, have) if span == f"bytes */{have}" else (None, None)
-    raise _RefusedError(f"answers with status {status}")
-
-
-def _require_file(head: bytes, total: int | None, size: int | None) -> None:
-    """Refuse a web page, and ``total`` bytes announced where the file has ``size``."""
-    if "web page" in (kind_of(head) or ""):
-        title = _TITLE.search(head)
-        text = " ".join(title[1].decode("utf-8", "replace").split())[:80] if title else ""
-        raise _RefusedError(f"sends a web page titled '{text}' instead of the file")
-    if total is not None and size is not None and total != size:
-        raise _RefusedError(f"offers {total} bytes, the file has {size}")
 
 
 def _reason(error: BaseException) -> str:

@@ -4,7 +4,6 @@ import math
 import mmap
 import pickle
 import re
-import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,10 +13,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from psst.images.files.content import kind_of
+from psst.images.files.paths import kind_of
 
 _LARGE = 1024  # bytes from which on strings and arrays are left where they lie
-_DAMAGES = (pickle.UnpicklingError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
 
 
@@ -44,8 +42,20 @@ def load(source: Path | bytes, what: str = "") -> Any:
         ValueError: it is no pickle, damaged, truncated, or asks for what is not data.
     """
     name = what or (str(source) if isinstance(source, Path) else "a pickle")
-    data = _map(source) if isinstance(source, Path) else source
-    _require_pickle(data[:512], name)
+    data: bytes | mmap.mmap = b""
+    if not isinstance(source, Path):
+        data = source
+    elif source.stat().st_size:  # what is empty cannot be mapped
+        with source.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    start = data[:512].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start:
+        raise ValueError(f"`{name}` is empty; download it again.")
+    if (kind := kind_of(start)) not in (None, "a pickle"):  # often found under the name of a pickle
+        raise ValueError(
+            f"`{name}` is {kind}, not a pickle; unpack it, give it the name it had, or download it again, "
+            "in a browser or from another mirror."
+        )
     try:
         return _Unpickler(_Reader(data)).load()
     except _RefusedError as error:
@@ -56,30 +66,11 @@ def load(source: Path | bytes, what: str = "") -> Any:
         ) from None
     except EOFError as error:
         law = f"truncated: {error}"
-    except (*_DAMAGES, struct.error, MemoryError) as error:
+    except Exception as error:  # whatever damaged bytes lead to
         law = f"damaged or not a pickle, in {len(data):,} bytes ({type(error).__name__}: {error})"
     text = data[:60].decode("ascii", errors="replace").split("\n")[0]
     begins = f"; it is text that begins with {text!r}" if text.isprintable() and " " in text else ""
     raise ValueError(f"`{name}` is {law}{begins}; download it again.")
-
-
-def _map(path: Path) -> bytes | mmap.mmap:
-    with path.open("rb") as file:
-        if path.stat().st_size == 0:  # cannot be mapped
-            return b""
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-
-def _require_pickle(head: bytes, name: str) -> None:
-    """Recognize by its first bytes what is often found under the name of a pickle."""
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if not start:
-        raise ValueError(f"`{name}` is empty; download it again.")
-    if (kind := kind_of(start)) not in (None, "a pickle"):
-        raise ValueError(
-            f"`{name}` is {kind}, not a pickle; unpack it, give it the name it had, or download it again, "
-            "in a browser or from another mirror."
-        )
 
 
 class _Reader:
@@ -102,29 +93,11 @@ class _Reader:
 
 
 class _Unfinished:
-    """Stands for an array from the call that begins it to the state that completes it."""
+    """Stands for an array or its type from the call that begins it to the state that completes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, finish: Callable[[tuple[Any, ...]], object]) -> None:
         self.result: object = self
-
-    def finish(self, state: tuple[int, tuple[int, ...], Any, bool, Any]) -> object:
-        _, shape, dtype, fortran, data = state
-        return _array(data, dtype, shape, "F" if fortran else "C")
-
-
-class _UnfinishedType(_Unfinished):
-    """Stands for the type of an array; the type's order of bytes is its state."""
-
-    def __init__(self, code: str, align: object = False, copy: object = True) -> None:
-        super().__init__()
-        self.code = code
-
-    def finish(self, state: tuple[Any, ...]) -> object:
-        if state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
-            raise _RefusedError(f"the array type {self.code!a} with a structure")
-        if not isinstance(self.code, str) or not _DTYPE.fullmatch(self.code):
-            raise _RefusedError(f"an array of the type {ascii(self.code)[:40]}, which may hold objects")
-        return np.dtype(self.code).newbyteorder(state[1])
+        self.finish = finish
 
 
 class _Memo(dict[int, Any]):
@@ -184,7 +157,23 @@ def _ndarray() -> None:
 def _begin_array(cls: object, shape: object, kind: object) -> _Unfinished:
     if getattr(cls, "func", None) is not _ndarray:
         raise _RefusedError("a subclass of numpy.ndarray")
-    return _Unfinished()
+
+    def finish(state: tuple[Any, ...]) -> object:
+        _, shape, dtype, fortran, data = state
+        return _array(data, dtype, shape, "F" if fortran else "C")
+
+    return _Unfinished(finish)
+
+
+def _begin_type(code: object, align: object = False, copy: object = True) -> _Unfinished:
+    def finish(state: tuple[Any, ...]) -> object:
+        if state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
+            raise _RefusedError(f"the array type {code!a} with a structure")
+        if not isinstance(code, str) or not _DTYPE.fullmatch(code):
+            raise _RefusedError(f"an array of the type {ascii(code)[:40]}, which may hold objects")
+        return np.dtype(code).newbyteorder(state[1])
+
+    return _Unfinished(finish)
 
 
 def _array(
@@ -199,10 +188,6 @@ def _array(
         raise ValueError(f"an array of shape {shape} and type {dtype} has {len(raw):,} bytes, not {size:,}")
     array = np.ndarray(shape, dtype, raw if size else None, order="F" if order == "F" else "C")
     return array if axes is None else array.transpose(axes)
-
-
-def _scalar(dtype: np.dtype[Any], data: Any) -> Any:
-    return _array(data, dtype, ())[()]
 
 
 def _bytes(data: str | bytes | memoryview = b"", encoding: str = "latin1") -> bytes | memoryview:
@@ -220,19 +205,17 @@ def _container(make: Callable[[Any], Any], items: Any = ()) -> Any:
     return make(items)
 
 
-_CONTAINERS = {kind.__name__: partial(_container, kind) for kind in (set, frozenset)}
-_PLAINS: dict[str, Callable[..., Any]] = {"bytes": _bytes, "bytearray": _bytes, "complex": complex}
+_PLAINS: dict[str, Callable[..., Any]] = {
+    **{kind.__name__: partial(_container, kind) for kind in (set, frozenset)},
+    **{"bytes": _bytes, "bytearray": _bytes, "complex": complex},
+}
 _BUILDERS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _ndarray,
-    ("numpy", "dtype"): _UnfinishedType,
+    ("numpy", "dtype"): _begin_type,
     ("numpy._core.multiarray", "_reconstruct"): _begin_array,
-    ("numpy._core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): lambda dtype, data: _array(data, dtype, ())[()],
     ("numpy._core.numeric", "_frombuffer"): _array,
     ("_codecs", "encode"): _bytes,
     ("collections", "OrderedDict"): partial(_container, OrderedDict),
-    **{
-        (home, name): make
-        for home in ("builtins", "__builtin__")
-        for name, make in (_CONTAINERS | _PLAINS).items()
-    },
+    **{(home, name): make for home in ("builtins", "__builtin__") for name, make in _PLAINS.items()},
 }

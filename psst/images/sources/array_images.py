@@ -26,8 +26,7 @@ class Pixels:
     def __post_init__(self) -> None:
         if self.encoded:
             return
-        array = np.asarray(self.images[:1] if isinstance(self.images, list) else self.images)
-        if array.ndim != 4 or array.shape[3] != 3 or array.dtype != np.uint8:
+        if not _is_color(np.asarray(self.images[:1] if isinstance(self.images, list) else self.images), 4):
             raise ValueError(
                 f"the images of `{self.name}` are {_described(self.images)}; expected [n, height, width, 3] "
                 "of type uint8. Is it the file of another data set?"
@@ -43,7 +42,7 @@ class Pixels:
             content = data.tobytes() if isinstance(data, np.ndarray) else bytes(data)
             return decode_image(content, f"image {index} of {self.name}", size, 3)
         pixels = np.asarray(self.images[index])
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        if not _is_color(pixels, 3):
             raise ValueError(
                 f"image {index} of `{self.name}` is {_described(pixels)}, not [h, w, 3] of uint8."
             )
@@ -63,24 +62,11 @@ class _ArrayImage:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The images of one file, the class of each, and the split of each class; others are left out."""
-
-    images: Pixels
-    classes: Sequence[str]
-    split_of: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        if len(self.images) != len(self.classes):
-            raise ValueError(
-                f"`{self.images.name}` holds {len(self.images):,} images, with {len(self.classes):,} labels; "
-                "each image needs one: download the files again, all from one place."
-            )
-
-
-@dataclass(frozen=True)
 class ArraySource:
-    """Images that lie in arrays: ``files`` returns which files below a folder are read, ``parts`` opens them.
+    """Images that lie in arrays.
+
+    ``files`` returns which files below a folder are read. ``parts`` opens them: it yields images, the class
+    of each, and the split of each class; others are left out.
 
     Example:
         ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
@@ -89,7 +75,7 @@ class ArraySource:
     root: str | Path
     name: str
     files: Callable[[Path], Sequence[Path]]
-    parts: Callable[[Path], Iterable[Part]]
+    parts: Callable[[Path], Iterable[tuple[Pixels, Sequence[str], Mapping[str, str]]]]
     channels: int = 3
 
     def key(self, size: int) -> dict[str, Any]:
@@ -100,17 +86,19 @@ class ArraySource:
 
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and place in the files; see `Source.scan`."""
-        found = [
-            (SPLITS.index(part.split_of[label]), label, number, index, part)
-            for number, part in enumerate(self.parts(require_folder(self.root)))
-            for index, label in enumerate(part.classes)
-            if label in part.split_of
-        ]
-        found.sort(key=lambda item: item[:4])
-        return [
-            ImageRecord(label, SPLITS[split], _ArrayImage(part.images, index))
-            for split, label, _, index, part in found
-        ]
+        found: list[ImageRecord] = []
+        for images, classes, split_of in self.parts(require_folder(self.root)):
+            if len(images) != len(classes):
+                raise ValueError(
+                    f"`{images.name}` holds {len(images):,} images, with {len(classes):,} labels; each image "
+                    "needs one: download the files again, all from one place."
+                )
+            found += [
+                ImageRecord(label, split_of[label], _ArrayImage(images, index))
+                for index, label in enumerate(classes)
+                if label in split_of
+            ]
+        return sorted(found, key=lambda record: (SPLITS.index(record.split), record.class_name))
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""
@@ -136,6 +124,10 @@ def require_keys(data: Any, keys: Sequence[str], file: str) -> list[Any]:
         f"a dict with {', '.join(sorted(map(str, data))[:8])}" if isinstance(data, dict) else _described(data)
     )
     raise ValueError(f"`{file}` holds {found}; expected a dict with {' and '.join(keys)}.")
+
+
+def _is_color(array: npt.NDArray[Any], n_axes: int) -> bool:
+    return array.ndim == n_axes and array.shape[-1] == 3 and array.dtype == np.uint8
 
 
 def _described(value: Any) -> str:

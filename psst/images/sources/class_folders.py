@@ -1,5 +1,6 @@
 """What the folders of an image tree mean: classes, splits, or images without a label."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,17 +91,13 @@ def describe(folder: Path) -> str | None:
     more = "" if tree.complete else "more than "
     labeled = (parts for name in found.classes for parts in found.folders(name))
     text = f"{more}{_count(len(found.classes), 'class folder')} with {more}{_images(tree, labeled)}"
-    if found.has_splits:
-        sizes = [sum(split in places for places in found.classes.values()) for split in found.splits]
-        text += " in " + ", ".join(f"{split} ({n})" for split, n in zip(found.splits, sizes, strict=True))
-    else:
-        text += ", no split"
+    sizes = Counter(split for places in found.classes.values() for split in places)
+    divided = ", ".join(f"{split} ({sizes[split]})" for split in found.splits)
+    text += f" in {divided}" if found.has_splits else ", no split"
     if found.unlabeled:
         text += f"; {_images(tree, found.unlabeled)} without a label"
-    if tree.unreadable:
-        text += f"; {_count(len(tree.unreadable), 'folder')} that may not be read"
-    if tree.outside:
-        text += f"; {_count(len(tree.outside), 'link')} that cannot be followed"
+    if closed := [*tree.unreadable, *tree.outside]:
+        text += f"; {_count(len(closed), 'folder or link')} that cannot be looked into"
     return text
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,10 +17,9 @@ from psst.images.files.archives import Entry
 from psst.images.files.paths import printable
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.class_folders import ClassFolders
-from psst.images.sources.division import SEEDED, assign_splits, split_classes
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.image_tree import ImageTree, Parts
-from psst.images.sources.lists import ListedRow, read_rows
+from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_rows
 
 _Place = tuple[Parts, str]  # folder and name of an image
 
@@ -86,13 +85,18 @@ class FolderSource:
         if not tree.images:  # as downloaded: nothing is unpacked yet
             tree.open_archives()
         if isinstance(self.splits, Mapping):
-            folders, split_of = self._published(tree, self.splits)
+            folders, split_of = ClassFolders.published(tree, self.splits), self.splits
+            if missing := [name for name in split_of if name not in folders.classes]:
+                raise FileNotFoundError(
+                    f"{len(missing)} of the {len(split_of)} classes of {self.name} are not in "
+                    f"`data.init_args.root={self.root}`, first: {missing[0]}; each needs a folder with its "
+                    "images. For a part of the classes use the data set ImageFolder."
+                )
         else:
             folders, split_of = self._of_folders(tree)
-        order = sorted(split_of, key=lambda name: (SPLITS.index(split_of[name]), name))
         placed = [
-            (place, ListedRow(name, split_of[name]))
-            for name in order
+            (place, ListedRow(name, split))
+            for name, split in split_of.items()
             for place in tree.places(folders.folders(name))
         ]
         return self._records(tree, folders, placed)
@@ -128,8 +132,7 @@ class FolderSource:
         if None in found and tree.archives:
             tree.open_archives()
             found = _find_images(rows, tree)
-        missing = [row.image for row, place in zip(rows, found, strict=True) if place is None]
-        if missing:
+        if missing := [row.image for row, place in zip(rows, found, strict=True) if place is None]:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(rows)} images that {self._lists_title} lists are missing, first: "
                 f"{missing[0]}; put them below `data.init_args.root={self.root}`, or into an archive there, "
@@ -144,29 +147,15 @@ class FolderSource:
                 )
         kept = self._large(Counter(row.class_name for row in rows))
         placed = [(place, row) for place, row in by_place.items() if row.class_name in kept]
-        placed.sort(key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0]))
         return self._records(tree, ClassFolders.of(tree, self.groups), placed)
-
-    def _published(
-        self, tree: ImageTree, split_of: Mapping[str, str]
-    ) -> tuple[ClassFolders, Mapping[str, str]]:
-        """Return the folders and the splits of the published classes."""
-        folders = ClassFolders.published(tree, split_of)
-        missing = [name for name in split_of if name not in folders.classes]
-        if missing:
-            raise FileNotFoundError(
-                f"{len(missing)} of the {len(split_of)} classes of {self.name} are not in "
-                f"`data.init_args.root={self.root}`, first: {missing[0]}; each needs a folder with its "
-                "images. For a part of the classes use the data set ImageFolder."
-            )
-        return folders, split_of
 
     def _of_folders(self, tree: ImageTree) -> tuple[ClassFolders, Mapping[str, str]]:
         """Return the class folders and the split of each class that is used."""
         folders = ClassFolders.of(tree, self.groups)
         if not folders.classes:
+            outside = sum(map(len, tree.images.values()))
             raise FileNotFoundError(
-                f"`data.init_args.root={self.root}` holds no folders with images ({len(tree)} images outside "
+                f"`data.init_args.root={self.root}` holds no folders with images ({outside} images outside "
                 "of class folders); it needs a folder a class, or train/, val/ and test/ with one a class."
             )
         others = [path for path in tree.others if "/" in path]
@@ -185,21 +174,19 @@ class FolderSource:
 
     def _split_of(self, folders: ClassFolders, kept: Collection[str]) -> dict[str, str]:
         """Return the split of each class; a seeded division knows only those that are kept."""
+        title = f"`data.init_args.root={self.root}`"
         if self._lists is not None:
-            title = f"`data.init_args.root={self.root}`"
             return assign_splits(folders.classes, str(self._lists), self.split_seed, title)
         if self.splits == SEEDED or not folders.has_splits:
-            return split_classes(kept, self.split_seed)
+            return assign_splits(kept, SEEDED, self.split_seed, title)
         way_out = f"or set `data.init_args.splits={SEEDED}` to pool the folders and divide the classes."
-        twice = [name for name, places in folders.classes.items() if len(places) > 1]
-        if twice:
+        if twice := [name for name, places in folders.classes.items() if len(places) > 1]:
             raise ValueError(
                 f"{len(twice)} of {len(folders.classes)} classes of `data.init_args.root={self.root}` are in "
                 f"two splits, first: `{twice[0]}` in {' and '.join(folders.classes[twice[0]])}; a class "
                 f"belongs to one split: take it out of the other, {way_out}"
             )
-        missing = [split for split in SPLITS if split not in folders.splits]
-        if missing:
+        if missing := [split for split in SPLITS if split not in folders.splits]:
             raise ValueError(
                 f"`data.init_args.root={self.root}` has no class folders with images in "
                 f"{'/ and '.join(missing)}/ beside {'/ and '.join(folders.splits)}/; add them, {way_out}"
@@ -208,8 +195,7 @@ class FolderSource:
 
     def _large(self, sizes: Mapping[str, int]) -> set[str]:
         """Return the classes with enough images, by name -> images; warn of the others."""
-        small = [f"{name} ({size})" for name, size in sorted(sizes.items()) if size < self.min_images]
-        if small:
+        if small := [f"{name} ({size})" for name, size in sorted(sizes.items()) if size < self.min_images]:
             warnings.warn(
                 f"`data.init_args.root={self.root}`: {len(small)} of {len(sizes)} classes have fewer than "
                 f"`data.init_args.min_images={self.min_images}` images and are out: {', '.join(small)}.",
@@ -220,7 +206,8 @@ class FolderSource:
     def _records(
         self, tree: ImageTree, folders: ClassFolders, placed: Sequence[tuple[_Place, ListedRow]]
     ) -> list[ImageRecord]:
-        """Describe the images of classes, then those without a label."""
+        """Describe the images of classes, by split, class and place, then those without a label."""
+        placed = sorted(placed, key=lambda item: (SPLITS.index(item[1].split), item[1].class_name, item[0]))
         unlabeled = [(place, ListedRow("", UNLABELED)) for place in tree.places(folders.unlabeled)]
         records = []
         for place, (name, split, _, group) in (*placed, *unlabeled):
@@ -228,21 +215,18 @@ class FolderSource:
             if self.groups is not None:
                 group = group or folders.group_of.get(place[0]) or self.groups.of_path(entry.name)
             records.append(ImageRecord(name, split, entry, image_group=group))
-        if self.groups is not None:
-            self._check_groups(records, self.groups)
-        return records
-
-    def _check_groups(self, records: Sequence[ImageRecord], groups: ImageGroups) -> None:
-        """Warn of images without a group; raise ValueError if none has one."""
+        if self.groups is None:
+            return records
         alone = [record.reference.name for record in records if record.image_group is None]
         if len(alone) == len(records):
-            way, value = next((name, value) for name, value in vars(groups).items() if value is not None)
+            way, value = next((name, value) for name, value in vars(self.groups).items() if value is not None)
             raise ValueError(
                 f"`data.init_args.groups.{way}={value}` names the group of none of {len(records):,} images, "
                 f"such as `{alone[0]}`; a pattern is searched in this path, and level 1 is the folder of the "
                 "image, if that of its class is another."
             )
         self._warn(alone, "images have no group and stand for themselves")
+        return records
 
     def _warn(self, found: Sequence[str], law: str) -> None:
         if found:
@@ -260,29 +244,28 @@ def _name_images(rows: Sequence[ListedRow]) -> bool:
 def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | None]:
     """Return where each listed image lies in ``tree``, None if it does not.
 
-    A path may be of another machine: its longest end that is a path below the root counts, then one below
-    ``images/``, then its folder (or else its class) and name, then its name alone if no other image has it.
+    A path may be of another machine: its longest end counts that is a path below the root, or the end of one
+    image's path only; before its name alone come the path below ``images/`` and the folder of its class.
     """
-    whole: dict[str, _Place] = {}
     ends: dict[str, _Place | None] = {}
-    for place in tree.places(tree.images):
-        parts, name = place
-        whole[printable("/".join((*parts, name)))] = place
-        # Lists of other machines agree with ours in the end of a path only.
-        for end in {"/".join((*parts[-1:], name)), name}:
-            key = printable(end)
-            ends[key] = None if key in ends else place  # None: several images end so
-    return [next(_candidates(row, whole, ends), None) for row in rows]
+    whole: dict[str, _Place] = {}
+    for parts, name in tree.places(tree.images):
+        path = printable("/".join((*parts, name)))
+        whole[path] = parts, name
+        for end in _ends(path)[1:]:
+            ends[end] = None if end in ends else (parts, name)  # None: several images end so
+    ends |= whole
+    found = []
+    for row in rows:
+        path = row.image.replace("\\", "/")
+        *longer, name = _ends(path) or [path]
+        keys = (*longer, f"images/{path}", f"{row.class_name}/{name}", name)
+        candidates = (whole.get(path), *map(ends.get, keys))
+        found.append(next((place for place in candidates if place is not None), None))
+    return found
 
 
-def _candidates(
-    row: ListedRow, whole: Mapping[str, _Place], ends: Mapping[str, _Place | None]
-) -> Iterator[_Place]:
-    path = row.image.replace("\\", "/")
+def _ends(path: str) -> list[str]:
+    """Return a path and its ends, the longest first."""
     parts = PurePosixPath(path).parts
-    for tail in (*("/".join(parts[start:]) for start in range(len(parts))), f"images/{path}"):
-        if tail in whole:
-            yield whole[tail]
-    for key in ("/".join(parts[-2:]), f"{row.class_name}/{parts[-1]}", parts[-1]):
-        if (place := ends.get(key)) is not None:
-            yield place
+    return ["/".join(parts[start:]) for start in range(len(parts))]

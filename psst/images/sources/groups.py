@@ -46,7 +46,13 @@ class ImageGroups:
             raise ValueError(
                 f"`data.init_args.groups.level={self.level}` must be at least 1, the folder an image lies in."
             )
-        if self.pattern is not None and _groups_in(self.pattern) < 1:
+        try:
+            named = self.pattern is None or re.compile(self.pattern).groups
+        except re.error as error:
+            raise ValueError(
+                f"`data.init_args.groups.pattern={self.pattern}` is no regular expression: {error}."
+            ) from error
+        if not named:
             raise ValueError(
                 f"`data.init_args.groups.pattern={self.pattern}` has no group; put the part that images of "
                 "one group share into parentheses: `(.*)_`."
@@ -70,12 +76,3 @@ class ImageGroups:
             return place, None
         at = len(place) - self.level
         return (*place[:at], *place[at + 1 :]), "/".join(place[: at + 1])
-
-
-def _groups_in(pattern: str) -> int:
-    try:
-        return re.compile(pattern).groups
-    except re.error as error:
-        raise ValueError(
-            f"`data.init_args.groups.pattern={pattern}` is no regular expression: {error}."
-        ) from error

@@ -57,7 +57,10 @@ class ImageTree:
                 real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}{os.sep}{name}"
                 if real == skipped:
                     continue
-                if entry.is_symlink() and not _stays(real, above):
+                # what a link leads to has to exist below the root, and be none of the folders it is in
+                if entry.is_symlink() and (
+                    real in above or not real.startswith(above[0] + os.sep) or not os.path.exists(real)  # noqa: PTH110 - `real` is text
+                ):
                     tree.outside.append("/".join((*parts, name)))
                 elif entry.is_dir():
                     tree.folders.append((*parts, name))
@@ -96,9 +99,6 @@ class ImageTree:
             )
         return tree
 
-    def __len__(self) -> int:
-        return sum(len(names) for names in self.images.values())
-
     def places(self, folders: Iterable[Parts]) -> Iterator[_Place]:
         """Yield the images in some of the folders."""
         return ((parts, name) for parts in folders for name in self.images[parts])
@@ -121,8 +121,7 @@ class ImageTree:
 
     def fingerprint(self, others: Iterable[str] = ()) -> str:
         """Return a hash of the names, sizes and dates of the images, and of some of the other files."""
-        files = [(parts, name) for parts, names in self.images.items() for name in names]
-        files += [((), path) for path in others]
+        files = chain(self.places(self.images), (((), path) for path in others))
         return fingerprint(
             (f"{'/'.join(parts)}/{name}", os.stat(self._path(parts, name)))  # noqa: PTH116 - as in `_path`
             for parts, name in files
@@ -148,20 +147,13 @@ def _entries(tree: ImageTree, parts: Parts) -> list[os.DirEntry[str]]:
     """Return what is in a folder, sorted, without clutter."""
     try:
         with os.scandir(tree._path(parts, "")) as entries:
-            visible = [entry for entry in entries if not _is_clutter(entry.name)]
+            names = {entry.name: entry for entry in entries}
     except OSError:
         tree.unreadable.append("/".join(parts))
         return []
-    return sorted(visible, key=lambda entry: entry.name)
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER
-
-
-def _stays(real: str, above: Parts) -> bool:
-    """Return whether what a link leads to exists below the root and is none of the folders it is in."""
-    return real not in above and real.startswith(above[0] + os.sep) and os.path.exists(real)  # noqa: PTH110 - `real` is text
+    return [
+        names[name] for name in sorted(names) if not name.startswith(".") and name.lower() not in _CLUTTER
+    ]
 
 
 def _read(path: str) -> bytes:

@@ -1,9 +1,12 @@
-"""The one reader of lists: which classes, or which images, train, validate and test."""
+"""Which classes, or which images, train, validate and test: as the user's lists say, or drawn with a seed."""
 
 import csv
+import difflib
+import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +19,9 @@ SPLIT_NAMES: Mapping[str, str] = {
 }
 """What files, folders and csv columns call the three splits, in small letters."""
 
+SEEDED = "seeded"
+_SHARES = {"train": 16, "val": 4, "test": 5}  # of 25 classes
+_LEAST = 2  # an episode tells two classes apart
 _CLASS_COLUMNS = ("class", "class_name", "label")
 _IMAGE_COLUMNS = ("filename", "image_name", "image", "file", "path")
 _IN_CLASS = "image_name"  # easyfsl's column: names are unique within a class only
@@ -88,8 +94,7 @@ def _split_files(folder: Path, key: str) -> dict[str, Path]:
                 f"'{split}'; keep one of them."
             )
         files[split] = file
-    missing = [split for split in SPLITS if split not in files]
-    if missing:
+    if missing := [split for split in SPLITS if split not in files]:
         raise FileNotFoundError(
             f"`data.init_args.{key}={folder}` has no list for {' and '.join(missing)}; it needs train.txt, "
             "val.txt and test.txt with a class a line, or the same as .csv with the columns filename,label."
@@ -156,3 +161,78 @@ def _json(file: Path, text: str) -> Iterator[ListedRow]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"`{file}` must hold a list of class names for each split.")
         yield from (ListedRow(name, SPLIT_NAMES[split]) for name in names)
+
+
+def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str) -> dict[str, str]:
+    """Return the split of each class of a data set that brings none of its own.
+
+    ``splits`` is the path of lists, see `read_rows`; classes that these leave out have no split. Or it is
+    ``"seeded"``: classes are divided 64:16:20, whatever the order of ``names``. They are ranked by a hash of
+    seed and name, so another class moves few others. Sizes are the shares by largest remainder; a split gets
+    at least two classes.
+
+    Raises:
+        FileNotFoundError: the lists are not there.
+        ValueError: too few classes; lists that cannot be read or name a class that the data set lacks; a
+            class in two splits, or a split without any.
+    """
+    if splits == SEEDED:
+        return _divide(sorted(set(names)), seed)
+    rows = read_rows(splits)
+    spelled = {_composed(name): name for name in names}
+    spelled |= {name: name for name in names}  # as written goes before otherwise spelled
+    found = {
+        row.class_name: spelled.get(row.class_name, spelled.get(_composed(row.class_name))) for row in rows
+    }
+    if missing := [name for name, match in found.items() if match is None]:
+        close = difflib.get_close_matches(missing[0], list(names), 1)
+        raise ValueError(
+            f"{len(missing)} of {len(found)} classes that `data.init_args.splits={splits}` lists are not in "
+            f"{data_set}, first: `{missing[0]}`"
+            + (f", similar: `{close[0]}`" if close else "")
+            + "; write the names as the data set has them, or take them out of the lists."
+        )
+    split_of: dict[str, str] = {}
+    for row in rows:
+        name = found[row.class_name] or ""
+        if (other := split_of.setdefault(name, row.split)) != row.split:
+            raise ValueError(
+                f"class `{name}` is in split '{other}' and in split '{row.split}' of "
+                f"`data.init_args.splits={splits}`; a class belongs to one split: take it out of the other."
+            )
+    if empty := [split for split in SPLITS if split not in split_of.values()]:
+        raise ValueError(
+            f"`data.init_args.splits={splits}` has no classes for {' and '.join(empty)}; every split needs "
+            f"at least {_LEAST}."
+        )
+    return split_of
+
+
+def _divide(names: list[str], seed: int) -> dict[str, str]:
+    count = len(names)
+    if count < _LEAST * len(SPLITS):
+        raise ValueError(
+            f"{count} classes cannot be divided into {', '.join(SPLITS)}: each needs {_LEAST}, "
+            f"{_LEAST * len(SPLITS)} in all. Add classes, or classify new images with a trained encoder: "
+            "`psst adapt DIR --encoder PATH`."
+        )
+    whole = sum(_SHARES.values())
+    sizes = {split: count * _SHARES[split] // whole for split in SPLITS}
+    # Largest remainder: what rounding down left over goes to the splits that lost most by it.
+    by_remainder = sorted(SPLITS, key=lambda split: -(count * _SHARES[split] % whole))
+    for split in by_remainder[: count - sum(sizes.values())]:
+        sizes[split] += 1
+    while min(sizes.values()) < _LEAST:  # of few classes: the largest split gives to the smallest
+        sizes[max(SPLITS, key=lambda split: sizes[split])] -= 1
+        sizes[min(SPLITS, key=lambda split: sizes[split])] += 1
+
+    def rank(name: str) -> tuple[bytes, str]:
+        text = f"{seed}/{_composed(name)}".encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(text, digest_size=16).digest(), name
+
+    splits = [split for split in SPLITS for _ in range(sizes[split])]
+    return dict(sorted(zip(sorted(names, key=rank), splits, strict=True)))
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

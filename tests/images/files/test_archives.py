@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from psst.images.files import archives
-from psst.images.files.archives import archive_entries, tar_entries, zip_entries
+from psst.images.files.archives import archive_entries
 from psst.images.files.paths import require_folder
 from psst.images.sources.image_tree import ImageTree
 from tests.images import hostile_archives as hostile
@@ -39,7 +39,7 @@ def contents(entries):
 
 def test_all_forms_give_the_same_files_from_many_threads(three_forms):
     folder, zipped, tarred = three_forms
-    for entries in (ImageTree.grow(folder).entries(), zip_entries(zipped), tar_entries(tarred)):
+    for entries in (ImageTree.grow(folder).entries(), archive_entries(zipped), archive_entries(tarred)):
         assert contents(entries) == FILES
 
 
@@ -49,7 +49,6 @@ def test_compressed_tar_is_read_from_many_threads(three_forms, tmp_path, form):
     with tarfile.open(path, f"w:{form}") as archive:
         archive.add(three_forms[0] / "images", "./images")
     files = sorted(tmp_path.iterdir())
-    assert contents(tar_entries(path)) == FILES
     assert contents(archive_entries(path)) == FILES
     assert sorted(tmp_path.iterdir()) == files  # decompressed out of sight
 
@@ -58,7 +57,7 @@ def test_compressed_tar_is_read_from_many_threads(three_forms, tmp_path, form):
 def test_decompressed_file_goes_when_the_last_entry_goes(tmp_path):
     path = hostile.make_tar(tmp_path / "a.tgz", hostile.GOOD.items(), "w:gz")
     before = len(list(Path("/proc/self/fd").iterdir()))
-    entries = list(tar_entries(path))
+    entries = list(archive_entries(path))
     assert len(list(Path("/proc/self/fd").iterdir())) == before + 1
     last = entries.pop()
     del entries
@@ -70,7 +69,7 @@ def test_decompressed_file_goes_when_the_last_entry_goes(tmp_path):
 def test_entries_say_where_they_lie(three_forms):
     folder, zipped, _ = three_forms
     assert str(next(ImageTree.grow(folder).entries())) == f"{folder}/images/000.png"
-    assert str(next(zip_entries(zipped))) == f"{zipped}: images/000.png"
+    assert str(next(archive_entries(zipped))) == f"{zipped}: images/000.png"
 
 
 def test_kind_is_seen_in_the_bytes_not_the_name(three_forms, tmp_path):
@@ -130,7 +129,7 @@ def test_unreadable_zip_is_named(three_forms):
     _, zipped, _ = three_forms
     zipped.write_bytes(zipped.read_bytes()[:-30])
     with pytest.raises(ValueError, match=r"a.zip` cannot be read as a zip archive"):
-        list(zip_entries(zipped))
+        list(archive_entries(zipped))
 
 
 def test_damaged_member_of_a_zip_is_named(three_forms):
@@ -139,7 +138,7 @@ def test_damaged_member_of_a_zip_is_named(three_forms):
     start = data.index(b"images/001.png") + len(b"images/001.png")
     data[start : start + 4] = b"\xff\xff\xff\xff"
     zipped.write_bytes(bytes(data))
-    entry = next(e for e in zip_entries(zipped) if e.name == "images/001.png")
+    entry = next(e for e in archive_entries(zipped) if e.name == "images/001.png")
     with pytest.raises(ValueError, match=r"`images/001.png` in `.*a.zip` cannot be read"):
         entry.read()
 
@@ -155,8 +154,8 @@ def test_truncated_tar_is_named(three_forms, tmp_path, keep, form):
     )
     with opener(path, "wb") as file:
         file.write(cut)
-    with pytest.raises(ValueError, match=r"cut.tar` cannot be read as a tar archive"):
-        list(tar_entries(path))
+    with pytest.raises(ValueError, match=r"cut.tar` (cannot be read as a|is no zip and no) tar archive"):
+        list(archive_entries(path))
 
 
 @pytest.mark.parametrize("form", COMPRESSED)
@@ -167,19 +166,19 @@ def test_truncated_compression_is_named(three_forms, tmp_path, form, part):
         archive.add(three_forms[0], "x")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
     with pytest.raises(ValueError, match=r"a.tar.*` cannot be read as a tar archive"):
-        list(tar_entries(path))
+        list(archive_entries(path))
 
 
 def test_tar_says_inside_which_member_it_ends(tmp_path):
     path = hostile.make_tar(tmp_path / "a.tar", hostile.GOOD.items())
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"\(it ends inside images/a.png\)"):
-        list(tar_entries(path))
+        list(archive_entries(path))
 
 
 def test_tar_that_shrinks_while_it_is_read_is_named(three_forms):
     tarred = three_forms[2]
-    *_, last = tar_entries(tarred)
+    *_, last = archive_entries(tarred)
     tarred.write_bytes(tarred.read_bytes()[:5000])
     with pytest.raises(ValueError, match=rf"`{last.name}` in .* the archive changed while it was read"):
         last.read()
@@ -234,20 +233,20 @@ def test_hidden_files_are_left_out(tmp_path, form):
 
 def test_zip_names_without_the_utf8_flag(tmp_path):
     path = hostile.make_zip(tmp_path / "a.zip", [("Grüße/ж.png", b"1")])
-    assert [entry.name for entry in zip_entries(path)] == ["Grüße/ж.png"]
+    assert [entry.name for entry in archive_entries(path)] == ["Grüße/ж.png"]
     data, name = path.read_bytes(), "Grüße/ж.png".encode()
     plain = data.replace(b"\x14\0\0\x08", b"\x14\0\0\0")  # flags follow the version needed, 2.0
     assert plain != data
     path.write_bytes(plain)  # the Mac's archiver: UTF-8 that is not announced
-    assert [entry.name for entry in zip_entries(path)] == ["Grüße/ж.png"]
+    assert [entry.name for entry in archive_entries(path)] == ["Grüße/ж.png"]
     path.write_bytes(plain.replace(name, b"caf\x82/" + b"x" * (len(name) - 9) + b".png"))
-    assert [entry.name for entry in zip_entries(path)] == ["café/" + "x" * (len(name) - 9) + ".png"]
-    assert [len(entry.read()) for entry in zip_entries(path)] == [1]
+    assert [entry.name for entry in archive_entries(path)] == ["café/" + "x" * (len(name) - 9) + ".png"]
+    assert [len(entry.read()) for entry in archive_entries(path)] == [1]
 
 
 def test_backslashes_of_old_windows_tools_are_separators(tmp_path):
     path = hostile.make_zip(tmp_path / "a.zip", [("x\\y\\a.png", b"1")])
-    assert contents(zip_entries(path)) == {"x/y/a.png": b"1"}
+    assert contents(archive_entries(path)) == {"x/y/a.png": b"1"}
 
 
 def test_encrypted_member_is_named(tmp_path):
@@ -255,25 +254,25 @@ def test_encrypted_member_is_named(tmp_path):
     with pytest.raises(
         ValueError, match=r"`secret.png` in `.*a.zip` is encrypted; unpack it with its password"
     ):
-        list(zip_entries(path))
+        list(archive_entries(path))
 
 
 def test_link_in_a_zip_is_refused(tmp_path):
     path = hostile.make_zip(tmp_path / "a.zip", [hostile.zip_link("a.png", "/etc/passwd")])
     with pytest.raises(ValueError, match=r"`a.png` in `.*a.zip` is a link"):
-        list(zip_entries(path))
+        list(archive_entries(path))
 
 
 def test_bomb_in_a_zip_is_refused_before_it_is_read(tmp_path):
     size = archives._ZIP_ALLOWANCE + 1
     path = hostile.make_zip(tmp_path / "a.zip", [("fine.png", bytes(1000)), ("bomb.png", bytes(size))])
     with pytest.raises(ValueError, match=rf"`bomb.png` in `.*` unpacks to more than 200 times .*\({size} or"):
-        list(zip_entries(path))
+        list(archive_entries(path))
 
 
 def test_zeros_below_the_allowance_are_no_bomb(tmp_path):
     path = hostile.make_zip(tmp_path / "a.zip", [("black.bmp", bytes(1 << 20))])
-    assert len(next(zip_entries(path)).read()) == 1 << 20
+    assert len(next(archive_entries(path)).read()) == 1 << 20
 
 
 def test_bomb_in_a_tar_is_stopped_while_it_grows(tmp_path, monkeypatch):
@@ -282,7 +281,7 @@ def test_bomb_in_a_tar_is_stopped_while_it_grows(tmp_path, monkeypatch):
     with pytest.raises(
         ValueError, match=r"a.tgz` unpacks to more than 200 times its \d+ bytes \((\d+) or"
     ) as e:
-        list(tar_entries(path))
+        list(archive_entries(path))
     assert int(str(e.value).split("(")[1].split()[0]) < 1 << 24
 
 
@@ -292,26 +291,26 @@ def test_full_disk_for_the_decompressed_tar_is_explained(tmp_path, monkeypatch):
         pytest.skip("needs /dev/full")
     monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: Path("/dev/full").open("wb"))  # noqa: SIM115 - closed by whom it is given to
     with pytest.raises(OSError, match=r"a.tgz` cannot be unpacked into .*No space left.*TMPDIR"):
-        list(tar_entries(path))
+        list(archive_entries(path))
 
 
 @pytest.mark.parametrize("size", [-1, -512, -1024, 1 << 62])
 def test_impossible_sizes_in_a_tar_are_refused(tmp_path, size):
     path = hostile.tar_with_size(tmp_path / "a.tar", size)
     with pytest.raises(ValueError, match=r"a.tar` cannot be read as a tar archive"):
-        list(tar_entries(path))
+        list(archive_entries(path))
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"Z"])
 def test_devices_and_pipes_are_refused(tmp_path, kind):
     path = hostile.make_tar(tmp_path / "a.tar", [("a.png", b"1"), hostile.tar_link("b.png", "", kind)])
     with pytest.raises(ValueError, match=r"`b.png` in `.*a.tar` is a device, a pipe or of an unknown kind"):
-        list(tar_entries(path))
+        list(archive_entries(path))
 
 
 def test_sparse_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`holes.png` in `.*a.tar` is a sparse file"):
-        list(tar_entries(hostile.tar_sparse(tmp_path / "a.tar")))
+        list(archive_entries(hostile.tar_sparse(tmp_path / "a.tar")))
 
 
 @pytest.mark.parametrize("target", ["images/a.png", "nowhere.png", "/etc/passwd", "../../x"])
@@ -321,7 +320,7 @@ def test_link_in_a_tar_is_refused(tmp_path, target, kind):
         tmp_path / "a.tar", [*hostile.GOOD.items(), hostile.tar_link("l.png", target, kind)]
     )
     with pytest.raises(ValueError, match=r"`l.png` in `.*a.tar` is a link; pack the file itself"):
-        list(tar_entries(path))
+        list(archive_entries(path))
 
 
 BYTES = b"caf\xe9"  # Latin-1
@@ -335,7 +334,7 @@ def test_names_that_are_not_utf8_print_and_go_into_json(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     (folder / os.fsdecode(BYTES) / "a.png").write_bytes(b"1")
     tarred = hostile.make_tar(tmp_path / "a.tar", [(os.fsdecode(BYTES) + "/a.png", b"1")])
-    for entries in (ImageTree.grow(folder).entries(), tar_entries(tarred)):
+    for entries in (ImageTree.grow(folder).entries(), archive_entries(tarred)):
         (entry,) = entries
         assert entry.read() == b"1"
         assert entry.name == r"caf\xe9/a.png"

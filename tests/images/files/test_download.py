@@ -182,31 +182,24 @@ def test_file_with_another_hash_is_left_alone_and_named(server, tmp_path):
 @pytest.mark.parametrize("way", ["good", "norange", "wrongrange", "cut"])
 @pytest.mark.parametrize("size", [None, len(DATA)])
 def test_whatever_an_earlier_try_left_the_result_is_right(server, tmp_path, kept, way, size):
-    work = tmp_path / f".{NAME}.download"
-    work.mkdir()
-    (work / f"{NAME}.part").write_bytes(kept)
-    (work / "tmpabcd").touch()  # a file of another program
+    (tmp_path / f".{NAME}.part").write_bytes(kept)
     fetch([remote(server, way, size=size)], tmp_path)
     assert (tmp_path / NAME).read_bytes() == DATA
     assert left(tmp_path) == [NAME]
 
 
 def test_whole_file_that_was_not_renamed_is_not_downloaded_again(server, tmp_path):
-    work = tmp_path / f".{NAME}.download"
-    work.mkdir()
-    (work / f"{NAME}.part").write_bytes(DATA)
+    (tmp_path / f".{NAME}.part").write_bytes(DATA)
     fetch([remote(server, "good")], tmp_path)
-    assert server.asked == [(f"/good/{NAME}", f"bytes={len(DATA)}-")]
+    assert server.asked == []
     assert (tmp_path / NAME).read_bytes() == DATA
 
 
 def test_web_page_does_not_cost_the_part_at_hand(server, tmp_path):
-    work = tmp_path / f".{NAME}.download"
-    work.mkdir()
-    (work / f"{NAME}.part").write_bytes(DATA[:300_000])
+    (tmp_path / f".{NAME}.part").write_bytes(DATA[:300_000])
     with pytest.raises(ConnectionError, match="web page"):
         fetch([remote(server, "html", "status/500")], tmp_path)
-    assert (work / f"{NAME}.part").read_bytes() == DATA[:300_000]
+    assert (tmp_path / f".{NAME}.part").read_bytes() == DATA[:300_000]
     fetch([remote(server, "good")], tmp_path)
     assert server.asked[-1][1] == "bytes=300000-"
 
@@ -262,7 +255,7 @@ def output(process):
 
 def test_killed_process_is_continued(server, tmp_path):
     process = start(server, "slow", tmp_path)
-    part = tmp_path / f".{NAME}.download" / f"{NAME}.part"
+    part = tmp_path / f".{NAME}.part"
     deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 100_000) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -358,7 +351,7 @@ def test_progress_shows_only_on_a_terminal(server, tmp_path, capfd):
 
 
 def test_two_processes_at_once_download_once_and_who_waits_says_so(server, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("psst.images.files.waiting._PATIENCE", 0.1)
+    monkeypatch.setattr("psst.waiting._PATIENCE", 0.1)
     process = start(server, "slow", tmp_path)
     deadline = time.monotonic() + 60
     while not server.asked and time.monotonic() < deadline:

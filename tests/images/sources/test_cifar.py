@@ -36,7 +36,7 @@ def splits_of(store):
 @pytest.mark.parametrize("dump", [python2, pickle.dumps])
 def test_cifar_100_pooled(tmp_path, name, dump):
     root = write_cifar100(tmp_path / "data", dump)
-    store = build_store(source(root, name), 32, tmp_path / "cache", workers=2, progress=False)
+    store = build_store(source(root, name), 32, tmp_path / "cache", workers=2)
     assert splits_of(store) == DATA_SETS[name][1]
     pooled = np.concatenate([images(0), images(1)])
     for class_id, label in enumerate(store.class_names):
@@ -46,8 +46,8 @@ def test_cifar_100_pooled(tmp_path, name, dump):
 
 def test_archive_and_folder_give_the_same_store(tmp_path):
     root = write_cifar100(tmp_path / "data")
-    folder = build_store(source(root), 16, tmp_path / "cache", progress=False)
-    archive = build_store(source(to_archive(root)), 16, tmp_path / "cache", progress=False)
+    folder = build_store(source(root), 16, tmp_path / "cache")
+    archive = build_store(source(to_archive(root)), 16, tmp_path / "cache")
     assert archive.folder != folder.folder
     assert content(archive) == content(folder)
 
@@ -111,7 +111,7 @@ def test_damaged_archive_is_named(tmp_path):
 def test_pickles_numbered_as_cifar_100_get_its_names(tmp_path, name, stem, dump):
     splits = DATA_SETS[name][1]
     root = write_pickles(tmp_path / "data", stem, splits, NAMES.index, dump)
-    store = build_store(source(root, name), 32, tmp_path / "cache", progress=False)
+    store = build_store(source(root, name), 32, tmp_path / "cache")
     assert splits_of(store) == splits
     first = store.class_names.index(next(name for name in NAMES if splits[name] == "val"))
     np.testing.assert_array_equal(store.images[store.image_ids(first)][0], images(1)[0])
@@ -121,7 +121,7 @@ def test_pickles_numbered_in_another_way_get_numbers(tmp_path):
     splits = CifarFS.published
     place = {n: i for s in set(splits.values()) for i, n in enumerate(n for n in NAMES if splits[n] == s)}
     root = write_pickles(tmp_path / "data", "CIFAR_FS", splits, place.get, python2)
-    store = build_store(source(root), 32, tmp_path / "cache", progress=False)
+    store = build_store(source(root), 32, tmp_path / "cache")
     assert len(store.class_names) == 100
     assert splits_of(store)["val/15"] == "val"
 
@@ -139,7 +139,7 @@ def test_archive_of_the_authors(tmp_path, unpacked):
         with zipfile.ZipFile(root / "cifar100.zip") as archive:
             archive.extractall(root)
         (root / "cifar100.zip").unlink()
-    store = build_store(source(root), 32, tmp_path / "cache", progress=False)
+    store = build_store(source(root), 32, tmp_path / "cache")
     assert splits_of(store) == CifarFS.published
     for class_id, name in enumerate(store.class_names):
         expected = [[NAMES.index(name), 0, 0], [NAMES.index(name), 1, 0]]

@@ -5,12 +5,20 @@ from collections import Counter
 
 import pytest
 
-from psst.images.sources.division import assign_splits, read_lists, split_classes
+from psst.images.sources.lists import assign_splits
 
 NAMES = [f"class{i:03}" for i in range(100)]
 LISTS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
 SPLIT_OF = {name: split for split, names in LISTS.items() for name in names}
 FROZEN = "arrrrarere"  # train, val, test by their second letters
+
+
+def split_classes(names, seed):
+    return assign_splits(names, "seeded", seed, "birds")
+
+
+def read_lists(path):
+    return assign_splits(SPLIT_OF, str(path), 0, "birds")
 
 
 def test_sizes_are_64_16_20():

@@ -134,3 +134,30 @@ def test_what_the_lists_say_decides_the_key(root, tmp_path):
     assert source.key(8) == before
     (lists / "train.txt").write_text("a\nb\n")
     assert source.key(8) != before
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("a/1.png", "images/a/1.png"),  # the end of two paths: that below images/ is meant
+        ("/elsewhere/other/a/1.png", "other/a/1.png"),
+        ("2.png", "2.png"),  # a path below the root goes before what ends so
+        ("..\\x\\a\\3.png", "other/a/3.png"),
+        (".", None),
+    ],
+)
+def test_a_listed_path_is_the_longest_end_that_is_clear(tmp_path, written, found):
+    root = tmp_path / "root"
+    for path in ("images/a/1.png", "other/a/1.png", "2.png", "images/2.png", "other/a/3.png"):
+        put_image(root / path)
+    for number, split in enumerate(("val", "test", "train")):
+        name = f"{split}{number}.png"
+        put_image(root / name)
+        rows = [f"{name},{split}", *([f"{written},train"] if split == "train" else [])]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["filename,label", *rows]))
+    source = FolderSource(root, splits=str(tmp_path))
+    if found is None:
+        with pytest.raises(FileNotFoundError, match=r"1 of 4 images .* are missing"):
+            source.scan()
+    else:
+        assert found in {record.reference.name for record in source.scan()}

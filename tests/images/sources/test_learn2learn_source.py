@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from psst.datamodules.learn2learn_data import Learn2Learn
+from psst.datamodules.map_style import Learn2Learn
 from psst.images import build_store
 
 PLACE = __name__

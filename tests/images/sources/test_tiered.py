@@ -20,7 +20,7 @@ def source(root):
 
 
 def check(root, tmp_path, names):
-    store = build_store(source(root), 20, tmp_path / "cache", workers=2, progress=False)
+    store = build_store(source(root), 20, tmp_path / "cache", workers=2)
     assert {split: [store.class_names[i] for i in ids] for split, ids in store.splits.items()} == names
     for split, ids in store.splits.items():
         for class_id in ids:
@@ -99,7 +99,7 @@ def test_damaged_png_is_named(tmp_path):
     pngs[3] = pngs[3][:60]
     (root / "val_images_png.pkl").write_bytes(pickle.dumps(pngs))
     with pytest.raises(ValueError, match=r"1 of 15 images are damaged.*image 3 of .*val_images_png.pkl"):
-        build_store(source(root), 20, tmp_path / "cache", progress=False)
+        build_store(source(root), 20, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, [images("val")[0]], [1, 2]])

@@ -14,10 +14,9 @@ from folders import put_classes, splits_of
 from PIL import Image
 from torchvision import datasets, transforms
 
-from psst.datamodules.torchvision_data import TorchvisionData
+from psst.datamodules.map_style import TorchvisionData
 from psst.images import ImageRecord, build_store
-from psst.images.pixels import to_pillow
-from psst.images.sources.labeled_items import LabeledItems
+from psst.images.decode import to_pillow
 from psst.images.sources.map_style import MapStyleSource
 
 TEN = [f"c{i}" for i in range(10)]
@@ -51,7 +50,8 @@ def made(data_set, **options):
 
 
 def list_labels(data_set):
-    return LabeledItems(data_set).labels
+    (items,) = pooled([data_set]).parts
+    return items.labels
 
 
 class Pairs:

@@ -32,13 +32,13 @@ def alone(lock_file: Path, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def bar(label: str, visible: bool, in_bytes: bool = False) -> Iterator[_Show]:
-    """Give a function that moves a bar on stderr, with the time left."""
+def bar(label: str, in_bytes: bool = False) -> Iterator[_Show]:
+    """Give a function that moves a bar on stderr, with the time left, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     amount = DownloadColumn(binary_units=True) if in_bytes else MofNCompleteColumn()
     columns = ("{task.description}", BarColumn(), amount, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not visible) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
