@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +13,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from psst.files import read_json
 from psst.search.folds import make_course
+from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY
 from psst.search.progress import seconds_text
-from psst.search.protocols import Judge, Run
+from psst.search.record import known_budget
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.unit import Unit
@@ -41,10 +40,6 @@ class Budget:
     seconds: float | None
     passes: int | None
     typed: str
-
-    def described(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"typed": self.typed, "seconds": self.seconds, "passes": self.passes}
 
 
 @dataclass(frozen=True)
@@ -82,7 +77,7 @@ def read_budget(
     return Budget(float(match[1]) * _UNITS[match[2]], None, f"{options[0]}{time_text}")
 
 
-def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, output: Path) -> int:
+def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path) -> int:
     """Return the T that makes search and rivals take what they may.
 
     A search that goes on keeps its T. A time budget is planned from the pace measured now.
@@ -90,10 +85,10 @@ def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, out
     Raises:
         ValueError: It pays for no training.
     """
-    kept = _kept(output, budget)
-    if kept is not None:
-        return kept
-    pace = None if budget.passes is not None else measured_pace(run, judge, settings)
+    kept = known_budget(output)
+    if kept.get("typed") == budget.typed:
+        return int(kept["max_steps"])
+    pace = None if budget.passes is not None else measured_pace(judge, settings)
 
     def needed(steps: int) -> float:
         rows = make_course(judge, settings, steps, output, "").rows()
@@ -111,23 +106,24 @@ def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, out
     return low
 
 
-def measured_pace(run: Run, judge: Judge, settings: SearchSettings) -> Pace:
-    """Train a few steps on main only and judge once; nothing is left behind."""
+def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[str, Any], ...] = ()) -> Pace:
+    """Train a few steps on main only and judge once; nothing is left behind.
+
+    Args:
+        judge: Gives the parts, and judges.
+        settings: Of the search.
+        options: Keys of the config that are changed.
+    """
     torch.set_num_threads(settings.threads)
-    with TemporaryDirectory() as folder:
-        return _pace_in(Path(folder), run, judge)
-
-
-def _pace_in(folder: Path, run: Run, judge: Judge) -> Pace:
-    unit, clock = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0), _Clock()
-    trainer = UnitRunner(run, folder, judge).trainer(unit, folder, [clock])
-    module, data = run.module(), run.datamodule()
-    judge.prepare(module, data, unit)
-    trainer.fit(module, datamodule=data)
-    began = time.monotonic()
-    module, data = run.module(), run.datamodule()
-    judge.prepare(module, data, unit)
-    judge.validate(module, data, trainer, folder)
+    unit, clock = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0, options=options), _Clock()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        trainer = UnitRunner(judge, settings, folder).trainer(unit, folder, [clock])
+        module, data, _ = judge.fresh(unit)
+        trainer.fit(module, datamodule=data)
+        began = time.monotonic()
+        module, data, _ = judge.fresh(unit)
+        judge.measure(module, data, trainer, folder, "val")
     return Pace(clock.seconds / (_PROBE[1] - _PROBE[0]), time.monotonic() - began)
 
 
@@ -149,7 +145,7 @@ class _Clock(Callback):
         self.seconds = time.monotonic() - self.began
 
 
-def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
+def print_plan(judge: Judge, settings: SearchSettings) -> None:
     """Print units, steps, passes and seconds of a search, as far as they are known; nothing is kept.
 
     Raises:
@@ -157,7 +153,7 @@ def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
     """
     names = judge.task_names()
     remark = judge.check(max(look.folds for look in settings.course_of(len(names) - 1)))
-    pace = measured_pace(run, judge, settings)
+    pace = measured_pace(judge, settings)
     table = Table(
         "unit",
         *(Column(name, justify="right") for name in ("number", "steps", "passes", "seconds")),
@@ -165,7 +161,7 @@ def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
         pad_edge=False,
     )
     total = 0.0
-    for label, number, steps, passes in make_course(judge, settings, run.max_steps, Path(), "").rows():
+    for label, number, steps, passes in make_course(judge, settings, judge.run.max_steps, Path(), "").rows():
         total += passes
         table.add_row(label, str(number), steps, f"{passes:.0f}", f"{passes * pace.step:.0f}")
     console = Console(width=max(Console().width, 100), highlight=False)
@@ -173,12 +169,3 @@ def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
     took = f"{seconds_text(total * pace.step)} at {1000 * pace.step:.1f} ms a pass"
     line = f"in all {total:.0f} passes, about {took}"
     console.print(f"{line}, and {pace.judging:.1f} s for each validation{'; ' + remark if remark else ''}")
-
-
-def _kept(output: Path, budget: Budget) -> int | None:
-    """T of a search in this folder with the same budget."""
-    try:
-        known: Mapping[str, Any] = read_json(output / "manifest.json", 2, "the manifest").get("budget", {})
-    except (FileNotFoundError, ValueError):
-        return None
-    return int(known["max_steps"]) if known.get("typed") == budget.typed else None

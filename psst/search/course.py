@@ -7,14 +7,14 @@ from typing import Any
 
 from psst.pareto import RaySet, Trajectory, das_dennis, rays_between
 from psst.search import choose
+from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, by_methods, singles, together, weight_grid
 from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
-from psst.search.protocols import Judge
 from psst.search.ranks import agree, first_only
+from psst.search.record import unit_path
 from psst.search.runner import check_rates
 from psst.search.settings import USUAL, Look, SearchSettings, Setting
-from psst.search.unit import Candidate, Unit
-from psst.search.work import Line, Results, Work
+from psst.search.unit import Candidate, Line, Measured, Results, Unit, Work
 
 SEARCH = "search"
 PlanRow = tuple[str, int, str, float]
@@ -137,10 +137,14 @@ class Course:
         return self._from_scratch(SEARCH, self.looks, self.max_passes)
 
     def tests(self, finals: Sequence[Candidate]) -> Line:
-        """Test some candidates, those that were not tested yet."""
+        """Test some candidates; return what that says, by unit."""
         units = {one.unit: self.units[one.unit] for one in finals}
-        missing = [u for u in units.values() if self.judge.tested(self._folder(u.name)) is None]
-        yield [Work("test", unit, self.keys[unit.name]) for unit in missing]
+        works = {name: Work(unit, self.keys[name], test=True) for name, unit in units.items()}
+        results = yield list(works.values())
+        return {
+            name: self.judge.measured(self._folder(name), results[work.name], "test")
+            for name, work in works.items()
+        }
 
     def _rival(self, line: str, mixture: Mixture, passes: float) -> Line:
         """One trade-off for all of a line: the search's last look, or a training from scratch."""
@@ -243,7 +247,7 @@ class Course:
         for count, work in enumerate(works, 2):
             result = results[work.name]
             measured = self._measured(work.unit, result)
-            parts = (order[0].mixture, measured, result, work.members, look)
+            parts = (order[0].mixture, measured, result, work.unit.members, look)
             soup = Candidate(f"soup of {count}", work.name, line, *parts)
             found.candidates.append(soup)
             found.finals.append(soup)
@@ -298,19 +302,20 @@ class Course:
         key = unit.key(self.identity, self.keys.get(unit.parent, ""))
         self.units[unit.name], self.keys[unit.name] = unit, key
         found.units.add(unit.name)
-        return Work("train", unit, key, passes=unit.steps * self.judge.cost(unit.mixture.tasks))
+        return Work(unit, key, unit.steps * self.judge.cost(unit.mixture.tasks))
 
     def _averaging(self, name: str, members: Sequence[Candidate], found: Found, parent: str = "") -> Work:
         """Average candidates; it is validated on the tasks of the first."""
         names = tuple(one.unit for one in members)
         model = self.units[names[0]]
         step = self.units[parent].stop if parent else model.stop
-        unit = Unit(name, model.mixture, step, step, model.horizon, step, parent, fold=model.fold)
-        key = unit.key(self.identity, "+".join(self.keys[name] for name in names))
+        place = (step, step, model.horizon, step, parent)
+        unit = Unit(name, model.mixture, *place, fold=model.fold, members=names)
+        key = unit.key(self.identity, *(self.keys[name] for name in names))
         self.units[name], self.keys[name] = unit, key
         found.units.add(name)
         renewal = self.settings.renewal_batches / 3  # a forward pass is a third of a step
-        return Work("average", unit, key, names, renewal)
+        return Work(unit, key, renewal)
 
     def _candidates(
         self, line: str, look: int, units: Sequence[Unit], results: Results, found: Found
@@ -329,11 +334,11 @@ class Course:
             raise ValueError(f"all branches of a look of `{line}` have failed: {'; '.join(found.remarks)}")
         return judged
 
-    def _measured(self, unit: Unit, result: Mapping[str, Any]) -> Any:
-        return self.judge.measured(self._folder(unit.name), dict(result))
+    def _measured(self, unit: Unit, result: Mapping[str, Any]) -> Measured:
+        return self.judge.measured(self._folder(unit.name), result)
 
     def _folder(self, name: str) -> Path:
-        return self.folder / "units" / name
+        return unit_path(self.folder, name)
 
 
 def scratch(

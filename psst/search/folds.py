@@ -7,12 +7,11 @@ from typing import Any
 
 from psst.search import choose
 from psst.search.course import SEARCH, Course, Found, PlanRow, require, scratch
+from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
 from psst.search.plan import look_sizes
-from psst.search.protocols import Judge
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
-from psst.search.unit import Candidate, Unit
-from psst.search.work import Line
+from psst.search.unit import Candidate, Line, Unit
 
 FROZEN, OWN = "frozen", "own"
 Fold = tuple[int, int] | None
@@ -154,9 +153,11 @@ class FoldCourse(Course):
         parts: list[Fold] = (
             [(fold, self.folds) for fold in range(folds or self.folds)] if self.folds > 1 else [None]
         )
+        labels = {}
         for mixture, setting in tried:
-            label = name or setting.name(mixture.name(self.auxiliary))
-            count = max(1, round(length * setting.length * self.max_passes)) if steps is None else steps
+            whole = replace(setting, length=length * setting.length)
+            labels[mixture, setting] = label = name or whole.name(mixture.name(self.auxiliary))
+            count = max(1, round(whole.length * self.max_passes)) if steps is None else steps
             groups[mixture, setting] = [
                 scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in parts
             ]
@@ -168,7 +169,7 @@ class FoldCourse(Course):
             measured = choose.merged(
                 {str(i): self._measured(u, results[u.name]) for i, u in enumerate(group)}
             )
-            label, result = name or setting.name(mixture.name(self.auxiliary)), results[group[0].name]
+            label, result = labels[mixture, setting], results[group[0].name]
             judged.append(
                 Candidate(label, group[0].name, found.line, mixture, measured, result, setting=setting)
             )

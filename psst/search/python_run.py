@@ -112,10 +112,13 @@ class PythonRun:
         return data
 
     def varied(self, options: tuple[tuple[str, Any], ...]) -> "PythonRun":
-        """Return itself: a function that makes modules has no keys to change."""
-        if options:
-            raise ValueError(f"`settings` vary {options[0][0]}, which only a config has; leave it out.")
-        return self
+        """Return the same run with another `max_steps`: a function that makes modules has no other keys."""
+        other = copy.copy(self)
+        for key, value in options:
+            if key != "trainer.max_steps":
+                raise ValueError(f"`settings` vary {key}, which only a config has; leave it out.")
+            other.max_steps = value
+        return other
 
     def plain_datamodule(self) -> LightningDataModule:
         """Return a datamodule for one unit, its batches as its author made them."""

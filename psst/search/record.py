@@ -1,9 +1,11 @@
-"""What a search remembers in its folder: finished units, what was tested, and that it runs there now."""
+"""What a search remembers in its folder: what units gave, what was tested, and that it runs there now."""
 
 import difflib
-import json
+import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,16 +16,80 @@ from filelock import FileLock, Timeout
 
 from psst.files import read_json, write_json
 from psst.search.ranks import first_only
+from psst.search.unit import Work
 
-_FORMAT = 2
+_FORMAT = 3
 _MANIFEST, _TOUCHED = "manifest.json", "test_touched.json"
+
+
+class UnitFolder:
+    """``units/<name>``: unit.json says what is made there and, once it is done, what came of it.
+
+    ``last.ckpt`` is there while a unit trains, ``model.ckpt`` at its end; test.json tells of its test.
+
+    Args:
+        folder: Of the search.
+        work: A piece of it.
+    """
+
+    def __init__(self, folder: Path, work: Work) -> None:
+        self.path = unit_path(folder, work.unit.name)
+        self.model = self.path / "model.ckpt"
+        self.last = self.path / "last.ckpt"
+        self._record = self.path / ("test.json" if work.test else "unit.json")
+        self._content = {"key": work.key, "unit": asdict(work.unit)}
+        self._begins = not work.test
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What came of it, None if it is not finished; ValueError for a damaged record."""
+        try:
+            known = read_json(self._record, _FORMAT, f"`{self._record}`")
+        except FileNotFoundError:
+            return None
+        return known.get("result") if known.get("key") == self._content["key"] else None
+
+    @first_only
+    def open(self) -> None:
+        """Keep what the same unit has left here; else begin anew."""
+        try:
+            left = read_json(self._record, _FORMAT, f"`{self._record}`").get("key")
+        except (FileNotFoundError, ValueError):
+            left = None
+        if self._begins and left != self._content["key"]:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.path.glob(".*"):
+            unfinished.unlink()
+        write_json(self._record, self._content, _FORMAT)
+
+    @first_only
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep what came of it; from now on it is not made again."""
+        write_json(self._record, {**self._content, "result": dict(result)}, _FORMAT)
+        self.last.unlink(missing_ok=True)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """From where the training goes on; None if it begins."""
+        return self.last if whole(self.last) else None
+
+
+def unit_path(folder: Path, name: str) -> Path:
+    """Where a unit keeps its log, checkpoint and scores."""
+    return folder / "units" / name
+
+
+def whole(path: Path) -> bool:
+    """Whether a checkpoint is there to its end: a zip archive, listed at the end."""
+    return path.is_file() and zipfile.is_zipfile(path)
 
 
 class Manifest:
     """`manifest.json` of a search: written whole after each finished unit.
 
-    It holds the identity of the run (model, data, seed), versions of psst and torch, and for each unit its
-    key and result. A unit whose key has changed is trained anew.
+    It holds the identity of the run (model, data, seed), versions of psst and torch, the budget, and for each
+    unit its key and result.
 
     Args:
         folder: Of the search.
@@ -53,20 +119,10 @@ class Manifest:
                 f"{_changes(known['identity'], identity)}\n"
                 f"Give another `{option}`, or go on with the first configuration."
             )
-        self.units, self.budget = known["units"], known.get("budget", {})
+        self.units, self.budget = known["units"], known["budget"]
         for name, now in self.versions.items():
             if known["versions"].get(name) != now:
                 self.remarks.append(f"begun with {name} {known['versions'].get(name)}, now {now}")
-
-    def result(self, name: str, key: str) -> dict[str, Any] | None:
-        """What a unit has given; None if it is not finished, or was one with another key."""
-        unit = self.units.get(name)
-        return None if unit is None or unit["key"] != key else unit["result"]
-
-    def finish(self, name: str, key: str, result: Mapping[str, Any]) -> None:
-        """Record a unit's result; from now on it is not run again."""
-        self.units[name] = {"key": key, "result": dict(result)}
-        self.write()
 
     @first_only
     def write(self) -> None:
@@ -75,15 +131,24 @@ class Manifest:
         write_json(self.path, {**content, "units": self.units}, _FORMAT)
 
     def _known(self) -> dict[str, Any]:
-        if not self.path.is_file():
-            return {}
         try:
             return read_json(self.path, _FORMAT, f"the search's manifest `{self.path}`")
-        except ValueError:
-            if _is_json(self.path):
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            if "is damaged" not in str(error):
                 raise
-        self.remarks.append(f"`{self.path}` is damaged; what units have left is read anew")
+            self.remarks.append(f"{str(error).split(',')[0]}; what units have left is read anew")
+            return {}
+
+
+def known_budget(folder: Path) -> dict[str, Any]:
+    """What a search in this folder may take; empty where there is none."""
+    try:
+        known: dict[str, Any] = read_json(folder / _MANIFEST, _FORMAT, "the manifest")["budget"]
+    except (FileNotFoundError, ValueError):
         return {}
+    return known
 
 
 def touch_test(folder: Path, units: Sequence[str]) -> list[dict[str, Any]]:
@@ -124,14 +189,6 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
         if made and {left.name for left in folder.iterdir()} <= {path.name}:  # refused: nothing is left
             path.unlink(missing_ok=True)
             folder.rmdir()
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
 
 
 def _changes(before: str, now: str) -> str:

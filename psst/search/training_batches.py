@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from psst.callbacks.wrapping import read_losses
+from psst.search.judge import State
 from psst.search.keyed_loader import KeyedLoader, one_loader
-from psst.search.protocols import State
 from psst.search.python_run import PythonRun
 
 _HOOKS = ("epoch_start", "batch_start", "batch_end", "epoch_end", "end")
@@ -22,7 +22,7 @@ def on_training_batches(
     run: PythonRun,
     module: LightningModule,
     count: int,
-    each: Callable[[Callable[[], dict[str, Tensor]]], None],
+    each: Callable[[Callable[[], dict[str, Tensor]]], object],
     begin: Callable[[], object] = lambda: None,
 ) -> None:
     """Give `each` a function that computes the named losses of a training batch, batch by batch.
@@ -47,7 +47,8 @@ def on_training_batches(
     @functools.wraps(step)  # Lightning reads the signature
     def validation_step(*args: Any, **kwargs: Any) -> None:
         seen.append(True)
-        each(lambda: _named_losses(step(*args, **kwargs), module))
+        with torch.enable_grad():
+            each(lambda: _named_losses(step(*args, **kwargs), module))
 
     for hook in _HOOKS:
         setattr(module, f"on_validation_{hook}", _nothing)
@@ -79,7 +80,7 @@ def renewed(run: PythonRun, state: State, count: int) -> State:
                 layer.momentum = None  # the cumulative average
                 layer.train()
 
-    on_training_batches(run, module, count, lambda compute: _ignore(compute()), begin)
+    on_training_batches(run, module, count, torch.no_grad()(lambda compute: compute()), begin)
     return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
 
 
@@ -114,15 +115,5 @@ class _FreshBatches:
             number += 1
 
 
-def _ignore(_: object) -> None:
-    """Be content that it was computed."""
-
-
 def _nothing(*_: Any, **__: Any) -> None:
     """Stand in for a hook."""
-
-
-def losses_with_graph(compute: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Compute losses for a backward pass, inside Lightning's validation."""
-    with torch.enable_grad():
-        return compute()

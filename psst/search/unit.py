@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from psst.search.settings import USUAL, Setting
 
 @dataclass(frozen=True)
 class Unit:
-    """One training.
+    """One training, or one average.
 
     Attributes:
         name: Of the unit and of its folder.
@@ -32,6 +32,7 @@ class Unit:
             none, and None keeps the data's own classes.
         rate: Factor on the learning rate.
         options: Keys of the config and their values, in place of the run's.
+        members: Names of the units that it averages; empty for a training.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Unit:
     fold: tuple[int, int] | None = None
     rate: float = 1.0
     options: tuple[tuple[str, Any], ...] = ()
+    members: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -56,10 +58,38 @@ class Unit:
         """Whether it is validated: a piece of the trunk is not."""
         return self.falls is not None
 
-    def key(self, identity: str, parent_key: str) -> str:
-        """Return a digest of everything that its result depends on but code and data."""
-        content = json.dumps([identity, parent_key, asdict(replace(self, name=""))], sort_keys=True)
+    def key(self, identity: str, *origins: str) -> str:
+        """Return a digest of all that its result depends on but code; `origins` are keys of its parents."""
+        content = json.dumps([identity, origins, asdict(replace(self, name=""))], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A unit to be made, or its test; it can be sent to another process.
+
+    Attributes:
+        unit: Whose.
+        key: Of the unit.
+        passes: What it costs.
+        test: Whether the finished unit is to be tested.
+    """
+
+    unit: Unit
+    key: str
+    passes: float = 0.0
+    test: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the unit; a test has a name of its own."""
+        return f"test {self.unit.name}" if self.test else self.unit.name
+
+
+Results = Mapping[str, dict[str, Any]]
+"""What work has given, by name."""
+Line = Generator[list[Work], Results, Any]
+"""A straight line of work: gives what can be done side by side, and is sent what came of it."""
 
 
 @dataclass(frozen=True)
