@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
@@ -92,7 +92,7 @@ def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path)
 
     def needed(steps: int) -> float:
         rows = make_course(judge, settings, steps, output, "").rows()
-        passes, units = sum(row[3] for row in rows), sum(row[1] for row in rows)
+        passes, units = sum(row.passes for row in rows), sum(row.number for row in rows)
         return passes if pace is None else passes * pace.step + units * pace.judging
 
     allowed = float(budget.passes if budget.passes is not None else budget.seconds or 0.0)
@@ -115,34 +115,20 @@ def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[s
         options: Keys of the config that are changed.
     """
     torch.set_num_threads(settings.threads)
-    unit, clock = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0, options=options), _Clock()
+    unit = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0, options=options)
+    steps: list[tuple[int, float]] = []
+    clock = LambdaCallback(on_train_batch_start=lambda t, *_: steps.append((t.global_step, time.monotonic())))
     with TemporaryDirectory() as name:
         folder = Path(name)
         trainer = UnitRunner(judge, settings, folder).trainer(unit, folder, [clock])
         module, data, _ = judge.fresh(unit)
         trainer.fit(module, datamodule=data)
+        warm = [one for one in steps if one[0] >= _PROBE[0]]
+        step = (warm[-1][1] - warm[0][1]) / (warm[-1][0] - warm[0][0])
         began = time.monotonic()
         module, data, _ = judge.fresh(unit)
         judge.measure(module, data, trainer, folder, "val")
-    return Pace(clock.seconds / (_PROBE[1] - _PROBE[0]), time.monotonic() - began)
-
-
-class _Clock(Callback):
-    """Takes the time of the steps after the first few."""
-
-    def __init__(self) -> None:
-        self.began = self.seconds = 0.0
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Begin."""
-        if trainer.global_step == _PROBE[0]:
-            self.began = time.monotonic()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop."""
-        self.seconds = time.monotonic() - self.began
+    return Pace(step, time.monotonic() - began)
 
 
 def print_plan(judge: Judge, settings: SearchSettings) -> None:
@@ -160,10 +146,11 @@ def print_plan(judge: Judge, settings: SearchSettings) -> None:
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    total = 0.0
-    for label, number, steps, passes in make_course(judge, settings, judge.run.max_steps, Path(), "").rows():
-        total += passes
-        table.add_row(label, str(number), steps, f"{passes:.0f}", f"{passes * pace.step:.0f}")
+    rows = make_course(judge, settings, judge.run.max_steps, Path(), "").rows()
+    for row in rows:
+        numbers = (f"{value:.0f}" for value in (row.steps, row.passes, row.passes * pace.step))
+        table.add_row(row.label, str(row.number), *numbers)
+    total = sum(row.passes for row in rows)
     console = Console(width=max(Console().width, 100), highlight=False)
     console.print(table)
     took = f"{seconds_text(total * pace.step)} at {1000 * pace.step:.1f} ms a pass"

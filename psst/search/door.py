@@ -22,6 +22,7 @@ _UNFOUNDED = (
     "resuming from a checkpoint that ended before the epoch ended",  # a KeyedLoader goes on where it was
     "Be aware that when using `ckpt_path`",  # a unit has callbacks of its own
     "The number of training batches",  # units may be short
+    "`training_step` returned `None`|module\\(s\\) in eval mode",  # on batches that are looked at only
     "isinstance\\(treespec, LeafSpec\\)",  # between Lightning and torch
 )
 

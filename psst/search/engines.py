@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:  # until it gets its first work, a worker knows nothing of training
     from psst.search.runner import UnitRunner
@@ -26,37 +26,28 @@ Outcome = dict[str, Any] | Exception
 _runners: "dict[bytes, UnitRunner]" = {}  # of a worker process
 
 
-class Engine(Protocol):
-    """Does pieces of work side by side."""
+class Engine:
+    """Does one piece of work after the other, in this process: an error is raised where it occurs.
 
-    slots: int
+    Others do up to `slots` pieces side by side.
+    """
+
+    slots = 1
+
+    def __init__(self, runner: "UnitRunner") -> None:
+        self._runner = runner
 
     def submit(self, work: "Work") -> "Future[Outcome]":
         """Start one, only while fewer than `slots` are at work; the future fails if its process is gone."""
+        future: Future[Outcome] = Future()
+        future.set_result(self._runner.do(work))
+        return future
 
     def close(self) -> None:
         """Stop whatever is at work."""
 
 
-class InProcess:
-    """Does one piece after the other; an error is raised where it occurs."""
-
-    slots = 1
-
-    def __init__(self, runner: "UnitRunner") -> None:
-        self.runner = runner
-
-    def submit(self, work: "Work") -> "Future[Outcome]":
-        """Do it."""
-        future: Future[Outcome] = Future()
-        future.set_result(self.runner.do(work))
-        return future
-
-    def close(self) -> None:
-        """Nothing is at work."""
-
-
-class Processes:
+class Processes(Engine):
     """Worker processes on this machine, all replaced when one is lost: units go on where they were."""
 
     def __init__(self, payload: bytes, slots: int) -> None:
@@ -85,7 +76,7 @@ class Processes:
         return ProcessPoolExecutor(self.slots, context, _begin_worker, (context.Value("i", 0),))
 
 
-class RayTasks:
+class RayTasks(Engine):
     """Tasks of a Ray cluster: the one that is there, or one on this machine.
 
     The search's folder must be the same on all machines. Joins the cluster of ``ray start``, or the address
@@ -157,7 +148,7 @@ def make_engine(
         TypeError: The runner, or what it holds, cannot be sent to another process.
     """
     if workers == 1 and engine == "processes":
-        return InProcess(runner)
+        return Engine(runner)
     try:
         payload = pickle.dumps((sys.path, pickle.dumps((silence, dict(known), runner))))
     except Exception as error:  # pickle raises whatever it likes

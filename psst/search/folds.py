@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from psst.search import choose
-from psst.search.course import SEARCH, Course, Found, PlanRow, require, scratch
+from psst.search.course import SEARCH, Course, Found, Row, look_sizes, require, scratch
 from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
-from psst.search.plan import look_sizes
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
 from psst.search.unit import Candidate, Line, Unit
 
@@ -33,30 +32,26 @@ class FoldCourse(Course):
         """How many, as asked for; 1 keeps the data's own classes."""
         return max(look.folds for look in self.looks)
 
-    def rows(self) -> list[PlanRow]:
+    def rows(self) -> list[Row]:
         """Settings, looks, rivals and last trainings; a mixture is taken to cost what half the tasks do."""
         first, settings = len(_first_settings(self.settings.vary)), len(varied(self.settings.vary))
         further = max(min(self.tried_on_folds, settings) - first, 0)
-        each = [self.judge.cost((task,)) for task in self.auxiliary]
-        single, mixed = sum(each) / len(each), (1 + self.judge.cost(self.auxiliary)) / 2
-        plan = [("settings, main only", first, 1.0, 1.0)]
+        mixed = (1 + self.judge.cost(self.auxiliary)) / 2
+        alone = sum(self.judge.cost((task,)) for task in self.auxiliary) / len(self.auxiliary)
+        plan = [("settings, main only", first * self.folds, 1.0, 1.0)]
         for look, size in self._sizes():
-            cost = look.length * (single if look.tries == "singles" else mixed)
-            plan.append((look.tries, self._room(look, size), look.length, cost))
-        plan += [("rival: plain, further settings", further, 1.0, 1.0)]
-        rows = [
-            (label, count * self.folds, length, count * self.folds * cost)
-            for label, count, length, cost in plan
-        ]
-        rows += [("training on all classes", 2 + ("fixed" in self.settings.rivals), 1.0, 2 * mixed + 1)]
-        steps = self.max_passes
-        return [(label, count, f"{length * steps:.0f}", cost * steps) for label, count, length, cost in rows]
+            cost = alone if look.tries == "singles" else mixed
+            plan.append((look.tries, size * self.folds, look.length, cost))
+        finals = 2 + ("fixed" in self.settings.rivals)
+        plan += [("rival: plain, further settings", further * self.folds, 1.0, 1.0)]
+        plan += [("training on all classes", finals, 1.0, (2 * mixed + 1) / finals)]
+        each = [(label, count, length * self.max_passes, cost) for label, count, length, cost in plan]
+        return [Row(label, count, steps, count * steps * cost) for label, count, steps, cost in each]
 
     @property
     def tried_on_folds(self) -> int:
         """Settings and trade-offs that the search tries, as planned."""
-        sizes = [self._room(look, size) for look, size in self._sizes()]
-        return len(_first_settings(self.settings.vary)) + sum(sizes)
+        return len(_first_settings(self.settings.vary)) + sum(size for _, size in self._sizes())
 
     def lines(self) -> dict[str, Line]:
         """The search, plain training, equal weights, and the frozen features where there are such."""
@@ -86,10 +81,8 @@ class FoldCourse(Course):
             alike = [one for one in found.candidates if one.setting == setting]
             known = {one.mixture for one in alike}
             wanted = [mixture for mixture in self._tries(look, alike) if mixture not in known]
-            room = self._room(look, len(wanted))
-            if wanted[room:]:
-                names = ", ".join(mixture.name(self.auxiliary) for mixture in wanted[room:])
-                found.remarks.append(f"a look had no room for {names}")
+            room = _room(look, len(wanted))
+            found.note_left_out("a look", wanted[room:], self.auxiliary)
             yield from self._tried(found, [(mixture, setting) for mixture in wanted[:room]], look.length)
         # only what was trained alike says what a task does
         found.candidates = [replace(one, look=int(one.setting == setting)) for one in found.candidates]
@@ -132,12 +125,9 @@ class FoldCourse(Course):
         return super()._tries(look, before)
 
     def _sizes(self) -> list[tuple[Look, int]]:
-        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
-        own = [size - (look.tries == "singles") for look, size in zip(self.looks, sizes, strict=True)]
-        return list(zip(self.looks, own, strict=True))  # main only was tried before
-
-    def _room(self, look: Look, wanted: int) -> int:
-        return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))
+        """Each look and how many trade-offs it tries, as planned: main only was tried before."""
+        sizes = zip(self.looks, look_sizes(self.looks, self.auxiliary, self.settings), strict=True)
+        return [(look, _room(look, size - (look.tries == "singles"))) for look, size in sizes]
 
     def _tried(
         self,
@@ -199,6 +189,11 @@ def make_course(
     looks = settings.course_of(len(judge.task_names()) - 1)
     kind = FoldCourse if any(look.folds > 1 for look in looks) else Course
     return kind(judge, settings, max_passes, folder, identity)
+
+
+def _room(look: Look, wanted: int) -> int:
+    """Of so many trade-offs, how many a look has room for."""
+    return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))
 
 
 def _unit_name(label: str, fold: Fold) -> str:

@@ -1,4 +1,4 @@
-"""What a search needs of a run, and of the way its models are judged: the seam between searches.
+"""What a search needs of the way its models are judged: the seam between searches.
 
 A run (a parsed YAML, or a function that makes modules) gives fresh parts and its identity. A judge says what
 validation and test are: scores of common episodes, or one number by name. Neither knows of looks or courses.
@@ -7,44 +7,20 @@ validation and test are: scores of common episodes, or one number by name. Neith
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
-from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, autograd
 from torch.utils.flop_counter import FlopCounterMode
 
 from psst.search.unit import Measured, Metric, Unit
 
+if TYPE_CHECKING:
+    from psst.search.python_run import PythonRun
+    from psst.training.experiment import Experiment
+
 State = dict[str, Tensor]
 Stage = Literal["val", "test"]
-
-
-class Run(Protocol):
-    """One training, from which every part can be made afresh, as often as asked."""
-
-    @property
-    def max_steps(self) -> int:
-        """T, in passes of the main batch: optimizer steps of a training on the main task alone."""
-
-    def module(self) -> LightningModule:
-        """Return a new module; its parameters depend on the run's seed alone."""
-
-    def datamodule(self) -> LightningDataModule:
-        """Return a datamodule that no other unit uses."""
-
-    def varied(self, options: tuple[tuple[str, Any], ...]) -> "Run":
-        """Return the same run with some keys changed, such as ``trainer.max_steps``."""
-
-    def trainer(
-        self,
-        extra_callbacks: Sequence[Callback] = (),
-        without: type[Callback] | tuple[type[Callback], ...] = (),
-        **overrides: Any,
-    ) -> Trainer:
-        """Return a new trainer with some of the run's arguments replaced."""
-
-    def identity(self) -> str:
-        """Return, line by line, what all units depend on: model, data, seed."""
 
 
 class Judge(ABC):
@@ -59,7 +35,7 @@ class Judge(ABC):
 
     metric: Metric
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: "Experiment | PythonRun") -> None:
         self.run = run
         self._operations: dict[tuple[str, ...], int] = {}
 

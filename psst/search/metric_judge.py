@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.nn.parameter import is_lazy
+from torch.utils.data import DataLoader
 
 from psst.search.judge import Judge, Stage, State, counted, evaluated
 from psst.search.keyed_loader import one_loader
@@ -76,9 +77,8 @@ class MetricJudge(Judge):
             )
         self.task_names()
         with TemporaryDirectory() as folder:
-            module, data = self.run.module(), self.run.datamodule()
             trainer = self.run.measuring(default_root_dir=folder)
-            self._value(evaluated(module, data, trainer, "val", ())[0])
+            self._value(evaluated(self.run.module(), self.run.datamodule(), trainer, "val", ())[0])
             _check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
         return (
             "a metric has no classes: standard errors are those over eight parts of the validation data, and "
@@ -127,13 +127,14 @@ class MetricJudge(Judge):
 
     def _shards(self, module: LightningModule, data: LightningDataModule, trainer: Trainer) -> list[float]:
         """The metric on every eighth batch, from each of the first eight on; nothing with fewer batches."""
-        loader = one_loader(data.val_dataloader())
-        count = len(loader) if isinstance(loader, Sized) else 0
-        if count < _SHARDS:
+        whole = data.val_dataloader
+        loader = one_loader(whole())
+        if not isinstance(loader, Sized) or len(loader) < _SHARDS:
             return []
-        whole, values = data.val_dataloader, []
+        values = []
         for first in range(_SHARDS):
-            data.val_dataloader = lambda first=first: _Part(one_loader(whole()), first)  # type: ignore[misc,method-assign]
+            part = list(islice(one_loader(whole()), first, None, _SHARDS))
+            data.val_dataloader = lambda part=part: DataLoader(part, batch_size=None)  # type: ignore[misc,method-assign]
             values.append(self._value(evaluated(module, data, trainer, "val", ())[0]))
         return values
 
@@ -145,19 +146,6 @@ class MetricJudge(Judge):
                 "of these, or log it in `validation_step`."
             )
         return logged[self.metric.name]
-
-
-class _Part:
-    """Every eighth batch of a loader."""
-
-    def __init__(self, loader: Any, first: int) -> None:
-        self.loader, self.first = loader, first
-
-    def __len__(self) -> int:
-        return len(range(self.first, len(self.loader), _SHARDS))
-
-    def __iter__(self) -> Any:
-        return islice(iter(self.loader), self.first, None, _SHARDS)
 
 
 def _check_factory(run: PythonRun) -> LightningModule:
@@ -174,14 +162,14 @@ def _check_factory(run: PythonRun) -> LightningModule:
             "inside: `lambda: MyModule(...)`."
         )
     one, other = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (first, second))
+    owned = set(map(id, other.values()))
     for name, value in one.items():
-        twin = other.get(name)
-        if any(value is tensor for tensor in other.values()):
+        if id(value) in owned:
             raise ValueError(
                 f"`module` gave two modules that share `{name}`, so that units would train each "
                 "other's; make every layer inside the function."
             )
-        if twin is None or twin.shape != value.shape or not _same(value, twin):
+        if name not in other or not _same(value, other[name]):
             raise ValueError(
                 f"`module` gave two modules that differ in `{name}`, though `seed={run.seed}` was "
                 "set before each; draw parameters from torch's global generator."

@@ -1,5 +1,6 @@
 """The picture of a search: accuracy over trade-offs, and the front of losses beside it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,44 +29,48 @@ def draw_front(result: SearchResult, path: Path) -> None:
 def front_figure(result: SearchResult) -> Figure:
     """Accuracy over trade-off with intervals, plain as a band, rivals as lines; losses beside it."""
     losses = loss_matrix(result.candidates, result.tasks)
-    shown = bool(np.isfinite(losses).all(axis=1).any())
-    figure = Figure(figsize=(11.0, 4.6) if shown else (6.6, 4.6), layout="constrained")
-    axes = figure.subplots(1, 2 if shown else 1, squeeze=False)[0]
+    known = np.flatnonzero(np.isfinite(losses).all(axis=1)).tolist()
+    figure = Figure(figsize=(11.0 if known else 6.6, 4.6), layout="constrained")
+    axes = figure.subplots(1, 2 if known else 1, squeeze=False)[0]
     _draw_accuracies(axes[0], result)
-    if shown:
-        _draw_losses(axes[1], result, losses)
+    if known:
+        _draw_losses(axes[1], result, [result.candidates[place] for place in known], losses[known])
+    for one in axes:
+        one.legend(fontsize=8, loc="best", framealpha=0.9)
     return figure
 
 
 def _draw_accuracies(axes: Axes, result: SearchResult) -> None:
     """One column a trade-off, in the order of their weights; soups at the right end."""
     own = [one for one in result.found[SEARCH].candidates if np.isfinite(one.measured.metric)]
-    names = [one.name for one in sorted(own, key=_place)]
-    columns = {name: place for place, name in enumerate(list(dict.fromkeys(names))[-_MOST:])}
+    names = list(dict.fromkeys(one.name for one in sorted(own, key=_place)))[-_MOST:]
+    columns = {name: place for place, name in enumerate(names)}
+    own, plain = [one for one in own if one.name in columns], result.finals.get(PLAIN)
     looks = sorted({one.look for one in own if not one.members})
-    plain = result.finals.get(PLAIN)
     for look in [*looks, None]:
-        here = [one for one in own if (None if one.members else one.look) == look and one.name in columns]
-        if not here:
-            continue
-        label = "average of branches" if look is None else f"branches of look {look}"
+        here = [one for one in own if (None if one.members else one.look) == look]
         shade = 1.0 if look is None else 0.35 + 0.65 * (looks.index(look) + 1) / len(looks)
-        values = [result.metric.shown(one.measured.metric) for one in here]
-        bars = [_half(result, one, plain) for one in here]
-        marker = "D" if look is None else "o"
-        style = {"fmt": marker, "capsize": 3, "markersize": 6, "color": _COLORS[SEARCH], "alpha": shade}
-        axes.errorbar([columns[one.name] for one in here], values, yerr=bars, label=label, **style)  # type: ignore[arg-type]
+        axes.errorbar(
+            [columns[one.name] for one in here],
+            [result.metric.shown(one.measured.metric) for one in here],
+            yerr=[_half(result, one, plain) for one in here],
+            fmt="D" if look is None else "o",
+            label=("average of branches" if look is None else f"branches of look {look}") if here else None,
+            capsize=3,
+            markersize=6,
+            color=_COLORS[SEARCH],
+            alpha=shade,
+        )
     _draw_rivals(axes, result)
     best = result.best
     if best.line == SEARCH and best.name in columns:
         value = result.metric.shown(best.measured.metric)
         axes.plot(columns[best.name], value, "o", ms=14, mfc="none", mec="#c4161c", label="handed over")
-    axes.set_xticks(list(columns.values()), list(columns), rotation=35, ha="right")
+    axes.set_xticks(list(columns.values()), names, rotation=35, ha="right")
     axes.set_xlim(-0.6, max(columns.values(), default=0) + 0.6)
     axes.set_ylabel(f"validation {result.metric.label} {result.metric.unit}".rstrip())
     axes.set_title("Trade-offs that were tried", loc="left", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8, loc="best", framealpha=0.9)
 
 
 def _draw_rivals(axes: Axes, result: SearchResult) -> None:
@@ -82,33 +87,26 @@ def _draw_rivals(axes: Axes, result: SearchResult) -> None:
             axes.axhspan(value - half, value + half, color=color, alpha=0.12, lw=0)
 
 
-def _draw_losses(axes: Axes, result: SearchResult, losses: NDArray[np.float64]) -> None:
+def _draw_losses(
+    axes: Axes, result: SearchResult, models: Sequence[Candidate], losses: NDArray[np.float64]
+) -> None:
     """Main loss over that of the first auxiliary task, or over their mean in logarithms."""
-    kept = np.array([bool(np.isfinite(row).all()) for row in losses], dtype=bool)
-    models = [one for one, known in zip(result.candidates, kept.tolist(), strict=True) if known]
-    main, others = losses[kept, 0], np.exp(np.log(np.maximum(losses[kept, 1:], 1e-9)).mean(axis=1))
-    for line in dict.fromkeys(one.line.split(" ")[0] for one in models):
-        here = np.array([one.line.split(" ")[0] == line for one in models])
-        label = "search" if line == SEARCH else line
-        axes.scatter(
-            others[here], main[here], s=34, color=_COLORS.get(line, "#777777"), label=label, alpha=0.8
-        )
-    front = _non_dominated(np.stack([main, others], axis=1))
-    order = np.argsort(others[front])
-    axes.plot(others[front][order], main[front][order], color="#999999", lw=1, zorder=0, label="front")
+    import moocore
+
+    main, others = losses[:, 0], np.exp(np.log(np.maximum(losses[:, 1:], 1e-9)).mean(axis=1))
+    lines = np.array([one.line.split(" ")[0] for one in models])
+    for line in dict.fromkeys(lines.tolist()):
+        here = lines == line
+        color = _COLORS.get(line, "#777777")
+        axes.scatter(others[here], main[here], s=34, color=color, label=line, alpha=0.8)
+    front = np.flatnonzero(moocore.is_nondominated(np.stack([main, others], axis=1), keep_weakly=True))
+    front = front[np.argsort(others[front])]
+    axes.plot(others[front], main[front], color="#999999", lw=1, zorder=0, label="front")
     what = f"{result.tasks[1]} loss" if len(result.tasks) == 2 else "auxiliary losses, geometric mean"
     axes.set_xlabel(f"validation {what}")
     axes.set_ylabel("validation main loss")
     axes.set_title("The same models as losses", loc="left", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="best")
-
-
-def _non_dominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:
-    import moocore
-
-    kept: NDArray[np.bool_] = np.asarray(moocore.is_nondominated(losses, keep_weakly=True), dtype=bool)
-    return kept
 
 
 def _place(one: Candidate) -> tuple[bool, int, float, str]:

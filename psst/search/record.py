@@ -4,7 +4,7 @@ import difflib
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -43,20 +43,15 @@ class UnitFolder:
     @property
     def result(self) -> dict[str, Any] | None:
         """What came of it, None if it is not finished; ValueError for a damaged record."""
-        try:
-            known = read_json(self._record, _FORMAT, f"`{self._record}`")
-        except FileNotFoundError:
-            return None
+        known = _read(self._record, f"`{self._record}`")
         return known.get("result") if known.get("key") == self._content["key"] else None
 
     @first_only
     def open(self) -> None:
         """Keep what the same unit has left here; else begin anew."""
-        try:
-            left = read_json(self._record, _FORMAT, f"`{self._record}`").get("key")
-        except (FileNotFoundError, ValueError):
-            left = None
-        if self._begins and left != self._content["key"]:
+        with suppress(ValueError):
+            self._begins &= _read(self._record, "it").get("key") != self._content["key"]
+        if self._begins:
             shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
         for unfinished in self.path.glob(".*"):
@@ -132,9 +127,7 @@ class Manifest:
 
     def _known(self) -> dict[str, Any]:
         try:
-            return read_json(self.path, _FORMAT, f"the search's manifest `{self.path}`")
-        except FileNotFoundError:
-            return {}
+            return _read(self.path, f"the search's manifest `{self.path}`")
         except ValueError as error:
             if "is damaged" not in str(error):
                 raise
@@ -143,20 +136,16 @@ class Manifest:
 
 
 def known_budget(folder: Path) -> dict[str, Any]:
-    """What a search in this folder may take; empty where there is none."""
-    try:
-        known: dict[str, Any] = read_json(folder / _MANIFEST, _FORMAT, "the manifest")["budget"]
-    except (FileNotFoundError, ValueError):
-        return {}
-    return known
+    """What a search in this folder may take; empty where that is not known."""
+    with suppress(ValueError):
+        return dict(_read(folder / _MANIFEST, "the manifest").get("budget", {}))
+    return {}
 
 
 def touch_test(folder: Path, units: Sequence[str]) -> list[dict[str, Any]]:
     """Note, before models see the test, that they are about to; return all such notes in order."""
     path = folder / _TOUCHED
-    looks: list[dict[str, Any]] = []
-    if path.is_file():
-        looks = read_json(path, _FORMAT, f"the record of tests `{path}`")["looks"]
+    looks: list[dict[str, Any]] = _read(path, f"the record of tests `{path}`").get("looks", [])
     if not looks or looks[-1]["units"] != list(units):
         now = datetime.now(UTC).isoformat(timespec="seconds")
         looks.append({"when": now, "units": list(units)})
@@ -189,6 +178,14 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
         if made and {left.name for left in folder.iterdir()} <= {path.name}:  # refused: nothing is left
             path.unlink(missing_ok=True)
             folder.rmdir()
+
+
+def _read(path: Path, what: str) -> dict[str, Any]:
+    """Read a record; empty where there is none."""
+    try:
+        return read_json(path, _FORMAT, what)
+    except FileNotFoundError:
+        return {}
 
 
 def _changes(before: str, now: str) -> str:

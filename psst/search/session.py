@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -116,7 +116,7 @@ class Search:
         self.course = make_course(*own)
         self.lines = self.course.lines()
         self.runner = UnitRunner(judge, settings, self.folder)
-        self.progress = SearchProgress(sum(row[3] for row in self.course.rows()), self.folder)
+        self.progress = SearchProgress(sum(row.passes for row in self.course.rows()), self.folder)
         self._results: dict[tuple[str, str], dict[str, Any] | None] = {}
         first_only(judge.save)(self.folder)
 
@@ -147,14 +147,6 @@ class Search:
                 self._note(work, result)
                 self.progress.known(work)
         return self._results[own]
-
-    def started(self, work: Work) -> None:
-        """Take note."""
-        self.progress.begin(work)
-
-    def lost(self, work: Work) -> None:
-        """Take note."""
-        self.progress.lost(work)
 
     def finished(self, work: Work, result: dict[str, Any]) -> None:
         """Take note of it in the manifest, and say so."""
@@ -223,26 +215,11 @@ class Search:
         result.tests = {name: tests[one.unit] for name, one in finals.items()}
 
 
-class Keeper(Protocol):
-    """Who remembers what came of work."""
-
-    def known(self, work: Work) -> dict[str, Any] | None:
-        """Return what came of it; None if it is to be done."""
-
-    def started(self, work: Work) -> None:
-        """Be told that it starts."""
-
-    def lost(self, work: Work) -> None:
-        """Be told that its process was lost and that it is started again."""
-
-    def finished(self, work: Work, result: dict[str, Any]) -> None:
-        """Be told what came of it; from now on that is known."""
-
-
-def run_lines(lines: Sequence[Line], engine: Engine, keeper: Keeper) -> list[Any]:
+def run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[Any]:
     """Run lines side by side to their ends and return what they return, in order.
 
-    Each waits for its own results only, and the first goes first. What two have in common is done once.
+    Each waits for its own results only, and the first goes first. What two have in common is done once:
+    `keeper` knows what came of it.
 
     Raises:
         Exception: That of a unit; a RuntimeError where its process was lost three times.
@@ -258,7 +235,7 @@ def run_lines(lines: Sequence[Line], engine: Engine, keeper: Keeper) -> list[Any
         at_work = {work.name for work in running.values()}
         waiting = [work for name, work in wanted.items() if name not in at_work]
         for work in waiting[: engine.slots - len(running)]:
-            keeper.started(work)
+            keeper.progress.begin(work)
             running[engine.submit(work)] = work
         if not running:
             return values
@@ -270,10 +247,10 @@ def run_lines(lines: Sequence[Line], engine: Engine, keeper: Keeper) -> list[Any
             losses[work.name] += 1
             if losses[work.name] == _ATTEMPTS:
                 raise RuntimeError(f"unit `{work.name}`: {_LOST}") from error
-            keeper.lost(work)
+            keeper.progress.lost(work)
 
 
-def _advance(line: Line, place: int, asked: dict[int, list[Work]], values: list[Any], keeper: Keeper) -> None:
+def _advance(line: Line, place: int, asked: dict[int, list[Work]], values: list[Any], keeper: Search) -> None:
     """Send a line its results as long as all of them are known."""
     while all(keeper.known(work) is not None for work in asked[place]):
         try:

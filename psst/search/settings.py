@@ -129,9 +129,6 @@ class SearchSettings:
             folds of the classes; ``grid`` trains fixed weights; ``paper`` keeps to evenly spread rays by
             min-norm steps.
         looks: Looks of one's own in place of the course's, in order.
-        start: What the trunk trains on before the first look: ``main`` only, or ``all`` tasks at weight 1.
-        goes_on: Where the trunk goes on after a look: from its own weights, or from the ``average`` of those
-            branches that are not worse than the best.
         rivals: What is trained beside the search at its cost: ``plain`` (always), ``fixed`` weights of 1, a
             ``grid`` of weights that costs as much in all, the user's ``own`` small network from scratch for
             as long as all the rest took (on folds only).
@@ -156,8 +153,6 @@ class SearchSettings:
 
     course: Literal["trunk", "folds", "grid", "paper"] = "trunk"
     looks: list[Look] | None = None
-    start: Literal["main", "all"] = "main"
-    goes_on: Literal["trunk", "average"] = "average"
     rivals: tuple[Rival, ...] = ("plain", "fixed", "grid")
     methods: tuple[str, ...] = ()
     levels: dict[str, list[float]] = field(default_factory=dict)
@@ -173,8 +168,6 @@ class SearchSettings:
 
     def __post_init__(self) -> None:
         _one_of("course", self.course, ("trunk", "folds", "grid", "paper"))
-        _one_of("start", self.start, ("main", "all"))
-        _one_of("goes_on", self.goes_on, ("trunk", "average"))
         _one_of("ray_method", self.ray_method, ("preference", "ray", "min_norm"))
         for rival in self.rivals:
             _one_of("rivals", rival, get_args(Rival))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psst.evaluation import EpisodeScores, class_difference
+from psst.evaluation.class_draw import pooled_difference
 from psst.search.mixture import MAIN_ONLY, Mixture
 from psst.search.settings import USUAL, Setting
 
@@ -118,9 +119,10 @@ class Metric:
         """The value in its unit."""
         return 100 * value if self.unit == "%" else value
 
-    def text(self, value: float) -> str:
-        """The value as tables print it."""
-        return f"{self.shown(value):.2f}" if self.unit == "%" else f"{value:.4f}"
+    def text(self, value: float, half_width: float | None = None, sign: str = "") -> str:
+        """The value as tables print it, with half of its interval where that is known."""
+        around = "" if half_width is None else f" ± {self.shown(half_width):.2f}"
+        return f"{self.shown(value):{sign}.{2 if self.unit == '%' else 4}f}{around}"
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,14 @@ class Measured:
             if slash and fold.isdigit():
                 parts.setdefault(fold, []).append(one.mean)
         return {fold: float(np.mean(values)) for fold, values in parts.items()}
+
+    @property
+    def half_width(self) -> float | None:
+        """Of the 95% interval, over classes and episodes; None where nothing tells."""
+        if not self.scores:
+            return None
+        parts = [(one.accuracies, one.class_ids) for one in self.scores.values()]
+        return pooled_difference(*map(list, zip(*parts, strict=True))).half_width
 
     def __sub__(self, other: "Measured") -> Difference:
         shared = [name for name in self.scores if name in other.scores]  # not all were judged on every fold

@@ -47,12 +47,12 @@ class Memory:
     """Remembers what came of work, and what it was told."""
 
     def __init__(self, known=()):
-        self.results, self.done, self.gone = dict(known), [], []
+        self.results, self.done, self.gone, self.progress = dict(known), [], [], self
 
     def known(self, piece):
         return self.results.get(piece.name)
 
-    def started(self, piece):
+    def begin(self, piece):
         assert piece.name not in self.results
 
     def lost(self, piece):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from psst.search.plan import lay_out
+from psst.search.course import lay_out
 from psst.search.settings import Look, SearchSettings
 from tests.search.small import command
 
