@@ -19,7 +19,7 @@ from psst.search.mixture import MAIN_ONLY
 from psst.search.progress import seconds_text
 from psst.search.record import known_budget
 from psst.search.runner import UnitRunner
-from psst.search.settings import SearchSettings
+from psst.search.settings import SearchSettings, Setting
 from psst.search.unit import Unit
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -115,7 +115,7 @@ def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[s
         options: Keys of the config that are changed.
     """
     torch.set_num_threads(settings.threads)
-    unit = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0, options=options)
+    unit = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0, setting=Setting(options=options))
     steps: list[tuple[int, float]] = []
     clock = LambdaCallback(on_train_batch_start=lambda t, *_: steps.append((t.global_step, time.monotonic())))
     with TemporaryDirectory() as name:

@@ -377,8 +377,7 @@ def scratch(
 ) -> Unit:
     """A training from scratch, with the cool-down that every training needs."""
     falls = round((1 - _COOL_DOWN) * steps)
-    rate, options = setting.rate, setting.options
-    return Unit(name, mixture, 0, steps, steps, falls, fold=fold, rate=rate, options=options)
+    return Unit(name, mixture, 0, steps, steps, falls, fold=fold, setting=setting)
 
 
 def require(results: Results, unit: Unit) -> None:

@@ -13,7 +13,6 @@ from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
 from psst.search.unit import Candidate, Line, Unit
 
 FROZEN, OWN = "frozen", "own"
-Fold = tuple[int, int] | None
 
 
 class FoldCourse(Course):
@@ -55,11 +54,12 @@ class FoldCourse(Course):
 
     def lines(self) -> dict[str, Line]:
         """The search, plain training, equal weights, and the frozen features where there are such."""
-        own = {SEARCH: self._search(), "plain": self._tuned("plain", MAIN_ONLY, self.tried_on_folds)}
+        plain = [(MAIN_ONLY, one) for one in varied(self.settings.vary)[: self.tried_on_folds]]
+        own = {SEARCH: self._search(), "plain": self._alone("plain", plain)}
         if "fixed" in self.settings.rivals:
             own["fixed"] = self._fixed()
         if self.judge.frozen:
-            own[FROZEN] = self._frozen()
+            own[FROZEN] = self._alone(FROZEN, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN)
         return own
 
     @property
@@ -69,10 +69,8 @@ class FoldCourse(Course):
 
     def own_line(self, steps: int) -> Line:
         """The user's own small network: on one fold, and on all classes, for as many steps each."""
-        found, setting = Found(OWN), Setting(options=self.own_options)
-        yield from self._tried(found, [(MAIN_ONLY, setting)], steps=steps, folds=1, name=OWN)
-        yield from self._finals(found)
-        return found
+        tried = [(MAIN_ONLY, Setting(options=self.own_options))]
+        return self._alone(OWN, tried, steps=steps, folds=1, name=OWN)
 
     def _search(self) -> Line:
         found = Found(SEARCH)
@@ -101,21 +99,12 @@ class FoldCourse(Course):
     def _fixed(self) -> Line:
         """Equal weights, with the setting that was best on main only."""
         setting = yield from self._best_setting(Found("fixed"))
-        found = Found("fixed")
-        yield from self._tried(found, [(together(self.auxiliary), setting)])
-        yield from self._finals(found)
-        return found
+        return (yield from self._alone("fixed", [(together(self.auxiliary), setting)]))
 
-    def _tuned(self, line: str, mixture: Mixture, count: int) -> Line:
-        """One trade-off with as many settings."""
+    def _alone(self, line: str, tried: Sequence[tuple[Mixture, Setting]], **how: Any) -> Line:
+        """Try on folds as `_tried` does, and train the best again on all classes."""
         found = Found(line)
-        yield from self._tried(found, [(mixture, one) for one in varied(self.settings.vary)[:count]])
-        yield from self._finals(found)
-        return found
-
-    def _frozen(self) -> Line:
-        found = Found(FROZEN)
-        yield from self._tried(found, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN)
+        yield from self._tried(found, tried, **how)
         yield from self._finals(found)
         return found
 
@@ -139,30 +128,24 @@ class FoldCourse(Course):
         name: str = "",
     ) -> Line:
         """Train trade-offs from scratch on each fold; return what was judged, and keep it."""
-        groups: dict[tuple[Mixture, Setting], list[Unit]] = {}
-        parts: list[Fold] = (
-            [(fold, self.folds) for fold in range(folds or self.folds)] if self.folds > 1 else [None]
-        )
-        labels = {}
+        parts = [(fold, self.folds) for fold in range(folds or self.folds)]
+        groups: dict[str, list[Unit]] = {}
         for mixture, setting in tried:
             whole = replace(setting, length=length * setting.length)
-            labels[mixture, setting] = label = name or whole.name(mixture.name(self.auxiliary))
+            label = name or whole.name(mixture.name(self.auxiliary))
             count = max(1, round(whole.length * self.max_passes)) if steps is None else steps
-            groups[mixture, setting] = [
+            groups[label] = [
                 scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in parts
             ]
         results = yield [self._training(unit, found) for group in groups.values() for unit in group]
         judged = []
-        for (mixture, setting), group in groups.items():
+        for label, group in groups.items():
             if any(found.note_failure(unit, results[unit.name]) for unit in group):
                 continue
-            measured = choose.merged(
-                {str(i): self._measured(u, results[u.name]) for i, u in enumerate(group)}
-            )
-            label, result = labels[mixture, setting], results[group[0].name]
-            judged.append(
-                Candidate(label, group[0].name, found.line, mixture, measured, result, setting=setting)
-            )
+            measured = choose.merged([self._measured(unit, results[unit.name]) for unit in group])
+            first = group[0]
+            own = (first.mixture, measured, results[first.name])
+            judged.append(Candidate(label, first.name, found.line, *own, setting=first.setting))
         found.candidates += judged
         return judged
 
@@ -171,10 +154,8 @@ class FoldCourse(Course):
         if not found.candidates:
             raise ValueError(f"all trainings of `{found.line}` have failed: {'; '.join(found.remarks)}")
         best = choose.ranked(found.candidates)[0]
-        unit = self.units[best.unit]
-        fold = None if unit.fold is None else (-1, unit.fold[1])
-        name = _unit_name(f"final {best.name}", fold)
-        final = scratch(name, unit.mixture, unit.steps, fold, best.setting)
+        fold, steps = (-1, self.folds), self.units[best.unit].steps
+        final = scratch(_unit_name(f"final {best.name}", fold), best.mixture, steps, fold, best.setting)
         results = yield [self._training(final, found)]
         require(results, final)
         chosen = replace(best, unit=final.name, result=results[final.name])
@@ -196,9 +177,9 @@ def _room(look: Look, wanted: int) -> int:
     return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))
 
 
-def _unit_name(label: str, fold: Fold) -> str:
-    label = f"{label} fold {fold[0] + 1}" if fold is not None and fold[0] >= 0 else label
-    return "".join(letter for letter in label if letter not in ",/()").replace(" ", "-")
+def _unit_name(label: str, fold: tuple[int, int]) -> str:
+    label = f"{label} fold {fold[0] + 1}" if fold[0] >= 0 else label
+    return label.translate(str.maketrans(" ", "-", ",/()"))
 
 
 def _first_settings(vary: Mapping[str, list[Any]]) -> list[Setting]:

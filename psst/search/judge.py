@@ -84,7 +84,7 @@ class Judge(ABC):
         self, unit: Unit | None = None, begins: bool = True
     ) -> tuple[LightningModule, LightningDataModule, list[str]]:
         """Return a new module, its data and the names of its losses, all ready for a unit."""
-        run = self.run if unit is None else self.run.varied(unit.options)
+        run = self.run if unit is None else self.run.varied(unit.setting.options)
         module, data = run.module(), run.datamodule()
         return module, data, self.prepare(module, data, unit, begins)
 

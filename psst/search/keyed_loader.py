@@ -83,17 +83,25 @@ class KeyedLoader:
 
 
 class PassPlace:
-    """Where the current pass over a loader began."""
+    """Where the current pass over a loader began: batches of the stream that were used before."""
 
     def __init__(self) -> None:
-        self.began = 0  # batches of the stream that were used before
-        self.resumed: int | None = None  # where the pass began that the next one goes on with
+        self.began = 0
+        self._resumed: int | None = None  # where the pass began that the next one goes on with
 
     def begin(self, position: int) -> int:
         """Begin a pass, or go on with one, at `position`; return where it began."""
-        self.began = position if self.resumed is None else self.resumed
-        self.resumed = None
+        self.began = position if self._resumed is None else self._resumed
+        self._resumed = None
         return self.began
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"began": self.began}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the pass that the checkpoint was in."""
+        self._resumed = int(state_dict["began"])
 
 
 class _Randomness:

@@ -108,8 +108,8 @@ class PythonRun:
             stream = getattr(data, "psst_stream", "train")
             return KeyedLoader(loader, self.seed, stream, position, pass_length, place)
 
-        data.pass_place = place  # type: ignore[attr-defined]  # for checkpoints
-        data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
+        data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy, and for checkpoints:
+        data.state_dict, data.load_state_dict = place.state_dict, place.load_state_dict  # type: ignore[method-assign]
         return data
 
     def varied(self, options: tuple[tuple[str, Any], ...]) -> "PythonRun":

@@ -20,7 +20,7 @@ from psst.search.ranks import agree, check_ranks, first_only, save_checkpoint
 from psst.search.record import UnitFolder, unit_path
 from psst.search.settings import SearchSettings
 from psst.search.unit import Unit, Work
-from psst.search.unit_callbacks import Checkpoints, LearningRate, LoadState, StopAt, UnitWeights
+from psst.search.unit_callbacks import LearningRate, LoadState, StopAt, UnitCheckpoints, UnitWeights
 
 _FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
 
@@ -67,7 +67,7 @@ class UnitRunner:
         self, unit: Unit, folder: Path, callbacks: list[Any], logger: CSVLogger | None = None
     ) -> Trainer:
         """Return a trainer for a unit, or for what judges it: nothing is validated or saved on the way."""
-        trainer = self.judge.run.varied(unit.options).trainer(
+        trainer = self.judge.run.varied(unit.setting.options).trainer(
             default_root_dir=str(folder),
             max_steps=unit.horizon,
             extra_callbacks=callbacks,
@@ -113,8 +113,10 @@ class UnitRunner:
         method = unit.mixture.described(names, self.judge.raw_tasks(), self.folder)
         weights = None if method is None else UnitWeights(unit.name, _made(method))
         ending = StopAt(unit.stop)
-        saving = Checkpoints(place.last, unit.name, self.settings.checkpoint_every, weights)
-        rate = LearningRate(unit.falls or unit.start, None if unit.falls is None else unit.stop, unit.rate)
+        saving = UnitCheckpoints(place.last, unit.name, self.settings.checkpoint_every, weights)
+        rate = LearningRate(
+            unit.falls or unit.start, None if unit.falls is None else unit.stop, unit.setting.rate
+        )
         own = [*([] if weights is None else [weights]), ending, rate]
         trainer = self.trainer(unit, place.path, own, CSVLogger(place.path, name=""))
         trainer.callbacks.insert(0, saving)  # type: ignore[attr-defined]  # before any hook of the next step

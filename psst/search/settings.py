@@ -38,23 +38,18 @@ class Look:
     folds: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.at < 1:
-            raise ValueError(f"`search.looks.at={self.at}` must lie in [0, 1): a share of trainer.max_steps.")
-        if not self.length > 0:
-            raise ValueError(f"`search.looks.length={self.length}` must be above 0.")
-        if self.tries not in get_args(Tries):
-            raise ValueError(
-                f"`search.looks.tries={self.tries}` must be one of {', '.join(get_args(Tries))}."
-            )
-        if self.at_most is not None and self.at_most < self.length / 8:
-            raise ValueError(
-                f"`search.looks.at_most={self.at_most}` leaves no room for branches of {self.length}."
-            )
-        if self.folds < 1 or (self.folds > 1 and self.at > 0):
-            raise ValueError(
-                f"`search.looks.folds={self.folds}` with `at={self.at}`: folds must be at least 1, and more "
-                "need trainings from scratch (`at: 0`), for a trunk has seen all classes."
-            )
+        _one_of("looks.tries", self.tries, get_args(Tries))
+        at, length, most, folds = self.at, self.length, self.at_most, self.folds
+        laws = {
+            f"at={at}` must lie in [0, 1): a share of trainer.max_steps": 0 <= at < 1,
+            f"length={length}` must be above 0": length > 0,
+            f"at_most={most}` leaves no room for branches of {length}": most is None or most >= length / 8,
+            f"folds={folds}` with `at={at}`: folds must be at least 1, and more need trainings from scratch "
+            "(`at: 0`), for a trunk has seen all classes": folds == 1 or (folds > 1 and at == 0),
+        }
+        for law, kept in laws.items():
+            if not kept:
+                raise ValueError(f"`search.looks.{law}.")
 
 
 COURSES: dict[str, tuple[Look, ...]] = {
@@ -110,13 +105,12 @@ _LENGTHS_AND_RATES: dict[str, list[Any]] = {"length": [1.0, 0.5, 2.0], "rate": [
 
 def varied(vary: Mapping[str, list[Any]]) -> list[Setting]:
     """Return all combinations, those with fewer departures from each key's first value first."""
-    keys = list(vary)
     found = []
-    for values in product(*(range(len(vary[key])) for key in keys)):
-        chosen = {key: vary[key][place] for key, place in zip(keys, values, strict=True) if place}
-        options = tuple((key, value) for key, value in chosen.items() if key not in _LENGTHS_AND_RATES)
-        setting = Setting(chosen.get("length", 1.0), chosen.get("rate", 1.0), options)
-        found.append((len(chosen), setting))
+    for values in product(*vary.values()):
+        changed = {k: v for k, v in zip(vary, values, strict=True) if v != vary[k][0]}
+        options = tuple((key, value) for key, value in changed.items() if key not in _LENGTHS_AND_RATES)
+        setting = Setting(changed.get("length", 1.0), changed.get("rate", 1.0), options)
+        found.append((len(changed), setting))
     return [setting for _, setting in sorted(found, key=lambda one: one[0])]
 
 

@@ -31,8 +31,7 @@ class Unit:
         batches: Which training batches it sees: 0 those that come next, k others.
         fold: Number of the fold of the classes that is left out, and of how many; the number -1 leaves out
             none, and None keeps the data's own classes.
-        rate: Factor on the learning rate.
-        options: Keys of the config and their values, in place of the run's.
+        setting: Factor on the learning rate, and keys of the config in place of the run's.
         members: Names of the units that it averages; empty for a training.
     """
 
@@ -45,8 +44,7 @@ class Unit:
     parent: str = ""
     batches: int = 0
     fold: tuple[int, int] | None = None
-    rate: float = 1.0
-    options: tuple[tuple[str, Any], ...] = ()
+    setting: Setting = USUAL
     members: tuple[str, ...] = ()
 
     @property

@@ -13,7 +13,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from psst.callbacks import PSSTCallback
 from psst.pareto import Method
 from psst.search.judge import State
-from psst.search.keyed_loader import PassPlace
 from psst.search.progress import write_progress
 from psst.search.ranks import save_checkpoint
 
@@ -21,7 +20,7 @@ _DECAY = 0.95  # largest of the losses' running means in a unit: branches are sh
 _PAUSE = 0.3  # seconds between two words about how far a unit is
 
 
-class Checkpoints(Callback):
+class UnitCheckpoints(Callback):
     """Saves everything a unit's training consists of, every so many optimizer steps.
 
     Each checkpoint is taken when the next batch is about to be trained on: all hooks of the step before have
@@ -45,21 +44,11 @@ class Checkpoints(Callback):
         self._saved_at = 0
         self._saving = False
         self._resumed = False
-        self._place = PassPlace()
 
     @property
     def seconds(self) -> float:
         """Of training, summed over the pieces of the unit."""
         return self._earlier + time.monotonic() - self._began
-
-    @property
-    def state_key(self) -> str:
-        """Under which its state is found again."""
-        return "psst.search.Checkpoints"
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the place in the current pass, where the data have one; a checkpoint is read after this."""
-        self._place = getattr(trainer.datamodule, "pass_place", self._place)  # type: ignore[attr-defined]  # set by a connector
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step at which this fit starts."""
@@ -94,7 +83,7 @@ class Checkpoints(Callback):
         if not self._saving:
             return {}
         fit = None if self.memory is None else self.memory.fit_state()
-        return {"unit": self.unit, "seconds": self.seconds, "fit": fit, "pass_began": self._place.began}
+        return {"unit": self.unit, "seconds": self.seconds, "fit": fit}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same unit's fit."""
@@ -103,7 +92,6 @@ class Checkpoints(Callback):
             self._earlier = float(state_dict["seconds"])
             if self.memory is not None:
                 self.memory.continue_fit(state_dict["fit"])
-            self._place.resumed = int(state_dict["pass_began"])
 
 
 class UnitWeights(PSSTCallback):
