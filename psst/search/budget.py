@@ -2,10 +2,9 @@
 
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
@@ -27,29 +26,16 @@ _PROBE = (4, 16)  # steps that warm up, and steps until the clock is stopped
 _LEAST = 10
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a search and its rivals may take: seconds of one process, or passes.
-
-    Attributes:
-        seconds: None where passes are given.
-        passes: None where seconds are given.
-        typed: As the user typed it.
-    """
+class Budget(NamedTuple):
+    """What a search and its rivals may take: seconds of one process, or passes; the other is None."""
 
     seconds: float | None
     passes: int | None
     typed: str
 
 
-@dataclass(frozen=True)
-class Pace:
-    """What this machine needs.
-
-    Attributes:
-        step: Seconds of a training step on main only.
-        judging: Seconds of a validation, with all that is made for it.
-    """
+class Pace(NamedTuple):
+    """Seconds of a training step on main only, and of a validation with all that is made for it."""
 
     step: float
     judging: float

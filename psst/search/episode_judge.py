@@ -199,14 +199,10 @@ def folded(store: ImageStore, left_out: int, folds: int, way: int) -> tuple[list
     folds = folds if len(pool) >= folds * way else 2
     left_out = min(left_out, folds - 1)
     known = {**store.groups.get("train", {}), **store.groups.get("val", {})}
+    whole = [known[name] for name in sorted(known)] if len(known) >= folds else [[one] for one in pool]
     generator = np.random.Generator(np.random.Philox(key=stream_key(0, "folds", len(pool))))
-    if len(known) >= folds:
-        names = sorted(known)
-        order = generator.permutation(len(names))
-        parts = [np.concatenate([known[names[i]] for i in order[fold::folds]]) for fold in range(folds)]
-    else:
-        order = generator.permutation(pool)
-        parts = [order[fold::folds] for fold in range(folds)]
+    order = generator.permutation(len(whole))
+    parts = [np.concatenate([whole[i] for i in order[fold::folds]]) for fold in range(folds)]
     held = set(parts[max(left_out, 0)].tolist())
     train = pool if left_out < 0 else [class_id for class_id in pool if class_id not in held]
     return [int(class_id) for class_id in train], sorted(held)

@@ -28,7 +28,7 @@ class FoldCourse(Course):
 
     @property
     def folds(self) -> int:
-        """How many, as asked for; 1 keeps the data's own classes."""
+        """How many, as asked for."""
         return max(look.folds for look in self.looks)
 
     def rows(self) -> list[Row]:

@@ -114,9 +114,8 @@ class UnitRunner:
         weights = None if method is None else UnitWeights(unit.name, _made(method))
         ending = StopAt(unit.stop)
         saving = UnitCheckpoints(place.last, unit.name, self.settings.checkpoint_every, weights)
-        rate = LearningRate(
-            unit.falls or unit.start, None if unit.falls is None else unit.stop, unit.setting.rate
-        )
+        start, stop = (unit.start, None) if unit.falls is None else (unit.falls, unit.stop)
+        rate = LearningRate(start, stop, unit.setting.rate)
         own = [*([] if weights is None else [weights]), ending, rate]
         trainer = self.trainer(unit, place.path, own, CSVLogger(place.path, name=""))
         trainer.callbacks.insert(0, saving)  # type: ignore[attr-defined]  # before any hook of the next step

@@ -4,7 +4,6 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -109,19 +108,19 @@ class Search:
         identity = f"{judge.run.identity()}\ndata: {judge.data_key()}"
         self.manifest = Manifest(self.folder, identity, option)
         if budget is not None:
-            self.manifest.budget |= {**asdict(budget), "max_steps": judge.run.max_steps}
+            self.manifest.budget |= {**budget._asdict(), "max_steps": judge.run.max_steps}
         self.remarks = [*self.manifest.remarks, *([remark] if remark else [])]
         threads = f"{settings.threads} threads, {settings.renewal_batches} renewal batches"
         own = (judge, settings, judge.run.max_steps, self.folder, f"{identity}\n{threads}")
         self.course = make_course(*own)
         self.lines = self.course.lines()
         self.runner = UnitRunner(judge, settings, self.folder)
-        self.progress = SearchProgress(sum(row.passes for row in self.course.rows()), self.folder)
         self._results: dict[tuple[str, str], dict[str, Any] | None] = {}
         first_only(judge.save)(self.folder)
 
     def search(self, engine: Engine) -> SearchResult:
         """Search, choose on validation, and test the choice and its rivals once."""
+        self.progress = SearchProgress(sum(row.passes for row in self.course.rows()), self.folder)
         for remark in self.remarks:
             self.progress.say(remark)
         try:

@@ -12,6 +12,19 @@ Rival = Literal["plain", "fixed", "grid", "own"]
 _LEAST, _LEAST_LAST = 25, 100  # optimizer steps of a branch, and of one of the last look
 
 
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"`search.{name}={value}` must be one of {', '.join(known)}; the nearest is `{near}`."
+        )
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`search.{name}={value}` must be a whole number of at least {least}.")
+
+
 @dataclass(frozen=True)
 class Look:
     """One look: branches that try trade-offs; T is `trainer.max_steps` passes of the main batch.
@@ -198,16 +211,3 @@ class SearchSettings:
             return tuple(self.looks)
         many = self.course == "trunk" and n_auxiliary > 1
         return COURSES["trunk, many tasks" if many else self.course]
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"`search.{name}={value}` must be one of {', '.join(known)}; the nearest is `{near}`."
-        )
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"`search.{name}={value}` must be a whole number of at least {least}.")
