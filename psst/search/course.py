@@ -328,7 +328,7 @@ def lay_out(
 
     A look from the trunk that is the last one uses up its passes, with the first trade-offs a second time
     where there are few; any other look leaves the rest to the trunk. Without room for two branches, an
-    earlier look has none.
+    earlier look from the trunk has none.
 
     Args:
         look: What is asked for.
@@ -338,23 +338,18 @@ def lay_out(
         last: Whether it is the last look.
         left: Passes that the last look uses up, what earlier ones have saved included; as planned if None.
     """
-    candidates = list(candidates)
-    if look.at == 0:
-        room = len(candidates) if look.at_most is None else round(look.at_most / look.length)
-        return Layout(tuple(candidates[:room]), look.length * passes, tuple(candidates[room:]))
     least = settings.least_last_steps if last else settings.least_steps
-    length = max(look.length * passes, float(least))
-    share = look.length * len(candidates) if look.at_most is None else look.at_most
-    room = int(share * passes / length + 1e-6)
-    if not last:
-        count = min(room, len(candidates))
-        if count < 2:
-            return Layout((), length, tuple(candidates))
-        return Layout(tuple(candidates[:count]), length, tuple(candidates[count:]))
-    count = max(room, 1)
-    chosen = [candidates[place % len(candidates)] for place in range(count)]
-    whole = share * passes if left is None else max(left, float(count))
-    return Layout(tuple(chosen), whole / count, tuple(candidates[count:]))
+    length = max(look.length * passes, float(least) if look.at else 0.0)
+    whole = passes * (look.length * len(candidates) if look.at_most is None else look.at_most)
+    room = int(whole / length + 1e-6)
+    if last and look.at:
+        room = max(room, 1)
+        length = (whole if left is None else max(left, float(room))) / room
+        again = [candidates[place % len(candidates)] for place in range(room)]
+        return Layout(tuple(again), length, tuple(candidates[room:]))
+    if look.at and min(room, len(candidates)) < 2:
+        room = 0
+    return Layout(tuple(candidates[:room]), length, tuple(candidates[room:]))
 
 
 def rivals(settings: SearchSettings, auxiliary: Sequence[str]) -> dict[str, list[Mixture]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from psst.search import choose
-from psst.search.course import SEARCH, Course, Found, Row, look_sizes, require, scratch
+from psst.search.course import SEARCH, Course, Found, Row, lay_out, look_sizes, require, scratch
 from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
@@ -79,9 +79,9 @@ class FoldCourse(Course):
             alike = [one for one in found.candidates if one.setting == setting]
             known = {one.mixture for one in alike}
             wanted = [mixture for mixture in self._tries(look, alike) if mixture not in known]
-            room = _room(look, len(wanted))
-            found.note_left_out("a look", wanted[room:], self.auxiliary)
-            yield from self._tried(found, [(mixture, setting) for mixture in wanted[:room]], look.length)
+            layout = lay_out(look, wanted, self.max_passes, self.settings, last=False)
+            found.note_left_out("a look", layout.left_out, self.auxiliary)
+            yield from self._tried(found, [(mixture, setting) for mixture in layout.mixtures], look.length)
         # only what was trained alike says what a task does
         found.candidates = [replace(one, look=int(one.setting == setting)) for one in found.candidates]
         yield from self._finals(found)
@@ -115,8 +115,12 @@ class FoldCourse(Course):
 
     def _sizes(self) -> list[tuple[Look, int]]:
         """Each look and how many trade-offs it tries, as planned: main only was tried before."""
-        sizes = zip(self.looks, look_sizes(self.looks, self.auxiliary, self.settings), strict=True)
-        return [(look, _room(look, size - (look.tries == "singles"))) for look, size in sizes]
+        found = []
+        for look, size in zip(self.looks, look_sizes(self.looks, self.auxiliary, self.settings), strict=True):
+            wanted = [MAIN_ONLY] * (size - (look.tries == "singles"))
+            layout = lay_out(look, wanted, self.max_passes, self.settings, last=False)
+            found.append((look, len(layout.mixtures)))
+        return found
 
     def _tried(
         self,
@@ -170,11 +174,6 @@ def make_course(
     looks = settings.course_of(len(judge.task_names()) - 1)
     kind = FoldCourse if any(look.folds > 1 for look in looks) else Course
     return kind(judge, settings, max_passes, folder, identity)
-
-
-def _room(look: Look, wanted: int) -> int:
-    """Of so many trade-offs, how many a look has room for."""
-    return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))
 
 
 def _unit_name(label: str, fold: tuple[int, int]) -> str:
