@@ -14,9 +14,8 @@ from torch import nn
 import psst
 import psst.search
 from psst.search import Look, SearchSettings
-from psst.search.metric_judge import MetricJudge
+from psst.search.metric_judge import MetricJudge, on_training_batches, renewed
 from psst.search.python_run import PythonRun
-from psst.search.training_batches import on_training_batches, renewed
 from psst.search.unit import Metric
 from tests.search.small import FEW, door
 from tests.search.tasks import Columns, Heads
