@@ -82,7 +82,7 @@ class MetricJudge(Judge):
             )
         self.task_names()
         with TemporaryDirectory() as folder:
-            trainer = self.run.measuring(default_root_dir=folder)
+            trainer = self.run.trainer(default_root_dir=folder)
             self._value(evaluated(self.run.module(), self.run.datamodule(), trainer, "val", ())[0])
             _check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
         return (
@@ -247,8 +247,8 @@ def on_training_batches(
     module.training_step = training_step  # type: ignore[method-assign]  # on the instance
     data = run.datamodule()
     data.psst_stream = "fresh"  # type: ignore[attr-defined]  # see PythonRun
-    fit = {"max_steps": count, "accumulate_grad_batches": 1, "limit_val_batches": 0}
-    run.measuring(callbacks=[], **fit).fit(module, datamodule=data)
+    fit: dict[str, Any] = {"max_steps": count, "accumulate_grad_batches": 1, "limit_val_batches": 0}
+    run.trainer(callbacks=[], **fit).fit(module, datamodule=data)
     if len(seen) < count:
         raise ValueError(
             f"`train_dataloader` of {type(data).__name__} gave {len(seen)} batches of {count}; "

@@ -34,6 +34,7 @@ _RESERVED = {
 }
 
 
+_SILENT = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 _HARMLESS = ("log_every_n_steps",)
 
 
@@ -108,7 +109,8 @@ class PythonRun:
             stream = getattr(data, "psst_stream", "train")
             return KeyedLoader(loader, self.seed, stream, position, pass_length, place)
 
-        data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy, and for checkpoints:
+        data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
+        # a checkpoint holds where the pass began
         data.state_dict, data.load_state_dict = place.state_dict, place.load_state_dict  # type: ignore[method-assign]
         return data
 
@@ -139,8 +141,8 @@ class PythonRun:
         without: type[Callback] | tuple[type[Callback], ...] = (),
         **overrides: Any,
     ) -> Trainer:
-        """Return a new trainer of one process; ValueError if the arguments ask for more."""
-        arguments = {**copy.deepcopy(self.trainer_arguments), **overrides}
+        """Return a new trainer of one process that leaves nothing behind; ValueError for more processes."""
+        arguments = {**copy.deepcopy(self.trainer_arguments), **dict.fromkeys(_SILENT, False), **overrides}
         callbacks = arguments.pop("callbacks", None) or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         kept = [callback for callback in callbacks if not isinstance(callback, without)]
@@ -151,16 +153,6 @@ class PythonRun:
                 "unit of the search trains in one: set `devices` to 1."
             )
         return trainer
-
-    def measuring(self, **overrides: Any) -> Trainer:
-        """Return a trainer that leaves nothing behind."""
-        return self.trainer(
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **overrides,
-        )
 
     def identity(self) -> str:
         """Return what must not change between two runs of a search in one folder, as JSON."""
