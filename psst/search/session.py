@@ -185,9 +185,8 @@ class Search:
         known = self.manifest.budget
         if "own_steps" not in known:
             spent = sum(unit["result"].get("seconds", 0.0) for unit in self.manifest.units.values())
-            known["own_steps"] = max(
-                1, round(spent / 2 / measured_pace(self.judge, self.settings, options).step)
-            )
+            pace = measured_pace(self.judge, self.settings, options)
+            known["own_steps"] = agree(max(1, round(spent / 2 / pace.step)))
         return int(known["own_steps"])
 
     def _result(self, found: Mapping[str, Any]) -> SearchResult:
@@ -204,6 +203,7 @@ class Search:
             costs={task: self.judge.cost((task,)) for task in tasks[1:]},
             remarks=list(self.remarks),
         )
+        self.manifest.write()  # what was finished earlier included
         _copy_file(self.runner.checkpoint(result.best.unit), best)
         return result
 
