@@ -2,6 +2,7 @@
 
 import re
 import time
+from bisect import bisect_right
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -82,14 +83,10 @@ def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path)
         return passes if pace is None else passes * pace.step + units * pace.judging
 
     allowed = float(budget.passes if budget.passes is not None else budget.seconds or 0.0)
-    low, high = _LEAST, 10**8
-    if needed(low) > allowed:
-        least = f"{needed(low):.0f} passes" if pace is None else seconds_text(needed(low))
+    if needed(_LEAST) > allowed:
+        least = f"{needed(_LEAST):.0f} passes" if pace is None else seconds_text(needed(_LEAST))
         raise ValueError(f"`{budget.typed}` pays for no search: the shortest one takes {least}.")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if needed(middle) <= allowed else (low, middle)
-    return low
+    return bisect_right(range(10**8), allowed, lo=_LEAST, key=needed) - 1
 
 
 def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[str, Any], ...] = ()) -> Pace:

@@ -233,5 +233,4 @@ def _episodic(data: LightningDataModule) -> EpisodicDataModule:
 
 def _mean(scores: Mapping[str, EpisodeScores]) -> float:
     """Mean accuracy over groups of classes."""
-    values = [group.mean for group in scores.values()]
-    return float(np.mean(values)) if values else math.nan
+    return float(np.mean([group.mean for group in scores.values()])) if scores else math.nan

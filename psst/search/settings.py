@@ -9,8 +9,6 @@ from typing import Any, Literal, get_args
 Tries = Literal["singles", "around", "mixtures", "methods", "grid", "rays"]
 Rival = Literal["plain", "fixed", "grid", "own"]
 
-_LEAST, _LEAST_LAST = 25, 100  # optimizer steps of a branch, and of one of the last look
-
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
@@ -167,8 +165,8 @@ class SearchSettings:
     own: dict[str, Any] = field(default_factory=dict)
     rays: int = 0
     ray_method: Literal["preference", "ray", "min_norm"] = "preference"
-    least_steps: int = _LEAST
-    least_last_steps: int = _LEAST_LAST
+    least_steps: int = 25
+    least_last_steps: int = 100
     renewal_batches: int = 15
     threads: int = 1
     checkpoint_every: int = 200
