@@ -63,10 +63,11 @@ def main(words: list[str]) -> int:
     else:
         from psst.search.episode_judge import EpisodeJudge
 
+        judge = EpisodeJudge(experiment)
         if budget is not None:
-            steps = solved(budget, experiment, EpisodeJudge(experiment), settings, output)
-            experiment = experiment.with_overrides({"trainer.max_steps": steps})
-        print_plan(experiment, EpisodeJudge(experiment), settings)
+            steps = solved(budget, judge, settings, output)
+            judge.run = experiment.varied((("trainer.max_steps", steps),))
+        print_plan(judge, settings)
     sys.stdout.flush()
     return 0
 

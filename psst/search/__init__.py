@@ -15,7 +15,7 @@ from psst.search.settings import SearchSettings as SearchSettings
 if TYPE_CHECKING:
     from psst.search.door import search as search
     from psst.search.result import SearchResult as SearchResult
-    from psst.search.run import run_search as run_search
+    from psst.search.session import run_search as run_search
     from psst.search.unit import Candidate as Candidate
 
 __all__ = ["Candidate", "Look", "SearchResult", "SearchSettings", "run_search", "search"]
@@ -24,7 +24,7 @@ _HOMES = {
     "search": "psst.search.door",
     "Candidate": "psst.search.unit",
     "SearchResult": "psst.search.result",
-    "run_search": "psst.search.run",
+    "run_search": "psst.search.session",
 }
 
 

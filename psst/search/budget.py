@@ -2,25 +2,24 @@
 
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from bisect import bisect_right
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from psst.files import read_json
 from psst.search.folds import make_course
+from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY
 from psst.search.progress import seconds_text
-from psst.search.protocols import Judge, Run
+from psst.search.record import known_budget
 from psst.search.runner import UnitRunner
-from psst.search.settings import SearchSettings
+from psst.search.settings import SearchSettings, Setting
 from psst.search.unit import Unit
 
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -28,33 +27,16 @@ _PROBE = (4, 16)  # steps that warm up, and steps until the clock is stopped
 _LEAST = 10
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a search and its rivals may take: seconds of one process, or passes.
-
-    Attributes:
-        seconds: None where passes are given.
-        passes: None where seconds are given.
-        typed: As the user typed it.
-    """
+class Budget(NamedTuple):
+    """What a search and its rivals may take: seconds of one process, or passes; the other is None."""
 
     seconds: float | None
     passes: int | None
     typed: str
 
-    def described(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"typed": self.typed, "seconds": self.seconds, "passes": self.passes}
 
-
-@dataclass(frozen=True)
-class Pace:
-    """What this machine needs.
-
-    Attributes:
-        step: Seconds of a training step on main only.
-        judging: Seconds of a validation, with all that is made for it.
-    """
+class Pace(NamedTuple):
+    """Seconds of a training step on main only, and of a validation with all that is made for it."""
 
     step: float
     judging: float
@@ -82,7 +64,7 @@ def read_budget(
     return Budget(float(match[1]) * _UNITS[match[2]], None, f"{options[0]}{time_text}")
 
 
-def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, output: Path) -> int:
+def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path) -> int:
     """Return the T that makes search and rivals take what they may.
 
     A search that goes on keeps its T. A time budget is planned from the pace measured now.
@@ -90,66 +72,49 @@ def solved(budget: Budget, run: Run, judge: Judge, settings: SearchSettings, out
     Raises:
         ValueError: It pays for no training.
     """
-    kept = _kept(output, budget)
-    if kept is not None:
-        return kept
-    pace = None if budget.passes is not None else measured_pace(run, judge, settings)
+    kept = known_budget(output)
+    if kept.get("typed") == budget.typed:
+        return int(kept["max_steps"])
+    pace = None if budget.passes is not None else measured_pace(judge, settings)
 
     def needed(steps: int) -> float:
         rows = make_course(judge, settings, steps, output, "").rows()
-        passes, units = sum(row[3] for row in rows), sum(row[1] for row in rows)
+        passes, units = sum(row.passes for row in rows), sum(row.number for row in rows)
         return passes if pace is None else passes * pace.step + units * pace.judging
 
     allowed = float(budget.passes if budget.passes is not None else budget.seconds or 0.0)
-    low, high = _LEAST, 10**8
-    if needed(low) > allowed:
-        least = f"{needed(low):.0f} passes" if pace is None else seconds_text(needed(low))
+    if needed(_LEAST) > allowed:
+        least = f"{needed(_LEAST):.0f} passes" if pace is None else seconds_text(needed(_LEAST))
         raise ValueError(f"`{budget.typed}` pays for no search: the shortest one takes {least}.")
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if needed(middle) <= allowed else (low, middle)
-    return low
+    return bisect_right(range(10**8), allowed, lo=_LEAST, key=needed) - 1
 
 
-def measured_pace(run: Run, judge: Judge, settings: SearchSettings) -> Pace:
-    """Train a few steps on main only and judge once; nothing is left behind."""
+def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[str, Any], ...] = ()) -> Pace:
+    """Train a few steps on main only and judge once; nothing is left behind.
+
+    Args:
+        judge: Gives the parts, and judges.
+        settings: Of the search.
+        options: Keys of the config that are changed.
+    """
     torch.set_num_threads(settings.threads)
-    with TemporaryDirectory() as folder:
-        return _pace_in(Path(folder), run, judge)
+    unit = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0, setting=Setting(options=options))
+    steps: list[tuple[int, float]] = []
+    clock = LambdaCallback(on_train_batch_start=lambda t, *_: steps.append((t.global_step, time.monotonic())))
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        trainer = UnitRunner(judge, settings, folder).trainer(unit, folder, [clock])
+        module, data, _ = judge.fresh(unit)
+        trainer.fit(module, datamodule=data)
+        warm = [one for one in steps if one[0] >= _PROBE[0]]
+        step = (warm[-1][1] - warm[0][1]) / (warm[-1][0] - warm[0][0])
+        began = time.monotonic()
+        module, data, _ = judge.fresh(unit)
+        judge.measure(module, data, trainer, folder, "val")
+    return Pace(step, time.monotonic() - began)
 
 
-def _pace_in(folder: Path, run: Run, judge: Judge) -> Pace:
-    unit, clock = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0), _Clock()
-    trainer = UnitRunner(run, folder, judge).trainer(unit, folder, [clock])
-    module, data = run.module(), run.datamodule()
-    judge.prepare(module, data, unit)
-    trainer.fit(module, datamodule=data)
-    began = time.monotonic()
-    module, data = run.module(), run.datamodule()
-    judge.prepare(module, data, unit)
-    judge.validate(module, data, trainer, folder)
-    return Pace(clock.seconds / (_PROBE[1] - _PROBE[0]), time.monotonic() - began)
-
-
-class _Clock(Callback):
-    """Takes the time of the steps after the first few."""
-
-    def __init__(self) -> None:
-        self.began = self.seconds = 0.0
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Begin."""
-        if trainer.global_step == _PROBE[0]:
-            self.began = time.monotonic()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop."""
-        self.seconds = time.monotonic() - self.began
-
-
-def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
+def print_plan(judge: Judge, settings: SearchSettings) -> None:
     """Print units, steps, passes and seconds of a search, as far as they are known; nothing is kept.
 
     Raises:
@@ -157,28 +122,20 @@ def print_plan(run: Run, judge: Judge, settings: SearchSettings) -> None:
     """
     names = judge.task_names()
     remark = judge.check(max(look.folds for look in settings.course_of(len(names) - 1)))
-    pace = measured_pace(run, judge, settings)
+    pace = measured_pace(judge, settings)
     table = Table(
         "unit",
         *(Column(name, justify="right") for name in ("number", "steps", "passes", "seconds")),
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
-    total = 0.0
-    for label, number, steps, passes in make_course(judge, settings, run.max_steps, Path(), "").rows():
-        total += passes
-        table.add_row(label, str(number), steps, f"{passes:.0f}", f"{passes * pace.step:.0f}")
+    rows = make_course(judge, settings, judge.run.max_steps, Path(), "").rows()
+    for row in rows:
+        numbers = (f"{value:.0f}" for value in (row.steps, row.passes, row.passes * pace.step))
+        table.add_row(row.label, str(row.number), *numbers)
+    total = sum(row.passes for row in rows)
     console = Console(width=max(Console().width, 100), highlight=False)
     console.print(table)
     took = f"{seconds_text(total * pace.step)} at {1000 * pace.step:.1f} ms a pass"
     line = f"in all {total:.0f} passes, about {took}"
     console.print(f"{line}, and {pace.judging:.1f} s for each validation{'; ' + remark if remark else ''}")
-
-
-def _kept(output: Path, budget: Budget) -> int | None:
-    """T of a search in this folder with the same budget."""
-    try:
-        known: Mapping[str, Any] = read_json(output / "manifest.json", 2, "the manifest").get("budget", {})
-    except (FileNotFoundError, ValueError):
-        return None
-    return int(known["max_steps"]) if known.get("typed") == budget.typed else None

@@ -55,12 +55,11 @@ def best_weights(found: Sequence[Candidate], errors: float = 1.0) -> dict[str, f
     return best
 
 
-def merged(parts: Mapping[str, Measured]) -> Measured:
-    """One measurement of several models on different classes, such as those of all folds."""
-    values = list(parts.values())
-    scores = {f"{fold}/{name}": one for fold, part in parts.items() for name, one in part.scores.items()}
-    mean = sum(part.metric for part in values) / len(values)
-    return Measured(mean, sum(part.quality for part in values) / len(values), scores)
+def merged(parts: Sequence[Measured]) -> Measured:
+    """One measurement of several models on different classes: those of all folds."""
+    scores = {f"{fold}/{name}": one for fold, part in enumerate(parts) for name, one in part.scores.items()}
+    means = [sum(values) / len(parts) for values in zip(*((p.metric, p.quality) for p in parts), strict=True)]
+    return Measured(means[0], means[1], scores)
 
 
 def task_evidence(task: str, found: Sequence[Candidate]) -> Difference | None:

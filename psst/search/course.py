@@ -3,24 +3,41 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from psst.pareto import RaySet, Trajectory, das_dennis, rays_between
 from psst.search import choose
-from psst.search.mixture import MAIN_ONLY, Mixture, by_methods, singles, together, weight_grid
-from psst.search.plan import course_passes, lay_out, look_sizes, rivals, steps_of
-from psst.search.protocols import Judge
+from psst.search.judge import Judge
+from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, singles, together, weight_grid
 from psst.search.ranks import agree, first_only
+from psst.search.record import unit_path
 from psst.search.runner import check_rates
 from psst.search.settings import USUAL, Look, SearchSettings, Setting
-from psst.search.unit import Candidate, Unit
-from psst.search.work import Line, Results, Work
+from psst.search.unit import Candidate, Line, Measured, Results, Unit, Work
 
 SEARCH = "search"
-PlanRow = tuple[str, int, str, float]
-"""What a plan says: label, number of units, steps of each, passes of all."""
 _COOL_DOWN = 0.3  # of a training from scratch, in which its learning rate falls
 _DIVISIONS = {1: 4, 2: 2}  # of the evenly spread rays, by the number of auxiliary tasks; 1 for more
+
+
+class Row(NamedTuple):
+    """What a plan says of some units: steps of each, at most, and passes of all."""
+
+    label: str
+    number: int
+    steps: float
+    passes: float
+
+
+class Layout(NamedTuple):
+    """One look: trade-offs of its branches, passes of each, and trade-offs that there was no room for.
+
+    A trade-off that stands there twice is trained on other batches each time.
+    """
+
+    mixtures: tuple[Mixture, ...]
+    passes: float
+    left_out: tuple[Mixture, ...] = ()
 
 
 @dataclass
@@ -47,27 +64,16 @@ class Found:
             self.remarks.append(f"{unit.name} failed: {result['failed']}")
         return "failed" in result
 
+    def note_left_out(self, look: str, mixtures: Sequence[Mixture], auxiliary: Sequence[str]) -> None:
+        """Keep which trade-offs a look had no room for."""
+        if mixtures:
+            names = ", ".join(mixture.name(auxiliary) for mixture in mixtures)
+            self.remarks.append(f"{look} had no room for {names}")
+
     @property
     def best(self) -> Candidate | None:
         """The best on validation, see `psst.search.choose.preferred`."""
         return choose.preferred(self.finals) if self.finals else None
-
-
-@dataclass(frozen=True)
-class Fork:
-    """Where a look leaves the trunk.
-
-    Attributes:
-        parent: Name of the trunk's last piece.
-        step: Its last optimizer step.
-        horizon: `max_steps` of the line's trainers.
-        passes: Of each branch.
-    """
-
-    parent: str
-    step: int
-    horizon: int
-    passes: float
 
 
 class Course:
@@ -99,158 +105,129 @@ class Course:
     @property
     def passes(self) -> float:
         """Of the search alone, as planned."""
-        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
-        return course_passes(self.looks, sizes, self.max_passes, self.settings)
+        return sum(row.passes for row in self.own_rows())
 
-    def rows(self) -> list[PlanRow]:
-        """Lay out the search and its rivals."""
-        rows: list[PlanRow] = []
-        at, passes = 0.0, self.max_passes
-        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
+    def own_rows(self) -> list[Row]:
+        """Lay out the search alone."""
+        rows: list[Row] = []
+        at, sizes = 0.0, look_sizes(self.looks, self.auxiliary, self.settings)
         for number, (look, size) in enumerate(zip(self.looks, sizes, strict=True), 1):
             if look.at > at:
-                piece = (look.at - at) * passes
-                rows.append((f"trunk, piece {number}", 1, f"{round(piece)}", piece))
+                piece = (look.at - at) * self.max_passes
+                rows.append(Row(f"trunk, piece {number}", 1, piece, piece))
                 at = look.at
-            layout = lay_out(look, [MAIN_ONLY] * size, passes, self.settings, number == len(self.looks))
-            costly = steps_of(together(self.auxiliary), layout.passes, self.judge.cost)
-            steps, count = f"{costly} to {round(layout.passes)}", len(layout.mixtures)
-            rows.append((f"look {number}: {look.tries}", count, steps, count * layout.passes))
+            last = number == len(self.looks)
+            layout = lay_out(look, [MAIN_ONLY] * size, self.max_passes, self.settings, last)
+            each, count = layout.passes, len(layout.mixtures)
+            rows.append(Row(f"look {number}: {look.tries}", count, each, count * each))
+        return rows
+
+    def rows(self) -> list[Row]:
+        """Lay out the search and its rivals."""
+        rows, passes = self.own_rows(), self.passes
         for name, mixtures in rivals(self.settings, self.auxiliary).items():
-            each = f"at most {round(self.passes / len(mixtures))}"
-            rows.append((f"rival: {name}", len(mixtures), each, self.passes))
+            rows.append(Row(f"rival: {name}", len(mixtures), passes / len(mixtures), passes))
         return rows
 
     def lines(self) -> dict[str, Line]:
         """The search first, then its rivals; those of a grid have a line each."""
-        own = {SEARCH: self.search_line()}
+        own = {SEARCH: self._line(SEARCH, self.looks, self.max_passes, self.passes)}
         for name, mixtures in rivals(self.settings, self.auxiliary).items():
             for mixture in mixtures:
                 label = name if len(mixtures) == 1 else f"{name} {mixture.name(self.auxiliary)}"
                 own[label] = self._rival(label, mixture, self.passes / len(mixtures))
         return own
 
-    def search_line(self) -> Line:
-        """The search."""
-        if self.looks[0].at > 0:
-            return self._from_trunk(SEARCH, self.looks, self.max_passes, self.passes)
-        return self._from_scratch(SEARCH, self.looks, self.max_passes)
-
     def tests(self, finals: Sequence[Candidate]) -> Line:
-        """Test some candidates, those that were not tested yet."""
-        units = {one.unit: self.units[one.unit] for one in finals}
-        missing = [u for u in units.values() if self.judge.tested(self._folder(u.name)) is None]
-        yield [Work("test", unit, self.keys[unit.name]) for unit in missing]
+        """Test some candidates; return what that says, by unit."""
+        works = {one.unit: Work(self.units[one.unit], self.keys[one.unit], test=True) for one in finals}
+        results = yield list(works.values())
+        told = {name: results[work.name] for name, work in works.items()}
+        return {name: self.judge.measured(self._folder(name), one, "test") for name, one in told.items()}
 
     def _rival(self, line: str, mixture: Mixture, passes: float) -> Line:
         """One trade-off for all of a line: the search's last look, or a training from scratch."""
         last = self.looks[-1]
-        if last.at > 0:
-            share = last.at + (last.at_most or last.length)
-            return self._from_trunk(line, (last,), passes / share, passes, mixture)
-        return self._from_scratch(line, (Look(length=1.0),), passes, [mixture])
+        if last.at == 0:
+            return self._line(line, (Look(),), passes, passes, mixture)
+        return self._line(line, (last,), passes / (last.at + (last.at_most or last.length)), passes, mixture)
 
-    def _from_trunk(
+    def _line(
         self, line: str, looks: Sequence[Look], passes: float, left: float, only: Mixture | None = None
     ) -> Line:
-        """Train once, look around on the way, and let the last look be the cool-down.
+        """Train once, look around on the way, and let the last look be the cool-down; or look from scratch.
 
-        What earlier looks save is spent in the last one, so that every line costs `left`, what was planned;
-        `passes` is its T.
+        What earlier looks from a trunk save is spent in the last one, so that every line costs `left`, what
+        was planned; `passes` is its T.
         """
-        found = Found(line)
-        trunk = only or (together(self.auxiliary) if self.settings.start == "all" else MAIN_ONLY)
-        horizon, parent, step, at = round(passes) + len(looks), "", 0, 0.0
+        found, trunk, at = Found(line), only or MAIN_ONLY, 0.0
+        parent = Unit("", trunk, 0, 0, round(passes) + len(looks))  # nothing, from which the trunk begins
         before: list[Candidate] = []
         for number, look in enumerate(looks, 1):
             if look.at > at:
-                stop = step + steps_of(trunk, (look.at - at) * passes, self.judge.cost)
-                unit = Unit(_named(line, f"trunk-{number}"), trunk, step, stop, horizon, parent=parent)
-                work = self._training(unit, found)
+                stop = parent.stop + self._steps(trunk, (look.at - at) * passes)
+                place = (parent.stop, stop, parent.horizon)
+                parent = Unit(_named(line, f"trunk-{number}"), trunk, *place, parent=parent.name)
+                at, work = look.at, self._training(parent, found)
                 left -= work.passes
                 results = yield [work]
-                if found.note_failure(unit, results[unit.name]) and line != SEARCH:
+                if found.note_failure(parent, results[parent.name]) and line != SEARCH:
                     return found
-                require(results, unit)
-                check_rates(results[unit.name]["rates"], unit)
-                parent, step, at = unit.name, stop, look.at
+                require(results, parent)
+                check_rates(results[parent.name]["rates"], parent)
             last = number == len(looks)
             wanted = [only] if only is not None else self._tries(look, before)
+            if not look.at:  # the same again from scratch would be the same model
+                wanted = [one for one in wanted if one not in {known.mixture for known in found.candidates}]
             layout = lay_out(look, wanted, passes, self.settings, last, left)
-            if layout.left_out and only is None:
-                names = ", ".join(mixture.name(self.auxiliary) for mixture in layout.left_out)
-                found.remarks.append(f"look {number} had no room for {names}")
-            fork = Fork(parent, step, horizon, layout.passes)
-            units = self._branches(line, number, layout.mixtures, fork)
+            found.note_left_out(f"look {number}", layout.left_out, self.auxiliary)
+            units = self._branches(line, number, layout.mixtures, parent, layout.passes)
             works = [self._training(unit, found) for unit in units]
             left -= sum(work.passes for work in works)
             results = yield works
-            before = self._candidates(line, number, units, results, found) or before
-            if last:
-                found.finals = [one for one in before if one.look == number]
-                yield from self._soups(line, number, found.finals, found)
-                yield from self._rays(line, found.finals[: len(units)], fork, found)
+            branches = self._candidates(found, units, results, number)
+            before = branches or before
+            if not look.at:
+                found.finals = list(found.candidates)
+            elif last:
+                found.finals += branches
+                yield from self._soups(found, number, branches)
+                yield from self._rays(found, branches, parent, layout.passes)
             elif units:  # a look without room leaves the trunk as it is
-                if only is None:
-                    leading = choose.ahead(before, errors=2.0)
-                    trunk = leading[0].mixture if leading else MAIN_ONLY
+                leading = choose.ahead(before, errors=2.0)
+                trunk = leading[0].mixture if leading else MAIN_ONLY
                 members = choose.region(before)
-                if self.settings.goes_on == "average" and len(members) > 1:
+                if len(members) > 1:  # it goes on from their average, with its own optimizer's state
                     work = self._averaging(_named(line, f"merged-{number}"), members, found, parent)
-                    yield [work]  # it goes on from the average, with its own optimizer's state
-                    parent = work.name
+                    yield [work]
+                    parent = work.unit
         return found
 
-    def _from_scratch(
-        self, line: str, looks: Sequence[Look], passes: float, only: Sequence[Mixture] | None = None
-    ) -> Line:
-        """Train every trade-off from scratch, on the classes that the data train on."""
-        found = Found(line)
-        before: list[Candidate] = []
-        for number, look in enumerate(looks, 1):
-            wanted = list(only) if only is not None else self._tries(look, before)
-            known = {one.mixture for one in found.candidates}
-            layout = lay_out(look, [m for m in wanted if m not in known], passes, self.settings, False)
-            units = []
-            for mixture in layout.mixtures:
-                steps = steps_of(mixture, layout.passes, self.judge.cost)
-                name = _named(line, f"look{number} {mixture.name(self.auxiliary)}")
-                units.append(scratch(name, mixture, steps))
-            results = yield [self._training(unit, found) for unit in units]
-            before = self._candidates(line, number, units, results, found) or before
-        found.finals = list(found.candidates)
-        return found
-
-    def _branches(self, line: str, look: int, mixtures: Sequence[Mixture], fork: Fork) -> list[Unit]:
-        """Branches of a look from the trunk, each on batches of its own."""
+    def _branches(
+        self, line: str, look: int, mixtures: Sequence[Mixture], parent: Unit, passes: float
+    ) -> list[Unit]:
+        """Branches of a look from the trunk, each on batches of its own; from scratch where there is none."""
         units = []
         for number, mixture in enumerate(mixtures):
-            stop = fork.step + steps_of(mixture, fork.passes, self.judge.cost)
             again = mixtures[:number].count(mixture)
             label = f"look{look} {mixture.name(self.auxiliary)}" + (f" ({again + 1})" if again else "")
-            name = _named(line, label)
-            place = (fork.step, stop, fork.horizon, fork.step, fork.parent)
-            units.append(Unit(name, mixture, *place, batches=100 * look + number))
+            name, steps = _named(line, label), self._steps(mixture, passes)
+            place = (parent.stop, parent.stop + steps, parent.horizon, parent.stop, parent.name)
+            branch = Unit(name, mixture, *place, batches=100 * look + number)
+            units.append(branch if parent.name else scratch(name, mixture, steps))
         return units
 
-    def _soups(self, line: str, look: int, branches: Sequence[Candidate], found: Found) -> Line:
+    def _soups(self, found: Found, look: int, branches: Sequence[Candidate]) -> Line:
         """Average the best two, three, ... branches of the last look."""
         order = choose.ranked(branches)
-        works = []
-        for count in range(2, len(order) + 1):
-            works.append(self._averaging(_named(line, f"soup of {count}"), order[:count], found))
+        names = {count: _named(found.line, f"soup of {count}") for count in range(2, len(order) + 1)}
+        works = [self._averaging(name, order[:count], found) for count, name in names.items()]
         results = yield works
-        for count, work in enumerate(works, 2):
-            result = results[work.name]
-            measured = self._measured(work.unit, result)
-            parts = (order[0].mixture, measured, result, work.members, look)
-            soup = Candidate(f"soup of {count}", work.name, line, *parts)
-            found.candidates.append(soup)
-            found.finals.append(soup)
+        found.finals += self._candidates(found, [work.unit for work in works], results, look)
 
-    def _rays(self, line: str, branches: Sequence[Candidate], fork: Fork, found: Found) -> Line:
+    def _rays(self, found: Found, branches: Sequence[Candidate], parent: Unit, passes: float) -> Line:
         """Follow rays between branches of the last look that weigh the same tasks."""
-        if line != SEARCH or not self.settings.rays:
+        if found.line != SEARCH or not self.settings.rays:
             return
         paths = {one: self._folder(one.unit) / "trajectory.npz" for one in branches}
         tasks = next((one.mixture.tasks for one in choose.ranked(branches) if not one.is_main_only), ())
@@ -260,23 +237,20 @@ class Course:
             return
         lain.sort(key=lambda one: one.mixture.weights)
         rays = rays_between([Trajectory.load(paths[one]) for one in lain])
-        path = self.folder / "rays.npz"
-        first_only(rays.save)(path)
-        agree(None)
-        method = self.settings.ray_method
-        weights = lain[0].mixture.weights
-        mixtures = [Mixture(weights, method, (path.name, i)) for i in range(len(rays))][: self.settings.rays]
-        units = self._branches(line, len(self.looks), mixtures, fork)
+        mixtures = self._along(rays, lain[0].mixture.weights, self.settings.ray_method)[: self.settings.rays]
+        units = self._branches(SEARCH, len(self.looks), mixtures, parent, passes)
         units = [replace(unit, batches=unit.batches + 50) for unit in units]
         results = yield [self._training(unit, found) for unit in units]
-        found.finals += self._candidates(line, 0, units, results, found)
+        found.finals += self._candidates(found, units, results)
 
     def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
         """The trade-offs that a look would like to try."""
         if look.tries == "grid":
             return weight_grid(self.auxiliary)
-        if look.tries == "rays":
-            return self._even_rays()
+        if look.tries == "rays":  # evenly spread, and standing still
+            m = 1 + len(self.auxiliary)
+            rays = RaySet.from_losses(das_dennis(m, _DIVISIONS.get(m - 1, 1))).lasting(self.max_passes)
+            return self._along(rays, together(self.auxiliary).weights, "min_norm")
         if look.tries == "singles" or not before:
             return singles(self.auxiliary)
         if look.tries == "methods":
@@ -285,35 +259,37 @@ class Course:
             return by_methods(helping, self.auxiliary, self.settings.methods, self.settings.levels)
         return choose.next_mixtures(look.tries, before, self.auxiliary, self.errors)
 
-    def _even_rays(self) -> list[Mixture]:
-        """Rays that stand still, evenly spread."""
-        path, m = self.folder / "rays.npz", 1 + len(self.auxiliary)
-        rays = RaySet.from_losses(das_dennis(m, _DIVISIONS.get(m - 1, 1))).lasting(self.max_passes)
+    def _along(self, rays: RaySet, weights: Weights, method: str) -> list[Mixture]:
+        """Leave rays in the search's folder, and return a trade-off that follows each."""
+        path = self.folder / "rays.npz"
         first_only(rays.save)(path)
         agree(None)
-        weights = together(self.auxiliary).weights
-        return [Mixture(weights, "min_norm", (path.name, index)) for index in range(len(rays))]
+        return [Mixture(weights, method, (path.name, index)) for index in range(len(rays))]
 
     def _training(self, unit: Unit, found: Found) -> Work:
-        key = unit.key(self.identity, self.keys.get(unit.parent, ""))
-        self.units[unit.name], self.keys[unit.name] = unit, key
-        found.units.add(unit.name)
-        return Work("train", unit, key, passes=unit.steps * self.judge.cost(unit.mixture.tasks))
+        passes = unit.steps * self.judge.cost(unit.mixture.tasks)
+        return self._work(unit, found, passes, self.keys.get(unit.parent, ""))
 
-    def _averaging(self, name: str, members: Sequence[Candidate], found: Found, parent: str = "") -> Work:
+    def _averaging(
+        self, name: str, members: Sequence[Candidate], found: Found, parent: Unit | None = None
+    ) -> Work:
         """Average candidates; it is validated on the tasks of the first."""
         names = tuple(one.unit for one in members)
         model = self.units[names[0]]
-        step = self.units[parent].stop if parent else model.stop
-        unit = Unit(name, model.mixture, step, step, model.horizon, step, parent, fold=model.fold)
-        key = unit.key(self.identity, "+".join(self.keys[name] for name in names))
-        self.units[name], self.keys[name] = unit, key
-        found.units.add(name)
-        renewal = self.settings.renewal_batches / 3  # a forward pass is a third of a step
-        return Work("average", unit, key, names, renewal)
+        step = (parent or model).stop
+        place = (step, step, model.horizon, step, parent.name if parent else "")
+        unit = Unit(name, model.mixture, *place, fold=model.fold, members=names)
+        passes = self.settings.renewal_batches / 3  # a forward pass is a third of a step
+        return self._work(unit, found, passes, *(self.keys[name] for name in names))
+
+    def _work(self, unit: Unit, found: Found, passes: float, *origins: str) -> Work:
+        key = unit.key(self.identity, *origins)
+        self.units[unit.name], self.keys[unit.name] = unit, key
+        found.units.add(unit.name)
+        return Work(unit, key, passes)
 
     def _candidates(
-        self, line: str, look: int, units: Sequence[Unit], results: Results, found: Found
+        self, found: Found, units: Sequence[Unit], results: Results, look: int = 0
     ) -> list[Candidate]:
         """Read the units that did not fail."""
         judged = []
@@ -321,19 +297,74 @@ class Course:
             result = results[unit.name]
             if found.note_failure(unit, result):
                 continue
-            name = unit.mixture.name(self.auxiliary)
-            measured = self._measured(unit, result)
-            judged.append(Candidate(name, unit.name, line, unit.mixture, measured, result, look=look))
+            name = f"soup of {len(unit.members)}" if unit.members else unit.mixture.name(self.auxiliary)
+            parts = (unit.mixture, self._measured(unit, result), result, unit.members, look)
+            judged.append(Candidate(name, unit.name, found.line, *parts))
         found.candidates += judged
-        if not judged and units and line == SEARCH:
-            raise ValueError(f"all branches of a look of `{line}` have failed: {'; '.join(found.remarks)}")
+        if units and found.line == SEARCH and not judged and not found.finals:
+            raise ValueError(f"all branches of a look of `{SEARCH}` have failed: {'; '.join(found.remarks)}")
         return judged
 
-    def _measured(self, unit: Unit, result: Mapping[str, Any]) -> Any:
-        return self.judge.measured(self._folder(unit.name), dict(result))
+    def _steps(self, mixture: Mixture, passes: float) -> int:
+        """Optimizer steps that some passes buy."""
+        return max(1, round(passes / self.judge.cost(mixture.tasks)))
+
+    def _measured(self, unit: Unit, result: Mapping[str, Any]) -> Measured:
+        return self.judge.measured(self._folder(unit.name), result)
 
     def _folder(self, name: str) -> Path:
-        return self.folder / "units" / name
+        return unit_path(self.folder, name)
+
+
+def lay_out(
+    look: Look,
+    candidates: Sequence[Mixture],
+    passes: float,
+    settings: SearchSettings,
+    last: bool,
+    left: float | None = None,
+) -> Layout:
+    """Divide a look's passes among trade-offs, the first of them first.
+
+    A look from the trunk that is the last one uses up its passes, with the first trade-offs a second time
+    where there are few; any other look leaves the rest to the trunk. Without room for two branches, an
+    earlier look from the trunk has none.
+
+    Args:
+        look: What is asked for.
+        candidates: Trade-offs, those to be tried in any case first.
+        passes: T of the line.
+        settings: Hold the least lengths.
+        last: Whether it is the last look.
+        left: Passes that the last look uses up, what earlier ones have saved included; as planned if None.
+    """
+    least = settings.least_last_steps if last else settings.least_steps
+    length = max(look.length * passes, float(least) if look.at else 0.0)
+    whole = passes * (look.length * len(candidates) if look.at_most is None else look.at_most)
+    room = int(whole / length + 1e-6)
+    if last and look.at:
+        room = max(room, 1)
+        length = (whole if left is None else max(left, float(room))) / room
+        again = [candidates[place % len(candidates)] for place in range(room)]
+        return Layout(tuple(again), length, tuple(candidates[room:]))
+    if look.at and min(room, len(candidates)) < 2:
+        room = 0
+    return Layout(tuple(candidates[:room]), length, tuple(candidates[room:]))
+
+
+def rivals(settings: SearchSettings, auxiliary: Sequence[str]) -> dict[str, list[Mixture]]:
+    """Return each rival's trade-offs: a course of its own for every one, which share the rival's passes."""
+    known = {"plain": [MAIN_ONLY], "fixed": [together(auxiliary)], "grid": weight_grid(auxiliary)}
+    return {name: known[name] for name in dict.fromkeys(("plain", *settings.rivals))}
+
+
+def look_sizes(looks: Sequence[Look], auxiliary: Sequence[str], settings: SearchSettings) -> list[int]:
+    """Return how many trade-offs each look would like to try, as far as that is known beforehand."""
+    count = len(auxiliary)
+    methods = len(by_methods((), auxiliary, settings.methods, settings.levels))
+    many = {"singles": len(singles(auxiliary)), "grid": 3 * count, "rays": 5 if count == 1 else 6}
+    around = {"around": 4, "mixtures": 1 + 2 * count, "methods": 2 * methods}
+    return [{**many, **around}[look.tries] for look in looks]
 
 
 def scratch(
@@ -341,8 +372,7 @@ def scratch(
 ) -> Unit:
     """A training from scratch, with the cool-down that every training needs."""
     falls = round((1 - _COOL_DOWN) * steps)
-    rate, options = setting.rate, setting.options
-    return Unit(name, mixture, 0, steps, steps, falls, fold=fold, rate=rate, options=options)
+    return Unit(name, mixture, 0, steps, steps, falls, fold=fold, setting=setting)
 
 
 def require(results: Results, unit: Unit) -> None:

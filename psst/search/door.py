@@ -2,33 +2,27 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 
-from psst.images import trust
-from psst.search.budget import read_budget, solved
-from psst.search.engines import EngineName, check_engine, make_engine, packed
+from psst.search.budget import read_budget
+from psst.search.engines import EngineName, check_engine
 from psst.search.metric_judge import MetricJudge
-from psst.search.progress import Report
 from psst.search.python_run import DataSource, ModuleFactory, PythonRun
-from psst.search.record import occupied
-from psst.search.report import write_report
 from psst.search.result import SearchResult
-from psst.search.session import Search
+from psst.search.session import searched
 from psst.search.settings import SearchSettings
 from psst.search.unit import Metric
-from psst.search.work import Workshop
 
 _UNFOUNDED = (
     "resuming from a checkpoint that ended before the epoch ended",  # a KeyedLoader goes on where it was
     "Be aware that when using `ckpt_path`",  # a unit has callbacks of its own
     "The number of training batches",  # units may be short
+    "`training_step` returned `None`|module\\(s\\) in eval mode",  # on batches that are looked at only
     "isinstance\\(treespec, LeafSpec\\)",  # between Lightning and torch
 )
 
@@ -106,32 +100,17 @@ def search(
         raise ValueError(f"`max_steps={max_steps!r}` must be a whole number of optimizer steps above 0.")
     check_engine(workers, engine)
     allowed = read_budget(budget, budget_steps, ("budget=", "budget_steps="))
-    settings, folder = settings or SearchSettings(), Path(output)
-
-    def parts(steps: int) -> tuple[PythonRun, MetricJudge]:
-        run = PythonRun(module, data, steps, seed, trainer, {"monitor": monitor, "mode": mode})
-        return run, MetricJudge(run, Metric(monitor, mode, monitor))
-
-    with isolate_rng(), _process_settings(settings.threads), trust(), occupied(folder, "output"):
-        run, judge = parts(max_steps)
-        judge.task_names()
-        if allowed is not None:
-            run, judge = parts(solved(allowed, run, judge, settings, folder))
-        opening = partial(_open_sent, judge, settings, folder.resolve())
-        if workers > 1 or engine == "ray":
-            packed(opening)  # refused before anything is trained
-        course = Search(run, judge, settings, folder, "output")
-        if allowed is not None:
-            course.manifest.budget |= {**allowed.described(), "max_steps": run.max_steps}
-        result = course.search(make_engine(engine, workers, opening, settings.threads, course.workshop))
-        write_report(result, course.folder)
-    return result
-
-
-def _open_sent(judge: MetricJudge, settings: SearchSettings, folder: Path, report: Report) -> Workshop:
-    """Make a workshop in another process, of what was sent there."""
-    _silence()
-    return Workshop(judge.run, judge, settings, folder, report)
+    run = PythonRun(module, data, max_steps, seed, trainer, {"monitor": monitor, "mode": mode})
+    judge, settings = MetricJudge(run, Metric(monitor, mode, monitor)), settings or SearchSettings()
+    lightning = logging.getLogger("pytorch_lightning")
+    level, threads = lightning.level, torch.get_num_threads()
+    try:
+        with isolate_rng(), warnings.catch_warnings():
+            _silence()
+            return searched(judge, settings, Path(output), "output", workers, engine, _silence, allowed)
+    finally:
+        lightning.setLevel(level)
+        torch.set_num_threads(threads)
 
 
 def _silence() -> None:
@@ -139,18 +118,3 @@ def _silence() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for remark in _UNFOUNDED:
         warnings.filterwarnings("ignore", message=f".*({remark})")
-
-
-@contextmanager
-def _process_settings(threads: int) -> Iterator[None]:
-    """Set threads, and keep the trainers of all units from introducing themselves, for as long as needed."""
-    lightning = logging.getLogger("pytorch_lightning")
-    level, before = lightning.level, torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with warnings.catch_warnings():
-            _silence()
-            yield
-    finally:
-        lightning.setLevel(level)
-        torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""Where units run: this process, several processes, Ray; each gives futures."""
+"""Where units are made: this process, several processes, Ray; each gives futures."""
 
 import logging
 import os
@@ -6,98 +6,77 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-if TYPE_CHECKING:  # until it opens its workshop, a worker knows nothing of training
-    from psst.search.progress import Report
-    from psst.search.work import Work, Workshop
+if TYPE_CHECKING:  # until it gets its first work, a worker knows nothing of training
+    from psst.search.runner import UnitRunner
+    from psst.search.unit import Work
 
 EngineName = Literal["processes", "ray"]
-Opening = Callable[["Report"], "Workshop"]
-"""Makes a workshop in another process, to which it can be sent."""
+Outcome = dict[str, Any] | Exception
+"""What came of a piece of work: an error is handed over like a result."""
 
-_opened: "dict[bytes, Workshop]" = {}  # in a worker process
-
-
-class LostWorkerError(RuntimeError):
-    """The process that did a piece of work is gone; what it had saved is there."""
+_runners: "dict[bytes, UnitRunner]" = {}  # of a worker process
 
 
-class Engine(Protocol):
-    """Does pieces of work side by side."""
+class Engine:
+    """Does one piece of work after the other, in this process: an error is raised where it occurs.
 
-    slots: int
+    Others do up to `slots` pieces side by side.
+    """
 
-    def submit(self, work: "Work") -> "Future[dict[str, Any]]":
-        """Start one; only while fewer than `slots` are at work."""
+    slots = 1
+
+    def __init__(self, runner: "UnitRunner") -> None:
+        self._runner = runner
+
+    def submit(self, work: "Work") -> "Future[Outcome]":
+        """Start one, only while fewer than `slots` are at work; the future fails if its process is gone."""
+        future: Future[Outcome] = Future()
+        future.set_result(self._runner.do(work))
+        return future
 
     def close(self) -> None:
         """Stop whatever is at work."""
 
 
-class InProcess:
-    """Does one piece after the other; an error is raised where it occurs."""
-
-    slots = 1
-
-    def __init__(self, workshop: "Workshop") -> None:
-        self.workshop = workshop
-
-    def submit(self, work: "Work") -> "Future[dict[str, Any]]":
-        """Do it; all ranks that train it together agree on what came of it."""
-        from psst.search.ranks import agree
-
-        future: Future[dict[str, Any]] = Future()
-        future.set_result(agree(work.do(self.workshop)))
-        return future
-
-    def close(self) -> None:
-        """Nothing is at work."""
-
-
-class Processes:
+class Processes(Engine):
     """Worker processes on this machine, all replaced when one is lost: units go on where they were."""
 
-    def __init__(self, payload: bytes, slots: int, threads: int) -> None:
+    def __init__(self, payload: bytes, slots: int) -> None:
         self.slots = slots
-        self._payload, self._threads = payload, threads
-        self._pool: ProcessPoolExecutor | None = None
+        self._payload = payload
+        self._pool = self._new_pool()
 
-    def submit(self, work: "Work") -> "Future[dict[str, Any]]":
-        """Hand it to a process; what is lost ends in a `LostWorkerError`."""
-        outer: Future[dict[str, Any]] = Future()
+    def submit(self, work: "Work") -> "Future[Outcome]":
+        """Hand it to a process."""
         try:
-            inner = self._workers().submit(_do_there, self._payload, work, self._threads)
+            return self._pool.submit(_do_there, self._payload, work)
         except BrokenProcessPool:
-            self._pool = None
-            inner = self._workers().submit(_do_there, self._payload, work, self._threads)
-        inner.add_done_callback(lambda done: _hand_over(done, outer))
-        return outer
+            self._pool = self._new_pool()
+            return self._pool.submit(_do_there, self._payload, work)
 
     def close(self) -> None:
         """Kill all processes: whatever they write is whole or absent."""
-        if self._pool is not None:
-            workers = list((self._pool._processes or {}).values())
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.kill()
-                worker.join()
+        workers = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for worker in workers:
+            worker.kill()
+            worker.join()
 
-    def _workers(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            context = get_context("spawn")  # forked processes share locks of threads that do not exist there
-            begun = context.Value("i", 0)
-            self._pool = ProcessPoolExecutor(self.slots, context, _begin_worker, (begun,))
-        return self._pool
+    def _new_pool(self) -> ProcessPoolExecutor:
+        context = get_context("spawn")  # forked processes share locks of threads that do not exist there
+        return ProcessPoolExecutor(self.slots, context, _begin_worker, (context.Value("i", 0),))
 
 
-class RayTasks:
+class RayTasks(Engine):
     """Tasks of a Ray cluster: the one that is there, or one on this machine.
 
     The search's folder must be the same on all machines. Joins the cluster of ``ray start``, or the address
@@ -115,16 +94,14 @@ class RayTasks:
         gpus = self._ray.cluster_resources().get("GPU", 0)
         share = {"num_gpus": min(1.0, gpus / slots)} if gpus else {}
         self._task = self._ray.remote(num_cpus=threads, max_retries=0, **share)(_do_there)
-        self._payload, self._threads = self._ray.put(payload), threads
+        self._payload = self._ray.put(payload)
         self._running: list[Any] = []
 
-    def submit(self, work: "Work") -> "Future[dict[str, Any]]":
-        """Hand it to Ray; what is lost ends in a `LostWorkerError`."""
-        outer: Future[dict[str, Any]] = Future()
-        reference = self._task.remote(self._payload, work, self._threads)
-        self._running.append(reference)
-        reference.future().add_done_callback(lambda done: _hand_over(done, outer))
-        return outer
+    def submit(self, work: "Work") -> "Future[Outcome]":
+        """Hand it to Ray."""
+        self._running.append(self._task.remote(self._payload, work))
+        future: Future[Outcome] = self._running[-1].future()
+        return future
 
     def close(self) -> None:
         """Cancel what runs; shut a cluster down that was started here."""
@@ -151,46 +128,60 @@ def check_engine(workers: int, engine: str) -> None:
         raise ImportError("`engine=ray` needs Ray: pip install 'psst-fewshot[ray]'.")
 
 
-def make_engine(engine: EngineName, workers: int, opening: Opening, threads: int, here: "Workshop") -> Engine:
+def make_engine(
+    engine: EngineName,
+    workers: int,
+    runner: "UnitRunner",
+    known: Mapping[str, str],
+    silence: Callable[[], None] | None,
+) -> Engine:
     """Return what does the work.
 
-    Raises:
-        TypeError: The workshop cannot be sent to other processes.
-    """
-    if engine == "ray":
-        return RayTasks(packed(opening), workers, threads)
-    return InProcess(here) if workers == 1 else Processes(packed(opening), workers, threads)
-
-
-def packed(opening: Opening) -> bytes:
-    """Return what a worker reads: the opening, and where its modules are found.
+    Args:
+        engine: Its name.
+        workers: How many pieces are done side by side.
+        runner: Does one; it is sent to each process.
+        known: What this process knows of the data's files, see `psst.images.trust`.
+        silence: Called in each process first.
 
     Raises:
-        TypeError: Something in it cannot be sent to another process.
+        TypeError: The runner, or what it holds, cannot be sent to another process.
     """
+    if workers == 1 and engine == "processes":
+        return Engine(runner)
     try:
-        return pickle.dumps((sys.path, pickle.dumps(opening)))
+        payload = pickle.dumps((sys.path, pickle.dumps((silence, dict(known), runner))))
     except Exception as error:  # pickle raises whatever it likes
         raise TypeError(
             f"`workers` sends `module`, `data` and `trainer` to other processes, which cannot be done: "
             f"{error}; define classes and functions at the top level of a module (no lambda, none inside a "
             "function; `functools.partial` gives arguments), or set `workers=1`."
         ) from error
+    threads = runner.settings.threads
+    return RayTasks(payload, workers, threads) if engine == "ray" else Processes(payload, workers)
 
 
-def _do_there(payload: bytes, work: "Work", threads: int) -> dict[str, Any]:
-    """Do one piece of work in another process, whose workshop is opened at the first."""
-    import torch
-
-    torch.set_num_threads(threads)  # the same everywhere, for results depend on it
-    if payload not in _opened:
-        path, opening = pickle.loads(payload)
+def _do_there(payload: bytes, work: "Work") -> Outcome:
+    """Do one piece of work in another process, whose runner comes with the first."""
+    if payload not in _runners:
+        path, sent = pickle.loads(payload)
         sys.path.extend(place for place in path if place not in sys.path)
-        from psst.search.progress import write_progress
+        import torch
 
-        _opened.clear()
-        _opened[payload] = pickle.loads(opening)(write_progress)
-    return work.do(_opened[payload])
+        from psst.images import trust
+
+        silence, known, runner = pickle.loads(sent)
+        if silence is not None:
+            silence()
+        trust(known).__enter__()  # for as long as the process lives
+        torch.set_num_threads(runner.settings.threads)  # the same everywhere, for results depend on it
+        _runners.clear()
+        _runners[payload] = runner
+    try:
+        return _runners[payload].do(work)
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return error
 
 
 def _begin_worker(begun: Any) -> None:
@@ -214,22 +205,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _hand_over(done: "Future[dict[str, Any]]", outer: "Future[dict[str, Any]]") -> None:
-    """Pass on a result, a loss of the process under one name."""
-    error = done.exception()
-    if error is None:
-        outer.set_result(done.result())
-    elif isinstance(error, BrokenProcessPool) or (
-        type(error).__module__.startswith("ray") and "Task" not in type(error).__name__
-    ):
-        outer.set_exception(
-            LostWorkerError(
-                "its worker process ended abruptly (killed, or out of memory). A script that searches with "
-                "`workers` must do so below `if __name__ == '__main__':`, and a notebook or `python -c` must "
-                "import its module and data from a file, or set `workers=1`."
-            )
-        )
-    else:
-        outer.set_exception(getattr(error, "cause", None) or error)

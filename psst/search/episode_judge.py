@@ -1,44 +1,51 @@
 """Few-shot models are judged by scores on common episodes; it alone knows FewShotModule and its data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from torch.utils.flop_counter import FlopCounterMode
 
 from psst.backbones import Backbone
 from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
-from psst.search.flops import backward_flops, ratio
-from psst.search.protocols import State
+from psst.search.judge import Judge, Stage, State, counted, evaluated
+from psst.search.settings import SearchSettings
 from psst.search.unit import Measured, Metric, Unit
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 
-_VALIDATED, _TESTED = "val_scores.npz", "test_scores.npz"  # the second is written by the module
+_SCORES = "{}_scores.npz"  # by stage; those of the test are written by the module
 _RENEWS = 10**8  # index of the first training batch that renews statistics: none is trained on
 
 
-class EpisodeJudge:
+class EpisodeJudge(Judge):
     """Judges a FewShotModule on the episodes of an EpisodicDataModule.
 
     Args:
-        experiment: Gives both.
+        run: Gives both; sent to another process as YAML.
     """
 
+    run: Experiment
     metric = Metric("val_accuracy", "max", "accuracy", "%")
     can_test = True
 
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = experiment
-        self._costs: dict[tuple[str, ...], float] = {}
+    def __init__(self, run: Experiment) -> None:
+        super().__init__(run)
         self._fold: tuple[int, int] | None = None  # on which the data are looked at
+
+    def __reduce__(self) -> tuple[Callable[[str], "EpisodeJudge"], tuple[str]]:
+        return _judge_of, (self.run.yaml(),)
+
+    def save(self, folder: Path) -> None:
+        """Write config.yaml."""
+        self.run.save(folder / "config.yaml")
 
     @property
     def frozen(self) -> bool:
@@ -65,23 +72,16 @@ class EpisodeJudge:
 
     def chance(self) -> dict[str, float]:
         """Chance level of each auxiliary task that has one."""
-        module, data = self._model_and_data()
+        module, data = self._few_shot()
         batch = data.train_batch(0)
         known = {str(name): task.chance(batch) for name, task in module.auxiliary.items()}  # type: ignore[operator]
         return {name: float(level) for name, level in known.items() if level is not None}
 
-    def cost(self, tasks: Sequence[str]) -> float:
-        """Passes of a step: operations of main and these tasks over those of main alone, on one batch."""
-        key = tuple(tasks)
-        if key not in self._costs:
-            self._costs[key] = ratio(self._flops(key), self._flops(())) if key else 1.0
-        return self._costs[key]
-
     def check(self, folds: int) -> str:
         """Build the store if need be, and hold all splits against the settings."""
-        data = _episodic(self.experiment.datamodule())
+        data = _episodic(self.run.datamodule())
         self._fold = (0, folds) if folds > 1 else None
-        self._ready(data, self._fold)
+        _make_ready(data, self._fold)
         if folds < 2:
             return ""
         way, classes = data.evaluation.way, len(_pool(data.open_store()))
@@ -95,88 +95,77 @@ class EpisodeJudge:
 
     def data_key(self) -> str:
         """A digest of the images and splits."""
-        data = _episodic(self.experiment.datamodule())
+        data = _episodic(self.run.datamodule())
         data.prepare_data()
         return str(data.open_store().meta["sha256"][ImageStore.meta_file])[:32]
 
     def prepare(
-        self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True
+        self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool
     ) -> list[str]:
         """Set folds, batches and tasks at work, and make the layers for the data's images and classes."""
-        few_shot, images = _few_shot(module), _episodic(data)
+        assert isinstance(module, FewShotModule)
+        images = _episodic(data)
         if unit is not None:
-            few_shot.working = unit.mixture.tasks
+            module.working = unit.mixture.tasks
             if begins and unit.batches:
                 images.see_other_batches(unit.batches)
-        self._ready(images, self._fold if unit is None else unit.fold)
-        few_shot.attach(images)  # its tasks may need the training classes
-        return few_shot.task_names
+        _make_ready(images, self._fold if unit is None else unit.fold)
+        module.attach(images)  # its tasks may need the training classes
+        return module.task_names
+
+    def operations(self, tasks: Sequence[str]) -> int:
+        """Of the first training batch."""
+        module, data = self._few_shot()
+        module.working = tuple(tasks)
+        module.train()
+        return counted(lambda: module.task_losses(data.train_batch(0)), tasks)
 
     def renew(self, state: State, unit: Unit, batches: int) -> State:
         """Average BatchNorm statistics over training batches."""
         if not any(name.endswith("running_mean") for name in state):
             return state
-        module, data = self._model_and_data(unit)
+        module, data = self._few_shot(unit)
         module.load_state_dict(state)
         module.renew_batch_statistics(data.train_batch(_RENEWS + index) for index in range(batches))
         return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
-    def validate(
-        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
+    def measure(
+        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path, stage: Stage
     ) -> dict[str, Any]:
-        """Validate on common episodes, and keep the score of each."""
-        module = _few_shot(module)
-        trainer.validate(module, datamodule=data, verbose=False)
-        save_scores(folder / _VALIDATED, module.scores)
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        losses = {
-            task: logged[f"val/{task}_loss"] for task in module.task_names if f"val/{task}_loss" in logged
-        }
+        """Judge on common episodes, and keep the score of each."""
+        assert isinstance(module, FewShotModule)
+        _, losses = evaluated(module, data, trainer, stage, module.task_names)
+        if stage == "val":
+            save_scores(folder / _SCORES.format(stage), module.scores)
         return {"metric": _mean(module.scores), "losses": losses}
 
-    def measured(self, folder: Path, result: dict[str, Any]) -> Measured:
-        """Read a unit's score on each episode."""
-        scores = load_scores(folder / _VALIDATED)
-        return Measured(_mean(scores), _mean(scores), scores)
-
-    def test(
-        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
-    ) -> None:
-        """Test; the module writes the score of each episode into its trainer's folder."""
-        trainer.test(module, datamodule=data, verbose=False)
-
-    def tested(self, folder: Path) -> Measured | None:
-        """Scores of the test."""
-        try:
-            scores = load_scores(folder / _TESTED)
-        except (FileNotFoundError, ValueError):
-            return None
+    def measured(self, folder: Path, result: Mapping[str, Any], stage: Stage = "val") -> Measured:
+        """Read the score on each episode."""
+        scores = load_scores(folder / _SCORES.format(stage))
         return Measured(_mean(scores), _mean(scores), scores)
 
     @cached_property
     def _module(self) -> FewShotModule:
-        return self.experiment.module()
+        return self.run.module()
 
-    def _ready(self, data: EpisodicDataModule, fold: tuple[int, int] | None) -> None:
-        """Make data ready for use, outside a trainer."""
-        data.prepare_data()
-        if fold is not None:
-            data.divide(partial(fold_of, *fold, data.evaluation.way))
-        data.setup("fit")
+    def _few_shot(self, unit: Unit | None = None) -> tuple[FewShotModule, EpisodicDataModule]:
+        """`fresh`, typed."""
+        module, data, _ = self.fresh(unit)
+        assert isinstance(module, FewShotModule)
+        return module, _episodic(data)
 
-    def _model_and_data(self, unit: Unit | None = None) -> tuple[FewShotModule, EpisodicDataModule]:
-        run = self.experiment.varied(() if unit is None else unit.options)
-        module, data = run.module(), _episodic(run.datamodule())
-        self.prepare(module, data, unit)
-        return module, data
 
-    def _flops(self, tasks: tuple[str, ...]) -> int:
-        module, data = self._model_and_data()
-        module.working = tasks
-        module.train()
-        with FlopCounterMode(display=False) as counter:
-            losses = module.task_losses(data.train_batch(0))
-        return int(counter.get_total_flops()) + backward_flops(losses, tasks)
+def _judge_of(text: str) -> EpisodeJudge:
+    """Make a judge in another process."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        run = Experiment.from_config(path, search=SearchSettings)
+    if run.yaml() != text:
+        raise RuntimeError(
+            "the configuration is read differently in a worker; start again, with `--workers 1`."
+        )
+    return EpisodeJudge(run)
 
 
 def fold_of(left_out: int, folds: int, way: int, store: ImageStore) -> ImageStore:
@@ -210,14 +199,10 @@ def folded(store: ImageStore, left_out: int, folds: int, way: int) -> tuple[list
     folds = folds if len(pool) >= folds * way else 2
     left_out = min(left_out, folds - 1)
     known = {**store.groups.get("train", {}), **store.groups.get("val", {})}
+    whole = [known[name] for name in sorted(known)] if len(known) >= folds else [[one] for one in pool]
     generator = np.random.Generator(np.random.Philox(key=stream_key(0, "folds", len(pool))))
-    if len(known) >= folds:
-        names = sorted(known)
-        order = generator.permutation(len(names))
-        parts = [np.concatenate([known[names[i]] for i in order[fold::folds]]) for fold in range(folds)]
-    else:
-        order = generator.permutation(pool)
-        parts = [order[fold::folds] for fold in range(folds)]
+    order = generator.permutation(len(whole))
+    parts = [np.concatenate([whole[i] for i in order[fold::folds]]) for fold in range(folds)]
     held = set(parts[max(left_out, 0)].tolist())
     train = pool if left_out < 0 else [class_id for class_id in pool if class_id not in held]
     return [int(class_id) for class_id in train], sorted(held)
@@ -228,10 +213,12 @@ def _pool(store: ImageStore) -> list[int]:
     return sorted({*store.splits["train"].tolist(), *store.splits["val"].tolist()})
 
 
-def _few_shot(module: LightningModule) -> FewShotModule:
-    """Return the module, typed."""
-    assert isinstance(module, FewShotModule)
-    return module
+def _make_ready(data: EpisodicDataModule, fold: tuple[int, int] | None) -> None:
+    """Make data ready for use, outside a trainer."""
+    data.prepare_data()
+    if fold is not None:
+        data.divide(partial(fold_of, *fold, data.evaluation.way))
+    data.setup("fit")
 
 
 def _episodic(data: LightningDataModule) -> EpisodicDataModule:
@@ -246,5 +233,4 @@ def _episodic(data: LightningDataModule) -> EpisodicDataModule:
 
 def _mean(scores: Mapping[str, EpisodeScores]) -> float:
     """Mean accuracy over groups of classes."""
-    values = [group.mean for group in scores.values()]
-    return float(np.mean(values)) if values else math.nan
+    return float(np.mean([group.mean for group in scores.values()])) if scores else math.nan

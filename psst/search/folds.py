@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from psst.search import choose
-from psst.search.course import SEARCH, Course, Found, PlanRow, require, scratch
+from psst.search.course import SEARCH, Course, Found, Row, lay_out, look_sizes, require, scratch
+from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
-from psst.search.plan import look_sizes
-from psst.search.protocols import Judge
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
-from psst.search.unit import Candidate, Unit
-from psst.search.work import Line
+from psst.search.unit import Candidate, Line, Unit
 
 FROZEN, OWN = "frozen", "own"
-Fold = tuple[int, int] | None
 
 
 class FoldCourse(Course):
@@ -31,41 +28,38 @@ class FoldCourse(Course):
 
     @property
     def folds(self) -> int:
-        """How many, as asked for; 1 keeps the data's own classes."""
+        """How many, as asked for."""
         return max(look.folds for look in self.looks)
 
-    def rows(self) -> list[PlanRow]:
+    def rows(self) -> list[Row]:
         """Settings, looks, rivals and last trainings; a mixture is taken to cost what half the tasks do."""
         first, settings = len(_first_settings(self.settings.vary)), len(varied(self.settings.vary))
         further = max(min(self.tried_on_folds, settings) - first, 0)
-        each = [self.judge.cost((task,)) for task in self.auxiliary]
-        single, mixed = sum(each) / len(each), (1 + self.judge.cost(self.auxiliary)) / 2
-        plan = [("settings, main only", first, 1.0, 1.0)]
+        mixed = (1 + self.judge.cost(self.auxiliary)) / 2
+        alone = sum(self.judge.cost((task,)) for task in self.auxiliary) / len(self.auxiliary)
+        plan = [("settings, main only", first * self.folds, 1.0, 1.0)]
         for look, size in self._sizes():
-            cost = look.length * (single if look.tries == "singles" else mixed)
-            plan.append((look.tries, self._room(look, size), look.length, cost))
-        plan += [("rival: plain, further settings", further, 1.0, 1.0)]
-        rows = [
-            (label, count * self.folds, length, count * self.folds * cost)
-            for label, count, length, cost in plan
-        ]
-        rows += [("training on all classes", 2 + ("fixed" in self.settings.rivals), 1.0, 2 * mixed + 1)]
-        steps = self.max_passes
-        return [(label, count, f"{length * steps:.0f}", cost * steps) for label, count, length, cost in rows]
+            cost = alone if look.tries == "singles" else mixed
+            plan.append((look.tries, size * self.folds, look.length, cost))
+        finals = 2 + ("fixed" in self.settings.rivals)
+        plan += [("rival: plain, further settings", further * self.folds, 1.0, 1.0)]
+        plan += [("training on all classes", finals, 1.0, (2 * mixed + 1) / finals)]
+        each = [(label, count, length * self.max_passes, cost) for label, count, length, cost in plan]
+        return [Row(label, count, steps, count * steps * cost) for label, count, steps, cost in each]
 
     @property
     def tried_on_folds(self) -> int:
         """Settings and trade-offs that the search tries, as planned."""
-        sizes = [self._room(look, size) for look, size in self._sizes()]
-        return len(_first_settings(self.settings.vary)) + sum(sizes)
+        return len(_first_settings(self.settings.vary)) + sum(size for _, size in self._sizes())
 
     def lines(self) -> dict[str, Line]:
         """The search, plain training, equal weights, and the frozen features where there are such."""
-        own = {SEARCH: self._search(), "plain": self._tuned("plain", MAIN_ONLY, self.tried_on_folds)}
+        plain = [(MAIN_ONLY, one) for one in varied(self.settings.vary)[: self.tried_on_folds]]
+        own = {SEARCH: self._search(), "plain": self._alone("plain", plain)}
         if "fixed" in self.settings.rivals:
             own["fixed"] = self._fixed()
         if self.judge.frozen:
-            own[FROZEN] = self._frozen()
+            own[FROZEN] = self._alone(FROZEN, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN)
         return own
 
     @property
@@ -75,10 +69,8 @@ class FoldCourse(Course):
 
     def own_line(self, steps: int) -> Line:
         """The user's own small network: on one fold, and on all classes, for as many steps each."""
-        found, setting = Found(OWN), Setting(options=self.own_options)
-        yield from self._tried(found, [(MAIN_ONLY, setting)], steps=steps, folds=1, name=OWN)
-        yield from self._finals(found)
-        return found
+        tried = [(MAIN_ONLY, Setting(options=self.own_options))]
+        return self._alone(OWN, tried, steps=steps, folds=1, name=OWN)
 
     def _search(self) -> Line:
         found = Found(SEARCH)
@@ -87,11 +79,9 @@ class FoldCourse(Course):
             alike = [one for one in found.candidates if one.setting == setting]
             known = {one.mixture for one in alike}
             wanted = [mixture for mixture in self._tries(look, alike) if mixture not in known]
-            room = self._room(look, len(wanted))
-            if wanted[room:]:
-                names = ", ".join(mixture.name(self.auxiliary) for mixture in wanted[room:])
-                found.remarks.append(f"a look had no room for {names}")
-            yield from self._tried(found, [(mixture, setting) for mixture in wanted[:room]], look.length)
+            layout = lay_out(look, wanted, self.max_passes, self.settings, last=False)
+            found.note_left_out("a look", layout.left_out, self.auxiliary)
+            yield from self._tried(found, [(mixture, setting) for mixture in layout.mixtures], look.length)
         # only what was trained alike says what a task does
         found.candidates = [replace(one, look=int(one.setting == setting)) for one in found.candidates]
         yield from self._finals(found)
@@ -109,21 +99,12 @@ class FoldCourse(Course):
     def _fixed(self) -> Line:
         """Equal weights, with the setting that was best on main only."""
         setting = yield from self._best_setting(Found("fixed"))
-        found = Found("fixed")
-        yield from self._tried(found, [(together(self.auxiliary), setting)])
-        yield from self._finals(found)
-        return found
+        return (yield from self._alone("fixed", [(together(self.auxiliary), setting)]))
 
-    def _tuned(self, line: str, mixture: Mixture, count: int) -> Line:
-        """One trade-off with as many settings."""
+    def _alone(self, line: str, tried: Sequence[tuple[Mixture, Setting]], **how: Any) -> Line:
+        """Try on folds as `_tried` does, and train the best again on all classes."""
         found = Found(line)
-        yield from self._tried(found, [(mixture, one) for one in varied(self.settings.vary)[:count]])
-        yield from self._finals(found)
-        return found
-
-    def _frozen(self) -> Line:
-        found = Found(FROZEN)
-        yield from self._tried(found, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN)
+        yield from self._tried(found, tried, **how)
         yield from self._finals(found)
         return found
 
@@ -133,12 +114,13 @@ class FoldCourse(Course):
         return super()._tries(look, before)
 
     def _sizes(self) -> list[tuple[Look, int]]:
-        sizes = look_sizes(self.looks, self.auxiliary, self.settings)
-        own = [size - (look.tries == "singles") for look, size in zip(self.looks, sizes, strict=True)]
-        return list(zip(self.looks, own, strict=True))  # main only was tried before
-
-    def _room(self, look: Look, wanted: int) -> int:
-        return wanted if look.at_most is None else min(wanted, round(look.at_most / look.length))
+        """Each look and how many trade-offs it tries, as planned: main only was tried before."""
+        found = []
+        for look, size in zip(self.looks, look_sizes(self.looks, self.auxiliary, self.settings), strict=True):
+            wanted = [MAIN_ONLY] * (size - (look.tries == "singles"))
+            layout = lay_out(look, wanted, self.max_passes, self.settings, last=False)
+            found.append((look, len(layout.mixtures)))
+        return found
 
     def _tried(
         self,
@@ -150,28 +132,24 @@ class FoldCourse(Course):
         name: str = "",
     ) -> Line:
         """Train trade-offs from scratch on each fold; return what was judged, and keep it."""
-        groups: dict[tuple[Mixture, Setting], list[Unit]] = {}
-        parts: list[Fold] = (
-            [(fold, self.folds) for fold in range(folds or self.folds)] if self.folds > 1 else [None]
-        )
+        parts = [(fold, self.folds) for fold in range(folds or self.folds)]
+        groups: dict[str, list[Unit]] = {}
         for mixture, setting in tried:
-            label = name or setting.name(mixture.name(self.auxiliary))
-            count = max(1, round(length * setting.length * self.max_passes)) if steps is None else steps
-            groups[mixture, setting] = [
+            whole = replace(setting, length=length * setting.length)
+            label = name or whole.name(mixture.name(self.auxiliary))
+            count = max(1, round(whole.length * self.max_passes)) if steps is None else steps
+            groups[label] = [
                 scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in parts
             ]
         results = yield [self._training(unit, found) for group in groups.values() for unit in group]
         judged = []
-        for (mixture, setting), group in groups.items():
+        for label, group in groups.items():
             if any(found.note_failure(unit, results[unit.name]) for unit in group):
                 continue
-            measured = choose.merged(
-                {str(i): self._measured(u, results[u.name]) for i, u in enumerate(group)}
-            )
-            label, result = name or setting.name(mixture.name(self.auxiliary)), results[group[0].name]
-            judged.append(
-                Candidate(label, group[0].name, found.line, mixture, measured, result, setting=setting)
-            )
+            measured = choose.merged([self._measured(unit, results[unit.name]) for unit in group])
+            first = group[0]
+            own = (first.mixture, measured, results[first.name])
+            judged.append(Candidate(label, first.name, found.line, *own, setting=first.setting))
         found.candidates += judged
         return judged
 
@@ -180,10 +158,8 @@ class FoldCourse(Course):
         if not found.candidates:
             raise ValueError(f"all trainings of `{found.line}` have failed: {'; '.join(found.remarks)}")
         best = choose.ranked(found.candidates)[0]
-        unit = self.units[best.unit]
-        fold = None if unit.fold is None else (-1, unit.fold[1])
-        name = _unit_name(f"final {best.name}", fold)
-        final = scratch(name, unit.mixture, unit.steps, fold, best.setting)
+        fold, steps = (-1, self.folds), self.units[best.unit].steps
+        final = scratch(_unit_name(f"final {best.name}", fold), best.mixture, steps, fold, best.setting)
         results = yield [self._training(final, found)]
         require(results, final)
         chosen = replace(best, unit=final.name, result=results[final.name])
@@ -200,9 +176,9 @@ def make_course(
     return kind(judge, settings, max_passes, folder, identity)
 
 
-def _unit_name(label: str, fold: Fold) -> str:
-    label = f"{label} fold {fold[0] + 1}" if fold is not None and fold[0] >= 0 else label
-    return "".join(letter for letter in label if letter not in ",/()").replace(" ", "-")
+def _unit_name(label: str, fold: tuple[int, int]) -> str:
+    label = f"{label} fold {fold[0] + 1}" if fold[0] >= 0 else label
+    return label.translate(str.maketrans(" ", "-", ",/()"))
 
 
 def _first_settings(vary: Mapping[str, list[Any]]) -> list[Setting]:

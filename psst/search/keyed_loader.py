@@ -2,27 +2,26 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric.utilities.seed import _collect_rng_states, _set_rng_states
 from pytorch_lightning.utilities import CombinedLoader
-from pytorch_lightning.utilities.seed import isolate_rng
 
 from psst.randomness import stream_key
 
+_END = object()
+
 
 class KeyedLoader:
-    """Goes through a loader with random numbers of its own, and keys those of the step that gets a batch.
+    """Goes through a loader, and keys all random numbers, those of loading and those of the training step.
 
-    Pass e of a stream shuffles and augments by (seed, stream, e), in the main process or in workers, and a
-    pass entered in its middle goes through what lies before without giving it out. Global generators of
-    torch, NumPy and Python are set by (seed, stream, i) when batch i is given out, so that dropout and the
-    like are the same in every run that shares the seed; loading leaves them alone. Everything else is asked
-    of the loader itself.
+    Pass e of a stream shuffles by (seed, stream, e), in the main process or in workers, and a pass entered in
+    its middle goes through what lies before without giving it out. Global generators of torch, NumPy and
+    Python are set by (seed, stream, i) before batch i is loaded, and again when it is given out, so that
+    augmentation, dropout and the like are the same in every run that shares the seed. Everything else is
+    asked of the loader itself.
 
     Args:
         loader: Any iterable of batches: a DataLoader, or Lightning's CombinedLoader.
@@ -66,59 +65,46 @@ class KeyedLoader:
         n_batches = None if length is None else self.pass_length(length)
         began = self.place.begin(position)
         number, skipped = divmod(position, n_batches) if n_batches else (began, position - began)
-        numbers = _Randomness(stream_key(self.seed, self.stream, "pass", number))
-        with numbers.drawing():
-            _set_pass(self.loader, number, numbers.key)
-            batches = iter(self.loader)
+        _set_pass(self.loader, number, self._seed("pass", number))
+        batches = iter(self.loader)
         for place in count(position - skipped):
-            with numbers.drawing():
-                try:
-                    batch = next(batches)
-                except StopIteration:
-                    break
+            batch: Any = next(batches, _END)
+            self._seed("step", place)
+            if batch is _END:
+                return
             if place >= position:
-                seed_global(stream_key(self.seed, self.stream, "step", place))
                 yield batch[0] if isinstance(self.loader, CombinedLoader) else batch
-        seed_global(stream_key(self.seed, self.stream, "step", place))  # for a batch that was fetched ahead
+            self._seed("load", place + 1)
+
+    def _seed(self, what: str, place: int) -> int:
+        """Key the global generators of torch (all devices), NumPy and Python."""
+        key = stream_key(self.seed, self.stream, what, place)
+        torch.manual_seed(key)
+        np.random.seed(key % 2**32)
+        random.seed(key)
+        return key
 
 
 class PassPlace:
-    """Where the current pass over a loader began."""
+    """Where the current pass over a loader began: batches of the stream that were used before."""
 
     def __init__(self) -> None:
-        self.began = 0  # batches of the stream that were used before
-        self.resumed: int | None = None  # where the pass began that the next one goes on with
+        self.began = 0
+        self._resumed: int | None = None  # where the pass began that the next one goes on with
 
     def begin(self, position: int) -> int:
         """Begin a pass, or go on with one, at `position`; return where it began."""
-        self.began = position if self.resumed is None else self.resumed
-        self.resumed = None
+        self.began = position if self._resumed is None else self._resumed
+        self._resumed = None
         return self.began
 
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"began": self.began}
 
-class _Randomness:
-    """The global generators of torch (CPU), NumPy and Python, a set of their states kept apart."""
-
-    def __init__(self, key: int) -> None:
-        self.key = key
-        with isolate_rng(include_cuda=False):
-            seed_global(key)
-            self._states = _collect_rng_states(include_cuda=False)
-
-    @contextmanager
-    def drawing(self) -> Iterator[None]:
-        """Draw from these states inside the block; the global ones are as they were afterwards."""
-        with isolate_rng(include_cuda=False):
-            _set_rng_states(self._states)
-            yield
-            self._states = _collect_rng_states(include_cuda=False)
-
-
-def seed_global(key: int) -> None:
-    """Set the global generators of torch (all devices), NumPy and Python."""
-    torch.manual_seed(key)
-    np.random.seed(key % 2**32)
-    random.seed(key)
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the pass that the checkpoint was in."""
+        self._resumed = int(state_dict["began"])
 
 
 def _loader_length(loader: Iterable[Any]) -> int | None:

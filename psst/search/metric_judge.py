@@ -1,7 +1,8 @@
 """Any module is judged by one logged metric, and its standard error by parts of the validation data."""
 
+import functools
 import re
-from collections.abc import Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from itertools import islice
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,22 +14,22 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.data import DataLoader
 
-from psst.files import read_json, write_json
-from psst.search.flops import backward_flops, ratio
+from psst.callbacks.wrapping import read_losses
+from psst.search.judge import Judge, Stage, State, counted, evaluated
 from psst.search.keyed_loader import one_loader
-from psst.search.protocols import State
 from psst.search.python_run import PythonRun
-from psst.search.training_batches import losses_with_graph, on_training_batches, renewed
 from psst.search.unit import Measured, Metric, Unit
 
-_TESTED, _FORMAT = "test_metrics.json", 1
 _SHARDS = 8
 
+Compute = Callable[[], dict[str, Tensor]]
 
-class MetricJudge:
+
+class MetricJudge(Judge):
     """Judges by `monitor`, as the module logs it in validation, on all of the data and on eight parts of it.
 
     Args:
@@ -36,13 +37,12 @@ class MetricJudge:
         metric: The monitor.
     """
 
-    frozen = False
+    run: PythonRun
 
     def __init__(self, run: PythonRun, metric: Metric) -> None:
-        self.run = run
+        super().__init__(run)
         self.metric = metric
         self._names: list[str] = []
-        self._flops: dict[str, int] = {}
 
     def task_names(self) -> list[str]:
         """Run one batch through a fresh module, and return the names of its losses, main first.
@@ -54,23 +54,19 @@ class MetricJudge:
         """
         if not self._names:
             module = _check_factory(self.run)
-            on_training_batches(self.run, module, 1, self._look_at)
-            _check_names(self._names, type(module).__name__)
+            names: list[str] = []
+            on_training_batches(self.run, module, 1, lambda compute: names.extend(compute()))
+            _check_names(names, type(module).__name__)
+            self._names = names
         return self._names
 
-    def raw_tasks(self) -> list[str]:
-        """None: all weights count in units of running means."""
-        return []
-
-    def chance(self) -> dict[str, float]:
-        """Nothing is known of these losses."""
-        return {}
-
-    def cost(self, tasks: Sequence[str]) -> float:
-        """Passes of a step: it computes all losses, and goes back through those that have a weight."""
-        main = self._flops["forward"] + self._flops["main only"]
-        back = self._flops["main only"] + sum(self._flops[t] - self._flops["main only"] for t in tasks)
-        return ratio(self._flops["forward"] + back, main)
+    def operations(self, tasks: Sequence[str]) -> int:
+        """Of the first training batch: a step computes all losses, and goes back through some."""
+        found: list[int] = []
+        on_training_batches(
+            self.run, self.run.module(), 1, lambda compute: found.append(counted(compute, tasks))
+        )
+        return found[0]
 
     def check(self, folds: int) -> str:
         """Validate an untrained module, and read its checkpoint.
@@ -86,22 +82,16 @@ class MetricJudge:
             )
         self.task_names()
         with TemporaryDirectory() as folder:
-            module, data = self.run.module(), self.run.datamodule()
-            trainer = self.run.measuring(default_root_dir=folder)
-            trainer.validate(module, datamodule=data, verbose=False)
-            self._value(trainer)
+            trainer = self.run.trainer(default_root_dir=folder)
+            self._value(evaluated(self.run.module(), self.run.datamodule(), trainer, "val", ())[0])
             _check_checkpoint_loads(trainer, Path(folder) / "untrained.ckpt")
         return (
             "a metric has no classes: standard errors are those over eight parts of the validation data, and "
             "none where it has fewer batches"
         )
 
-    def data_key(self) -> str:
-        """Nothing: changed data are not noticed."""
-        return ""
-
     def prepare(
-        self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool = True
+        self, module: LightningModule, data: LightningDataModule, unit: Unit | None, begins: bool
     ) -> list[str]:
         """Seed what the fit draws before its first batch, and name the stream of batches."""
         seed_everything(self.run.seed, workers=True, verbose=False)
@@ -113,72 +103,47 @@ class MetricJudge:
         """Average BatchNorm statistics over training batches."""
         return renewed(self.run, state, batches)
 
-    def validate(
-        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
-    ) -> dict[str, Any]:
-        """Validate on all of the data, and on each of its parts."""
-        trainer.validate(module, datamodule=data, verbose=False)
-        result: dict[str, Any] = {"metric": self._value(trainer)}
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        keys = {task: f"val/{task}_loss" for task in self.task_names()}
-        result["losses"] = {task: logged[key] for task, key in keys.items() if key in logged}
-        shards = self._shards(module, data, trainer)
-        return {**result, "shards": shards} if shards else result
-
-    def measured(self, folder: Path, result: dict[str, Any]) -> Measured:
-        """Read a unit."""
-        quality = self.metric.quality
-        shards = [quality(value) for value in result.get("shards", [])]
-        known = np.array(shards) if shards else None
-        return Measured(result["metric"], quality(result["metric"]), shards=known)
-
     @property
     def can_test(self) -> bool:
         """Whether the module has a `test_step` and the datamodule a `test_dataloader`."""
         data = self.run.plain_datamodule()
         return is_overridden("test_step", self.run.module()) and is_overridden("test_dataloader", data)
 
-    def test(
-        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path
-    ) -> None:
-        """Test, and keep what the module logs."""
-        trainer.test(module, datamodule=data, verbose=False)
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        write_json(folder / _TESTED, logged, _FORMAT)
+    def measure(
+        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path, stage: Stage
+    ) -> dict[str, Any]:
+        """Judge on all of the data, in validation on each of its parts too.
 
-    def tested(self, folder: Path) -> Measured | None:
-        """The logged test metric that is named like the monitor, else the first."""
-        try:
-            logged = read_json(folder / _TESTED, _FORMAT, "the record of test metrics")
-        except (FileNotFoundError, ValueError):
-            return None
-        wanted = re.sub(r"^val(id(ation)?)?", "test", self.metric.name)
-        value = logged.get(wanted, next(iter(logged.values()), float("nan")))
-        return Measured(value, self.metric.quality(value))
+        The test's metric is that which is named like the monitor, else the first.
+        """
+        logged, losses = evaluated(module, data, trainer, stage, self.task_names())
+        if stage == "test":
+            wanted = re.sub(r"^val(id(ation)?)?", "test", self.metric.name)
+            return {"metric": logged.get(wanted, next(iter(logged.values()), float("nan")))}
+        value, shards = self._value(logged), self._shards(module, data, trainer)
+        return {"metric": value, "losses": losses, **({"shards": shards} if shards else {})}
 
-    def _look_at(self, compute: Any) -> None:
-        """Take names and costs of one batch."""
-        with FlopCounterMode(display=False) as counter:
-            losses: dict[str, Tensor] = losses_with_graph(compute)
-        self._names = list(losses)
-        self._flops = {"forward": int(counter.get_total_flops()), "main only": backward_flops(losses, ())}
-        self._flops |= {task: backward_flops(losses, (task,)) for task in self._names[1:]}
+    def measured(self, folder: Path, result: Mapping[str, Any], stage: Stage = "val") -> Measured:
+        """Read a unit's result."""
+        quality = self.metric.quality
+        shards = [quality(value) for value in result.get("shards", [])]
+        known = np.array(shards) if shards else None
+        return Measured(result["metric"], quality(result["metric"]), shards=known)
 
     def _shards(self, module: LightningModule, data: LightningDataModule, trainer: Trainer) -> list[float]:
         """The metric on every eighth batch, from each of the first eight on; nothing with fewer batches."""
-        loader = one_loader(data.val_dataloader())
-        count = len(loader) if isinstance(loader, Sized) else 0
-        if count < _SHARDS:
+        whole = data.val_dataloader
+        loader = one_loader(whole())
+        if not isinstance(loader, Sized) or len(loader) < _SHARDS:
             return []
-        whole, values = data.val_dataloader, []
+        values = []
         for first in range(_SHARDS):
-            data.val_dataloader = lambda first=first: _Part(one_loader(whole()), first)  # type: ignore[misc,method-assign]
-            trainer.validate(module, datamodule=data, verbose=False)
-            values.append(self._value(trainer))
+            part = list(islice(one_loader(whole()), first, None, _SHARDS))
+            data.val_dataloader = lambda part=part: DataLoader(part, batch_size=None)  # type: ignore[misc,method-assign]
+            values.append(self._value(evaluated(module, data, trainer, "val", ())[0]))
         return values
 
-    def _value(self, trainer: Trainer) -> float:
-        logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    def _value(self, logged: Mapping[str, float]) -> float:
         if self.metric.name not in logged:
             found = ", ".join(f"`{name}`" for name in sorted(logged)) or "nothing"
             raise ValueError(
@@ -186,19 +151,6 @@ class MetricJudge:
                 "of these, or log it in `validation_step`."
             )
         return logged[self.metric.name]
-
-
-class _Part:
-    """Every eighth batch of a loader."""
-
-    def __init__(self, loader: Any, first: int) -> None:
-        self.loader, self.first = loader, first
-
-    def __len__(self) -> int:
-        return len(range(self.first, len(self.loader), _SHARDS))
-
-    def __iter__(self) -> Any:
-        return islice(iter(self.loader), self.first, None, _SHARDS)
 
 
 def _check_factory(run: PythonRun) -> LightningModule:
@@ -215,14 +167,14 @@ def _check_factory(run: PythonRun) -> LightningModule:
             "inside: `lambda: MyModule(...)`."
         )
     one, other = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (first, second))
+    owned = set(map(id, other.values()))
     for name, value in one.items():
-        twin = other.get(name)
-        if any(value is tensor for tensor in other.values()):
+        if id(value) in owned:
             raise ValueError(
                 f"`module` gave two modules that share `{name}`, so that units would train each "
                 "other's; make every layer inside the function."
             )
-        if twin is None or twin.shape != value.shape or not _same(value, twin):
+        if name not in other or not _same(value, other[name]):
             raise ValueError(
                 f"`module` gave two modules that differ in `{name}`, though `seed={run.seed}` was "
                 "set before each; draw parameters from torch's global generator."
@@ -264,3 +216,64 @@ def _check_checkpoint_loads(trainer: Trainer, path: Path) -> None:
             f"a checkpoint of {kind} cannot be read with `weights_only=True` ({reason}); keep objects out "
             "of it: `self.save_hyperparameters(ignore=[...])`."
         ) from error
+
+
+def on_training_batches(
+    run: PythonRun, module: LightningModule, count: int, each: Callable[[Compute], object]
+) -> None:
+    """Give `each` a function that computes the named losses of a training batch, batch by batch.
+
+    A fit whose steps give no loss carries the batches: devices, precision, transfer hooks and random numbers
+    are those of training, and nothing is trained. The run's callbacks stay silent, and the module is in
+    evaluation mode.
+
+    Args:
+        run: Gives trainer and data; the batches are the same at every call, and no training sees them so.
+        module: A fresh one, of no use for anything else afterwards.
+        count: Batches; a shorter loader is gone through again.
+        each: Called for each batch.
+
+    Raises:
+        TypeError: `training_step` gives no named losses.
+        ValueError: The training loader is empty.
+    """
+    step, seen = module.training_step, []
+
+    @functools.wraps(step)  # Lightning reads the signature
+    def training_step(*args: Any, **kwargs: Any) -> None:
+        seen.append(each(lambda: read_losses(step(*args, **kwargs), module)))
+
+    module.eval()
+    module.training_step = training_step  # type: ignore[method-assign]  # on the instance
+    data = run.datamodule()
+    data.psst_stream = "fresh"  # type: ignore[attr-defined]  # see PythonRun
+    fit: dict[str, Any] = {"max_steps": count, "accumulate_grad_batches": 1, "limit_val_batches": 0}
+    run.trainer(callbacks=[], **fit).fit(module, datamodule=data)
+    if len(seen) < count:
+        raise ValueError(
+            f"`train_dataloader` of {type(data).__name__} gave {len(seen)} batches of {count}; "
+            "look at its data set and `drop_last`."
+        )
+
+
+def renewed(run: PythonRun, state: State, count: int) -> State:
+    """Return the state with BatchNorm statistics averaged over `count` training batches."""
+    if not any(name.endswith("running_mean") for name in state):
+        return state
+    module = run.module()
+    layers = {n: m for n, m in module.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
+
+    @torch.no_grad()
+    def look_at(compute: Compute) -> None:
+        if not loaded:
+            loaded.append(module.load_state_dict(state))
+            for layer in layers.values():
+                layer.reset_running_stats()
+                layer.momentum = None  # the cumulative average
+                layer.train()
+        compute()
+
+    loaded: list[object] = []
+    on_training_batches(run, module, count, look_at)
+    own = {f"{name}.{key}": value for name, layer in layers.items() for key, value in layer.named_buffers()}
+    return {key: own.get(key, value).detach().cpu().clone() for key, value in state.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _WEIGHTS = (0.3, 1.0, 3.0)
+Weights = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Mixture:
         'w=0.3'
     """
 
-    weights: tuple[tuple[str, float], ...] = ()
+    weights: Weights = ()
     method: str = ""
     rays: tuple[str, int] | None = None
     level: tuple[str, float] | None = None

@@ -47,38 +47,41 @@ def _figure(result: SearchResult, *parts: Callable[[Axes, SearchResult], None]) 
     figure = Figure(figsize=(11.0 if len(parts) > 1 else 6.6, 4.6), layout="constrained")
     for axes, draw in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
         draw(axes, result)
+        axes.legend(fontsize=8, loc="best", framealpha=0.9)
     return figure
 
 
 def _draw_accuracies(axes: Axes, result: SearchResult) -> None:
     """One column a trade-off, in the order of their weights; soups at the right end."""
     own = [one for one in result.found[SEARCH].candidates if np.isfinite(one.measured.metric)]
-    names = [one.name for one in sorted(own, key=place)]
-    columns = {name: place for place, name in enumerate(list(dict.fromkeys(names))[-_MOST:])}
+    names = list(dict.fromkeys(one.name for one in sorted(own, key=place)))[-_MOST:]
+    columns = {name: column for column, name in enumerate(names)}
+    own, plain = [one for one in own if one.name in columns], result.finals.get(PLAIN)
     looks = sorted({one.look for one in own if not one.members})
-    plain = result.finals.get(PLAIN)
     for look in [*looks, None]:
-        here = [one for one in own if (None if one.members else one.look) == look and one.name in columns]
-        if not here:
-            continue
-        label = "average of branches" if look is None else f"branches of look {look}"
+        here = [one for one in own if (None if one.members else one.look) == look]
         shade = 1.0 if look is None else 0.35 + 0.65 * (looks.index(look) + 1) / len(looks)
-        values = [result.metric.shown(one.measured.metric) for one in here]
-        bars = [half_to_plain(result, one, plain) for one in here]
-        marker = "D" if look is None else "o"
-        style = {"fmt": marker, "capsize": 3, "markersize": 6, "color": _COLORS[SEARCH], "alpha": shade}
-        axes.errorbar([columns[one.name] for one in here], values, yerr=bars, label=label, **style)  # type: ignore[arg-type]
+        axes.errorbar(
+            [columns[one.name] for one in here],
+            [result.metric.shown(one.measured.metric) for one in here],
+            yerr=[half_to_plain(result, one, plain) for one in here],
+            fmt="D" if look is None else "o",
+            label=("average of branches" if look is None else f"branches of look {look}") if here else None,
+            capsize=3,
+            markersize=6,
+            color=_COLORS[SEARCH],
+            alpha=shade,
+        )
     _draw_rivals(axes, result)
     best = result.best
     if best.line == SEARCH and best.name in columns:
         value = result.metric.shown(best.measured.metric)
         axes.plot(columns[best.name], value, "o", ms=14, mfc="none", mec="#c4161c", label="handed over")
-    axes.set_xticks(list(columns.values()), list(columns), rotation=35, ha="right")
+    axes.set_xticks(list(columns.values()), names, rotation=35, ha="right")
     axes.set_xlim(-0.6, max(columns.values(), default=0) + 0.6)
     axes.set_ylabel(f"validation {result.metric.label} {result.metric.unit}".rstrip())
     axes.set_title("Trade-offs that were tried", loc="left", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8, loc="best", framealpha=0.9)
 
 
 def _draw_rivals(axes: Axes, result: SearchResult) -> None:
@@ -98,24 +101,21 @@ def _draw_rivals(axes: Axes, result: SearchResult) -> None:
 def _draw_losses(axes: Axes, result: SearchResult) -> None:
     """Main loss over that of the first auxiliary task, or over their mean in logarithms."""
     losses = loss_matrix(result.candidates, result.tasks)
-    kept = np.array([bool(np.isfinite(row).all()) for row in losses], dtype=bool)
-    models = [one for one, known in zip(result.candidates, kept.tolist(), strict=True) if known]
+    kept = np.flatnonzero(np.isfinite(losses).all(axis=1))
     main, others = losses[kept, 0], np.exp(np.log(np.maximum(losses[kept, 1:], 1e-9)).mean(axis=1))
-    for line in dict.fromkeys(one.line.split(" ")[0] for one in models):
-        here = np.array([one.line.split(" ")[0] == line for one in models])
-        label = "search" if line == SEARCH else line
-        axes.scatter(
-            others[here], main[here], s=34, color=_COLORS.get(line, "#777777"), label=label, alpha=0.8
-        )
-    front = non_dominated(np.stack([main, others], axis=1))
-    order = np.argsort(others[front])
-    axes.plot(others[front][order], main[front][order], color="#999999", lw=1, zorder=0, label="front")
+    lines = np.array([result.candidates[number].line.split(" ")[0] for number in kept.tolist()])
+    for line in dict.fromkeys(lines.tolist()):
+        here = lines == line
+        color = _COLORS.get(line, "#777777")
+        axes.scatter(others[here], main[here], s=34, color=color, label=line, alpha=0.8)
+    front = np.flatnonzero(non_dominated(np.stack([main, others], axis=1)))
+    front = front[np.argsort(others[front])]
+    axes.plot(others[front], main[front], color="#999999", lw=1, zorder=0, label="front")
     what = f"{result.tasks[1]} loss" if len(result.tasks) == 2 else "auxiliary losses, geometric mean"
     axes.set_xlabel(f"validation {what}")
     axes.set_ylabel("validation main loss")
     axes.set_title("The same models as losses", loc="left", fontsize=10)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="best")
 
 
 def non_dominated(losses: NDArray[np.float64]) -> NDArray[np.bool_]:

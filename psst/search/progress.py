@@ -5,34 +5,37 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from psst.files import write_atomic
 from psst.search.ranks import first_only
+from psst.search.record import unit_path
+from psst.search.unit import Work
 
-Report = Callable[[Path, int, int], None]
-"""Gets a unit's folder, the optimizer step with which its training began or went on, and where it is."""
-
+_PAUSE = 0.3  # seconds between two looks at what the units have left
 _HEARTBEAT = 10.0  # seconds without a line after which one is written where there is no terminal
 
 
 @dataclass
 class _Running:
-    """A unit at work."""
+    """A unit at work, in this process or another."""
 
-    steps: int  # it takes
-    passes: float  # they cost
-    last: int  # optimizer step at which it ends
-    first: int | None = None  # where this process has first met it: what came before costs no time now
-    step: int = 0  # at which it is
+    work: Work
+    first: int  # where its training began or went on
+    step: int  # at which it is
 
-    def done(self, here: bool = False) -> float:
-        """Passes that are done, or done since the search was started."""
-        begin = self.last - self.steps if not here else (self.first if self.first is not None else self.last)
-        return self.passes * max(self.step - begin, 0) / max(self.steps, 1)
+    @property
+    def share(self) -> float:
+        """Of its training, what came before it went on left out."""
+        return max(self.step - self.first, 0) / max(self.work.unit.stop - self.first, 1)
+
+    @property
+    def passes(self) -> float:
+        """That it costs from where it goes on."""
+        steps = self.work.unit.steps
+        return self.work.passes * (self.work.unit.stop - self.first) / steps if steps else self.work.passes
 
 
 class SearchProgress:
@@ -40,100 +43,93 @@ class SearchProgress:
 
     Args:
         total: Passes of the whole search.
+        folder: Of the search, in which units leave how far they are.
         stream: Where it is told; stderr by default.
     """
 
-    def __init__(self, total: float, stream: TextIO | None = None) -> None:
+    def __init__(self, total: float, folder: Path, stream: TextIO | None = None) -> None:
         self.total = total
-        self.best = ""
+        self.folder = folder
         self._stream = stream or sys.stderr
         self._started = self._told = time.monotonic()
         self._finished = 0.0
-        self._finished_here = 0.0  # what an earlier run has finished costs no time now
         self._running: dict[str, _Running] = {}
         self._closed = threading.Event()
-        if not self._stream.isatty():
-            threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._watch, daemon=True).start()
 
-    @property
-    def running(self) -> list[str]:
-        """Names of the units at work."""
-        return list(self._running)
+    def begin(self, work: Work) -> None:
+        """Announce work that starts now."""
+        forget_progress(unit_path(self.folder, work.unit.name))
+        self._running[work.name] = _Running(work, work.unit.start, work.unit.start)
 
-    def begin(self, name: str, steps: int, passes: float, last: int) -> None:
-        """Announce a unit that starts now; 0 `steps` for one that trains nothing."""
-        self._running[name] = _Running(steps, passes, last)
+    def end(self, work: Work, text: str) -> None:
+        """Take work as finished; write a line about it, with the time left."""
+        self._finished += self._running.pop(work.name).passes
+        self.say(f"{work.name}: {text}; {self.time_left()}")
 
-    def at(self, folder: Path, first: int, step: int) -> None:
-        """Take note of where a unit is; on a terminal, rewrite the running line."""
-        unit = self._running.get(folder.name)
-        if unit is None or step == unit.step:
-            return
-        if unit.first is None:
-            unit.first = first
-            if first > unit.last - unit.steps:
-                self.say(f"{folder.name}: goes on from step {first}")
-        unit.step = step
-        if self._stream.isatty():
-            self._write(f"\r\033[K{self._now()}")
+    def lost(self, work: Work) -> None:
+        """Say that work is to be started again."""
+        self._running.pop(work.name, None)
+        self.say(f"{work.name}: its process was lost; it goes on")
 
-    def end(self, name: str, text: str) -> None:
-        """Take a unit as finished; write a line about it, with the time left."""
-        unit = self._running.pop(name)
-        unit.step = unit.last
-        self._finished += unit.passes
-        self._finished_here += unit.done(here=True)
-        self.say(f"{name}: {text}; {self.time_left()}")
-
-    def lost(self, name: str) -> None:
-        """Say that a unit is to be started again."""
-        self._running.pop(name, None)
-        self.say(f"{name}: its process was lost; it goes on")
-
-    def known(self, passes: float) -> None:
-        """Count a unit that was finished earlier."""
-        self._finished += passes
+    def known(self, work: Work) -> None:
+        """Leave out what was finished earlier."""
+        self.total -= work.passes
+        self.say(f"{work.name}: finished earlier")
 
     def time_left(self) -> str:
-        """Return the share done and the time left at the pace so far."""
-        done = self._finished + sum(unit.done() for unit in self._running.values())
+        """Return the share done of what was left at the start, and the time left at the pace since then."""
+        done = self._finished + sum(one.passes * one.share for one in list(self._running.values()))
         share = min(done / max(self.total, 1e-9), 1.0)
-        here = self._finished_here + sum(unit.done(here=True) for unit in self._running.values())
         if share > 0.995:
             return "nearly done"
-        if not here:
-            return f"{share:.0%} done"
-        seconds = round((time.monotonic() - self._started) / here * max(self.total - done, 0))
+        if not done:
+            return "0% done"
+        seconds = round((time.monotonic() - self._started) / done * (self.total - done))
         return f"{share:.0%} done, about {seconds // 60}:{seconds % 60:02d} min left"
 
-    def say(self, text: str) -> None:
-        """Write a line."""
+    @first_only
+    def say(self, text: str, end: str = "\n") -> None:
+        """Write a line, or on a terminal rewrite the last one."""
         start = "\r\033[K" if self._stream.isatty() else ""
-        self._write(f"{start}{text}\n")
+        self._told = time.monotonic()
+        self._stream.write(f"{start}{text}{end}")
+        self._stream.flush()
 
     def close(self) -> None:
         """Stop telling."""
         self._closed.set()
 
-    def _beat(self) -> None:
-        while not self._closed.wait(1.0):
-            if time.monotonic() - self._told >= _HEARTBEAT and self._running:
+    def _watch(self) -> None:
+        while not self._closed.wait(_PAUSE):
+            news = [self._look(one) for one in list(self._running.values())]
+            if self._stream.isatty() and any(news):
+                self.say(self._now(), end="")
+            elif self._running and time.monotonic() - self._told >= _HEARTBEAT:
                 self.say(self._now())
+
+    def _look(self, one: _Running) -> bool:
+        """Read how far a unit is; return whether that is news."""
+        name = one.work.unit.name
+        steps = read_progress(unit_path(self.folder, name))
+        if steps is None or steps == (one.first, one.step):
+            return False
+        if steps[0] > one.first:
+            self.total -= one.passes
+            one.first = steps[0]
+            self.total += one.passes
+            self.say(f"{name}: goes on from step {one.first}")
+        one.step = steps[1]
+        return True
 
     def _now(self) -> str:
         names = ", ".join(f"{name} step {one.step}" for name, one in list(self._running.items()))
-        best = f", best so far {self.best}" if self.best else ""
-        return f"{names}: {self.time_left()}{best}"
-
-    @first_only
-    def _write(self, text: str) -> None:
-        self._told = time.monotonic()
-        self._stream.write(text)
-        self._stream.flush()
+        return f"{names}: {self.time_left()}"
 
 
+@first_only
 def write_progress(folder: Path, first: int, step: int) -> None:
-    """Leave in a unit's folder how far it is, for the process that watches."""
+    """Leave in a unit's folder where it began or went on, how far it is, and in which process."""
     write_atomic(_file(folder), json.dumps([first, step, os.getpid()]))
 
 

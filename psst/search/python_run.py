@@ -34,6 +34,7 @@ _RESERVED = {
 }
 
 
+_SILENT = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 _HARMLESS = ("log_every_n_steps",)
 
 
@@ -73,7 +74,6 @@ class PythonRun:
         self.seed = seed
         self.trainer_arguments = {"devices": 1, **(trainer or {})}
         self.choice = dict(choice or {})
-        self._identity: str | None = None
         _check_arguments(self.trainer_arguments)
 
     def module(self) -> LightningModule:
@@ -90,32 +90,38 @@ class PythonRun:
     def datamodule(self) -> LightningDataModule:
         """Return a datamodule for one unit, its training batches keyed."""
         data = self.plain_datamodule()
-        if not _keeps_its_place(data):
-            make, trainer_of, place = data.train_dataloader, data, PassPlace()
+        if is_overridden("state_dict", data, LightningDataModule):
+            return data  # it keeps its place itself
+        make, place = data.train_dataloader, PassPlace()
 
-            def position() -> int:
-                trainer = trainer_of.trainer
-                if trainer is None:
-                    return 0
-                return int(trainer.fit_loop.epoch_loop.batch_progress.state_dict()["total"]["processed"])
+        def position() -> int:
+            progress = data.trainer and data.trainer.fit_loop.epoch_loop.batch_progress
+            return int(progress.state_dict()["total"]["processed"]) if progress else 0
 
-            def train_dataloader() -> Any:
-                loader = one_loader(make())
-                if hasattr(loader, "state_dict") and not hasattr(loader, "flattened"):
-                    return loader
-                limited = self._pass_length(trainer_of)
-                stream = getattr(trainer_of, "psst_stream", "train")
-                return KeyedLoader(loader, self.seed, stream, position, limited, place)
+        def pass_length(length: int) -> int:
+            limit = 1.0 if data.trainer is None else data.trainer.limit_train_batches
+            return min(length, limit) if isinstance(limit, int) else int(length * limit)
 
-            data.pass_place = place  # type: ignore[attr-defined]  # for checkpoints
-            data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
+        def train_dataloader() -> Any:
+            loader = one_loader(make())
+            if hasattr(loader, "state_dict") and not hasattr(loader, "flattened"):
+                return loader
+            stream = getattr(data, "psst_stream", "train")
+            return KeyedLoader(loader, self.seed, stream, position, pass_length, place)
+
+        data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
+        # a checkpoint holds where the pass began
+        data.state_dict, data.load_state_dict = place.state_dict, place.load_state_dict  # type: ignore[method-assign]
         return data
 
     def varied(self, options: tuple[tuple[str, Any], ...]) -> "PythonRun":
-        """Return itself: a function that makes modules has no keys to change."""
-        if options:
-            raise ValueError(f"`settings` vary {options[0][0]}, which only a config has; leave it out.")
-        return self
+        """Return the same run with another `max_steps`: a function that makes modules has no other keys."""
+        other = copy.copy(self)
+        for key, value in options:
+            if key != "trainer.max_steps":
+                raise ValueError(f"`settings` vary {key}, which only a config has; leave it out.")
+            other.max_steps = value
+        return other
 
     def plain_datamodule(self) -> LightningDataModule:
         """Return a datamodule for one unit, its batches as its author made them."""
@@ -135,8 +141,8 @@ class PythonRun:
         without: type[Callback] | tuple[type[Callback], ...] = (),
         **overrides: Any,
     ) -> Trainer:
-        """Return a new trainer of one process; ValueError if the arguments ask for more."""
-        arguments = {**copy.deepcopy(self.trainer_arguments), **overrides}
+        """Return a new trainer of one process that leaves nothing behind; ValueError for more processes."""
+        arguments = {**copy.deepcopy(self.trainer_arguments), **dict.fromkeys(_SILENT, False), **overrides}
         callbacks = arguments.pop("callbacks", None) or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         kept = [callback for callback in callbacks if not isinstance(callback, without)]
@@ -148,39 +154,20 @@ class PythonRun:
             )
         return trainer
 
-    def measuring(self, **overrides: Any) -> Trainer:
-        """Return a trainer that leaves nothing behind."""
-        return self.trainer(
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            **overrides,
-        )
-
     def identity(self) -> str:
         """Return what must not change between two runs of a search in one folder, as JSON."""
-        if self._identity is None:
-            given = {
-                **self.choice,
-                "seed": self.seed,
-                "trainer": {k: v for k, v in sorted(self.trainer_arguments.items()) if k not in _HARMLESS},
-            }
-            found = {**_identity(self.module(), self.plain_datamodule()), **_described(given)}
-            self._identity = json.dumps(found, indent=1)
-        return self._identity
-
-    def _pass_length(self, data: LightningDataModule) -> Callable[[int], int]:
-        def limited(length: int) -> int:
-            limit = 1.0 if data.trainer is None else data.trainer.limit_train_batches
-            return min(length, limit) if isinstance(limit, int) else int(length * limit)
-
-        return limited
-
-
-def _keeps_its_place(data: LightningDataModule) -> bool:
-    """Whether a datamodule saves its own state, such as its place in a stream."""
-    return is_overridden("state_dict", data, LightningDataModule)
+        module = self.module()
+        shapes = {k: str(list(v.shape)) for k, v in module.state_dict().items() if not is_lazy(v)}
+        found = {
+            "module": _path_of(module),
+            "hparams": dict(module.hparams),
+            "shapes": shapes,
+            "datamodule": _path_of(self.plain_datamodule()),
+            **self.choice,
+            "seed": self.seed,
+            "trainer": {k: v for k, v in sorted(self.trainer_arguments.items()) if k not in _HARMLESS},
+        }
+        return json.dumps(found, indent=1, default=_text_of, skipkeys=True)
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -198,27 +185,12 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
             raise TypeError(f"`trainer={{'{name}': ...}}` is no argument of the Trainer; see its signature.")
 
 
-def _identity(module: LightningModule, data: LightningDataModule) -> dict[str, Any]:
-    """Return the classes of module and data, and the module's hyperparameters and shapes."""
-    state = module.state_dict()
-    return {
-        "module": _path_of(module),
-        "hparams": _described(dict(module.hparams)),
-        "shapes": {name: str(list(value.shape)) for name, value in state.items() if not is_lazy(value)},
-        "datamodule": _path_of(data),
-    }
-
-
-def _described(value: object) -> Any:
-    """Return a value as JSON holds it; objects as their text, or as their class where that is an address."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _described(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_described(item) for item in value]
+def _text_of(value: object) -> Any:
+    """What JSON holds of an object: its text, or its class where that is an address."""
     if is_dataclass(value) and not isinstance(value, type):
-        return _described(asdict(value))
+        return asdict(value)
+    if isinstance(value, Mapping):
+        return dict(value)
     text = repr(value)
     return _path_of(value) if re.search(r" at 0x[0-9a-fA-F]+", text) else text
 

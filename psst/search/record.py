@@ -1,9 +1,11 @@
-"""What a search remembers in its folder: finished units, what was tested, and that it runs there now."""
+"""What a search remembers in its folder: what units gave, what was tested, and that it runs there now."""
 
 import difflib
-import json
+import shutil
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -14,16 +16,75 @@ from filelock import FileLock, Timeout
 
 from psst.files import read_json, write_json
 from psst.search.ranks import first_only
+from psst.search.unit import Work
 
-_FORMAT = 2
+_FORMAT = 3
 _MANIFEST, _TOUCHED = "manifest.json", "test_touched.json"
+
+
+class UnitFolder:
+    """``units/<name>``: unit.json says what is made there and, once it is done, what came of it.
+
+    ``last.ckpt`` is there while a unit trains, ``model.ckpt`` at its end; test.json tells of its test.
+
+    Args:
+        folder: Of the search.
+        work: A piece of it.
+    """
+
+    def __init__(self, folder: Path, work: Work) -> None:
+        self.path = unit_path(folder, work.unit.name)
+        self.model = self.path / "model.ckpt"
+        self.last = self.path / "last.ckpt"
+        self._record = self.path / ("test.json" if work.test else "unit.json")
+        self._content = {"key": work.key, "unit": asdict(work.unit)}
+        self._begins = not work.test
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What came of it, None if it is not finished; ValueError for a damaged record."""
+        known = _read(self._record, f"`{self._record}`")
+        return known.get("result") if known.get("key") == self._content["key"] else None
+
+    @first_only
+    def open(self) -> None:
+        """Keep what the same unit has left here; else begin anew."""
+        with suppress(ValueError):
+            self._begins &= _read(self._record, "it").get("key") != self._content["key"]
+        if self._begins:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.path.glob(".*"):
+            unfinished.unlink()
+        write_json(self._record, self._content, _FORMAT)
+
+    @first_only
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep what came of it; from now on it is not made again."""
+        write_json(self._record, {**self._content, "result": dict(result)}, _FORMAT)
+        self.last.unlink(missing_ok=True)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """From where the training goes on; None if it begins."""
+        return self.last if whole(self.last) else None
+
+
+def unit_path(folder: Path, name: str) -> Path:
+    """Where a unit keeps its log, checkpoint and scores."""
+    return folder / "units" / name
+
+
+def whole(path: Path) -> bool:
+    """Whether a checkpoint is there to its end: a zip archive, listed at the end."""
+    return path.is_file() and zipfile.is_zipfile(path)
 
 
 class Manifest:
     """`manifest.json` of a search: written whole after each finished unit.
 
-    It holds the identity of the run (model, data, seed), versions of psst and torch, and for each unit its
-    key and result. A unit whose key has changed is trained anew.
+    It holds the identity of the run (model, data, seed), versions of psst and torch, the budget, and for each
+    unit its key and result.
 
     Args:
         folder: Of the search.
@@ -53,20 +114,10 @@ class Manifest:
                 f"{_changes(known['identity'], identity)}\n"
                 f"Give another `{option}`, or go on with the first configuration."
             )
-        self.units, self.budget = known["units"], known.get("budget", {})
+        self.units, self.budget = known["units"], known["budget"]
         for name, now in self.versions.items():
             if known["versions"].get(name) != now:
                 self.remarks.append(f"begun with {name} {known['versions'].get(name)}, now {now}")
-
-    def result(self, name: str, key: str) -> dict[str, Any] | None:
-        """What a unit has given; None if it is not finished, or was one with another key."""
-        unit = self.units.get(name)
-        return None if unit is None or unit["key"] != key else unit["result"]
-
-    def finish(self, name: str, key: str, result: Mapping[str, Any]) -> None:
-        """Record a unit's result; from now on it is not run again."""
-        self.units[name] = {"key": key, "result": dict(result)}
-        self.write()
 
     @first_only
     def write(self) -> None:
@@ -75,23 +126,26 @@ class Manifest:
         write_json(self.path, {**content, "units": self.units}, _FORMAT)
 
     def _known(self) -> dict[str, Any]:
-        if not self.path.is_file():
-            return {}
         try:
-            return read_json(self.path, _FORMAT, f"the search's manifest `{self.path}`")
-        except ValueError:
-            if _is_json(self.path):
+            return _read(self.path, f"the search's manifest `{self.path}`")
+        except ValueError as error:
+            if "is damaged" not in str(error):
                 raise
-        self.remarks.append(f"`{self.path}` is damaged; what units have left is read anew")
-        return {}
+            self.remarks.append(f"{str(error).split(',')[0]}; what units have left is read anew")
+            return {}
+
+
+def known_budget(folder: Path) -> dict[str, Any]:
+    """What a search in this folder may take; empty where that is not known."""
+    with suppress(ValueError):
+        return dict(_read(folder / _MANIFEST, "the manifest").get("budget", {}))
+    return {}
 
 
 def touch_test(folder: Path, units: Sequence[str]) -> list[dict[str, Any]]:
     """Note, before models see the test, that they are about to; return all such notes in order."""
     path = folder / _TOUCHED
-    looks: list[dict[str, Any]] = []
-    if path.is_file():
-        looks = read_json(path, _FORMAT, f"the record of tests `{path}`")["looks"]
+    looks: list[dict[str, Any]] = _read(path, f"the record of tests `{path}`").get("looks", [])
     if not looks or looks[-1]["units"] != list(units):
         now = datetime.now(UTC).isoformat(timespec="seconds")
         looks.append({"when": now, "units": list(units)})
@@ -126,12 +180,12 @@ def occupied(folder: Path, option: str) -> Iterator[None]:
             folder.rmdir()
 
 
-def _is_json(path: Path) -> bool:
+def _read(path: Path, what: str) -> dict[str, Any]:
+    """Read a record; empty where there is none."""
     try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
+        return read_json(path, _FORMAT, what)
+    except FileNotFoundError:
+        return {}
 
 
 def _changes(before: str, now: str) -> str:

@@ -226,72 +226,51 @@ def _candidate(result: SearchResult, name: str) -> dict[str, Any]:
     known: dict[str, Any] = {"model": one.name, "validation": metric.shown(one.measured.metric)}
     if tested is not None:
         known["test"] = metric.shown(tested.metric)
-        known["test_interval"] = _interval(result, tested)
+        known["test_interval"] = _bounds(result, tested.metric, tested.half_width)
         known["test_groups"] = {group: metric.shown(scores.mean) for group, scores in tested.scores.items()}
     return {**known, "passes": result.passes(name), "seconds": result.seconds(name)}
 
 
 def _described(result: SearchResult, gap: Difference) -> dict[str, Any]:
-    shown = result.metric.shown
-    half = gap.half_width
-    bounds = None if half is None else [shown(gap.mean - half), shown(gap.mean + half)]
-    over_episodes = None if gap.episode_half_width is None else shown(gap.episode_half_width)
+    over_episodes = gap.episode_half_width
     return {
-        "test": shown(gap.mean),
-        "interval": bounds,
-        "half_width_over_episodes": over_episodes,
+        "test": result.metric.shown(gap.mean),
+        "interval": _bounds(result, gap.mean, gap.half_width),
+        "half_width_over_episodes": None if over_episodes is None else result.metric.shown(over_episodes),
         "classes": gap.n_classes,
     }
 
 
-def half_width(measured: Measured) -> float | None:
-    """Of the 95% interval of a model, over classes and episodes; None where nothing tells."""
-    from psst.evaluation.class_draw import pooled_difference
-
-    groups = list(measured.scores.values())
-    if not groups:
-        return None
-    return pooled_difference([one.accuracies for one in groups], [one.class_ids for one in groups]).half_width
-
-
-def _interval(result: SearchResult, measured: Measured) -> list[float] | None:
-    half, shown = half_width(measured), result.metric.shown
-    return None if half is None else [shown(measured.metric - half), shown(measured.metric + half)]
+def _bounds(result: SearchResult, middle: float, half: float | None) -> list[float] | None:
+    return None if half is None else [result.metric.shown(end) for end in (middle - half, middle + half)]
 
 
 def _text(result: SearchResult, measured: Measured) -> str:
-    half = half_width(measured)
-    around = "" if half is None else f" ± {result.metric.shown(half):.2f}"
-    return f"{result.metric.text(measured.metric)}{around} {result.metric.unit}".rstrip()
+    return f"{result.metric.text(measured.metric, measured.half_width)} {result.metric.unit}".rstrip()
 
 
 def _gap_text(result: SearchResult, gap: Difference) -> str:
     points = "points" if result.metric.unit == "%" else ""
-    around = "" if gap.half_width is None else f" ± {result.metric.shown(gap.half_width):.2f}"
-    digits = 2 if result.metric.unit == "%" else 4
-    return f"{result.metric.shown(gap.mean):+.{digits}f}{around} {points}".rstrip()
+    return f"{result.metric.text(gap.mean, gap.half_width, '+')} {points}".rstrip()
 
 
 def _table(result: SearchResult) -> Table:
     """The best models on validation, every final among them."""
-    finals = _names_of_finals(result)
+    finals, plain = _names_of_finals(result), result.finals.get(PLAIN)
     shown = [one for one in result.candidates if one.unit in finals]
     shown += [one for one in result.candidates if one.unit not in finals][: _ROWS - len(shown)]
-    title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"
-    metric = f"{result.metric.label} {result.metric.unit}".rstrip()
-    columns = (Column(metric, justify="right"), Column("minus plain", justify="right"))
     folds = any(len(one.measured.folds) > 1 for one in shown)
-    names: list[str | Column] = ["model", "of", *columns, *(["each fold"] if folds else []), ""]
-    table = Table(*names, title=title, title_justify="left", box=SIMPLE_HEAD)
-    plain = result.finals.get(PLAIN)
+    metric = f"{result.metric.label} {result.metric.unit}".rstrip()
+    columns: list[str | Column] = [Column(name, justify="right") for name in (metric, "minus plain")]
+    columns = ["model", "of", *columns, *(["each fold"] if folds else []), ""]
+    title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"
+    table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in choose.ranked(shown):
-        gap = (
-            ""
-            if plain is None or one.unit == plain.unit
-            else _gap_text(result, one.measured - plain.measured)
-        )
-        mark = "handed over" if one.unit == result.best.unit else ""
-        mark = mark or (f"best of {finals[one.unit]}" if one.unit in finals else "")
+        gap = ""
+        if plain is not None and one.unit != plain.unit:
+            gap = _gap_text(result, one.measured - plain.measured)
+        mark = f"best of {finals[one.unit]}" if one.unit in finals else ""
+        mark = "handed over" if one.unit == result.best.unit else mark
         each = "  ".join(result.metric.text(value) for value in one.measured.folds.values())
         cells = (one.name, _origin(one), result.metric.text(one.measured.metric), gap)
         table.add_row(*cells, *([each] if folds else []), mark)

@@ -1,6 +1,6 @@
 """What a search has found."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,19 @@ class SearchResult:
 
     def passes(self, name: str) -> float:
         """What the search alone, or a rival, has cost."""
-        return sum(float(self.units[unit].get("passes", 0.0)) for unit in self.found[name].units)
+        return self._sum("passes", self.found[name].units)
 
     def seconds(self, name: str) -> float:
         """Of training, summed over units."""
-        return sum(float(self.units[unit].get("seconds", 0.0)) for unit in self.found[name].units)
+        return self._sum("seconds", self.found[name].units)
 
     @property
     def total_passes(self) -> float:
         """Of everything."""
-        return sum(float(unit.get("passes", 0.0)) for unit in self.units.values())
+        return self._sum("passes", self.units)
+
+    def _sum(self, what: str, units: Iterable[str]) -> float:
+        return sum(float(self.units[unit].get(what, 0.0)) for unit in units)
 
     def test_difference(self, one: str, other: str) -> Difference | None:
         """Of two finals on the test; None where one was not tested."""
@@ -124,13 +127,10 @@ def loss_matrix(models: Sequence[Candidate], tasks: Sequence[str]) -> NDArray[np
 
 
 def joined(found: Mapping[str, Found]) -> dict[str, Found]:
-    """Put the lines of a grid into one rival, of which each line gives its best to choose from."""
+    """Put the lines of a grid into one rival; each line gives its best to choose from."""
     kept: dict[str, Found] = {}
     for name, one in found.items():
         rival, _, weight = name.partition(" ")
-        if not weight:
-            kept[rival] = one
-            continue
         whole = kept.setdefault(rival, Found(rival))
         whole.candidates += [_renamed(candidate, weight) for candidate in one.candidates]
         whole.finals += [_renamed(one.best, weight)] if one.best else []
@@ -140,5 +140,7 @@ def joined(found: Mapping[str, Found]) -> dict[str, Found]:
 
 
 def _renamed(candidate: Candidate, weight: str) -> Candidate:
-    """Named after the weights of its line."""
+    """Named after the weights of its line, where those tell it from others."""
+    if not weight:
+        return candidate
     return replace(candidate, name=f"{weight}, {candidate.name}" if candidate.members else weight)

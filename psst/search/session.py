@@ -1,71 +1,134 @@
-"""Runs the lines of a search to their ends, keeps what is finished, chooses, and tests once."""
+"""Runs the lines of a search to their ends, keeps what is finished, chooses, tests once, and reports."""
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from psst.files import atomic_path
-from psst.search.budget import measured_pace
-from psst.search.engines import Engine
+from psst.images import trust
+from psst.search.budget import Budget, measured_pace, solved
+from psst.search.engines import Engine, EngineName, Outcome, make_engine
+from psst.search.episode_judge import EpisodeJudge
 from psst.search.folds import OWN, FoldCourse, make_course
-from psst.search.lines import run_lines
-from psst.search.progress import SearchProgress, forget_progress, read_progress, seconds_text
-from psst.search.protocols import Judge, Run
+from psst.search.judge import Judge
+from psst.search.progress import SearchProgress, seconds_text
 from psst.search.ranks import agree, first_only
-from psst.search.record import Manifest, touch_test
+from psst.search.record import Manifest, UnitFolder, occupied, touch_test, whole
+from psst.search.report import print_report, write_report
 from psst.search.result import SearchResult, joined
+from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
-from psst.search.work import Line, Work, Workshop
+from psst.search.unit import Line, Work
+from psst.training.experiment import Experiment
+
+_ATTEMPTS = 3  # of a unit whose process is lost
+_LOST = (
+    "its worker process ended abruptly (killed, or out of memory). A script that searches with `workers` "
+    "must do so below `if __name__ == '__main__':`, and a notebook or `python -c` must import its module and "
+    "data from a file, or set `workers=1`."
+)
 
 
-@dataclass
+def run_search(
+    experiment: Experiment,
+    settings: SearchSettings,
+    output: Path,
+    workers: int = 1,
+    engine: EngineName = "processes",
+    silence: Callable[[], None] | None = None,
+    budget: Budget | None = None,
+) -> SearchResult:
+    """Search, write the result files into `output`, and print what was found.
+
+    Args:
+        experiment: The parsed configuration.
+        settings: Its `search:` group.
+        output: Folder for units, front, pictures and best.ckpt; units finished there are not run again.
+        workers: Units at work side by side; the result does not depend on it.
+        engine: `processes` of this machine, or `ray` tasks.
+        silence: Called in each of these processes first.
+        budget: What search and rivals may take: T is made for it.
+
+    Raises:
+        ValueError: The configuration leaves nothing to search, `output` holds a search of another model or
+            is in use, or the budget does not pay for any.
+    """
+    judge = EpisodeJudge(experiment)
+    result = searched(judge, settings, output, "--output", workers, engine, silence, budget)
+    first_only(print_report)(result, output)
+    return result
+
+
+def searched(
+    judge: Judge,
+    settings: SearchSettings,
+    output: Path,
+    option: str,
+    workers: int,
+    engine: EngineName,
+    silence: Callable[[], None] | None,
+    budget: Budget | None,
+) -> SearchResult:
+    """Search in a folder that is held as long, and write the result files; `option` is how it was given."""
+    torch.set_num_threads(settings.threads)
+    with occupied(output, option), trust() as known:  # the files of the data set are looked at once
+        judge.task_names()
+        if budget is not None:
+            steps = solved(budget, judge, settings, output)
+            judge.run = judge.run.varied((("trainer.max_steps", steps),))
+        search = Search(judge, settings, output, option, budget)
+        result = search.search(make_engine(engine, workers, search.runner, known, silence))
+        first_only(write_report)(result, search.folder)
+    return result
+
+
 class Search:
     """A search in a folder that this process holds, see `psst.search.record.occupied`.
 
     All decisions and the manifest are made in this process; the units are left to an engine.
 
-    Attributes:
-        run: Gives modules, data and trainers.
-        judge: Measures.
+    Args:
+        judge: Measures, and gives modules, data and trainers.
         settings: Of the search.
         folder: For everything.
         option: How the user gives the folder.
+        budget: For which T was made.
     """
 
-    run: Run
-    judge: Judge
-    settings: SearchSettings
-    folder: Path
-    option: str = "--output"
-
-    def __post_init__(self) -> None:
-        self.folder = self.folder.resolve()
-        folds = max(look.folds for look in self.settings.course_of(2))
-        remark = self.judge.check(folds)
-        identity = f"{self.run.identity()}\ndata: {self.judge.data_key()}"
-        self.manifest = Manifest(self.folder, identity, self.option)
-        threads = f"{self.settings.threads} threads, {self.settings.renewal_batches} renewal batches"
-        own = (self.judge, self.settings, self.run.max_steps, self.folder, f"{identity}\n{threads}")
-        self.course = make_course(*own)
-        self._here: set[str] = set()  # units that were finished by this process
+    def __init__(
+        self, judge: Judge, settings: SearchSettings, folder: Path, option: str, budget: Budget | None
+    ) -> None:
+        self.judge, self.settings, self.folder = judge, settings, folder.resolve()
+        remark = judge.check(max(look.folds for look in settings.course_of(2)))
+        identity = f"{judge.run.identity()}\ndata: {judge.data_key()}"
+        self.manifest = Manifest(self.folder, identity, option)
+        if budget is not None:
+            self.manifest.budget |= {**budget._asdict(), "max_steps": judge.run.max_steps}
         self.remarks = [*self.manifest.remarks, *([remark] if remark else [])]
+        threads = f"{settings.threads} threads, {settings.renewal_batches} renewal batches"
+        own = (judge, settings, judge.run.max_steps, self.folder, f"{identity}\n{threads}")
+        self.course = make_course(*own)
         self.lines = self.course.lines()
-        self.progress = SearchProgress(sum(row[3] for row in self.course.rows()))
-        report = self.progress.at
-        self.workshop = Workshop(self.run, self.judge, self.settings, self.folder, report)
+        self.runner = UnitRunner(judge, settings, self.folder)
+        self._results: dict[tuple[str, str], dict[str, Any] | None] = {}
+        first_only(judge.save)(self.folder)
 
     def search(self, engine: Engine) -> SearchResult:
         """Search, choose on validation, and test the choice and its rivals once."""
+        self.progress = SearchProgress(sum(row.passes for row in self.course.rows()), self.folder)
         for remark in self.remarks:
             self.progress.say(remark)
         try:
-            values = self._run(list(self.lines.values()), engine)
+            values = run_lines(list(self.lines.values()), engine, self)
             found = dict(zip(self.lines, values, strict=True))
             if OWN in self.settings.rivals and isinstance(self.course, FoldCourse):
                 steps = self._own_steps(self.course.own_options)
-                [found[OWN]] = self._run([self.course.own_line(steps)], engine)
+                [found[OWN]] = run_lines([self.course.own_line(steps)], engine, self)
             result = self._result(found)
             if self.judge.can_test:
                 self._test(result, engine)
@@ -74,13 +137,56 @@ class Search:
             self.progress.close()
         return result
 
+    def known(self, work: Work) -> dict[str, Any] | None:
+        """What came of a piece of work, now or in an earlier run; None if it is to be done."""
+        own = work.name, work.key
+        if own not in self._results:
+            self._results[own] = result = self._left(work)
+            if result is not None:
+                self._note(work, result)
+                self.progress.known(work)
+        return self._results[own]
+
+    def finished(self, work: Work, result: dict[str, Any]) -> None:
+        """Take note of it in the manifest, and say so."""
+        self._results[work.name, work.key] = result
+        self._note(work, result)
+        self.manifest.write()
+        metric, took = self.judge.metric, result.get("seconds")
+        said = "tested" if work.test else "trained"
+        if "failed" in result:
+            said = f"failed ({result['failed']})"
+        elif "metric" in result and not work.test:
+            said = f"validation {metric.label} {metric.text(result['metric'])} {metric.unit}".rstrip()
+        self.progress.end(work, said + (f" in {seconds_text(took)}" if took else ""))
+
+    def _note(self, work: Work, result: dict[str, Any]) -> None:
+        if not work.test:
+            self.manifest.units[work.name] = {"key": work.key, "result": result}
+
+    def _left(self, work: Work) -> dict[str, Any] | None:
+        """What an earlier run has left of it, if that can be read."""
+        place = UnitFolder(self.folder, work)
+        try:
+            result = place.result
+            if result is None or "failed" in result:
+                return result
+            if not whole(place.model):
+                raise FileNotFoundError(place.model)
+            if work.unit.judged:
+                self.judge.measured(place.path, result, "test" if work.test else "val")
+            return result
+        except (OSError, ValueError, KeyError):
+            self.progress.say(f"{work.name}: its files are damaged or gone; it is made anew")
+            return None
+
     def _own_steps(self, options: tuple[tuple[str, Any], ...]) -> int:
         """Steps of each of the two trainings of the user's own network: together as long as all the rest."""
         known = self.manifest.budget
         if "own_steps" not in known:
             spent = sum(unit["result"].get("seconds", 0.0) for unit in self.manifest.units.values())
-            pace = measured_pace(self.run.varied(options), self.judge, self.settings)
-            known["own_steps"] = max(1, round(spent / 2 / pace.step))
+            pace = measured_pace(self.judge, self.settings, options)
+            known["own_steps"] = agree(max(1, round(spent / 2 / pace.step)))
         return int(known["own_steps"])
 
     def _result(self, found: Mapping[str, Any]) -> SearchResult:
@@ -89,7 +195,7 @@ class Search:
         result = SearchResult(
             metric=self.judge.metric,
             tasks=tasks,
-            max_passes=self.run.max_steps,
+            max_passes=self.judge.run.max_steps,
             found=joined(found),
             best_checkpoint=best,
             units={name: self.manifest.units[name]["result"] for name in self.course.units},
@@ -97,80 +203,68 @@ class Search:
             costs={task: self.judge.cost((task,)) for task in tasks[1:]},
             remarks=list(self.remarks),
         )
-        _copy_file(self.workshop.runner.checkpoint(result.best.unit), best)
+        self.manifest.write()  # what was finished earlier included
+        _copy_file(self.runner.checkpoint(result.best.unit), best)
         return result
 
     def _test(self, result: SearchResult, engine: Engine) -> None:
         finals = result.finals
         result.looks_at_test = agree(touch_test(self.folder, sorted(one.unit for one in finals.values())))
-        self._run([self.course.tests(list(finals.values()))], engine)
-        for name, one in finals.items():
-            tested = self.judge.tested(self.workshop.runner.unit_folder(one.unit))
-            if tested is not None:
-                result.tests[name] = tested
+        [tests] = run_lines([self.course.tests(list(finals.values()))], engine, self)
+        result.tests = {name: tests[one.unit] for name, one in finals.items()}
 
-    def _run(self, lines: list[Line], engine: Engine) -> list[Any]:
-        callbacks: tuple[Callable[..., Any], ...] = (
-            self._known,
-            self._started,
-            self._finished,
-            lambda work: self.progress.lost(work.name),
-            self._look,
-        )
-        return run_lines(lines, engine, *callbacks)
 
-    def _known(self, work: Work) -> dict[str, Any] | None:
-        if work.kind == "test":
-            return None
-        result = self.manifest.result(work.name, work.key)
-        if result is not None and "failed" not in result and not self._readable(work, result):
-            self.progress.say(f"{work.name}: its files are damaged or gone; it is made anew")
-            return None
-        if result is not None and work.name not in self._here:
-            self.progress.known(work.passes)
-            self.progress.say(f"{work.name}: finished earlier")
-        return result
+def run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[Any]:
+    """Run lines side by side to their ends and return what they return, in order.
 
-    def _readable(self, work: Work, result: dict[str, Any]) -> bool:
-        """Whether what a finished unit has left is there."""
-        if not self.workshop.runner.checkpoint(work.name).is_file():
-            return False
+    Each waits for its own results only, and the first goes first. What two have in common is done once:
+    `keeper` knows what came of it.
+
+    Raises:
+        Exception: That of a unit; a RuntimeError where its process was lost three times.
+    """
+    values: list[Any] = [None] * len(lines)
+    asked = {place: next(line) for place, line in enumerate(lines)}
+    running: dict[Future[Outcome], Work] = {}
+    losses: Counter[str] = Counter()
+    while True:
+        for place in list(asked):
+            _advance(lines[place], place, asked, values, keeper)
+        wanted = {work.name: work for works in asked.values() for work in works if keeper.known(work) is None}
+        at_work = {work.name for work in running.values()}
+        waiting = [work for name, work in wanted.items() if name not in at_work]
+        for work in waiting[: engine.slots - len(running)]:
+            keeper.progress.begin(work)
+            running[engine.submit(work)] = work
+        if not running:
+            return values
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            work = running.pop(future)
+            if (error := future.exception()) is None:
+                keeper.finished(work, _unwrapped(future.result()))
+                continue
+            losses[work.name] += 1
+            if losses[work.name] == _ATTEMPTS:
+                raise RuntimeError(f"unit `{work.name}`: {_LOST}") from error
+            keeper.progress.lost(work)
+
+
+def _advance(line: Line, place: int, asked: dict[int, list[Work]], values: list[Any], keeper: Search) -> None:
+    """Send a line its results as long as all of them are known."""
+    while all(keeper.known(work) is not None for work in asked[place]):
         try:
-            return (
-                not work.unit.judged
-                or self.judge.measured(self.workshop.runner.unit_folder(work.name), result) is not None
-            )
-        except (OSError, ValueError, KeyError):
-            return False
-
-    def _started(self, work: Work) -> None:
-        forget_progress(self.workshop.runner.unit_folder(work.unit.name))
-        steps = work.unit.steps if work.kind == "train" else 0
-        self.progress.begin(work.name, steps, work.passes, work.unit.stop)
-
-    def _finished(self, work: Work, result: dict[str, Any]) -> None:
-        if work.kind == "test":
-            self.progress.end(work.name, "tested")
+            asked[place] = line.send({work.name: keeper.known(work) or {} for work in asked[place]})
+        except StopIteration as end:
+            values[place] = end.value
+            del asked[place]
             return
-        self._here.add(work.name)
-        self.manifest.finish(work.name, work.key, result)
-        took = f" in {seconds_text(result['seconds'])}" if result.get("seconds") else ""
-        if "failed" in result:
-            self.progress.end(work.name, f"failed ({result['failed']})")
-        elif "metric" in result:
-            metric = self.judge.metric
-            said = f"validation {metric.label} {metric.text(result['metric'])} {metric.unit}".rstrip()
-            self.progress.end(work.name, said + took)
-        else:
-            self.progress.end(work.name, f"trained{took}")
 
-    def _look(self) -> None:
-        """Read how far the units in other processes are."""
-        for name in self.progress.running:
-            folder = self.workshop.runner.unit_folder(name)
-            steps = read_progress(folder)
-            if steps is not None:
-                self.progress.at(folder, *steps)
+
+def _unwrapped(outcome: Outcome) -> dict[str, Any]:
+    """Return a result, or raise the error of a unit."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 @first_only

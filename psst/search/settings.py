@@ -9,7 +9,18 @@ from typing import Any, Literal, get_args
 Tries = Literal["singles", "around", "mixtures", "methods", "grid", "rays"]
 Rival = Literal["plain", "fixed", "grid", "own"]
 
-_LEAST, _LEAST_LAST = 25, 100  # optimizer steps of a branch, and of one of the last look
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"`search.{name}={value}` must be one of {', '.join(known)}; the nearest is `{near}`."
+        )
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"`search.{name}={value}` must be a whole number of at least {least}.")
 
 
 @dataclass(frozen=True)
@@ -38,23 +49,18 @@ class Look:
     folds: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.at < 1:
-            raise ValueError(f"`search.looks.at={self.at}` must lie in [0, 1): a share of trainer.max_steps.")
-        if not self.length > 0:
-            raise ValueError(f"`search.looks.length={self.length}` must be above 0.")
-        if self.tries not in get_args(Tries):
-            raise ValueError(
-                f"`search.looks.tries={self.tries}` must be one of {', '.join(get_args(Tries))}."
-            )
-        if self.at_most is not None and self.at_most < self.length / 8:
-            raise ValueError(
-                f"`search.looks.at_most={self.at_most}` leaves no room for branches of {self.length}."
-            )
-        if self.folds < 1 or (self.folds > 1 and self.at > 0):
-            raise ValueError(
-                f"`search.looks.folds={self.folds}` with `at={self.at}`: folds must be at least 1, and more "
-                "need trainings from scratch (`at: 0`), for a trunk has seen all classes."
-            )
+        _one_of("looks.tries", self.tries, get_args(Tries))
+        at, length, most, folds = self.at, self.length, self.at_most, self.folds
+        laws = {
+            f"at={at}` must lie in [0, 1): a share of trainer.max_steps": 0 <= at < 1,
+            f"length={length}` must be above 0": length > 0,
+            f"at_most={most}` leaves no room for branches of {length}": most is None or most >= length / 8,
+            f"folds={folds}` with `at={at}`: folds must be at least 1, and more need trainings from scratch "
+            "(`at: 0`), for a trunk has seen all classes": folds == 1 or (folds > 1 and at == 0),
+        }
+        for law, kept in laws.items():
+            if not kept:
+                raise ValueError(f"`search.looks.{law}.")
 
 
 COURSES: dict[str, tuple[Look, ...]] = {
@@ -110,13 +116,12 @@ _LENGTHS_AND_RATES: dict[str, list[Any]] = {"length": [1.0, 0.5, 2.0], "rate": [
 
 def varied(vary: Mapping[str, list[Any]]) -> list[Setting]:
     """Return all combinations, those with fewer departures from each key's first value first."""
-    keys = list(vary)
     found = []
-    for values in product(*(range(len(vary[key])) for key in keys)):
-        chosen = {key: vary[key][place] for key, place in zip(keys, values, strict=True) if place}
-        options = tuple((key, value) for key, value in chosen.items() if key not in _LENGTHS_AND_RATES)
-        setting = Setting(chosen.get("length", 1.0), chosen.get("rate", 1.0), options)
-        found.append((len(chosen), setting))
+    for values in product(*vary.values()):
+        changed = {k: v for k, v in zip(vary, values, strict=True) if v != vary[k][0]}
+        options = tuple((key, value) for key, value in changed.items() if key not in _LENGTHS_AND_RATES)
+        setting = Setting(changed.get("length", 1.0), changed.get("rate", 1.0), options)
+        found.append((len(changed), setting))
     return [setting for _, setting in sorted(found, key=lambda one: one[0])]
 
 
@@ -129,9 +134,6 @@ class SearchSettings:
             folds of the classes; ``grid`` trains fixed weights; ``paper`` keeps to evenly spread rays by
             min-norm steps.
         looks: Looks of one's own in place of the course's, in order.
-        start: What the trunk trains on before the first look: ``main`` only, or ``all`` tasks at weight 1.
-        goes_on: Where the trunk goes on after a look: from its own weights, or from the ``average`` of those
-            branches that are not worse than the best.
         rivals: What is trained beside the search at its cost: ``plain`` (always), ``fixed`` weights of 1, a
             ``grid`` of weights that costs as much in all, the user's ``own`` small network from scratch for
             as long as all the rest took (on folds only).
@@ -156,8 +158,6 @@ class SearchSettings:
 
     course: Literal["trunk", "folds", "grid", "paper"] = "trunk"
     looks: list[Look] | None = None
-    start: Literal["main", "all"] = "main"
-    goes_on: Literal["trunk", "average"] = "average"
     rivals: tuple[Rival, ...] = ("plain", "fixed", "grid")
     methods: tuple[str, ...] = ()
     levels: dict[str, list[float]] = field(default_factory=dict)
@@ -165,16 +165,14 @@ class SearchSettings:
     own: dict[str, Any] = field(default_factory=dict)
     rays: int = 0
     ray_method: Literal["preference", "ray", "min_norm"] = "preference"
-    least_steps: int = _LEAST
-    least_last_steps: int = _LEAST_LAST
+    least_steps: int = 25
+    least_last_steps: int = 100
     renewal_batches: int = 15
     threads: int = 1
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
         _one_of("course", self.course, ("trunk", "folds", "grid", "paper"))
-        _one_of("start", self.start, ("main", "all"))
-        _one_of("goes_on", self.goes_on, ("trunk", "average"))
         _one_of("ray_method", self.ray_method, ("preference", "ray", "min_norm"))
         for rival in self.rivals:
             _one_of("rivals", rival, get_args(Rival))
@@ -211,16 +209,3 @@ class SearchSettings:
             return tuple(self.looks)
         many = self.course == "trunk" and n_auxiliary > 1
         return COURSES["trunk, many tasks" if many else self.course]
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
-        raise ValueError(
-            f"`search.{name}={value}` must be one of {', '.join(known)}; the nearest is `{near}`."
-        )
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"`search.{name}={value}` must be a whole number of at least {least}.")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psst.evaluation import EpisodeScores, class_difference
+from psst.evaluation.class_draw import pooled_difference
 from psst.search.mixture import MAIN_ONLY, Mixture
 from psst.search.settings import USUAL, Setting
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One training.
+    """One training, or one average.
 
     Attributes:
         name: Of the unit and of its folder.
@@ -30,8 +31,8 @@ class Unit:
         batches: Which training batches it sees: 0 those that come next, k others.
         fold: Number of the fold of the classes that is left out, and of how many; the number -1 leaves out
             none, and None keeps the data's own classes.
-        rate: Factor on the learning rate.
-        options: Keys of the config and their values, in place of the run's.
+        setting: Factor on the learning rate, and keys of the config in place of the run's.
+        members: Names of the units that it averages; empty for a training.
     """
 
     name: str
@@ -43,8 +44,8 @@ class Unit:
     parent: str = ""
     batches: int = 0
     fold: tuple[int, int] | None = None
-    rate: float = 1.0
-    options: tuple[tuple[str, Any], ...] = ()
+    setting: Setting = USUAL
+    members: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -56,10 +57,38 @@ class Unit:
         """Whether it is validated: a piece of the trunk is not."""
         return self.falls is not None
 
-    def key(self, identity: str, parent_key: str) -> str:
-        """Return a digest of everything that its result depends on but code and data."""
-        content = json.dumps([identity, parent_key, asdict(replace(self, name=""))], sort_keys=True)
+    def key(self, identity: str, *origins: str) -> str:
+        """Return a digest of all that its result depends on but code; `origins` are keys of its parents."""
+        content = json.dumps([identity, origins, asdict(replace(self, name=""))], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A unit to be made, or its test; it can be sent to another process.
+
+    Attributes:
+        unit: Whose.
+        key: Of the unit.
+        passes: What it costs.
+        test: Whether the finished unit is to be tested.
+    """
+
+    unit: Unit
+    key: str
+    passes: float = 0.0
+    test: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the unit; a test has a name of its own."""
+        return f"test {self.unit.name}" if self.test else self.unit.name
+
+
+Results = Mapping[str, dict[str, Any]]
+"""What work has given, by name."""
+Line = Generator[list[Work], Results, Any]
+"""A straight line of work: gives what can be done side by side, and is sent what came of it."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +117,10 @@ class Metric:
         """The value in its unit."""
         return 100 * value if self.unit == "%" else value
 
-    def text(self, value: float) -> str:
-        """The value as tables print it."""
-        return f"{self.shown(value):.2f}" if self.unit == "%" else f"{value:.4f}"
+    def text(self, value: float, half_width: float | None = None, sign: str = "") -> str:
+        """The value as tables print it, with half of its interval where that is known."""
+        around = "" if half_width is None else f" ± {self.shown(half_width):.2f}"
+        return f"{self.shown(value):{sign}.{2 if self.unit == '%' else 4}f}{around}"
 
 
 @dataclass(frozen=True)
@@ -151,6 +181,14 @@ class Measured:
             if slash and fold.isdigit():
                 parts.setdefault(fold, []).append(one.mean)
         return {fold: float(np.mean(values)) for fold, values in parts.items()}
+
+    @property
+    def half_width(self) -> float | None:
+        """Of the 95% interval, over classes and episodes; None where nothing tells."""
+        if not self.scores:
+            return None
+        parts = [(one.accuracies, one.class_ids) for one in self.scores.values()]
+        return pooled_difference(*map(list, zip(*parts, strict=True))).half_width
 
     def __sub__(self, other: "Measured") -> Difference:
         shared = [name for name in self.scores if name in other.scores]  # not all were judged on every fold

@@ -12,16 +12,15 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from psst.callbacks import PSSTCallback
 from psst.pareto import Method
-from psst.search.keyed_loader import PassPlace
-from psst.search.progress import Report
-from psst.search.protocols import State
+from psst.search.judge import State
+from psst.search.progress import write_progress
 from psst.search.ranks import save_checkpoint
 
-_DECAY = 0.95
-"""Largest decay of the losses' running means in a unit: branches are short."""
+_DECAY = 0.95  # largest of the losses' running means in a unit: branches are short
+_PAUSE = 0.3  # seconds between two words about how far a unit is
 
 
-class Checkpoints(Callback):
+class UnitCheckpoints(Callback):
     """Saves everything a unit's training consists of, every so many optimizer steps.
 
     Each checkpoint is taken when the next batch is about to be trained on: all hooks of the step before have
@@ -45,21 +44,11 @@ class Checkpoints(Callback):
         self._saved_at = 0
         self._saving = False
         self._resumed = False
-        self._place = PassPlace()
 
     @property
     def seconds(self) -> float:
         """Of training, summed over the pieces of the unit."""
         return self._earlier + time.monotonic() - self._began
-
-    @property
-    def state_key(self) -> str:
-        """Under which its state is found again."""
-        return "psst.search.Checkpoints"
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the place in the current pass, where the data have one; a checkpoint is read after this."""
-        self._place = getattr(trainer.datamodule, "pass_place", self._place)  # type: ignore[attr-defined]  # set by a connector
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from the step at which this fit starts."""
@@ -94,7 +83,7 @@ class Checkpoints(Callback):
         if not self._saving:
             return {}
         fit = None if self.memory is None else self.memory.fit_state()
-        return {"unit": self.unit, "seconds": self.seconds, "fit": fit, "pass_began": self._place.began}
+        return {"unit": self.unit, "seconds": self.seconds, "fit": fit}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with the same unit's fit."""
@@ -103,7 +92,6 @@ class Checkpoints(Callback):
             self._earlier = float(state_dict["seconds"])
             if self.memory is not None:
                 self.memory.continue_fit(state_dict["fit"])
-            self._place.resumed = int(state_dict["pass_began"])
 
 
 class UnitWeights(PSSTCallback):
@@ -178,28 +166,6 @@ class LearningRate(Callback):
             group["lr"] = rate
 
 
-class Watch(Callback):
-    """Tells how far a unit is, a few times a second at most."""
-
-    def __init__(self, report: Report, pause: float = 0.3) -> None:
-        self.report = report
-        self.pause = pause
-        self._told = 0.0
-        self._first = 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell where the fit begins."""
-        self._first = trainer.global_step
-        self.report(Path(trainer.default_root_dir), self._first, self._first)
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Tell, if it is time to."""
-        now = time.monotonic()
-        if now - self._told >= self.pause:
-            self._told = now
-            self.report(Path(trainer.default_root_dir), self._first, trainer.global_step)
-
-
 class LoadState(Callback):
     """Gives the module its parameters once it has been set up: only then some modules have their layers."""
 
@@ -214,16 +180,25 @@ class LoadState(Callback):
 
 
 class StopAt(Callback):
-    """Ends a fit after a number of optimizer steps, the trainer's `max_steps` being that of a full training.
+    """Ends a fit after a number of optimizer steps, and leaves in the unit's folder how far it is.
 
-    A learning rate schedule that asks the trainer for its length thus gets the same answer in every unit.
+    The trainer's `max_steps` is that of a full training: a learning rate schedule that asks the trainer for
+    its length gets the same answer in every unit.
     """
 
     def __init__(self, step: int) -> None:
         self.step = step
+        self._first, self._told = 0, 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell where the fit begins or goes on."""
+        self._first = trainer.global_step
+        self._tell(trainer)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Ask the trainer to stop."""
+        """Tell, if it is time to; ask the trainer to stop."""
+        if time.monotonic() - self._told >= _PAUSE:
+            self._tell(trainer)
         if trainer.global_step >= self.step:
             trainer.should_stop = True
 
@@ -234,6 +209,10 @@ class StopAt(Callback):
                 f"unit `{name}` ended at step {trainer.global_step} instead of {self.step}; remove what "
                 "stops it (`EarlyStopping`, `max_epochs`, `max_time`), for all candidates train equally long."
             )
+
+    def _tell(self, trainer: Trainer) -> None:
+        self._told = time.monotonic()
+        write_progress(Path(trainer.default_root_dir), self._first, trainer.global_step)
 
 
 def _window(trainer: Trainer) -> int:

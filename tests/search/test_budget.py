@@ -2,15 +2,19 @@
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+import psst.search.progress
 from psst.search.budget import Budget, read_budget, solved
 from psst.search.folds import make_course
-from psst.search.plan import course_passes, look_sizes, rivals
+from psst.search.mixture import MAIN_ONLY
 from psst.search.progress import SearchProgress, read_progress, write_progress
+from psst.search.record import unit_path
 from psst.search.settings import SearchSettings
+from psst.search.unit import Unit, Work
 from tests.search.small import command
 
 
@@ -46,14 +50,11 @@ def test_two_budgets_exclude_each_other():
 @pytest.mark.parametrize("passes", [700, 5000, 40_000])
 def test_the_longest_training_within_the_budget_is_found(tmp_path, passes):
     settings, judge = SearchSettings(), Costs()
-    steps = solved(Budget(None, passes, "x"), None, judge, settings, tmp_path)
-    looks = settings.course_of(2)
+    steps = solved(Budget(None, passes, "x"), judge, settings, tmp_path)
 
     def needed(length):
-        n_rivals = len(rivals(settings, judge.task_names()[1:]))
-        return (1 + n_rivals) * course_passes(
-            looks, look_sizes(looks, ["a", "b"], settings), length, settings
-        )
+        """The search and three rivals that cost as much."""
+        return 4 * make_course(judge, settings, length, tmp_path, "").passes
 
     assert needed(steps) <= passes < needed(steps + 1)
 
@@ -62,7 +63,7 @@ def test_a_budget_that_pays_for_nothing_says_what_the_shortest_search_takes(tmp_
     with pytest.raises(
         ValueError, match=r"`--budget-steps 3` pays for no search: the shortest one takes \d+"
     ):
-        solved(read_budget(None, 3), None, Costs(), SearchSettings(), tmp_path)
+        solved(read_budget(None, 3), Costs(), SearchSettings(), tmp_path)
 
 
 def test_a_search_keeps_to_its_passes_and_to_its_length_when_it_goes_on(tmp_path, capsys):
@@ -78,13 +79,10 @@ def test_a_search_keeps_to_its_passes_and_to_its_length_when_it_goes_on(tmp_path
 def test_the_plan_holds_the_passes_of_the_course(capsys, tmp_path):
     settings, judge = SearchSettings(), Costs()
     rows = make_course(judge, settings, 1000, Path(), "").rows()
-    own = sum(passes for label, _, _, passes in rows if not label.startswith("rival"))
-    looks = settings.course_of(2)
-    assert own == pytest.approx(course_passes(looks, look_sizes(looks, ["a", "b"], settings), 1000, settings))
-    assert {label for label, *_ in rows if label.startswith("rival")} == {
-        "rival: plain",
-        "rival: fixed",
-        "rival: grid",
+    own = sum(row.passes for row in rows if not row.label.startswith("rival"))
+    assert 1000 < own <= 1160  # with two auxiliary tasks at most 1.16 T
+    assert {row.label: row.passes for row in rows if row.label.startswith("rival")} == {
+        f"rival: {name}": pytest.approx(own) for name in ("plain", "fixed", "grid")
     }
     assert command(tmp_path / "out", "--plan") == 0
     printed = capsys.readouterr().out
@@ -98,33 +96,52 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_time_left_counts_passes_and_ends_near_zero():
-    progress = SearchProgress(100.0, Terminal())
+def work(name, passes):
+    return Work(Unit(name, MAIN_ONLY, 0, 10, 10), name, passes)
+
+
+def until(true, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not true() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert true()
+
+
+def test_the_time_left_counts_passes_and_ends_near_zero(tmp_path):
+    progress = SearchProgress(125.0, tmp_path, Terminal())
+    progress.known(work("earlier", 25.0))
     shares = []
     for number in range(4):
-        progress.begin(f"unit{number}", 10, 25.0, 10)
-        progress.at(Path(f"unit{number}"), 0, 5)
+        one = work(f"unit{number}", 25.0)
+        unit_path(tmp_path, one.name).mkdir(parents=True)
+        progress.begin(one)
+        write_progress(unit_path(tmp_path, one.name), 0, 5)
+        expected = f"{100 * (number + 0.5) / 4:.0f}%"
+        until(lambda expected=expected: progress.time_left().startswith(expected))
         shares.append(progress.time_left())
-        progress.end(f"unit{number}", "done")
-    assert [text.split("%")[0] for text in shares] == ["12", "38", "62", "88"]
+        progress.end(one, "done")
+    assert all("min left" in text for text in shares)
     assert progress.time_left() == "nearly done"
     progress.close()
 
 
-def test_a_heartbeat_is_written_where_there_is_no_terminal(monkeypatch):
-    import time
+def test_what_an_earlier_run_has_trained_of_a_unit_costs_no_time_now(tmp_path):
+    progress, one = SearchProgress(10.0, tmp_path, Terminal()), work("look1", 10.0)
+    unit_path(tmp_path, one.name).mkdir(parents=True)
+    progress.begin(one)
+    write_progress(unit_path(tmp_path, one.name), 6, 8)
+    until(lambda: progress.time_left().startswith("50%"))
+    assert progress.total == pytest.approx(4.0)
+    progress.close()
 
-    import psst.search.progress
 
+def test_a_heartbeat_is_written_where_there_is_no_terminal(monkeypatch, tmp_path):
     monkeypatch.setattr(psst.search.progress, "_HEARTBEAT", 0.2)
     stream = io.StringIO()
-    progress = SearchProgress(10.0, stream)
-    progress.begin("look1", 10, 10.0, 10)
-    deadline = time.monotonic() + 20
-    while "look1 step 0" not in stream.getvalue() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    progress = SearchProgress(10.0, tmp_path, stream)
+    progress.begin(work("look1", 10.0))
+    until(lambda: "look1 step 0" in stream.getvalue())
     progress.close()
-    assert "look1 step 0" in stream.getvalue()
 
 
 def test_progress_of_other_processes_is_read_and_damage_is_nothing(tmp_path):

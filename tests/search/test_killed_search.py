@@ -17,7 +17,7 @@ import torch
 import psst.commands.search
 import psst.datamodules.glyphs
 import psst.search.picture
-import psst.search.run  # noqa: F401  # so that processes made by fork have it
+import psst.search.session  # noqa: F401  # so that processes made by fork have it
 from psst.cli import main
 from psst.search.settings import SearchSettings
 from psst.training.experiment import Experiment

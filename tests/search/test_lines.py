@@ -1,18 +1,17 @@
 """Lines of work side by side."""
 
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from psst.search.engines import LostWorkerError
-from psst.search.lines import run_lines
 from psst.search.mixture import MAIN_ONLY
-from psst.search.unit import Unit
-from psst.search.work import Work
+from psst.search.session import run_lines
+from psst.search.unit import Unit, Work
 
 
 def work(name):
-    return Work("train", Unit(name, MAIN_ONLY, 0, 1, 1), name)
+    return Work(Unit(name, MAIN_ONLY, 0, 1, 1), name)
 
 
 class Slots:
@@ -26,7 +25,7 @@ class Slots:
         future = Future()
         if piece.name in self.losses:
             self.losses.remove(piece.name)
-            future.set_exception(LostWorkerError("gone"))
+            future.set_exception(BrokenProcessPool("gone"))
         else:
             future.set_result({"name": piece.name})
         return future
@@ -44,27 +43,36 @@ def line(*stages):
     return seen
 
 
-def run(lines, engine, known=lambda piece: None, lost=None):
-    done = []
-    return (
-        run_lines(
-            lines,
-            engine,
-            known,
-            lambda piece: None,
-            lambda piece, result: done.append(piece.name),
-            lambda piece: lost.append(piece.name) if lost is not None else None,
-            lambda: None,
-        ),
-        done,
-    )
+class Memory:
+    """Remembers what came of work, and what it was told."""
+
+    def __init__(self, known=()):
+        self.results, self.done, self.gone, self.progress = dict(known), [], [], self
+
+    def known(self, piece):
+        return self.results.get(piece.name)
+
+    def begin(self, piece):
+        assert piece.name not in self.results
+
+    def lost(self, piece):
+        self.gone.append(piece.name)
+
+    def finished(self, piece, result):
+        self.done.append(piece.name)
+        self.results[piece.name] = result
+
+
+def run(lines, engine, known=()):
+    memory = Memory(known)
+    return run_lines(lines, engine, memory), memory
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])
 def test_each_line_gets_its_own_results_in_order(slots):
-    values, done = run([line("ab", "c"), line("x", "yz")], Slots(slots))
+    values, memory = run([line("ab", "c"), line("x", "yz")], Slots(slots))
     assert values == [["a", "b", "c"], ["x", "y", "z"]]
-    assert sorted(done) == sorted("abcxyz")
+    assert sorted(memory.done) == sorted("abcxyz")
 
 
 def test_the_first_line_has_precedence():
@@ -74,18 +82,16 @@ def test_the_first_line_has_precedence():
 
 
 def test_what_is_known_is_not_done_again():
-    known = {"a": {"name": "old"}}
-    values, done = run([line("ab", "c")], Slots(2), lambda piece: known.get(piece.name))
+    values, memory = run([line("ab", "c")], Slots(2), {"a": {"name": "old"}})
     assert values == [["old", "b", "c"]]
-    assert done == ["b", "c"]
+    assert memory.done == ["b", "c"]
 
 
 def test_a_lost_worker_is_replaced_twice_and_then_named():
-    lost = []
-    values, _ = run([line("a")], Slots(1, losses="aa"), lost=lost)
+    values, memory = run([line("a")], Slots(1, losses="aa"))
     assert values == [["a"]]
-    assert lost == ["a", "a"]
-    with pytest.raises(RuntimeError, match="unit `a`: gone"):
+    assert memory.gone == ["a", "a"]
+    with pytest.raises(RuntimeError, match="unit `a`: its worker process ended abruptly"):
         run([line("a")], Slots(1, losses="aaa"))
 
 
@@ -93,7 +99,7 @@ def test_an_error_of_a_unit_is_raised_at_once():
     class Failing(Slots):
         def submit(self, piece):
             future = Future()
-            future.set_exception(ValueError("bad"))
+            future.set_result(ValueError("bad"))  # an error that a process has handed over
             return future
 
     with pytest.raises(ValueError, match="bad"):
@@ -105,15 +111,7 @@ def test_a_line_without_work_ends():
 
 
 def test_what_two_lines_have_in_common_is_done_once():
-    engine, finished = Slots(2), {}
-
-    def known(piece):
-        return finished.get(piece.name)
-
-    def done(piece, result):
-        finished[piece.name] = result
-
-    lines = [line(["a", "b"], ["c"]), line(["b", "a"], ["c", "d"])]
-    values = run_lines(lines, engine, known, lambda p: None, done, lambda p: None, lambda: None)
+    engine = Slots(2)
+    values, _ = run([line(["a", "b"], ["c"]), line(["b", "a"], ["c", "d"])], engine)
     assert sorted(engine.order) == ["a", "b", "c", "d"]
     assert values == [["a", "b", "c"], ["b", "a", "c", "d"]]

@@ -151,7 +151,7 @@ def test_what_is_ahead_is_tried_again_and_nothing_else():
 
 
 def test_folds_are_one_measurement_over_all_their_classes():
-    merged = choose.merged({"0": FOUND[0].measured, "1": FOUND[2].measured})
+    merged = choose.merged([FOUND[0].measured, FOUND[2].measured])
     assert merged.metric == pytest.approx(0.75, abs=0.01)
     assert list(merged.scores) == ["0/all", "1/all"]
     assert (merged - merged).mean == 0

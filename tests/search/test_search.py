@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from psst.search.plan import lay_out
+from psst.search.course import lay_out
 from psst.search.settings import Look, SearchSettings
 from tests.search.small import command
 
@@ -158,6 +158,7 @@ def test_what_is_damaged_is_named_and_made_anew(copied, whole, damage, capsys):
     assert "damaged" in said
     assert (copied / "front.json").read_text() == (whole / "front.json").read_text()
     assert trained_anew(copied, whole) <= ({name} if damage != "manifest" else set())
+    assert read(copied, "manifest.json")["units"].keys() == read(whole, "manifest.json")["units"].keys()
 
 
 def test_a_changed_log_interval_or_worker_setting_keeps_what_is_finished(copied, whole):
