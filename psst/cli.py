@@ -22,6 +22,7 @@ _COMMANDS = {
         "paired difference of two tests on the same episodes, over the draw of classes too",
     ),
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
+    "adapt": ("psst.commands.adapt", "choose and train a classifier of the classes in a folder"),
     "classify": ("psst.commands.classify", "the class of each image, from a few examples of every class"),
     "data": ("psst.commands.data", "say what a folder holds; prepare, show or verify an image store"),
     "one-shot-runs": ("psst.commands.one_shot_runs", "error in the 20 official one-shot runs of Omniglot"),

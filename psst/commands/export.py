@@ -10,7 +10,9 @@ Rebuild it anywhere with
   from psst.deploy import load_encoder
   features = load_encoder("encoder")(images)   # uint8 [n, C, H, W]; normalization is inside
 
-example: psst export runs/quickstart/best.ckpt --output encoder"""
+examples:
+  psst export runs/quickstart/best.ckpt --output encoder
+  psst export runs/quickstart/best.ckpt --output encoder --calibrate runs/quickstart/config.yaml"""
 
 
 def main(words: list[str]) -> int:
@@ -18,14 +20,27 @@ def main(words: list[str]) -> int:
     return carry_out(_export, words, _TEXT, {"overwrite": "Replace an earlier export."})
 
 
-def _export(checkpoint: Path, *, output: Path, overwrite: bool = False) -> str:
+def _export(
+    checkpoint: Path, *, output: Path, calibrate: str | None = None, overwrite: bool = False
+) -> str:
     """Write a checkpoint's encoder as model.safetensors and config.json.
 
     Args:
         checkpoint: Of `psst search` or `psst fit`.
         output: Folder to make.
+        calibrate: Config of the run; validation episodes of its data give the temperature of probabilities.
         overwrite: Replace an earlier export.
     """
     from psst.deploy.export import export_encoder
 
-    return f"{export_encoder(checkpoint, output, overwrite)}: exported, reloaded, same features"
+    told = f"{export_encoder(checkpoint, output, overwrite)}: exported, reloaded, same features"
+    if calibrate is None:
+        return told
+    from psst.deploy.calibration import calibrate_export
+
+    found = calibrate_export(output, checkpoint, calibrate)
+    before, after = (100 * error for error in found.error)
+    return (
+        f"{told}\ntemperature {found.temperature:.3g} from episodes of {found.split} classes: calibration "
+        f"error {before:.1f} % without, {after:.1f} % with it"
+    )

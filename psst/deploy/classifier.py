@@ -1,7 +1,10 @@
 """A classifier of new classes from a few examples each: an exported encoder and a head, without Lightning."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from sklearn.base import BaseEstimator, ClassifierMixin
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 
+from psst import __version__
 from psst.backbones import Encoder
-from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder
-from psst.components import as_component, describe
+from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, read_config, write_encoder
+from psst.components import describe, instantiate
+from psst.deploy.feature_classifier import FeatureClassifier
 from psst.fewshot import Head, PrototypicalHead
 from psst.files import read_json, read_npz, write_json, write_npz
 from psst.images.decode import decode_image, fit_image
@@ -39,7 +45,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Args:
         encoder: A folder that ``psst export`` wrote, or an encoder.
         head: Classifies features; the nearest mean by cosine if None.
-        temperature: Divides the logits before the softmax; 1 is uncalibrated.
+        temperature: Divides the logits before the softmax. None takes what ``psst export --calibrate`` found
+            for the encoder and the head that is used if `head` is None; without that, probabilities are
+            uncalibrated, and a warning says so.
         unknown: An image whose largest probability is below it is called ``unknown``; 0 for never.
 
     Attributes:
@@ -58,8 +66,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def __init__(
         self,
         encoder: str | Path | Encoder,
-        head: Head | None = None,
-        temperature: float = 1.0,
+        head: Head | FeatureClassifier | None = None,
+        temperature: float | None = None,
         unknown: float = 0.0,
     ) -> None:
         self.encoder = encoder
@@ -81,32 +89,28 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             return cls(str(folder))
         about = read_json(folder / _ABOUT, _FORMAT, f"the classifier `{folder}`", _AGAIN)
         arrays = read_npz(folder / _SUPPORT, _FORMAT, f"the examples `{folder / _SUPPORT}`", _AGAIN)
-        made = cls(
-            str(folder), as_component("head", about["head"], Head), about["temperature"], about["unknown"]
-        )
-        made._take(arrays["features"], np.array(about["classes"])[arrays["labels"]])
-        return made
+        head = instantiate(about["head"], FeatureClassifier)
+        made = cls(str(folder), head, about["temperature"], about["unknown"])
+        return made.fit_features(arrays["features"], np.array(about["classes"])[arrays["labels"]])
 
     def save(self, folder: str | Path) -> Path:
         """Write encoder, head and examples to a new folder, which `from_pretrained` loads.
 
         Raises:
             FileExistsError: The folder exists and holds something.
-            TypeError: The encoder is no folder.
             NotFittedError: There are no examples.
         """
         self._require_fitted()
-        folder = Path(folder)
-        if isinstance(self.encoder, Encoder):
-            raise TypeError("`encoder` must be a folder of `psst export` to be saved; export it first.")
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(f"`{folder}` exists and is not empty; name a new folder.")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG, WEIGHTS):
-            shutil.copyfile(Path(self.encoder) / name, folder / name)
-        write_npz(folder / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
-        about = {"head": describe(self._head()), "temperature": self.temperature, "unknown": self.unknown}
-        write_json(folder / _ABOUT, {**about, "classes": self.classes_.tolist()}, _FORMAT)
+        folder = require_new(folder)
+        about = {"head": describe(self._unfitted()), "temperature": self._found(), "unknown": self.unknown}
+        with _appearing(folder) as partial:
+            if isinstance(self.encoder, Encoder):
+                write_encoder(self.encoder, partial, __version__)
+            else:
+                for name in (CONFIG, WEIGHTS):
+                    shutil.copyfile(Path(self.encoder) / name, partial / name)
+            write_npz(partial / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
+            write_json(partial / _ABOUT, {**about, "classes": self.classes_.tolist()}, _FORMAT)
         return folder
 
     def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
@@ -119,16 +123,22 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Raises:
             ValueError: There are fewer than two classes, or not one label an image.
         """
-        if not self.temperature > 0 or not 0 <= self.unknown < 1:
+        return self.fit_features(*self._examples(images, labels))
+
+    def fit_features(self, features: npt.NDArray[np.float32], labels: Any) -> "FewShotClassifier":
+        """Take features ``[n, D]`` of the encoder in place of images; otherwise as `fit`."""
+        if not (self.temperature is None or self.temperature > 0) or not 0 <= self.unknown < 1:
             raise ValueError(
                 f"`temperature={self.temperature}` must be above 0 and `unknown={self.unknown}` in [0, 1)."
             )
-        features, names = self._examples(images, labels)
+        names = np.array([str(label) for label in labels])
         if len(set(names.tolist())) < 2:
             raise ValueError(
                 f"`images` are of {sorted(set(names.tolist()))}; give examples of two classes or more."
             )
-        self._take(features, names)
+        self.classes_, self._labels = np.unique(names, return_inverse=True)
+        self._features = features
+        self._fitted = self._unfitted().fit(features, self._labels)
         return self
 
     def partial_fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
@@ -137,28 +147,37 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             return self.fit(images, labels)
         features, names = self._examples(images, labels)
         known = self.classes_[self._labels]
-        self._take(np.concatenate([self._features, features]), np.concatenate([known, names]))
-        return self
+        return self.fit_features(np.concatenate([self._features, features]), np.concatenate([known, names]))
 
     def decision_function(self, images: Any) -> npt.NDArray[np.float64]:
         """Return the head's logits ``[n, N]``."""
         self._require_fitted()
-        query = torch.from_numpy(self._embedded(_listed(images)))[None]
-        support, labels = torch.from_numpy(self._features)[None], torch.from_numpy(self._labels)[None]
-        with torch.no_grad():
-            logits = self._head()(support, labels, query, len(self.classes_))
-        found: npt.NDArray[np.float64] = logits[0].double().numpy()
-        return found
+        return self._fitted.logits(self._embedded(_listed(images)))
 
     def predict_proba(self, images: Any) -> npt.NDArray[np.float64]:
         """Return probabilities ``[n, N]`` of the classes, in the order of `classes_`."""
-        logits = torch.from_numpy(self.decision_function(images)) / self.temperature
-        probabilities: npt.NDArray[np.float64] = logits.softmax(dim=1).numpy()
+        if not self.calibrated:
+            warnings.warn(
+                "uncalibrated: the classifier knows no temperature; set `temperature`, or find one with "
+                "`psst export --calibrate CONFIG` or `psst adapt`.",
+                stacklevel=2,
+            )
+        probabilities: npt.NDArray[np.float64] = softmax(
+            self.decision_function(images) / (self._found() or 1.0), axis=1
+        )
         return probabilities
 
     def predict(self, images: Any) -> Labels:
         """Return the name of the class of each image, ``[n]``; ``unknown`` below that probability."""
-        return self.named(self.predict_proba(images))
+        if self.unknown:
+            return self.named(self.predict_proba(images))
+        found: Labels = self.classes_[self.decision_function(images).argmax(axis=1)]
+        return found
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there is a temperature."""
+        return self._found() is not None
 
     def named(self, probabilities: npt.NDArray[np.float64]) -> Labels:
         """Return the names that `predict` gives for probabilities ``[n, N]``."""
@@ -170,12 +189,18 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """Number of examples."""
         return len(self._features)
 
-    def _take(self, features: npt.NDArray[np.float32], names: Labels) -> None:
-        self.classes_, labels = np.unique(names, return_inverse=True)
-        self._features, self._labels = features, labels.astype(np.int64)
+    def _unfitted(self) -> FeatureClassifier:
+        if isinstance(self.head, FeatureClassifier):
+            found: FeatureClassifier = clone(self.head)
+            return found
+        return FeatureClassifier(PrototypicalHead("cosine") if self.head is None else self.head)
 
-    def _head(self) -> Head:
-        return (PrototypicalHead("cosine") if self.head is None else self.head).eval()
+    def _found(self) -> float | None:
+        """Return the temperature; that of an export is for its usual head."""
+        if self.temperature is not None or self.head is not None or isinstance(self.encoder, Encoder):
+            return self.temperature
+        stored: float | None = read_config(Path(self.encoder)).get("temperature")
+        return stored
 
     def _examples(self, images: Any, labels: Sequence[str] | None) -> tuple[npt.NDArray[np.float32], Labels]:
         if labels is None:
@@ -202,6 +227,28 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _require_fitted(self) -> None:
         if not hasattr(self, "classes_"):
             raise NotFittedError("the classifier has no examples; call `fit` first.")
+
+
+def require_new(folder: str | Path) -> Path:
+    """Return the path of a folder that is to be made; FileExistsError if it holds something."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"`{folder}` exists and is not empty; name a new folder.")
+    return folder
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """Give a folder beside a new one to write to, and rename it when the block succeeds."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes a private folder
+        partial.replace(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def image_files(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from psst.images.source import SPLITS
 from psst.images.sources.lists import read_rows
 
-SEEDED = "seeded"
+SEEDED, UNDIVIDED = "seeded", "undivided"  # of the latter all classes are to train on
 _SHARES = {"train": 16, "val": 4, "test": 5}  # of 25 classes
 _LEAST = 2  # an episode tells two classes apart
 
@@ -51,14 +51,14 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
     return _join(((found[name] or name, split) for name, split in listed.items()), splits)
 
 
-def split_classes(names: Iterable[str], seed: int) -> dict[str, str]:
+def split_classes(names: Iterable[str], seed: int, root: str | Path = "FOLDER") -> dict[str, str]:
     """Divide classes 64:16:20 among train, val and test; the order of ``names`` and repeats do not matter.
 
     Classes are ranked by a hash of seed and name, so another class moves few others. Sizes are the shares by
-    largest remainder; a split gets at least two classes. ValueError for too few.
+    largest remainder; a split gets at least two classes. ValueError for too few of the folder `root`.
     """
     unique = sorted(set(names))
-    sizes = _sizes(len(unique))
+    sizes = _sizes(len(unique), root)
     ranked = sorted(unique, key=lambda name: (_rank(name, seed), name))
     splits = [split for split in SPLITS for _ in range(sizes[split])]
     return dict(sorted(zip(ranked, splits, strict=True)))
@@ -69,13 +69,13 @@ def _rank(name: str, seed: int) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
 
-def _sizes(count: int) -> dict[str, int]:
+def _sizes(count: int, root: str | Path) -> dict[str, int]:
     """Return how many of ``count`` classes each split gets."""
     if count < _LEAST * len(SPLITS):
         raise ValueError(
             f"{count} classes cannot be divided into {', '.join(SPLITS)}: each needs {_LEAST}, "
-            f"{_LEAST * len(SPLITS)} in all. Add classes, or classify new images with a trained encoder: "
-            "`psst adapt DIR --encoder PATH`."
+            f"{_LEAST * len(SPLITS)} in all. Add classes, or tell those that you have apart on a frozen "
+            f"encoder: `psst adapt {root} --encoder efficientnet-lite0`."
         )
     whole = sum(_SHARES.values())
     sizes = {split: count * _SHARES[split] // whole for split in SPLITS}

@@ -17,7 +17,7 @@ from psst.images.files.archives import Entry
 from psst.images.files.paths import printable
 from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.class_folders import ClassFolders
-from psst.images.sources.division import SEEDED, assign_splits, split_classes
+from psst.images.sources.division import SEEDED, UNDIVIDED, assign_splits, split_classes
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.image_tree import ImageTree, Parts
 from psst.images.sources.lists import ListedRow, read_rows
@@ -105,7 +105,7 @@ class FolderSource:
     @property
     def _lists(self) -> Path | None:
         """Where the user's lists are."""
-        has_none = self.splits in (None, SEEDED) or isinstance(self.splits, Mapping)
+        has_none = self.splits in (None, SEEDED, UNDIVIDED) or isinstance(self.splits, Mapping)
         return None if has_none else Path(str(self.splits)).expanduser()
 
     @property
@@ -188,8 +188,10 @@ class FolderSource:
         if self._lists is not None:
             title = f"`data.init_args.root={self.root}`"
             return assign_splits(folders.classes, str(self._lists), self.split_seed, title)
+        if self.splits == UNDIVIDED:
+            return dict.fromkeys(kept, SPLITS[0])
         if self.splits == SEEDED or not folders.has_splits:
-            return split_classes(kept, self.split_seed)
+            return split_classes(kept, self.split_seed, self.root)
         way_out = f"or set `data.init_args.splits={SEEDED}` to pool the folders and divide the classes."
         twice = [name for name, places in folders.classes.items() if len(places) > 1]
         if twice:
