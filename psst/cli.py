@@ -114,6 +114,8 @@ def _is_users(error: Exception) -> bool:
     """Whether an error speaks to the user; anything else is a defect of ours and keeps its traceback."""
     if isinstance(error, (ValueError, TypeError, OSError, ArithmeticError, RuntimeError)):
         return True
+    if isinstance(error, ImportError):  # ours say which extra is missing; Python's name a module
+        return error.name is None
     return type(error).__name__ in ("MisconfigurationException", "ArgumentError")  # Lightning, jsonargparse
 
 

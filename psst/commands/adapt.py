@@ -2,6 +2,8 @@
 
 import io
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,10 +52,22 @@ def _adapt(
 
     require_new(output)
     begun = time.monotonic()
-    groups = ImageGroups(pattern=pattern, level=level) if pattern or level else None
-    found = adapt(folder, encoder, groups, cache, seed)
+    with _as_typed():
+        groups = None if pattern is None and level is None else ImageGroups(pattern=pattern, level=level)
+        found = adapt(folder, encoder, groups, cache, seed)
     found.classifier.save(output)
     return _told(found, output, time.monotonic() - begun)
+
+
+@contextmanager
+def _as_typed() -> Iterator[None]:
+    """Name arguments as they are typed here, not as those of a data module."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        text = str(error).replace("data.init_args.root", "folder").replace("data.init_args.groups.", "--")
+        text = text.replace("data.init_args.groups", "--pattern and --level")
+        raise type(error)(text.replace("data.init_args.cache_dir", "--cache")) from error
 
 
 def _told(found: "Adaptation", output: Path, seconds: float) -> str:

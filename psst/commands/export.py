@@ -20,9 +20,7 @@ def main(words: list[str]) -> int:
     return carry_out(_export, words, _TEXT, {"overwrite": "Replace an earlier export."})
 
 
-def _export(
-    checkpoint: Path, *, output: Path, calibrate: str | None = None, overwrite: bool = False
-) -> str:
+def _export(checkpoint: Path, *, output: Path, calibrate: str | None = None, overwrite: bool = False) -> str:
     """Write a checkpoint's encoder as model.safetensors and config.json.
 
     Args:

@@ -6,8 +6,8 @@ several figures on the images that chose.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from psst.deploy.feature_classifier import FeatureClassifier
 from psst.episodes import Policies
 from psst.features import FeatureCache, build_features
 from psst.images.build import build_store
+from psst.images.files.waiting import bar
 from psst.images.sources.division import UNDIVIDED
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.groups import ImageGroups
@@ -46,7 +47,6 @@ _FOLDS, _FOLDS_OF_MANY = (10, 5), (5, 3)  # left out, and within the rest
 _NORMAL = 1.959963984540054  # of a 95 % interval
 Floats = npt.NDArray[np.floating]
 Ids = npt.NDArray[np.int64]
-_Show = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,7 @@ def _encoded(
     frozen = Encoder(backbone).eval()
     frozen.build((source.channels, size, size))
     images = FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups)
-    with _as_typed():
-        store = build_store(images, size, cache, progress=progress)
+    store = build_store(images, size, cache, progress=progress)
     alike = np.where(store.image_groups < 0, -1 - np.arange(len(store)), store.image_groups)
     _require_enough(store, alike, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -209,16 +208,6 @@ def _encoded(
     with torch.no_grad():
         features = backbone.adapted(FeatureCache.open(path).features[:, 0].float()).numpy()
     return store, frozen, features, alike
-
-
-@contextmanager
-def _as_typed() -> Iterator[None]:
-    """Name the arguments as `adapt` has them, not as a data module does."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        text = str(error).replace("data.init_args.root", "folder").replace("data.init_args.groups.", "--")
-        raise type(error)(text.replace("data.init_args.cache_dir", "--cache")) from error
 
 
 def _require_enough(store: ImageStore, groups: Ids, folder: str | Path) -> None:
@@ -237,10 +226,6 @@ def _require_enough(store: ImageStore, groups: Ids, folder: str | Path) -> None:
 
 
 def _shown(parts: Sequence[int], progress: bool | None) -> Iterator[int]:
-    import sys
-
-    from psst.images.files.waiting import bar
-
     with bar("parts left out", sys.stderr.isatty() if progress is None else progress) as show:
         for done, part in enumerate(parts):
             show(done, len(parts))

@@ -12,7 +12,6 @@ from scipy.special import log_softmax, softmax
 
 from psst.backbones.exported import CONFIG, FORMAT, load_encoder, read_config
 from psst.episodes import EpisodeSampler
-from psst.evaluation import evaluate_episodes
 from psst.fewshot import PrototypicalHead
 from psst.files import write_json
 from psst.images.store import ImageStore
@@ -22,7 +21,7 @@ __all__ = ["Calibration", "calibrate_export", "calibration_error", "fit_temperat
 
 _BOUNDS = (-7.0, 7.0)  # of the temperature's logarithm
 _BINS = 15
-_AT_ONCE = 64  # images that are encoded together
+_AT_ONCE = 64  # images that are encoded, and episodes that are classified, together
 Floats = npt.NDArray[np.float64]
 
 
@@ -119,22 +118,34 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> Calibration
 
 
 def episode_logits(
-    folder: Path, store: ImageStore, sampler: EpisodeSampler, count: int
+    folder: Path, store: ImageStore, sampler: EpisodeSampler, count: int, known: int | None = None
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """Return logits ``[n, N]`` of all queries of `count` episodes, and their classes ``[n]``."""
-    encoder, ids = load_encoder(folder), np.unique(sampler.image_ids)
+    """Return logits ``[n, N]`` of all queries of `count` episodes, and their classes ``[n]``.
+
+    Args:
+        folder: Of an export.
+        store: Of the images.
+        sampler: Of the episodes.
+        count: How many.
+        known: N; queries of an episode's further classes are there all the same. None for all classes.
+    """
+    known = known or sampler.n_way
+    encoder, ids, head = load_encoder(folder), np.unique(sampler.image_ids), PrototypicalHead("cosine")
+    labels = torch.arange(known).repeat_interleave(sampler.n_shot)
+    found = []
     with torch.no_grad():
-        parts = [encoder(torch.from_numpy(store.read(some))) for some in np.split(ids, _starts(len(ids)))]
-    head, found = PrototypicalHead("cosine"), list[torch.Tensor]()
-
-    def keep(*episodes: torch.Tensor | int) -> torch.Tensor:
-        found.append(head(*episodes))
-        return found[-1]
-
-    evaluate_episodes(torch.cat(parts), sampler, keep, count, ids)
+        parts = np.split(ids, range(_AT_ONCE, len(ids), _AT_ONCE))
+        features = torch.cat([encoder(torch.from_numpy(store.read(part))) for part in parts])
+        for start in range(0, count, _AT_ONCE):
+            drawn = sampler.draw(start, min(_AT_ONCE, count - start))
+            support, query = (
+                features[np.searchsorted(ids, part)].flatten(1, 2)
+                for part in (drawn.support[:, :known], drawn.query)
+            )
+            found.append(head(support, labels.expand(len(support), -1), query, known))
     logits = torch.cat(found).double().numpy()
-    labels = np.arange(sampler.n_way).repeat(sampler.n_query)
-    return logits.reshape(-1, sampler.n_way), np.tile(labels, len(logits))
+    classes = np.arange(sampler.n_way).repeat(sampler.n_query)
+    return logits.reshape(-1, known), np.tile(classes, len(logits))
 
 
 def _unseen(store: ImageStore, trained: set[str], config: str) -> Literal["val", "test"]:
@@ -146,7 +157,3 @@ def _unseen(store: ImageStore, trained: set[str], config: str) -> Literal["val",
         f"`--calibrate {config}`: the model was trained on validation and test classes of these data; name "
         "the config of its run."
     )
-
-
-def _starts(count: int) -> range:
-    return range(_AT_ONCE, count, _AT_ONCE)

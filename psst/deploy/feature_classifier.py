@@ -103,7 +103,8 @@ class FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803
         """Return the label of each feature, ``[n]``."""
-        found: npt.NDArray[Any] = self.classes_[self.logits(X).argmax(axis=1)]
+        best = self.logits(X).argmax(axis=1)
+        found: npt.NDArray[Any] = self.classes_[best]
         return found
 
     def _directions(self, features: Floats) -> Floats:
