@@ -22,7 +22,7 @@ from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 
 from psst.deploy import FewShotClassifier
-from psst.deploy.adapt import Share, _encoded, choose_head
+from psst.deploy.adapt import _encoded, _share, choose_head
 from psst.deploy.calibration import calibration_error
 from psst.evaluation import t_interval
 from psst.images.sources.groups import ImageGroups
@@ -38,12 +38,10 @@ def taken(ids: np.ndarray, groups: np.ndarray, count: int, rng: np.random.Genera
     return first, ids[~np.isin(groups[ids], groups[first])]
 
 
-def agree(one: Share, other: Share) -> bool:
+def agree(*shares: tuple[float, float, float]) -> bool:
     """Whether 0 lies in Newcombe's interval of a difference, made of both Wilson intervals."""
-    if one.mean < other.mean:
-        one, other = other, one
-    down, up = one.mean - one.interval[0], other.interval[1] - other.mean
-    return one.mean - other.mean <= np.hypot(down, up)
+    (less, _, up), (more, down, _) = sorted(shares)
+    return more - less <= np.hypot(more - down, up - less)
 
 
 def draws(
@@ -51,7 +49,7 @@ def draws(
 ) -> dict[str, list[float]]:
     """One figure a draw and name."""
     found: dict[str, list[float]] = {}
-    probabilities, truths, sure, known = [], [], [], []
+    pairs, truths, sure, known = [], [], [], []
     for seed in range(options.draws):
         rng = np.random.default_rng(seed)
         *classes, other = rng.permutation(labels.max() + 1)[: options.classes + 1]
@@ -64,11 +62,11 @@ def draws(
         choice = choose_head(features[train], labels[train], groups[train], seed)
         seconds = time.perf_counter() - begun
         head = clone(choice.head).fit(features[train], labels[train])
-        right = float((head.predict(features[aside]) == labels[aside]).mean())
-        left = Share(right, len(np.unique(groups[aside])))
-        one = {"nested": 100 * choice.nested.mean, "aside": 100 * right, "seconds": seconds}
+        told = head.predict(features[aside]) == labels[aside]
+        left = _share(told, len(np.unique(groups[aside])))
+        one = {"nested": 100 * choice.nested[0], "aside": 100 * left[0], "seconds": seconds}
         one |= {
-            "flattering": 100 * choice.candidates[choice.name].mean,
+            "flattering": 100 * choice.candidates[choice.name][0],
             "agree": agree(choice.nested, left),
         }
         for name, value in one.items():
@@ -78,9 +76,9 @@ def draws(
             sure += softmax(logits, axis=1).max(axis=1).tolist()
             known += [is_known] * len(ids)
             if is_known:
-                probabilities.append(np.stack([logits, choice.temperature * logits]))
+                pairs.append(np.stack([logits, choice.temperature * logits]))
                 truths.append(np.searchsorted(head.classes_, labels[ids]))
-    after, before = softmax(np.concatenate(probabilities, axis=1), axis=2)
+    after, before = np.concatenate(pairs, axis=1)
     truth = np.concatenate(truths)
     found["ece before"], found["ece"] = [calibration_error(before, truth)], [calibration_error(after, truth)]
     return found | {"unknown": [roc_auc_score(known, sure)], "images": [len(truth)]}
@@ -109,9 +107,7 @@ def main(options: argparse.Namespace) -> bool:
     """Print all figures; whether they are within their budgets."""
     torch.set_num_threads(1)
     grouping = ImageGroups(pattern=options.pattern) if options.pattern else None
-    store, encoder, features, groups = _encoded(
-        options.folder, options.encoder, grouping, options.cache, None
-    )
+    store, encoder, features, groups = _encoded(options.folder, options.encoder, grouping, options.cache)
     found = draws(features, store.labels, groups, options)
     gap = np.subtract(found["nested"], found["aside"])
     mean, half = t_interval(gap.tolist())

@@ -34,15 +34,15 @@ def main(folder: Path, config: str) -> None:
     logits, labels = episode_logits(folder, data.store, sampler, count)
     print(f"{count} test episodes, {way}-way {shot}-shot, temperature {temperature:.3g}")
     right = (logits.argmax(axis=1) == labels).mean()
-    errors = [calibration_error(softmax(logits / t, axis=1), labels) for t in (temperature, 1.0)]
+    errors = [calibration_error(logits / t, labels) for t in (temperature, 1.0)]
     print(f"accuracy {100 * right:.2f} %, calibration error {100 * errors[0]:.2f} %", end="")
     print(f", without temperature {100 * errors[1]:.2f} %")
     classes = data.store.splits["test"]
     known = min(way, len(classes) // 2)
     key = stream_key(data.seed, "unknown classes")
     wide = EpisodeSampler.of(data.store, classes, 2 * known, shot, sampler.n_query, key, data.seed)
-    logits, labels = episode_logits(folder, data.store, wide, count, known)
-    sure = softmax(logits / temperature, axis=1).max(axis=1)
+    logits, labels = episode_logits(folder, data.store, wide, count)
+    sure = softmax(logits[:, :known] / temperature, axis=1).max(axis=1)  # of a class whatever the others are
     print(f"AUROC of {known} further classes against {known} known ones {_auroc(labels < known, sure):.3f}")
 
 

@@ -5,12 +5,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from psst.commands.arguments import carry_out
-
-if TYPE_CHECKING:
-    from psst.deploy.adapt import Adaptation
 
 _TEXT = """\
 FOLDER holds a folder a class, each with at least 3 images; twenty or thirty are a good start.
@@ -33,7 +29,6 @@ def _adapt(
     pattern: str | None = None,
     level: int | None = None,
     cache: Path = Path(".psst"),
-    seed: int = 0,
 ) -> str:
     """Choose and train a classifier of the classes in a folder, on the features of a frozen encoder.
 
@@ -44,8 +39,11 @@ def _adapt(
         pattern: Regular expression on the path whose first group names images that show the same thing.
         level: Folder that names them, 1 for the one that the image lies in.
         cache: Folder of decoded images and features.
-        seed: Of the parts that are left out.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
     from psst.deploy.adapt import adapt
     from psst.deploy.classifier import require_new
     from psst.images.sources.groups import ImageGroups
@@ -54,9 +52,27 @@ def _adapt(
     begun = time.monotonic()
     with _as_typed():
         groups = None if pattern is None and level is None else ImageGroups(pattern=pattern, level=level)
-        found = adapt(folder, encoder, groups, cache, seed)
-    found.classifier.save(output)
-    return _told(found, output, time.monotonic() - begun)
+        classifier, choice = adapt(folder, encoder, groups, cache)
+    classifier.save(output)
+    table = Table("head", Column("left out", justify="right"), "", box=SIMPLE_HEAD)
+    for name, share in choice.candidates.items():
+        table.add_row(name, _text(share), "chosen" if name == choice.name else "")
+    console = Console(file=(text := io.StringIO()), width=100, highlight=False, markup=False)
+    alike = "images" if groups is None else f"{choice.n} groups"
+    console.print(
+        f"Expect {_text(choice.nested)} of new images to be told right: choosing a head and training it, on "
+        f"images left out of both.\n{classifier.n_examples_} images of {len(classifier.classes_)} classes; "
+        f"{choice.name} was trained on them all in {time.monotonic() - begun:.0f} s.",
+        table,
+        f"Intervals: Wilson's, 95 %, over {alike}; the best of a column flatters, the first line does not.\n"
+        f"Next: psst classify {output} NEW_IMAGES",
+        soft_wrap=True,
+    )
+    return text.getvalue().rstrip()
+
+
+def _text(share: tuple[float, float, float]) -> str:
+    return "{:.1f} % ({:.1f} to {:.1f})".format(*(100 * value for value in share))
 
 
 @contextmanager
@@ -65,32 +81,5 @@ def _as_typed() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        text = str(error).replace("data.init_args.root", "folder").replace("data.init_args.groups.", "--")
-        text = text.replace("data.init_args.groups", "--pattern and --level")
+        text = str(error).replace("data.init_args.groups.", "--").replace("data.init_args.root", "folder")
         raise type(error)(text.replace("data.init_args.cache_dir", "--cache")) from error
-
-
-def _told(found: "Adaptation", output: Path, seconds: float) -> str:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Column, Table
-
-    choice, total = found.choice, sum(found.images.values())
-    table = Table("head", Column("left out", justify="right"), "", box=SIMPLE_HEAD)
-    for name, share in choice.candidates.items():
-        table.add_row(name, str(share), "chosen" if name == choice.name else "")
-    text = io.StringIO()
-    Console(file=text, width=100).print(table)
-    alike = "" if found.groups == total else f" in {found.groups} groups"
-    return "\n".join(
-        [
-            f"Expect {choice.nested} of new images to be told right: choosing a head and training it, on "
-            "images left out of both.",
-            f"{total} images{alike} of {len(found.images)} classes; {choice.name} was trained on them all.",
-            text.getvalue().rstrip(),
-            "",
-            f"Intervals: Wilson's, 95 %, over {'images' if not alike else 'groups'}; the best of a column "
-            "flatters, the first line does not.",
-            f"{output}: written in {seconds:.0f} s. Next: psst classify {output} NEW_IMAGES",
-        ]
-    )

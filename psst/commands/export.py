@@ -36,9 +36,4 @@ def _export(checkpoint: Path, *, output: Path, calibrate: str | None = None, ove
         return told
     from psst.deploy.calibration import calibrate_export
 
-    found = calibrate_export(output, checkpoint, calibrate)
-    before, after = (100 * error for error in found.error)
-    return (
-        f"{told}\ntemperature {found.temperature:.3g} from episodes of {found.split} classes: calibration "
-        f"error {before:.1f} % without, {after:.1f} % with it"
-    )
+    return f"{told}\n{calibrate_export(output, checkpoint, calibrate)}"

@@ -1,20 +1,20 @@
-"""From a folder of labeled images to a classifier: the head is chosen by images that were left out.
+"""From a folder of labeled images to a classifier whose head was chosen by images left out.
 
-The figure is nested: for every part that is left out, a head is chosen and trained on the others alone, as at
-the end on all images. It is what choosing and training reaches on new images like these, not the best of
-several figures on the images that chose.
+The figure is nested: for every part that is left out, a head is chosen and trained on the others alone. It is
+what choosing and training reaches on new images like these, not the best of several figures.
 """
 
-import math
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.stats import binomtest
 from sklearn.base import clone
+from sklearn.model_selection import StratifiedGroupKFold
 
 from psst.backbones import Adapted, Encoder
 from psst.backbones.pretrained import find_frozen
@@ -31,95 +31,43 @@ from psst.images.sources.groups import ImageGroups
 from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
 
-__all__ = ["Adaptation", "Choice", "Share", "adapt", "choose_head"]
+__all__ = ["Choice", "adapt", "choose_head"]
 
-CANDIDATES = {  # the first of equals is taken: simple ones go first
+_CANDIDATES = {  # the first of equals is taken: simple ones go first
     "nearest mean": FeatureClassifier("nearest_mean"),
-    "ridge regression, 1": FeatureClassifier("ridge", 1.0),
-    "ridge regression, 10": FeatureClassifier("ridge", 10.0),
-    "logistic regression, C = 1": FeatureClassifier("logistic", 1.0),
-    "logistic regression, C = 10": FeatureClassifier("logistic", 10.0),
-    "logistic regression, C = 100": FeatureClassifier("logistic", 100.0),
+    **{f"ridge regression, {s}": FeatureClassifier("ridge", float(s)) for s in (1, 10)},
+    **{f"logistic regression, C = {c}": FeatureClassifier("logistic", float(c)) for c in (1, 10, 100)},
 }
 _LEAST = 3  # images, or groups, of a class: one left out, one left out of the others, one to learn from
-_MANY = 400  # images, from which on fewer folds tell as much
-_FOLDS, _FOLDS_OF_MANY = (10, 5), (5, 3)  # left out, and within the rest
-_NORMAL = 1.959963984540054  # of a 95 % interval
-Floats = npt.NDArray[np.floating]
-Ids = npt.NDArray[np.int64]
+_MANY = 400  # images, from which on fewer parts tell as much
+_PARTS, _PARTS_OF_MANY = (10, 5), (5, 3)  # left out, and within the rest
+_Floats = npt.NDArray[np.float64]
+_Ids = npt.NDArray[np.int64]
+_Share = tuple[float, float, float]  # mean, lower and upper end
 
 
-@dataclass(frozen=True)
-class Share:
-    """An accuracy, in [0, 1], with Wilson's 95 % interval over images, or over groups where there are groups.
-
-    Attributes:
-        mean: Share of images that were told right.
-        n: Independent images or groups.
-
-    Example:
-        >>> Share(0.9, 60).interval
-        (0.7984631876645293, 0.953327541417033)
-    """
-
-    mean: float
-    n: int
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Lower and upper end; it does not cover the draw of the images that train."""
-        z2 = _NORMAL**2 / self.n
-        half = math.sqrt(z2) * math.sqrt(self.mean * (1 - self.mean) + z2 / 4)
-        low, high = ((self.mean + z2 / 2 + sign * half) / (1 + z2) for sign in (-1, 1))
-        return max(low, 0.0), min(high, 1.0)
-
-    def __str__(self) -> str:
-        low, high = (100 * end for end in self.interval)
-        return f"{100 * self.mean:.1f} % ({low:.1f} to {high:.1f})"
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What was found on images left out.
+class Choice(NamedTuple):
+    """What images left out tell of the heads: accuracies in [0, 1], each with Wilson's 95 % interval.
 
     Attributes:
-        name: Of the head that is best.
+        name: Of the best one.
+        head: Itself, to be fitted.
+        temperature: Divides its logits.
+        n: Independent images, or groups of them, that intervals are of.
         nested: Of choosing and training; what to expect of new images.
-        candidates: By name, each head's own figure; the best of them flatters.
-        temperature: Divides the best head's logits.
-        head: The best one, to be fitted.
+        candidates: Each head's own by name; the best of them flatters.
 
     Example:
-        >>> choose_head(features, labels).nested.mean  # features [n, D], labels [n]
-        0.9667
+        >>> choose_head(features, labels).nested
+        (0.9, 0.7985, 0.9533)
     """
 
     name: str
-    nested: Share
-    candidates: dict[str, Share]
-    temperature: float
     head: FeatureClassifier
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """A classifier and how it was chosen.
-
-    Attributes:
-        classifier: Trained on all images.
-        choice: Of its head.
-        images: By class, how many there are.
-        groups: How many images, or groups of them, are independent.
-
-    Example:
-        >>> adapt("photos", "efficientnet-lite0").classifier.save("classifier")
-        PosixPath('classifier')
-    """
-
-    classifier: FewShotClassifier
-    choice: Choice
-    images: dict[str, int]
-    groups: int
+    temperature: float
+    n: int
+    nested: _Share
+    candidates: dict[str, _Share]
 
 
 def adapt(
@@ -128,156 +76,115 @@ def adapt(
     groups: ImageGroups | None = None,
     cache: str | Path = ".psst",
     seed: int = 0,
-    progress: bool | None = None,
-) -> Adaptation:
+) -> tuple[FewShotClassifier, Choice]:
     """Choose and train a classifier of the classes in a folder, on the features of a frozen encoder.
-
-    Images and features are kept in the cache: a second call takes seconds.
 
     Args:
         folder: A folder a class.
         encoder: ``efficientnet-lite0``, ``timm:NAME``, ``NAME@FILE``, or a folder of ``psst export``.
         groups: Images that show the same thing, which are left out together.
-        cache: Folder of stores and features.
+        cache: Folder of decoded images and features, which are made once.
         seed: Of the parts that are left out.
-        progress: Show bars on stderr; None if that is a terminal.
 
     Raises:
         FileNotFoundError: There are no images, or no such encoder.
         ImportError: The package with the encoder's weights is not installed.
-        ValueError: A file is damaged, there is one class, or a class has too few images or groups to leave
-            some out.
+        ValueError: A file is damaged, there is one class, or a class has too few images or groups.
     """
-    store, frozen, features, alike = _encoded(folder, encoder, groups, cache, progress)
-    choice = choose_head(features, store.labels, alike, seed, progress)
+    store, frozen, features, alike = _encoded(folder, encoder, groups, cache)
+    choice = choose_head(features, store.labels, alike, seed)
     names = [store.class_names[label] for label in store.labels]
-    classifier = FewShotClassifier(frozen, choice.head, choice.temperature).fit_features(features, names)
-    sizes = {name: int(n) for name, n in zip(store.class_names, np.bincount(store.labels), strict=True)}
-    return Adaptation(classifier, choice, sizes, len(np.unique(alike)))
+    return FewShotClassifier(frozen, choice.head, choice.temperature).fit_features(features, names), choice
 
 
 def choose_head(
-    features: Floats, labels: Ids, groups: Ids | None = None, seed: int = 0, progress: bool | None = None
+    features: npt.NDArray[np.floating], labels: _Ids, groups: _Ids | None = None, seed: int = 0
 ) -> Choice:
-    """Compare the heads on images left out, and say what choosing among them so is worth.
+    """Compare heads on images left out, and say what choosing among them so is worth.
 
-    Args:
-        features: ``[n, D]``.
-        labels: ``[n]``, integers.
-        groups: ``[n]``, numbers of groups that are left out together; None where each image is alone.
-        seed: Of the parts.
-        progress: As of `adapt`.
-
-    Raises:
-        ValueError: All images of a class would be left out together.
+    Features are ``[n, D]``, labels ``[n]`` integers; images with one of the numbers `groups` ``[n]`` are left
+    out together. ValueError if these leave a class nothing to learn from.
     """
     groups = np.arange(len(labels)) if groups is None else groups
     labels = np.unique(labels, return_inverse=True)[1]
-    features, rng = _turned(features), np.random.default_rng(seed)
-    outer, inner = _FOLDS if len(labels) <= _MANY else _FOLDS_OF_MANY
-    fold = _parts(labels, groups, outer, rng)
-    right, parts = np.zeros(len(labels), bool), range(fold.max() + 1)
-    for part in _shown(parts, progress):
-        out = fold == part
-        within = _parts(labels[~out], groups[~out], inner, rng)
-        head = CANDIDATES[_best(_compared(features[~out], labels[~out], within), labels[~out])]
-        fitted = clone(head).fit(features[~out], labels[~out])
-        right[out] = fitted.predict(features[out]) == labels[out]
-    logits = _compared(features, labels, fold)
-    name, n = _best(logits, labels), len(np.unique(groups))
-    shares = {one: Share(_accuracy(found, labels), n) for one, found in logits.items()}
+    flat = features.astype(np.float64)
+    if flat.shape[0] < flat.shape[1]:  # turned into as many dimensions as they span, which no head notices
+        flat = np.linalg.qr(flat.T)[1].T
+    outer, inner = _PARTS if len(labels) <= _MANY else _PARTS_OF_MANY
+    part, right = _parts(labels, groups, outer, seed), np.zeros(len(labels), bool)
+    with bar("parts left out", sys.stderr.isatty()) as show:
+        for number in range(part.max() + 1):
+            out = part == number
+            within = _parts(labels[~out], groups[~out], inner, seed)
+            best = _best(_left_out(flat[~out], labels[~out], within), labels[~out])
+            fitted = clone(_CANDIDATES[best]).fit(flat[~out], labels[~out])
+            right[out] = fitted.predict(flat[out]) == labels[out]
+            show(number + 1, part.max() + 1)
+    logits, n = _left_out(flat, labels, part), len(np.unique(groups))
+    shares = {name: _share(found.argmax(axis=1) == labels, n) for name, found in logits.items()}
+    name = _best(logits, labels)
     temperature = fit_temperature(logits[name], labels)
-    return Choice(name, Share(float(right.mean()), n), shares, temperature, CANDIDATES[name])
+    return Choice(name, _CANDIDATES[name], temperature, n, _share(right, n), shares)
 
 
 def _encoded(
-    folder: str | Path, encoder: str, groups: ImageGroups | None, cache: str | Path, progress: bool | None
-) -> tuple[ImageStore, Encoder, Floats, Ids]:
+    folder: str | Path, encoder: str, groups: ImageGroups | None, cache: str | Path
+) -> tuple[ImageStore, Encoder, npt.NDArray[np.float32], _Ids]:
     """Return images, all to train on, an encoder whose adapter adds nothing, features, and groups."""
-    source = find_frozen(encoder)
-    size = int(source.recipe["size"][0])
-    backbone = Adapted(encoder, width=1)
-    frozen = Encoder(backbone).eval()
+    source, backbone = find_frozen(encoder), Adapted(encoder, width=1)
+    size, frozen = int(source.recipe["size"][0]), Encoder(backbone).eval()
     frozen.build((source.channels, size, size))
-    images = FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups)
-    store = build_store(images, size, cache, progress=progress)
+    store = build_store(FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups), size, cache)
     alike = np.where(store.image_groups < 0, -1 - np.arange(len(store)), store.image_groups)
     _require_enough(store, alike, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = build_features(frozen, store, [View(UPRIGHT)], Policies(), cache, device, progress)
+    path = build_features(frozen, store, [View(UPRIGHT)], Policies(), cache, device)
     with torch.no_grad():
-        features = backbone.adapted(FeatureCache.open(path).features[:, 0].float()).numpy()
-    return store, frozen, features, alike
+        features = backbone.adapted(FeatureCache.open(path).features[:, 0].float())
+    return store, frozen, features.numpy(), alike
 
 
-def _require_enough(store: ImageStore, groups: Ids, folder: str | Path) -> None:
+def _require_enough(store: ImageStore, groups: _Ids, folder: str | Path) -> None:
     if len(store.class_names) < 2:
         raise ValueError(f"`{folder}` holds one class, `{store.class_names[0]}`; add a folder of another.")
     for number, name in enumerate(store.class_names):
-        images = store.labels == number
-        found = len(np.unique(groups[images]))
-        if found < _LEAST:
-            alone = found == images.sum()
+        if (found := len(np.unique(groups[store.labels == number]))) < _LEAST:
             raise ValueError(
-                f"class `{name}` of `{folder}` has {found} {'images' if alone else 'groups of images'}, "
-                f"leaving some out needs {_LEAST}; add {'images' if alone else 'groups'}, or classify with "
-                f"what there is: `psst classify {folder} NEW_IMAGES --encoder ENCODER`."
+                f"class `{name}` of `{folder}` has {found} images, or groups of them, leaving some out needs "
+                f"{_LEAST}; add some, or use these: `psst classify {folder} NEW_IMAGES --encoder ENCODER`."
             )
 
 
-def _shown(parts: Sequence[int], progress: bool | None) -> Iterator[int]:
-    with bar("parts left out", sys.stderr.isatty() if progress is None else progress) as show:
-        for done, part in enumerate(parts):
-            show(done, len(parts))
-            yield part
+def _parts(labels: _Ids, groups: _Ids, count: int, seed: int) -> _Ids:
+    """Return which part each image is left out with: groups whole, classes spread over the parts."""
+    count = min(count, max(len(np.unique(groups[labels == one])) for one in np.unique(labels)))
+    splits, part = StratifiedGroupKFold(count, shuffle=True, random_state=seed), np.zeros(len(labels), int)
+    with warnings.catch_warnings(action="ignore"):  # a class may have fewer images than there are parts
+        for number, (_, out) in enumerate(splits.split(labels, labels, groups)):
+            part[out] = number
+    if any(np.ptp(part[labels == one]) == 0 for one in np.unique(labels)):
+        raise ValueError(
+            "groups of images span several classes and leave one nothing to learn from; name smaller groups."
+        )
+    return np.unique(part, return_inverse=True)[1]
 
 
-def _turned(features: Floats) -> npt.NDArray[np.float64]:
-    """Return features in as many dimensions as they span, ``[n, min(n, D)]``: distances stay as they are."""
-    exact = features.astype(np.float64)
-    if exact.shape[0] >= exact.shape[1]:
-        return exact
-    return np.linalg.qr(exact.T)[1].T
-
-
-def _parts(labels: Ids, groups: Ids, count: int, rng: np.random.Generator) -> Ids:
-    """Return which part each image is left out with: groups whole, every class spread over all parts.
-
-    The largest groups are placed first, each where its class, and then all, have fewest images so far.
-    """
-    classes = np.unique(labels)
-    alike = {one: np.unique(groups[labels == one], return_counts=True) for one in classes}
-    count = min(count, max(len(names) for names, _ in alike.values()))
-    total, place = np.zeros(count, int), dict[int, int]()
-    for names, sizes in alike.values():
-        own = np.zeros(count, int)
-        order = rng.permutation(len(names))
-        for at in order[np.argsort(-sizes[order], kind="stable")]:
-            part = place.setdefault(int(names[at]), int(np.lexsort((total, own))[0]))
-            own[part] += sizes[at]
-            total[part] += sizes[at]
-        if own.max() == own.sum():
-            raise ValueError(
-                "groups of images that span several classes leave a class nothing to learn from; name "
-                "smaller groups, or none."
-            )
-    return np.array([place[int(group)] for group in groups])
-
-
-def _compared(features: Floats, labels: Ids, fold: Ids) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each candidate's logits ``[n, N]`` of images that it was not trained on."""
-    found = {name: np.zeros((len(labels), labels.max() + 1)) for name in CANDIDATES}
-    for part in range(fold.max() + 1):
-        out = fold == part
-        for name, head in CANDIDATES.items():
-            fitted = clone(head).fit(features[~out], labels[~out])
-            found[name][out] = fitted.logits(features[out])
+def _left_out(features: _Floats, labels: _Ids, part: _Ids) -> dict[str, _Floats]:
+    """Return each head's logits ``[n, N]`` of images that it was not trained on."""
+    found = {name: np.zeros((len(labels), labels.max() + 1)) for name in _CANDIDATES}
+    for number in range(part.max() + 1):
+        out = part == number
+        for name, head in _CANDIDATES.items():
+            found[name][out] = clone(head).fit(features[~out], labels[~out]).logits(features[out])
     return found
 
 
-def _accuracy(logits: npt.NDArray[np.float64], labels: Ids) -> float:
-    return float((logits.argmax(axis=1) == labels).mean())
+def _best(logits: dict[str, _Floats], labels: _Ids) -> str:
+    return max(logits, key=lambda name: (logits[name].argmax(axis=1) == labels).mean())
 
 
-def _best(logits: dict[str, npt.NDArray[np.float64]], labels: Ids) -> str:
-    return max(logits, key=lambda name: _accuracy(logits[name], labels))
+def _share(right: npt.NDArray[np.bool_], n: int) -> _Share:
+    """Return the share of images told right, the interval that of `n` independent groups of them."""
+    mean = float(right.mean())
+    low, high = binomtest(round(n * mean), n).proportion_ci(method="wilson")
+    return mean, float(low), float(high)

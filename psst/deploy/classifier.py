@@ -1,10 +1,8 @@
 """A classifier of new classes from a few examples each: an exported encoder and a head, without Lightning."""
 
 import shutil
-import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
 from psst import __version__
@@ -102,15 +100,20 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         self._require_fitted()
         folder = require_new(folder)
-        about = {"head": describe(self._unfitted()), "temperature": self._found(), "unknown": self.unknown}
-        with _appearing(folder) as partial:
-            if isinstance(self.encoder, Encoder):
-                write_encoder(self.encoder, partial, __version__)
-            else:
-                for name in (CONFIG, WEIGHTS):
-                    shutil.copyfile(Path(self.encoder) / name, partial / name)
-            write_npz(partial / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
-            write_json(partial / _ABOUT, {**about, "classes": self.classes_.tolist()}, _FORMAT)
+        about = {
+            "head": describe(self._unfitted()),
+            "unknown": self.unknown,
+            "temperature": self.temperature_,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.encoder, Encoder):
+            write_encoder(self.encoder, folder, __version__)
+        else:
+            for name in (CONFIG, WEIGHTS):
+                shutil.copyfile(Path(self.encoder) / name, folder / name)
+        write_npz(folder / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
+        about |= {"unknown": self.unknown, "classes": self.classes_.tolist()}
+        write_json(folder / _ABOUT, about, _FORMAT)  # the last one: now it is whole
         return folder
 
     def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
@@ -131,14 +134,10 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             raise ValueError(
                 f"`temperature={self.temperature}` must be above 0 and `unknown={self.unknown}` in [0, 1)."
             )
-        names = np.array([str(label) for label in labels])
-        if len(set(names.tolist())) < 2:
-            raise ValueError(
-                f"`images` are of {sorted(set(names.tolist()))}; give examples of two classes or more."
-            )
+        self._features, names = features, np.array([str(label) for label in labels])
+        self._fitted = self._unfitted().fit(features, names)
         self.classes_, self._labels = np.unique(names, return_inverse=True)
-        self._features = features
-        self._fitted = self._unfitted().fit(features, self._labels)
+        self.n_examples_ = len(names)
         return self
 
     def partial_fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
@@ -156,15 +155,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def predict_proba(self, images: Any) -> npt.NDArray[np.float64]:
         """Return probabilities ``[n, N]`` of the classes, in the order of `classes_`."""
-        if not self.calibrated:
+        if self.temperature_ is None:
             warnings.warn(
                 "uncalibrated: the classifier knows no temperature; set `temperature`, or find one with "
                 "`psst export --calibrate CONFIG` or `psst adapt`.",
                 stacklevel=2,
             )
-        probabilities: npt.NDArray[np.float64] = softmax(
-            self.decision_function(images) / (self._found() or 1.0), axis=1
-        )
+        logits = self.decision_function(images) / (self.temperature_ or 1.0)
+        probabilities: npt.NDArray[np.float64] = softmax(logits, axis=1)
         return probabilities
 
     def predict(self, images: Any) -> Labels:
@@ -174,29 +172,19 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         found: Labels = self.classes_[self.decision_function(images).argmax(axis=1)]
         return found
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether there is a temperature."""
-        return self._found() is not None
-
     def named(self, probabilities: npt.NDArray[np.float64]) -> Labels:
         """Return the names that `predict` gives for probabilities ``[n, N]``."""
         names = self.classes_[probabilities.argmax(axis=1)]
         return np.where(probabilities.max(axis=1) < self.unknown, "unknown", names)
 
-    @property
-    def n_examples_(self) -> int:
-        """Number of examples."""
-        return len(self._features)
-
     def _unfitted(self) -> FeatureClassifier:
         if isinstance(self.head, FeatureClassifier):
-            found: FeatureClassifier = clone(self.head)
-            return found
+            return FeatureClassifier(**self.head.get_params(deep=False))
         return FeatureClassifier(PrototypicalHead("cosine") if self.head is None else self.head)
 
-    def _found(self) -> float | None:
-        """Return the temperature; that of an export is for its usual head."""
+    @property
+    def temperature_(self) -> float | None:
+        """What divides the logits: `temperature`, or that of the export, which is for the usual head."""
         if self.temperature is not None or self.head is not None or isinstance(self.encoder, Encoder):
             return self.temperature
         stored: float | None = read_config(Path(self.encoder)).get("temperature")
@@ -235,20 +223,6 @@ def require_new(folder: str | Path) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"`{folder}` exists and is not empty; name a new folder.")
     return folder
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """Give a folder beside a new one to write to, and rename it when the block succeeds."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        yield partial
-        partial.chmod(0o755)  # mkdtemp makes a private folder
-        partial.replace(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def image_files(path: Path) -> list[Path]:

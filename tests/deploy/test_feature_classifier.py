@@ -57,7 +57,7 @@ def test_any_head_reads_features_as_they_are():
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("nearest",), r"`head=nearest` must be one of \['nearest_mean', 'logistic', 'ridge'\]"),
+        (("nearest",), r"`head=nearest` must be one of \('nearest_mean', 'logistic', 'ridge'\)"),
         (("logistic", 0.0), r"`strength=0.0` must be above 0"),
     ],
 )
