@@ -16,18 +16,15 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from psst.backbones.exported import read_config
-from psst.deploy.calibration import calibration_error, episode_logits
+from psst.deploy.calibration import calibration_error, episode_logits, episodes_of
 from psst.episodes import EpisodeSampler
 from psst.randomness import stream_key
-from psst.training.experiment import Experiment
 
 
 def main(folder: Path, config: str) -> None:
     """Print all figures."""
     torch.set_num_threads(1)
-    data = Experiment(["--config", config], needs_model=False).datamodule()
-    data.prepare_data()
-    data.setup("test")
+    data = episodes_of(config)
     temperature, count = read_config(folder)["temperature"], data.eval_episodes("test")
     (sampler, *_) = data.episode_plan("test").values()
     way, shot = sampler.n_way, sampler.n_shot

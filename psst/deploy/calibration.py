@@ -1,16 +1,19 @@
 """Probabilities that can be believed: one temperature, found on data that the classifier has not seen."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from psst.backbones.exported import CONFIG, FORMAT, load_encoder, read_config
+from psst.configs import find
 from psst.episodes import EpisodeSampler
 from psst.evaluation import evaluate_episodes
 from psst.fewshot import PrototypicalHead
@@ -64,12 +67,7 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
         TypeError: The data have no episodes.
         ValueError: The model was trained on validation and test classes, or on images of another shape.
     """
-    from psst.training.data import few_shot_data
-    from psst.training.experiment import Experiment
-
-    data = few_shot_data(Experiment(["--config", config], needs_model=False).datamodule())
-    data.prepare_data()
-    data.setup("validate")
+    data = episodes_of(config)
     store, trained = data.store, set(read_checkpoint(checkpoint)["hyper_parameters"]["classes"])
     unseen = (s for s in ("val", "test") if not trained & {store.class_names[i] for i in store.splits[s]})
     split = next(unseen, None)
@@ -85,6 +83,23 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
     before, after = (100 * calibration_error(logits / t, labels) for t in (1.0, found))
     told = f"temperature {found:.3g} from episodes of {split} classes: calibration error"
     return f"{told} {before:.1f} % without, {after:.1f} % with it"
+
+
+def episodes_of(config: str) -> Any:
+    """Return the data of a run, ready to be evaluated on; other keys of its config play no part."""
+    from psst.training.experiment import Experiment
+
+    content = yaml.safe_load(find(config).read_text(encoding="utf-8"))
+    words = [
+        "--data",
+        json.dumps(content.get("data")),
+        "--seed_everything",
+        content.get("seed_everything", 0),
+    ]
+    data = few_shot_data(Experiment([str(word) for word in words], needs_model=False).datamodule())
+    data.prepare_data()
+    data.setup("validate")
+    return data
 
 
 def episode_logits(

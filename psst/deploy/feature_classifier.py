@@ -57,23 +57,23 @@ class FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             found = self.classes_.tolist()
-            raise ValueError(f"the examples are of {found}; give examples of two classes or more.")
+            raise ValueError(f"the examples are of one class, {found}; give examples of two classes or more.")
         if not self.strength > 0:
             raise ValueError(f"`strength={self.strength}` must be above 0.")
         if isinstance(self.head, str) and self.head not in (known := (_NEAREST, *_SOLVERS)):
             raise ValueError(f"`head={self.head}` must be one of {known}, or a head of psst.fewshot.")
         self._center = np.mean([features[labels == one].mean(0) for one in range(len(self.classes_))], axis=0)
-        if self.head in _SOLVERS:
-            self._solver = _SOLVERS[self.head](self.strength).fit(self._read(features), labels)
-        else:
-            self._support = torch.from_numpy(self._read(features))[None], torch.from_numpy(labels)[None]
+        read, self._solver = self._read(features), None
+        if isinstance(self.head, str) and self.head != _NEAREST:
+            self._solver = _SOLVERS[self.head](self.strength).fit(read, labels)
+        self._support = torch.from_numpy(read)[None], torch.from_numpy(labels)[None]
         return self
 
     def logits(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803
         """Return logits ``[n, N]`` of features ``[n, D]``, in the order of `classes_`."""
         check_is_fitted(self)
         read = self._read(validate_data(self, X, dtype=np.float64, reset=False))
-        if self.head in _SOLVERS:
+        if self._solver is not None:
             solved: _Floats = self._solver.decision_function(read)
             return solved if solved.ndim == 2 else np.outer(solved, [-0.5, 0.5])
         head = PrototypicalHead("cosine") if self.head == _NEAREST else as_component("head", self.head, Head)
