@@ -66,7 +66,7 @@ def draws(
         left = _share(told, len(np.unique(groups[aside])))
         one = {"nested": 100 * choice.nested[0], "aside": 100 * left[0], "seconds": seconds}
         one |= {
-            "flattering": 100 * choice.candidates[choice.name][0],
+            "best": 100 * choice.candidates[choice.name][0],
             "agree": agree(choice.nested, left),
         }
         for name, value in one.items():

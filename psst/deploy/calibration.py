@@ -87,16 +87,13 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
 
 def episodes_of(config: str) -> Any:
     """Return the data of a run, ready to be evaluated on; other keys of its config play no part."""
+    from psst.training.data import few_shot_data
     from psst.training.experiment import Experiment
 
     content = yaml.safe_load(find(config).read_text(encoding="utf-8"))
-    words = [
-        "--data",
-        json.dumps(content.get("data")),
-        "--seed_everything",
-        content.get("seed_everything", 0),
-    ]
-    data = few_shot_data(Experiment([str(word) for word in words], needs_model=False).datamodule())
+    words = ["--data", json.dumps(content.get("data"))]
+    words += ["--seed_everything", str(content.get("seed_everything", 0))]
+    data = few_shot_data(Experiment(words, needs_model=False).datamodule())
     data.prepare_data()
     data.setup("validate")
     return data
