@@ -87,8 +87,7 @@ def adapt(
         seed: Of the parts that are left out.
 
     Raises:
-        FileNotFoundError: There are no images, or no such encoder.
-        ImportError: The package with the encoder's weights is not installed.
+        FileNotFoundError: There are no images, or no such encoder; ImportError where its package is missing.
         ValueError: A file is damaged, there is one class, or a class has too few images or groups.
     """
     store, frozen, features, alike = _encoded(folder, encoder, groups, cache)

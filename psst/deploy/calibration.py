@@ -61,7 +61,8 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
     """Find the temperature of an export on episodes of classes not trained on, store it there, and say so.
 
     It belongs to the nearest mean by cosine, the usual head of `FewShotClassifier`, and to episodes as the
-    run of `config` evaluates them. The checkpoint knows the classes of its training.
+    run of `config` evaluates them; of several groups of classes the first counts. The checkpoint knows the
+    classes of its training.
 
     Raises:
         TypeError: The data have no episodes.

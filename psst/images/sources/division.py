@@ -57,10 +57,8 @@ def split_classes(names: Iterable[str], seed: int, root: str | Path = "FOLDER") 
     Classes are ranked by a hash of seed and name, so another class moves few others. Sizes are the shares by
     largest remainder; a split gets at least two classes. ValueError for too few of the folder `root`.
     """
-    unique = sorted(set(names))
-    sizes = _sizes(len(unique), root)
-    ranked = sorted(unique, key=lambda name: (_rank(name, seed), name))
-    splits = [split for split in SPLITS for _ in range(sizes[split])]
+    ranked = sorted(set(names), key=lambda name: (_rank(name, seed), name))
+    splits = [split for split, size in _sizes(len(ranked), root).items() for _ in range(size)]
     return dict(sorted(zip(ranked, splits, strict=True)))
 
 
