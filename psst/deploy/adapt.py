@@ -87,12 +87,15 @@ def adapt(
         seed: Of the parts that are left out.
 
     Raises:
-        FileNotFoundError: There are no images, or no such encoder; ImportError where its package is missing.
+        FileNotFoundError: There are no images, or no such encoder.
+        ImportError: Its package is missing.
         ValueError: A file is damaged, there is one class, or a class has too few images or groups.
     """
     store, frozen, features, alike = _encoded(folder, encoder, groups, cache)
-    choice = choose_head(features, store.labels, alike, seed)
-    names = [store.class_names[label] for label in store.labels]
+    labeled = store.labels >= 0  # the others lie in a folder `unlabeled`
+    features, labels = features[labeled], store.labels[labeled]
+    choice = choose_head(features, labels, alike[labeled], seed)
+    names = [store.class_names[label] for label in labels]
     return FewShotClassifier(frozen, choice.head, choice.temperature).fit_features(features, names), choice
 
 

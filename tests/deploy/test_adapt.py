@@ -25,6 +25,7 @@ def place(tmp_path, monkeypatch):
 
 
 def test_the_command_leaves_a_classifier_and_says_what_to_type_next(place, capsys):
+    save_pictures(place / "photos", {"unlabeled": 2})
     assert main(["adapt", "photos", "--encoder", "encoder"]) == 0
     shown = capsys.readouterr().out
     assert re.match(r"Expect \d+\.\d % \(\d+\.\d to \d+\.\d\) of new images to be told right", shown)
