@@ -26,6 +26,7 @@ _COMMANDS = {
     ),
     "import": ("psst.commands.import_weights", "make a checkpoint of somebody else's weights"),
     "export": ("psst.commands.export", "write a checkpoint's encoder as safetensors and config.json"),
+    "adapt": ("psst.commands.adapt", "choose and train a classifier of the classes in a folder"),
     "classify": ("psst.commands.classify", "the class of each image, from a few examples of every class"),
     "data": ("psst.commands.data", "say what a folder holds; prepare, show or verify an image store"),
     "doctor": ("psst.commands.doctor", "what this environment has, and what does not go together"),

@@ -49,7 +49,7 @@ def test_help_names_every_command_without_importing_torch():
     assert all(f"  {name} " in done.stdout for name in _COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["search", "compare", "export", "data"])
+@pytest.mark.parametrize("command", ["search", "compare", "export", "adapt", "data"])
 def test_the_help_of_a_command_ends_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

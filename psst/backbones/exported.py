@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from psst.backbones.adapted import Adapted
 from psst.backbones.backbone import Backbone
 from psst.backbones.encoder import Encoder
 from psst.backbones.pretrained import rebuild_frozen
-from psst.components import instantiate
-from psst.files import read_json
+from psst.components import describe, instantiate
+from psst.files import read_json, write_json
 
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -42,6 +42,33 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise ValueError(
             f"`{path}` does not hold what {CONFIG} describes ({error}); export again."
         ) from error
+
+
+def write_encoder(encoder: Encoder, folder: Path, version: str) -> None:
+    """Write ``model.safetensors`` and ``config.json`` into a folder; `version` of psst is for the reader."""
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in all_tensors(encoder).items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
+    config = {
+        "psst_version": version,
+        "backbone": without_pretraining(describe(encoder.backbone)),
+        "image_shape": list(encoder.image_shape or ()),
+        "mean": encoder.mean.tolist(),  # for the reader; the weights hold them too
+        "std": encoder.std.tolist(),
+        "num_features": encoder.num_features,
+        "input": "uint8 [n, C, H, W] in [0, 255], or floating in [0, 1]; normalized inside",
+    }
+    if isinstance(encoder.backbone, Adapted) and encoder.backbone.source is not None:
+        config["frozen"] = encoder.backbone.source.recipe  # its weights lie among the others
+    write_json(folder / CONFIG, config, FORMAT)
+
+
+def without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a backbone's description that fetches no weights: its own are beside it."""
+    arguments = dict(description.get("init_args", {}))
+    off = {"pretrained": False, "checkpoint_path": None}
+    arguments.update({key: value for key, value in off.items() if key in arguments})
+    return {**description, "init_args": arguments}
 
 
 def rebuild_encoder(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Encoder:

@@ -8,7 +8,7 @@ from pathlib import Path
 from psst.commands.arguments import carry_out
 
 _TEXT = """\
-EXAMPLES is a folder with a folder a class, or what FewShotClassifier.save wrote.
+EXAMPLES is a folder with a folder a class, or what `psst adapt` or FewShotClassifier.save wrote.
 
 example: psst classify examples new_photos --encoder encoder --output classes.csv"""
 
@@ -60,7 +60,7 @@ def _classify(
         write_atomic(output, json.dumps(rows, indent=1) if output.suffix == ".json" else _csv(rows))
     width = max(len(row["image"]) for row in rows)  # type: ignore[arg-type]  # a text
     lines = [f"{row['image']:<{width}}  {row['class']}  {row['probability']:.2f}" for row in rows]
-    calibrated = "" if classifier.temperature != 1 else ", uncalibrated"
+    calibrated = "" if classifier.temperature_ else ", uncalibrated"
     counts = f"{len(rows)} images, {len(classifier.classes_)} classes of {classifier.n_examples_} examples"
     return "\n".join([*lines, f"{counts}; the last column is the probability{calibrated}"])
 

@@ -14,11 +14,12 @@ README.md in the folder says how well it does and how to load it.
 
 examples:
   psst export runs/quickstart/best.ckpt --output encoder
+  psst export runs/quickstart/best.ckpt --output encoder --calibrate runs/quickstart/config.yaml
   psst export runs/quickstart/best.ckpt --output encoder --onnx       without torch: docs/deploy.md"""
 _FLAGS = {
     "overwrite": "Replace an earlier export.",
     "onnx": "Write encoder.onnx and classifier.onnx too.",
-    "torch-export": "Write encoder.pt2 and classifier.pt2 for torch.export.load too.",
+    "torch-export": "Write encoder.pt2 and classifier.pt2 too, for torch.export.load.",
 }
 
 
@@ -32,6 +33,7 @@ def _export(
     *,
     output: Path,
     images: Path | None = None,
+    calibrate: str | None = None,
     onnx: bool = False,
     torch_export: bool = False,
     overwrite: bool = False,
@@ -42,6 +44,7 @@ def _export(
         checkpoint: Of `psst search` or `psst fit`.
         output: Folder to make.
         images: Folder of images on which graphs are compared with the model; the data of the run if left out.
+        calibrate: Config of the run; validation episodes of its data give the temperature of probabilities.
         onnx: Write encoder.onnx and classifier.onnx too.
         torch_export: Write encoder.pt2 and classifier.pt2 too.
         overwrite: Replace an earlier export.
@@ -55,4 +58,8 @@ def _export(
     missing = [f"classifier.{kind}" for kind in kinds if not (folder / f"classifier.{kind}").is_file()]
     lines = [f"{folder}: exported, reloaded, same features{compared}"]
     lines += [f"no {name}: the head has no graph for any number of classes" for name in missing]
+    if calibrate is not None:
+        from psst.deploy.calibration import calibrate_export
+
+        lines.append(calibrate_export(output, checkpoint, calibrate))
     return "\n".join(lines)

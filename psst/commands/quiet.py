@@ -15,6 +15,7 @@ def quiet() -> None:
         "Be aware that when using `ckpt_path`",  # a unit of a search has callbacks of its own
         "The dirpath has changed",  # a resume into a new version folder
         "`log_every_n_steps`|The number of training batches",  # short runs are meant to be short
+        "uncalibrated: ",  # the table says so
         "Trying to infer the `batch_size`",  # episodes are one batch each
     )
     for remark in remarks:

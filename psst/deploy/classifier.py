@@ -1,6 +1,7 @@
 """A classifier of new classes from a few examples each: an exported encoder and a head, without Lightning."""
 
 import shutil
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 
+from psst import __version__
 from psst.backbones import Encoder
-from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder
-from psst.components import as_component, describe
+from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, read_config, write_encoder
+from psst.components import describe, instantiate
+from psst.deploy.feature_classifier import FeatureClassifier
 from psst.fewshot import Head, PrototypicalHead
 from psst.files import read_json, read_npz, write_json, write_npz
 from psst.images.decode import decode_image, fit_image, to_pillow
@@ -38,7 +42,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Args:
         encoder: A folder that ``psst export`` wrote, or an encoder.
         head: Classifies features; the nearest mean by cosine if None.
-        temperature: Divides the logits before the softmax; 1 is uncalibrated.
+        temperature: Divides the logits before the softmax. None takes what ``psst export --calibrate`` found
+            for the encoder and the head that is used if `head` is None; without that, probabilities are
+            uncalibrated, and a warning says so.
         unknown: An image whose largest probability is below it is called ``unknown``; 0 for never.
 
     Attributes:
@@ -57,8 +63,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def __init__(
         self,
         encoder: str | Path | Encoder,
-        head: Head | None = None,
-        temperature: float = 1.0,
+        head: Head | FeatureClassifier | None = None,
+        temperature: float | None = None,
         unknown: float = 0.0,
     ) -> None:
         self.encoder = encoder
@@ -80,32 +86,33 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             return cls(str(folder))
         about = read_json(folder / _ABOUT, _FORMAT, f"the classifier `{folder}`", _AGAIN)
         arrays = read_npz(folder / _SUPPORT, _FORMAT, f"the examples `{folder / _SUPPORT}`", _AGAIN)
-        made = cls(
-            str(folder), as_component("head", about["head"], Head), about["temperature"], about["unknown"]
-        )
-        made._take(arrays["features"], np.array(about["classes"])[arrays["labels"]])
-        return made
+        head = instantiate(about["head"], FeatureClassifier)
+        made = cls(str(folder), head, about["temperature"], about["unknown"])
+        return made.fit_features(arrays["features"], np.array(about["classes"])[arrays["labels"]])
 
     def save(self, folder: str | Path) -> Path:
         """Write encoder, head and examples to a new folder, which `from_pretrained` loads.
 
         Raises:
             FileExistsError: The folder exists and holds something.
-            TypeError: The encoder is no folder.
             NotFittedError: There are no examples.
         """
         self._require_fitted()
-        folder = Path(folder)
-        if isinstance(self.encoder, Encoder):
-            raise TypeError("`encoder` must be a folder of `psst export` to be saved; export it first.")
-        if folder.exists() and any(folder.iterdir()):
-            raise FileExistsError(f"`{folder}` exists and is not empty; name a new folder.")
+        folder = require_new(folder)
+        about = {
+            "head": describe(self._unfitted()),
+            "unknown": self.unknown,
+            "temperature": self.temperature_,
+        }
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG, WEIGHTS):
-            shutil.copyfile(Path(self.encoder) / name, folder / name)
+        if isinstance(self.encoder, Encoder):
+            write_encoder(self.encoder, folder, __version__)
+        else:
+            for name in (CONFIG, WEIGHTS):
+                shutil.copyfile(Path(self.encoder) / name, folder / name)
         write_npz(folder / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
-        about = {"head": describe(self._head()), "temperature": self.temperature, "unknown": self.unknown}
-        write_json(folder / _ABOUT, {**about, "classes": self.classes_.tolist()}, _FORMAT)
+        about |= {"unknown": self.unknown, "classes": self.classes_.tolist()}
+        write_json(folder / _ABOUT, about, _FORMAT)  # the last one: now it is whole
         return folder
 
     def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
@@ -118,16 +125,18 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         Raises:
             ValueError: There are fewer than two classes, or not one label an image.
         """
-        if not self.temperature > 0 or not 0 <= self.unknown < 1:
+        return self.fit_features(*self._examples(images, labels))
+
+    def fit_features(self, features: npt.NDArray[np.float32], labels: Any) -> "FewShotClassifier":
+        """Take features ``[n, D]`` of the encoder in place of images; otherwise as `fit`."""
+        if not (self.temperature is None or self.temperature > 0) or not 0 <= self.unknown < 1:
             raise ValueError(
                 f"`temperature={self.temperature}` must be above 0 and `unknown={self.unknown}` in [0, 1)."
             )
-        features, names = self._examples(images, labels)
-        if len(set(names.tolist())) < 2:
-            raise ValueError(
-                f"`images` are of {sorted(set(names.tolist()))}; give examples of two classes or more."
-            )
-        self._take(features, names)
+        self._features, names = features, np.array([str(label) for label in labels])
+        self._fitted = self._unfitted().fit(features, names)
+        self.classes_, self._labels = np.unique(names, return_inverse=True)
+        self.n_examples_ = len(names)
         return self
 
     def partial_fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
@@ -136,45 +145,49 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             return self.fit(images, labels)
         features, names = self._examples(images, labels)
         known = self.classes_[self._labels]
-        self._take(np.concatenate([self._features, features]), np.concatenate([known, names]))
-        return self
+        return self.fit_features(np.concatenate([self._features, features]), np.concatenate([known, names]))
 
     def decision_function(self, images: Any) -> npt.NDArray[np.float64]:
         """Return the head's logits ``[n, N]``."""
         self._require_fitted()
-        query = torch.from_numpy(self._embedded(_listed(images)))[None]
-        support, labels = torch.from_numpy(self._features)[None], torch.from_numpy(self._labels)[None]
-        with torch.no_grad():
-            logits = self._head()(support, labels, query, len(self.classes_))
-        found: npt.NDArray[np.float64] = logits[0].double().numpy()
-        return found
+        return self._fitted.logits(self._embedded(_listed(images)))
 
     def predict_proba(self, images: Any) -> npt.NDArray[np.float64]:
         """Return probabilities ``[n, N]`` of the classes, in the order of `classes_`."""
-        logits = torch.from_numpy(self.decision_function(images)) / self.temperature
-        probabilities: npt.NDArray[np.float64] = logits.softmax(dim=1).numpy()
+        if self.temperature_ is None:
+            warnings.warn(
+                "uncalibrated: the classifier knows no temperature; set `temperature`, or find one with "
+                "`psst export --calibrate CONFIG` or `psst adapt`.",
+                stacklevel=2,
+            )
+        logits = self.decision_function(images) / (self.temperature_ or 1.0)
+        probabilities: npt.NDArray[np.float64] = softmax(logits, axis=1)
         return probabilities
 
     def predict(self, images: Any) -> _Labels:
         """Return the name of the class of each image, ``[n]``; ``unknown`` below that probability."""
-        return self.named(self.predict_proba(images))
+        if self.unknown:
+            return self.named(self.predict_proba(images))
+        found: _Labels = self.classes_[self.decision_function(images).argmax(axis=1)]
+        return found
 
     def named(self, probabilities: npt.NDArray[np.float64]) -> _Labels:
         """Return the names that `predict` gives for probabilities ``[n, N]``."""
         names = self.classes_[probabilities.argmax(axis=1)]
         return np.where(probabilities.max(axis=1) < self.unknown, "unknown", names)
 
+    def _unfitted(self) -> FeatureClassifier:
+        if isinstance(self.head, FeatureClassifier):
+            return FeatureClassifier(**self.head.get_params(deep=False))
+        return FeatureClassifier(PrototypicalHead("cosine") if self.head is None else self.head)
+
     @property
-    def n_examples_(self) -> int:
-        """Number of examples."""
-        return len(self._features)
-
-    def _take(self, features: npt.NDArray[np.float32], names: _Labels) -> None:
-        self.classes_, labels = np.unique(names, return_inverse=True)
-        self._features, self._labels = features, labels.astype(np.int64)
-
-    def _head(self) -> Head:
-        return (PrototypicalHead("cosine") if self.head is None else self.head).eval()
+    def temperature_(self) -> float | None:
+        """What divides the logits: `temperature`, or that of the export, which is for the usual head."""
+        if self.temperature is not None or self.head is not None or isinstance(self.encoder, Encoder):
+            return self.temperature
+        stored: float | None = read_config(Path(self.encoder)).get("temperature")
+        return stored
 
     def _examples(self, images: Any, labels: Sequence[str] | None) -> tuple[npt.NDArray[np.float32], _Labels]:
         if labels is None:
@@ -201,6 +214,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _require_fitted(self) -> None:
         if not hasattr(self, "classes_"):
             raise NotFittedError("the classifier has no examples; call `fit` first.")
+
+
+def require_new(folder: str | Path) -> Path:
+    """Return the path of a folder that is to be made; FileExistsError if it holds something."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"`{folder}` exists and is not empty; name a new folder.")
+    return folder
 
 
 def image_files(path: Path) -> list[Path]:

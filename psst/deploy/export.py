@@ -2,20 +2,17 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from psst import __version__
-from psst.backbones import Adapted
-from psst.backbones.exported import CONFIG, FORMAT, WEIGHTS, all_tensors, load_encoder
+from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, write_encoder
 from psst.deploy.card import CARD, model_card
 from psst.deploy.graphs import GRAPHS, Kind, require_packages, write_graphs
 from psst.deploy.origin import images_of, origin_of
-from psst.files import write_atomic, write_json
+from psst.files import write_atomic
 from psst.tasks.finished import read_checkpoint
 from psst.training import FewShotModule
 
@@ -73,7 +70,7 @@ def export_encoder(
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
-        _write(module, folder)
+        write_encoder(module.encoder, folder, __version__)
         _verify(module, folder)
         if pictures is not None:
             write_graphs(module, folder, pictures, graphs)
@@ -109,34 +106,6 @@ def _put(folder: Path, output: Path) -> None:
     output.rename(aside)
     folder.rename(output)
     shutil.rmtree(aside)
-
-
-def _write(module: FewShotModule, folder: Path) -> None:
-    state = all_tensors(module.encoder)
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
-    config = {
-        "psst_version": __version__,
-        "backbone": _without_pretraining(module.hparams["backbone"]),
-        "image_shape": list(module.hparams["image_shape"]),
-        "mean": module.encoder.mean.tolist(),  # for the reader; the weights hold them too
-        "std": module.encoder.std.tolist(),
-        "num_features": module.encoder.num_features,
-        "input": "uint8 [n, C, H, W] in [0, 255], or floating in [0, 1]; normalized inside",
-    }
-    backbone = module.encoder.backbone
-    if isinstance(backbone, Adapted) and backbone.source is not None:
-        config["frozen"] = backbone.source.recipe  # its weights lie among the others
-    write_json(folder / CONFIG, config, FORMAT)
-
-
-def _without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a backbone's description that fetches no weights: its own are beside it."""
-    arguments = dict(description.get("init_args", {}))
-    off = {"pretrained": False, "checkpoint_path": None}
-    arguments.update({key: value for key, value in off.items() if key in arguments})
-    return {**description, "init_args": arguments}
 
 
 @torch.no_grad()

@@ -11,37 +11,19 @@ from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from psst.backbones import Conv4
 from psst.cli import main
 from psst.deploy import FewShotClassifier, load_encoder
-from psst.deploy.export import export_encoder
 from psst.fewshot import PrototypicalHead
-from psst.tasks import Episodic
-from psst.training import FewShotModule
+from tests.deploy.pictures import COLORS, SIDE, exported, picture
 
-SIDE = 24
-COLORS = {"amber": (250, 190, 0), "blue": (20, 40, 220), "green": (20, 180, 60)}
-
-
-def picture(color, rng, side=SIDE):
-    noise = rng.normal(0, 25, (side, side, 3))
-    return Image.fromarray((np.array(color) + noise).clip(0, 255).astype(np.uint8))
+pytestmark = pytest.mark.filterwarnings("ignore:uncalibrated")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """An exported encoder, examples of three colors, and new pictures in a folder and one below it."""
     root, rng = tmp_path_factory.mktemp("use"), np.random.default_rng(0)
-    torch.manual_seed(0)
-    module = FewShotModule(Conv4(hidden=8), Episodic(PrototypicalHead()), image_shape=(3, SIDE, SIDE))
-    module.encoder.normalize_by([0.4, 0.4, 0.4], [0.3, 0.3, 0.3])
-    checkpoint = root / "model.ckpt"
-    from pytorch_lightning import Trainer
-
-    trainer = Trainer(max_steps=0, logger=False, accelerator="cpu", enable_progress_bar=False)
-    trainer.strategy.connect(module)
-    trainer.save_checkpoint(checkpoint)
-    export_encoder(checkpoint, root / "encoder")
+    exported(root)
     for name, color in COLORS.items():
         for folder, count in ((root / "examples" / name, 3), (root / "new" / "deep", 2)):
             folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from psst.backbones import Adapted, Backbone, Conv4, Encoder
 from psst.deploy import load_encoder
-from psst.deploy.export import _without_pretraining, export_encoder
+from psst.deploy.export import export_encoder
 from psst.fewshot import PrototypicalHead
 from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
@@ -112,7 +112,7 @@ def test_a_failure_leaves_nothing_behind(checkpoint, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("psst.deploy.export.save_file", full)
+    monkeypatch.setattr("psst.backbones.exported.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         export_encoder(checkpoint, tmp_path / "encoder")
     assert [path.name for path in tmp_path.iterdir()] == ["model.ckpt"]
@@ -122,7 +122,7 @@ def test_an_export_that_differs_is_not_kept(checkpoint, tmp_path, monkeypatch):
     def rounded(state, path, metadata):
         save_file({key: (value * 1.001).to(value.dtype) for key, value in state.items()}, path, metadata)
 
-    monkeypatch.setattr("psst.deploy.export.save_file", rounded)
+    monkeypatch.setattr("psst.backbones.exported.save_file", rounded)
     with pytest.raises(RuntimeError, match="features differ"):
         export_encoder(checkpoint, tmp_path / "encoder")
     assert not (tmp_path / "encoder").exists()
@@ -166,7 +166,7 @@ def test_damaged_parameters_are_refused(checkpoint, tmp_path):
 
 def test_a_rebuilt_backbone_never_fetches_weights():
     description = {"class_path": "psst.backbones.Timm", "init_args": {"name": "resnet18", "pretrained": True}}
-    assert _without_pretraining(description)["init_args"] == {"name": "resnet18", "pretrained": False}
+    assert without_pretraining(description)["init_args"] == {"name": "resnet18", "pretrained": False}
 
 
 def exported(backbone, tmp_path, name="encoder", shape=SHAPE):

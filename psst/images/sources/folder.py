@@ -19,7 +19,7 @@ from psst.images.source import SPLITS, UNLABELED, ImageRecord
 from psst.images.sources.class_folders import ClassFolders
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.image_tree import ImageTree, Parts
-from psst.images.sources.lists import SEEDED, ListedRow, assign_splits, read_rows
+from psst.images.sources.lists import SEEDED, UNDIVIDED, ListedRow, assign_splits, read_rows
 
 _Place = tuple[Parts, str]  # folder and name of an image
 
@@ -109,7 +109,7 @@ class FolderSource:
     @property
     def _lists(self) -> Path | None:
         """Where the user's lists are."""
-        has_none = self.splits in (None, SEEDED) or isinstance(self.splits, Mapping)
+        has_none = self.splits in (None, SEEDED, UNDIVIDED) or isinstance(self.splits, Mapping)
         return None if has_none else Path(str(self.splits)).expanduser()
 
     @property
@@ -177,6 +177,8 @@ class FolderSource:
         title = f"`data.init_args.root={self.root}`"
         if self._lists is not None:
             return assign_splits(folders.classes, str(self._lists), self.split_seed, title)
+        if self.splits == UNDIVIDED:
+            return dict.fromkeys(kept, SPLITS[0])
         if self.splits == SEEDED or not folders.has_splits:
             return assign_splits(kept, SEEDED, self.split_seed, title)
         way_out = f"or set `data.init_args.splits={SEEDED}` to pool the folders and divide the classes."

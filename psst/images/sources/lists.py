@@ -19,7 +19,7 @@ SPLIT_NAMES: Mapping[str, str] = {
 }
 """What files, folders and csv columns call the three splits, in small letters."""
 
-SEEDED = "seeded"
+SEEDED, UNDIVIDED = "seeded", "undivided"  # of the latter all classes are to train on
 _SHARES = {"train": 16, "val": 4, "test": 5}  # of 25 classes
 _LEAST = 2  # an episode tells two classes apart
 _CLASS_COLUMNS = ("class", "class_name", "label")
@@ -177,7 +177,7 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
             class in two splits, or a split without any.
     """
     if splits == SEEDED:
-        return _divide(sorted(set(names)), seed)
+        return _divide(sorted(set(names)), seed, data_set)
     rows = read_rows(splits)
     spelled = {_composed(name): name for name in names}
     spelled |= {name: name for name in names}  # as written goes before otherwise spelled
@@ -208,13 +208,13 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
     return split_of
 
 
-def _divide(names: list[str], seed: int) -> dict[str, str]:
-    count = len(names)
+def _divide(names: list[str], seed: int, data_set: str) -> dict[str, str]:
+    count, folder = len(names), data_set.strip("`").partition("root=")[2] or "FOLDER"
     if count < _LEAST * len(SPLITS):
         raise ValueError(
             f"{count} classes cannot be divided into {', '.join(SPLITS)}: each needs {_LEAST}, "
-            f"{_LEAST * len(SPLITS)} in all. Add classes, or classify new images with a trained encoder: "
-            "`psst adapt DIR --encoder PATH`."
+            f"{_LEAST * len(SPLITS)} in all. Add classes, or tell those that you have apart on a frozen "
+            f"encoder: `psst adapt {folder} --encoder efficientnet-lite0`."
         )
     whole = sum(_SHARES.values())
     sizes = {split: count * _SHARES[split] // whole for split in SPLITS}

@@ -63,7 +63,9 @@ def test_every_class_is_in_one_split_and_every_split_has_two(count):
 
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_too_few_classes_are_refused_with_advice(count):
-    with pytest.raises(ValueError, match=rf"{count} classes cannot be divided .* 6 in all.*psst adapt DIR"):
+    with pytest.raises(
+        ValueError, match=rf"{count} classes cannot be divided .* 6 in all.*psst adapt FOLDER --encoder"
+    ):
         split_classes(NAMES[:count], 0)
 
 

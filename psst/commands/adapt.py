@@ -1,0 +1,85 @@
+"""``psst adapt``: from a folder of labeled images to a classifier."""
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from psst.commands.arguments import carry_out
+
+_TEXT = """\
+FOLDER holds a folder a class, each with at least 3 images; twenty or thirty are a good start.
+
+examples:
+  psst adapt photos --encoder efficientnet-lite0
+  psst adapt photos --encoder encoder --pattern '(.*)_' --output classifier"""
+
+
+def main(words: list[str]) -> int:
+    """Adapt to one folder."""
+    return carry_out(_adapt, words, _TEXT)
+
+
+def _adapt(
+    folder: Path,
+    *,
+    encoder: str,
+    output: Path = Path("classifier"),
+    pattern: str | None = None,
+    level: int | None = None,
+    cache: Path = Path(".psst"),
+) -> str:
+    """Choose and train a classifier of the classes in a folder, on the features of a frozen encoder.
+
+    Args:
+        folder: With a folder a class.
+        encoder: efficientnet-lite0, timm:NAME, NAME@FILE, or a folder that `psst export` wrote.
+        output: Folder to make, for `psst classify`.
+        pattern: Regular expression on the path whose first group names images that show the same thing.
+        level: Folder that names them, 1 for the one that the image lies in.
+        cache: Folder of decoded images and features.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from psst.deploy.adapt import adapt
+    from psst.deploy.classifier import require_new
+    from psst.images.sources.groups import ImageGroups
+
+    require_new(output)
+    begun = time.monotonic()
+    with _as_typed():
+        groups = None if pattern is None and level is None else ImageGroups(pattern=pattern, level=level)
+        classifier, choice = adapt(folder, encoder, groups, cache)
+    classifier.save(output)
+    table = Table("head", Column("left out", justify="right"), "", box=SIMPLE_HEAD)
+    for name, share in choice.candidates.items():
+        table.add_row(name, _text(share), "chosen" if name == choice.name else "")
+    console = Console(file=(text := io.StringIO()), width=100, highlight=False, markup=False)
+    alike = "images" if groups is None else f"{choice.n} groups"
+    console.print(
+        f"Expect {_text(choice.nested)} of new images to be told right: choosing a head and training it, on "
+        f"images left out of both.\n{classifier.n_examples_} images of {len(classifier.classes_)} classes; "
+        f"{choice.name} was trained on them all in {time.monotonic() - begun:.0f} s.",
+        table,
+        f"Intervals: Wilson's, 95 %, over {alike}; the best of a column flatters, the first line does not.\n"
+        f"Next: psst classify {output} NEW_IMAGES",
+        soft_wrap=True,
+    )
+    return text.getvalue().rstrip()
+
+
+def _text(share: tuple[float, float, float]) -> str:
+    return "{:.1f} % ({:.1f} to {:.1f})".format(*(100 * value for value in share))
+
+
+@contextmanager
+def _as_typed() -> Iterator[None]:
+    """Name arguments as they are typed here, not as those of a data module."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        text = str(error).replace("data.init_args.groups.", "--").replace("data.init_args.root", "folder")
+        raise type(error)(text.replace("data.init_args.cache_dir", "--cache")) from error
