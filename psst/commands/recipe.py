@@ -85,7 +85,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class _Reproduced:
     """What came of a recipe.
 
     Attributes:
@@ -101,7 +101,7 @@ class Reproduced:
     checkpoint: Path
 
 
-def reproduce(run: Experiment, recipe: Recipe, folder: Path, last: Mapping[str, object]) -> Reproduced:
+def reproduce(run: Experiment, recipe: Recipe, folder: Path, last: Mapping[str, object]) -> _Reproduced:
     """Train stage by stage, and test the last one as the paper does; goes on where it was stopped.
 
     Args:
@@ -121,7 +121,7 @@ def reproduce(run: Experiment, recipe: Recipe, folder: Path, last: Mapping[str, 
             seconds + done["seconds"],
         )
     found = [_tested(stage, row, Path(checkpoint or ""), folder) for row in recipe.results]
-    return Reproduced(found, steps, seconds, Path(checkpoint or ""))
+    return _Reproduced(found, steps, seconds, Path(checkpoint or ""))
 
 
 def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from psst.backbones.exported import CONFIG, FORMAT, load_encoder, read_config
 from psst.configs import find
+from psst.deploy.card import CARD
 from psst.episodes import EpisodeSampler
 from psst.evaluation import evaluate_episodes
 from psst.fewshot import PrototypicalHead
-from psst.files import write_json
+from psst.files import write_atomic, write_json
 from psst.images.store import ImageStore
 from psst.tasks.finished import read_checkpoint
 
@@ -83,7 +84,13 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
     write_json(folder / CONFIG, {**read_config(folder), "temperature": found}, FORMAT)
     before, after = (100 * calibration_error(logits / t, labels) for t in (1.0, found))
     told = f"temperature {found:.3g} from episodes of {split} classes: calibration error"
-    return f"{told} {before:.1f} % without, {after:.1f} % with it"
+    told = f"{told} {before:.1f} % without, {after:.1f} % with it"
+    if (card := folder / CARD).is_file():
+        text = card.read_text(encoding="utf-8")
+        write_atomic(
+            card, text.replace("Probabilities are not calibrated", f"Probabilities are calibrated ({told})")
+        )
+    return told
 
 
 def episodes_of(config: str) -> Any:

@@ -35,7 +35,7 @@ class Budget(NamedTuple):
     typed: str
 
 
-class Pace(NamedTuple):
+class _Pace(NamedTuple):
     """Seconds of a training step on main only, and of a validation with all that is made for it."""
 
     step: float
@@ -89,7 +89,7 @@ def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path)
     return bisect_right(range(10**8), allowed, lo=_LEAST, key=needed) - 1
 
 
-def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[str, Any], ...] = ()) -> Pace:
+def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[str, Any], ...] = ()) -> _Pace:
     """Train a few steps on main only and judge once; nothing is left behind.
 
     Args:
@@ -111,7 +111,7 @@ def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[s
         began = time.monotonic()
         module, data, _ = judge.fresh(unit)
         judge.measure(module, data, trainer, folder, "val")
-    return Pace(step, time.monotonic() - began)
+    return _Pace(step, time.monotonic() - began)
 
 
 def print_plan(judge: Judge, settings: SearchSettings) -> None:

@@ -47,7 +47,7 @@ class Engine:
         """Stop whatever is at work."""
 
 
-class Processes(Engine):
+class _Processes(Engine):
     """Worker processes on this machine, all replaced when one is lost: units go on where they were."""
 
     def __init__(self, payload: bytes, slots: int) -> None:
@@ -76,7 +76,7 @@ class Processes(Engine):
         return ProcessPoolExecutor(self.slots, context, _begin_worker, (context.Value("i", 0),))
 
 
-class RayTasks(Engine):
+class _RayTasks(Engine):
     """Tasks of a Ray cluster: the one that is there, or one on this machine.
 
     The search's folder must be the same on all machines. Joins the cluster of ``ray start``, or the address
@@ -158,7 +158,7 @@ def make_engine(
             "function; `functools.partial` gives arguments), or set `workers=1`."
         ) from error
     threads = runner.settings.threads
-    return RayTasks(payload, workers, threads) if engine == "ray" else Processes(payload, workers)
+    return _RayTasks(payload, workers, threads) if engine == "ray" else _Processes(payload, workers)
 
 
 def _do_there(payload: bytes, work: "Work") -> Outcome:

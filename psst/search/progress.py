@@ -59,7 +59,7 @@ class SearchProgress:
 
     def begin(self, work: Work) -> None:
         """Announce work that starts now."""
-        forget_progress(unit_path(self.folder, work.unit.name))
+        _forget_progress(unit_path(self.folder, work.unit.name))
         self._running[work.name] = _Running(work, work.unit.start, work.unit.start)
 
     def end(self, work: Work, text: str) -> None:
@@ -143,7 +143,7 @@ def read_progress(folder: Path) -> tuple[int, int] | None:
 
 
 @first_only
-def forget_progress(folder: Path) -> None:
+def _forget_progress(folder: Path) -> None:
     """Remove what an earlier run has left."""
     _file(folder).unlink(missing_ok=True)
 

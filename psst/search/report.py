@@ -35,7 +35,7 @@ def write_report(result: SearchResult, folder: Path) -> None:
     """Write the result files of a search, each whole or not at all."""
     from psst.search.picture import draw_front
 
-    rows = front_rows(result)
+    rows = _front_rows(result)
     write_atomic(folder / "front.json", json.dumps(rows, indent=1))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), restval="", lineterminator="\n")
@@ -103,7 +103,7 @@ def sentences(result: SearchResult) -> list[str]:
     gap = result.test_difference(SEARCH, PLAIN)
     if gap is not None:
         lines.append(f"The search alone is {_gap_text(result, gap)} from plain training {_fair(result)}.")
-    lines += way_to_go(result)
+    lines += _way_to_go(result)
     if gain := result.still_improving:
         lines.append(
             f"Main only still gains {_gap_text(result, gain)} from one look to the next: train longer before "
@@ -130,7 +130,7 @@ def _fair(result: SearchResult) -> str:
     return "tuned on the same folds" if _on_folds(result) else "of the same cost"
 
 
-def way_to_go(result: SearchResult) -> list[str]:
+def _way_to_go(result: SearchResult) -> list[str]:
     """Frozen features, an adapter, or one's own network: what validation says, where that was tried."""
     frozen = result.finals.get(FROZEN)
     if frozen is None:
@@ -169,7 +169,7 @@ def task_sentence(result: SearchResult, task: str) -> str:
     return f"{task}: not shown to help ({words})."
 
 
-def front_rows(result: SearchResult) -> list[dict[str, Any]]:
+def _front_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row a model that was judged: who, metric, losses, weights, cost."""
     finals = _names_of_finals(result)
     return [

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, get_args
 
-Tries = Literal["singles", "around", "mixtures", "methods", "grid", "rays"]
-Rival = Literal["plain", "fixed", "grid", "own"]
+_Tries = Literal["singles", "around", "mixtures", "methods", "grid", "rays"]
+_Rival = Literal["plain", "fixed", "grid", "own"]
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -44,12 +44,12 @@ class Look:
 
     at: float = 0.0
     length: float = 1.0
-    tries: Tries = "singles"
+    tries: _Tries = "singles"
     at_most: float | None = None
     folds: int = 1
 
     def __post_init__(self) -> None:
-        _one_of("looks.tries", self.tries, get_args(Tries))
+        _one_of("looks.tries", self.tries, get_args(_Tries))
         at, length, most, folds = self.at, self.length, self.at_most, self.folds
         laws = {
             f"at={at}` must lie in [0, 1): a share of trainer.max_steps": 0 <= at < 1,
@@ -63,7 +63,7 @@ class Look:
                 raise ValueError(f"`search.looks.{law}.")
 
 
-COURSES: dict[str, tuple[Look, ...]] = {
+_COURSES: dict[str, tuple[Look, ...]] = {
     "trunk": (
         Look(at=0.35, length=0.02, tries="singles", at_most=0.08),
         Look(at=0.7, length=0.1, tries="around", at_most=0.3),
@@ -158,7 +158,7 @@ class SearchSettings:
 
     course: Literal["trunk", "folds", "grid", "paper"] = "trunk"
     looks: list[Look] | None = None
-    rivals: tuple[Rival, ...] = ("plain", "fixed", "grid")
+    rivals: tuple[_Rival, ...] = ("plain", "fixed", "grid")
     methods: tuple[str, ...] = ()
     levels: dict[str, list[float]] = field(default_factory=dict)
     vary: dict[str, list[Any]] = field(default_factory=lambda: dict(_LENGTHS_AND_RATES))
@@ -175,7 +175,7 @@ class SearchSettings:
         _one_of("course", self.course, ("trunk", "folds", "grid", "paper"))
         _one_of("ray_method", self.ray_method, ("preference", "ray", "min_norm"))
         for rival in self.rivals:
-            _one_of("rivals", rival, get_args(Rival))
+            _one_of("rivals", rival, get_args(_Rival))
         for name in ("least_steps", "least_last_steps", "renewal_batches", "threads", "checkpoint_every"):
             _at_least(name, getattr(self, name), 1)
         _at_least("rays", self.rays, 0)
@@ -208,4 +208,4 @@ class SearchSettings:
         if self.looks:
             return tuple(self.looks)
         many = self.course == "trunk" and n_auxiliary > 1
-        return COURSES["trunk, many tasks" if many else self.course]
+        return _COURSES["trunk, many tasks" if many else self.course]

@@ -61,6 +61,8 @@ def test_an_export_keeps_the_temperature_of_episodes(run, capsys):
     words = ["export", "model.ckpt", "--output", "encoder", "--overwrite", "--calibrate", "run.yaml"]
     assert main(words) == 0
     assert "from episodes of val classes: calibration error" in capsys.readouterr().out
+    card = (encoder / "README.md").read_text(encoding="utf-8")
+    assert "Probabilities are calibrated (temperature" in card
     calibrated = FewShotClassifier(encoder).fit("photos")
     logits = calibrated.decision_function("photos")
     temperatures = 1 / _ratios(calibrated.predict_proba("photos"), logits)

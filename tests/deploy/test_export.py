@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from psst.backbones import Adapted, Backbone, Conv4, Encoder
+from psst.backbones.exported import without_pretraining
 from psst.deploy import load_encoder
 from psst.deploy.export import export_encoder
 from psst.fewshot import PrototypicalHead
