@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from psst.images.sources.division import split_classes
+from psst.images.sources.lists import SEEDED, assign_splits
 from scipy.special import softmax
 
 from psst.cli import main
@@ -80,7 +80,7 @@ def _ratios(probabilities, logits):
 
 
 def test_no_class_of_the_training_calibrates(run, capsys):
-    split_of = split_classes(["amber", "blue", "green", "g1", "g2", "g3"], 0)
+    split_of = assign_splits(["amber", "blue", "green", "g1", "g2", "g3"], SEEDED, 0, "photos")
     words = ["export", "model.ckpt", "--output", "encoder", "--overwrite", "--calibrate", "run.yaml"]
     exported(run, [name for name, split in split_of.items() if split != "test"])
     assert main(words) == 0
