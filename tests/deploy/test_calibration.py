@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from psst.images.sources.lists import SEEDED, assign_splits
 from scipy.special import softmax
 
 from psst.cli import main
 from psst.deploy import FewShotClassifier
 from psst.deploy.calibration import calibration_error, fit_temperature
+from psst.images.sources.lists import SEEDED, assign_splits
 from tests.deploy.pictures import exported, save_pictures
 
 CONFIG = """\
