@@ -194,9 +194,10 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of one pass of training batches; every pass goes on where training stands."""
         rank, ranks = self._rank_and_ranks()
+        stream = self._stream(self._needs_pixels())
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
-            self._stream(self._needs_pixels()),
+            stream,
             batch_size=None,  # an item is a batch already
             sampler=EpisodeOrder(self._begin_pass, length, rank, ranks),
             num_workers=self._n_workers,

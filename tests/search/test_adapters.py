@@ -138,10 +138,12 @@ def test_the_export_predicts_what_the_judge_did(found, tmp_path):
         judged = torch.cat([module.encode(batch)(batch, View(UPRIGHT)) for batch in batches])
     place = {int(image): row for row, image in enumerate(ids)}
     [sampler] = data.episode_plan("test").values()
-    episodes = sampler.draw(0, 40).labeled()
-    rows = [[[place[i] for i in row] for row in part.tolist()] for part in (episodes.support, episodes.query)]
-    support, query = map(torch.tensor, rows)
-    labels = torch.as_tensor(episodes.support_labels.copy())
+    episodes = sampler.draw(0, 40)
+    support, query = (
+        torch.tensor([[place[i] for i in row.ravel().tolist()] for row in part])
+        for part in (episodes.support, episodes.query)
+    )
+    labels = torch.arange(2).repeat_interleave(episodes.support.shape[2]).expand(40, -1)
     logits = [head(features[support], labels, features[query], 2) for features in (judged, own)]
     margin = logits[0].diff(dim=2).abs()[..., 0] > 0.05
     assert margin.sum() > 100
