@@ -14,7 +14,11 @@ from psst.commands.tiny import write_tiny
 from psst.configs import recipes
 from psst.tasks.finished import read_checkpoint
 
-SAMPLE = ("chen2021_metabaseline_resnet12_mini", "lee2019_protonet_resnet12_cifarfs")
+SAMPLE = ("snell2017_protonet_conv4_mini", "gidaris2019_rotation_conv4_mini")
+TWO_STAGES = "chen2021_metabaseline_resnet12_mini"
+SMALL = {
+    "model.init_args.backbone": {"class_path": "psst.backbones.Conv4", "init_args": {"hidden": 8}},
+}
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
 
 
@@ -42,15 +46,15 @@ def test_a_recipe_runs_to_its_table(name, tmp_path, capsys):
 def test_a_later_stage_begins_with_the_encoder_and_a_finished_one_is_kept(tmp_path, capsys):
     """With a rate of 0 in the second stage its weights are those of the first."""
     keys = tmp_path / "keys.yaml"
-    name = SAMPLE[0]
-    told = reproduced(name, tmp_path / "run", capsys)
+    keys.write_text(yaml.safe_dump(SMALL))
+    told = reproduced(TWO_STAGES, tmp_path / "run", capsys, "--keys", str(keys))
     first = tmp_path / "run" / "stage-1" / "best.ckpt"
     written = first.stat().st_mtime_ns
     for left in (tmp_path / "run" / "stage-2").iterdir():  # as if it had not begun
         left.unlink()
     rate = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.0}}
-    keys.write_text(yaml.safe_dump({"model.init_args.optimizer": rate}))
-    assert reproduced(name, tmp_path / "run", capsys, "--keys", str(keys)) != told
+    keys.write_text(yaml.safe_dump({**SMALL, "model.init_args.optimizer": rate}))
+    assert reproduced(TWO_STAGES, tmp_path / "run", capsys, "--keys", str(keys)) != told
     assert first.stat().st_mtime_ns == written
     states = [read_checkpoint(first.parents[1] / stage / "best.ckpt") for stage in ("stage-1", "stage-2")]
     one, two = (

@@ -140,7 +140,9 @@ def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str
     trainer.fit(stage.module(), stage.datamodule(), ckpt_path=last if last.is_file() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
-    done = {"checkpoint": best.best_model_path, "steps": trainer.global_step, "seconds": watch.seconds}
+    if not best.best_model_path:  # it ended before its first validation
+        trainer.save_checkpoint(last)
+    done = {"checkpoint": best.best_model_path or str(last), "steps": trainer.global_step, "seconds": watch.seconds}
     write_atomic(note, json.dumps(done))
     return done
 

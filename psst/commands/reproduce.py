@@ -29,6 +29,7 @@ _TINY = {
     "data.init_args.evaluation.test_episodes": 20,
     "trainer.max_steps": 2,
     "trainer.limit_train_batches": 2,
+    "trainer.check_val_every_n_epoch": 1,
     "trainer.enable_progress_bar": False,
     "trainer.enable_model_summary": False,
 }

@@ -65,7 +65,7 @@ class _Run(RunCLI):
         if getattr(trainer, "fast_dev_run", False) or trainer.limit_val_batches == 0:
             return
         accuracy = trainer.callback_metrics.get("val/accuracy")
-        if accuracy is None:
+        if accuracy is None and trainer.world_size == 1:  # several ranks have taken leave of each other
             trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
             accuracy = trainer.callback_metrics.get("val/accuracy")
         path = getattr(trainer.checkpoint_callback, "best_model_path", "")
