@@ -142,7 +142,11 @@ def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str
         raise KeyboardInterrupt
     if not best.best_model_path:  # it ended before its first validation
         trainer.save_checkpoint(last)
-    done = {"checkpoint": best.best_model_path or str(last), "steps": trainer.global_step, "seconds": watch.seconds}
+    done = {
+        "checkpoint": best.best_model_path or str(last),
+        "steps": trainer.global_step,
+        "seconds": watch.seconds,
+    }
     write_atomic(note, json.dumps(done))
     return done
 
