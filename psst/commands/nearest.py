@@ -2,8 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -12,10 +11,8 @@ from typing import Any, get_args, get_type_hints
 
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 
-from psst.configs import find
-
 # how jsonargparse words it: a key of the run, an argument of a class, of a group of one, a name in a module
-_KEY = re.compile(r"(?:unrecognized arguments: --|option ')(?P<word>search\.[\w.]+|trainer\.[\w.]+|\w+)")
+_KEY = re.compile(r"(?:unrecognized arguments: --|option ')(?P<word>[\w.]+)")
 _CLASS = re.compile(r"given class_path '(?P<path>[\w.]+)'")
 _ARGUMENT = re.compile(r": Option '(?P<word>\w+)' is not accepted")
 _MEMBER = re.compile(
@@ -31,15 +28,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def explained(told: str, keys: Iterable[str], words: Sequence[str]) -> str:
+def explained(told: str, keys: Iterable[str], configs: Sequence[Path]) -> str:
     """Return an account of a wrong key with the right one, and with file and line of the wrong one.
 
     Args:
         told: The account of jsonargparse.
         keys: Of the run, dotted.
-        words: Of the command line, which name the files that the run was read from.
+        configs: Files that the run was read from.
     """
-    configs = list(configs_of(words))
     if told.startswith("Problems parsing config"):
         return _broken(configs) or told
     word, known = _wrong(told, keys)
@@ -48,15 +44,6 @@ def explained(told: str, keys: Iterable[str], words: Sequence[str]) -> str:
     right = nearest(word, known)
     meant = f"; did you mean `{right}`?" if right else ""
     return f"{told.rstrip('.')}{_place(word.rpartition('.')[2], configs)}{meant}"
-
-
-def configs_of(words: Sequence[str]) -> Iterator[Path]:
-    """Yield the files behind every ``--config`` among the words of a command."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
-        flag, equals, value = word.partition("=")
-        if flag in ("--config", "-c"):
-            with suppress(FileNotFoundError):
-                yield find(value if equals else following)
 
 
 def _broken(configs: Sequence[Path]) -> str | None:

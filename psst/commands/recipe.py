@@ -1,20 +1,19 @@
 """A published row of a table: what it says, and the stages of training that lead there."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger
 
-from psst.evaluation.class_draw import ClassDifference, pooled_difference
+from psst.deploy.export import load_module
+from psst.evaluation.class_draw import ClassDifference, mean_accuracy
 from psst.files import write_atomic
 from psst.tasks.finished import read_finished
-from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 
 _KEYS = {"source", "results", "then", "departs"}
@@ -110,18 +109,17 @@ def reproduce(run: Experiment, recipe: Recipe, folder: Path, last: Mapping[str, 
         folder: Of everything that is written.
         last: Keys that win over those of any stage.
     """
-    checkpoint, steps, seconds = None, 0, 0.0
+    done: list[dict[str, Any]] = []
     for number, keys in enumerate(({}, *recipe.then), start=1):
-        named = json.loads(json.dumps(dict(keys)).replace(_PREVIOUS, str(checkpoint)))
+        previous = Path(done[-1]["checkpoint"]) if done else None
+        named = json.loads(json.dumps(dict(keys)).replace(_PREVIOUS, str(previous)))
         stage = run.with_overrides({**named, **last})
-        done = _trained(stage, folder / f"stage-{number}", checkpoint)
-        checkpoint, steps, seconds = (
-            Path(done["checkpoint"]),
-            steps + done["steps"],
-            seconds + done["seconds"],
-        )
-    found = [_tested(stage, row, Path(checkpoint or ""), folder) for row in recipe.results]
-    return _Reproduced(found, steps, seconds, Path(checkpoint or ""))
+        done.append(_trained(stage, folder / f"stage-{number}", previous))
+    checkpoint = Path(done[-1]["checkpoint"])
+    found = [_tested(stage, row, checkpoint, folder) for row in recipe.results]
+    return _Reproduced(
+        found, sum(one["steps"] for one in done), sum(one["seconds"] for one in done), checkpoint
+    )
 
 
 def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str, Any]:
@@ -134,7 +132,7 @@ def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str
     best = ModelCheckpoint(
         folder, "best", "val/accuracy", mode="max", save_last=True, enable_version_counter=False
     )
-    watch = _Watch()
+    watch = Timer()  # resumed fits included
     extra = [best, watch] if previous is None or last.is_file() else [best, watch, _Begin(previous)]
     trainer = stage.trainer(extra, default_root_dir=folder, logger=CSVLogger(folder, "", ""))
     trainer.fit(stage.module(), stage.datamodule(), ckpt_path=last if last.is_file() else None)
@@ -145,7 +143,7 @@ def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str
     done = {
         "checkpoint": best.best_model_path or str(last),
         "steps": trainer.global_step,
-        "seconds": watch.seconds,
+        "seconds": watch.time_elapsed("train"),
     }
     write_atomic(note, json.dumps(done))
     return done
@@ -155,11 +153,10 @@ def _tested(stage: Experiment, row: Published, checkpoint: Path, folder: Path) -
     """Accuracy with its intervals over classes and over episodes alone."""
     settings = {"data.init_args.evaluation.way": row.way, "data.init_args.evaluation.shot": row.shot}
     data = stage.with_overrides(settings).datamodule()
-    module = FewShotModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    module = load_module(checkpoint)
     place = folder / f"{row.way}-way-{row.shot}-shot"
     stage.trainer(default_root_dir=place, logger=False).test(module, datamodule=data, verbose=False)
-    scores = list(module.scores.values())
-    return pooled_difference([s.accuracies for s in scores], [s.class_ids for s in scores])
+    return mean_accuracy(module.scores)
 
 
 class _Begin(Callback):
@@ -172,27 +169,3 @@ class _Begin(Callback):
         """Take its weights, before the tasks take what they need of the first ones."""
         state = read_finished(self.checkpoint).encoder.state_dict()
         pl_module.encoder.load_state_dict(state)  # type: ignore[union-attr]
-
-
-class _Watch(Callback):
-    """Seconds of a fit, resumed ones included."""
-
-    def __init__(self) -> None:
-        self.seconds, self._seen = 0.0, time.monotonic()
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
-        self._seen = time.monotonic()
-
-    def on_train_batch_end(self, *args: Any) -> None:
-        """Count up to here."""
-        now = time.monotonic()
-        self.seconds, self._seen = self.seconds + now - self._seen, now
-
-    def state_dict(self) -> dict[str, Any]:
-        """Seconds up to now."""
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        self.seconds = state_dict["seconds"]

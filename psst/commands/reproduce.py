@@ -93,6 +93,7 @@ def _reproduce(
 
     from psst.commands.recipe import Recipe, reproduce
     from psst.commands.tiny import write_tiny
+    from psst.files import write_atomic
     from psst.training.experiment import Experiment
 
     path = find(name)
@@ -115,7 +116,7 @@ def _reproduce(
     lines.append(f"{done.steps} steps in {done.seconds / 3600:.2f} h; best on validation: {done.checkpoint}")
     if tiny:
         lines.append("These are two steps on noise: they say that the recipe runs, and nothing else.")
-    (folder / "reproduced.json").write_text(json.dumps(_facts(recipe, done), indent=1), encoding="utf-8")
+    write_atomic(folder / "reproduced.json", json.dumps(_facts(recipe, done), indent=1))
     return "\n".join(lines)
 
 

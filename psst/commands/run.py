@@ -1,7 +1,6 @@
 """``psst fit | validate | test | predict``: one Lightning run."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +8,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from psst.commands.nearest import configs_of
 from psst.commands.quiet import quiet
 from psst.episodes import ImageSplit
 from psst.files import atomic_path
@@ -25,10 +23,6 @@ _EXAMPLES = {"fit": _FIT, "validate": _RUN, "test": _RUN, "predict": _RUN}
 class _Run(RunCLI):
     """Checks what only the command line can get wrong, then lets Lightning run."""
 
-    def __init__(self, words: Sequence[str], **settings: Any) -> None:
-        self._words = words
-        super().__init__(words, SearchSettings, **settings)
-
     def before_instantiate_classes(self) -> None:
         """Refuse a run without data, or an evaluation without a checkpoint; say what is left out."""
         command = self.config["subcommand"]
@@ -40,13 +34,15 @@ class _Run(RunCLI):
                 f"`psst {command}` needs a trained model: name one with `--ckpt_path FILE`; `psst fit` ends "
                 "with the path of its own."
             )
-        own = any("PSSTCallback" in path.read_text(encoding="utf-8") for path in configs_of(self._words))
         kept = [one.get("class_path", "") for one in run["trainer"].get("callbacks") or []]
-        if command == "fit" and own and not any("PSSTCallback" in path for path in kept):
+        if command == "fit" and not any("PSSTCallback" in path for path in kept) and self._had_callback():
             sys.stderr.write(
                 "psst: `trainer.callbacks` replaces those of the config: PSSTCallback is left out, and the "
                 "losses are added up as they are; name it among yours to keep it.\n"
             )
+
+    def _had_callback(self) -> bool:
+        return any("PSSTCallback" in path.read_text(encoding="utf-8") for path in self._configs)
 
     def after_instantiate_classes(self) -> None:
         """Refuse several processes that predict, and a file that is no checkpoint."""
@@ -104,5 +100,5 @@ def main(words: list[str]) -> int:
     kwargs: dict[str, Any] = {"prog": "psst", **RunCLI.strict}
     for command, example in _EXAMPLES.items():
         kwargs[command] = {"epilog": f"example: psst {command} {example}", **RunCLI.strict}
-    _Run(words, parser_kwargs=kwargs)
+    _Run(words, SearchSettings, parser_kwargs=kwargs)
     return 0

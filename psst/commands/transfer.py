@@ -36,13 +36,11 @@ def _transfer(checkpoint: Path, data: str, *, shots: str = "1,5", way: int | Non
         ValueError: A number is out of its range, or the images have other channels than the model reads.
     """
     from psst.configs import find
-    from psst.tasks.finished import read_checkpoint
-    from psst.training import FewShotModule
+    from psst.deploy.export import load_module
     from psst.training.experiment import Experiment
 
     numbers = _numbers(shots)
-    read_checkpoint(checkpoint)  # refuses what is none in words of its own
-    module = FewShotModule.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True).eval()
+    module = load_module(checkpoint)
     lines = [f"{checkpoint}, trained on {len(module.classes)} classes"]
     for name in data.split(","):
         run = Experiment(["--config", str(find(name))], needs_model=False)
@@ -66,7 +64,7 @@ def accuracies(
         way: Classes of an episode; None for those of the run.
     """
     from psst.evaluation import evaluate_episodes
-    from psst.evaluation.class_draw import pooled_difference
+    from psst.evaluation.class_draw import mean_accuracy
 
     channels, side, _ = module.image_shape or (0, 0, 0)
     settings = {} if way is None else {"data.init_args.evaluation.way": way}
@@ -82,9 +80,11 @@ def accuracies(
                 "set `data.init_args.channels`, where the data set has it, or train on such images."
             )
         features, ids = embedded = embedded or _embedded(module, data)
-        count, plan = data.eval_episodes("test"), data.episode_plan("test").values()
-        scores = [evaluate_episodes(features, sampler, module.head, count, ids) for sampler in plan]
-        found.append(pooled_difference([s.accuracies for s in scores], [s.class_ids for s in scores]))
+        count, plan = data.eval_episodes("test"), data.episode_plan("test").items()
+        scores = {
+            group: evaluate_episodes(features, sampler, module.head, count, ids) for group, sampler in plan
+        }
+        found.append(mean_accuracy(scores))
     return found
 
 

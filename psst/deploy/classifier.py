@@ -101,8 +101,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         folder = require_new(folder)
         about = {
             "head": describe(self._unfitted()),
-            "unknown": self.unknown,
             "temperature": self.temperature_,
+            "unknown": self.unknown,
+            "classes": self.classes_.tolist(),
         }
         folder.mkdir(parents=True, exist_ok=True)
         if isinstance(self.encoder, Encoder):
@@ -111,7 +112,6 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             for name in (CONFIG, WEIGHTS):
                 shutil.copyfile(Path(self.encoder) / name, folder / name)
         write_npz(folder / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
-        about |= {"unknown": self.unknown, "classes": self.classes_.tolist()}
         write_json(folder / _ABOUT, about, _FORMAT)  # the last one: now it is whole
         return folder
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from psst.evaluation import EpisodeScores, class_difference
-from psst.evaluation.class_draw import pooled_difference
+from psst.evaluation.class_draw import mean_accuracy
 from psst.search.mixture import MAIN_ONLY, Mixture
 from psst.search.settings import USUAL, Setting
 
@@ -185,10 +185,7 @@ class Measured:
     @property
     def half_width(self) -> float | None:
         """Of the 95% interval, over classes and episodes; None where nothing tells."""
-        if not self.scores:
-            return None
-        parts = [(one.accuracies, one.class_ids) for one in self.scores.values()]
-        return pooled_difference(*map(list, zip(*parts, strict=True))).half_width
+        return mean_accuracy(self.scores).half_width if self.scores else None
 
     def __sub__(self, other: "Measured") -> Difference:
         shared = [name for name in self.scores if name in other.scores]  # not all were judged on every fold

@@ -56,6 +56,7 @@ class RunCLI(LightningCLI):
         self._search = search
         self._run_now = run
         self._needs_model = needs_model
+        self._configs: list[Path] = []  # files that the words name
         super().__init__(
             model_class=FewShotModule,
             subclass_mode_model=True,
@@ -64,7 +65,7 @@ class RunCLI(LightningCLI):
             parser_kwargs=parser_kwargs or self.strict,
             auto_configure_optimizers=False,  # the optimizer is an argument of the module
             load_from_checkpoint_support=False,  # the module keeps descriptions of its parts itself
-            args=list(_resolve_configs(args)),
+            args=list(self._resolved(args)),
             run=run,
         )
 
@@ -97,8 +98,19 @@ class RunCLI(LightningCLI):
         except ArgumentError as error:
             parsers = [parser, *getattr(self, "_subcommand_parsers", {}).values()]
             known = {option.lstrip("-") for each in parsers for option in each._option_string_actions}
-            error.known = known  # type: ignore[attr-defined]  # for whoever tells the user
+            told: Any = error  # whoever tells the user reads both
+            told.known, told.configs = known, self._configs
             raise
+
+    def _resolved(self, args: Sequence[str]) -> Iterator[str]:
+        """Yield the words with the path of each config in place of its name; raises as `find` does."""
+        words = iter(args)
+        for word in words:
+            flag, equals, value = word.partition("=")
+            if flag in ("--config", "-c") and (value := value if equals else next(words, "")):
+                self._configs.append(find(value))
+                word = f"{flag}={self._configs[-1]}"
+            yield word
 
     def _parse_ckpt_path(self) -> None:
         """Leave the config as it is: a checkpoint has to fit it, not to replace it."""
@@ -245,24 +257,6 @@ class Experiment:
         for other in set(alone.as_dict()) - {key}:
             del alone[other]
         return self._parser.instantiate(alone)[key]
-
-
-def _resolve_configs(args: Sequence[str]) -> Iterator[str]:
-    """Yield the words with every ``--config NAME`` replaced by the path of the file meant.
-
-    Raises:
-        FileNotFoundError: A config is neither a file nor a shipped run.
-    """
-    words = iter(args)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag not in ("--config", "-c"):
-            yield word
-        elif equals:
-            yield f"{flag}={find(value)}"
-        else:
-            yield word
-            yield from (str(find(value)) for value in [next(words, None)] if value is not None)
 
 
 def _as_args(overrides: Mapping[str, object]) -> list[str]:
