@@ -52,7 +52,8 @@ def _export(
     from psst.deploy.export import export_encoder
     from psst.deploy.graphs import Kind
 
-    kinds: list[Kind] = [*(["onnx"] if onnx else []), *(["pt2"] if torch_export else [])]  # type: ignore[list-item]
+    wanted: dict[Kind, bool] = {"onnx": onnx, "pt2": torch_export}
+    kinds = [kind for kind, asked in wanted.items() if asked]
     folder = export_encoder(checkpoint, output, overwrite, kinds, images)
     compared = " and graphs that compute the same on real images" if kinds else ""
     missing = [f"classifier.{kind}" for kind in kinds if not (folder / f"classifier.{kind}").is_file()]

@@ -168,4 +168,4 @@ class _Begin(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take its weights, before the tasks take what they need of the first ones."""
         state = read_finished(self.checkpoint).encoder.state_dict()
-        pl_module.encoder.load_state_dict(state)  # type: ignore[union-attr]
+        pl_module.encoder.load_state_dict(state)  # type: ignore[union-attr]  # FewShotModule has one

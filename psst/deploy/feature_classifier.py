@@ -69,7 +69,7 @@ class FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self._support = torch.from_numpy(read)[None], torch.from_numpy(labels)[None]
         return self
 
-    def logits(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803
+    def logits(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803 - as above
         """Return logits ``[n, N]`` of features ``[n, D]``, in the order of `classes_`."""
         check_is_fitted(self)
         read = self._read(validate_data(self, X, dtype=np.float64, reset=False))
@@ -81,17 +81,17 @@ class FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             logits = head.eval()(*self._support, torch.from_numpy(read)[None], len(self.classes_))
         return np.asarray(logits[0].double())
 
-    def decision_function(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803
+    def decision_function(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803 - as above
         """Return logits ``[n, N]``; of two classes those of the second above the first, ``[n]``."""
         logits = self.logits(X)
         return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
 
-    def predict_proba(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803
+    def predict_proba(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803 - as above
         """Return the softmax of `logits`, ``[n, N]``."""
         found: _Floats = softmax(self.logits(X), axis=1)
         return found
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803 - as above
         """Return the label of each feature, ``[n]``."""
         best = self.logits(X).argmax(axis=1)
         found: npt.NDArray[Any] = self.classes_[best]

@@ -74,7 +74,7 @@ class EpisodeJudge(Judge):
         """Chance level of each auxiliary task that has one."""
         module, data = self._few_shot()
         batch = data.train_batch(0)
-        known = {str(name): task.chance(batch) for name, task in module.auxiliary.items()}  # type: ignore[operator]
+        known = {str(name): task.chance(batch) for name, task in module.auxiliary.items()}  # type: ignore[operator]  # Tasks
         return {name: float(level) for name, level in known.items() if level is not None}
 
     def check(self, folds: int) -> str:

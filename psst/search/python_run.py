@@ -111,7 +111,7 @@ class PythonRun:
 
         data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
         # a checkpoint holds where the pass began
-        data.state_dict, data.load_state_dict = place.state_dict, place.load_state_dict  # type: ignore[method-assign]
+        data.state_dict, data.load_state_dict = place.state_dict, place.load_state_dict  # type: ignore[method-assign]  # its hooks
         return data
 
     def varied(self, options: tuple[tuple[str, Any], ...]) -> "PythonRun":

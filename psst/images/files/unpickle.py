@@ -111,7 +111,7 @@ class _Memo(dict[int, Any]):
 _PythonUnpickler: Any = pickle._Unpickler
 
 
-class _Unpickler(_PythonUnpickler):  # type: ignore[misc]
+class _Unpickler(_PythonUnpickler):  # type: ignore[misc]  # untyped in typeshed
     """Builds NumPy arrays and scalars, plain values and plain containers, and nothing else.
 
     The unpickler in Python leaves views of a mapped file as they are, and its memo is a dict: a large number
