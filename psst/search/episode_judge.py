@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -157,10 +156,7 @@ class EpisodeJudge(Judge):
 
 def _judge_of(text: str) -> EpisodeJudge:
     """Make a judge in another process."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(text, encoding="utf-8")
-        run = Experiment.from_config(path, search=SearchSettings)
+    run = Experiment.from_config(text, search=SearchSettings)
     if run.yaml() != text:
         raise RuntimeError(
             "the configuration is read differently in a worker; start again, with `--workers 1`."

@@ -103,13 +103,18 @@ class RunCLI(LightningCLI):
             raise
 
     def _resolved(self, args: Sequence[str]) -> Iterator[str]:
-        """Yield the words with the path of each config in place of its name; raises as `find` does."""
+        """Yield the words with the path of each config in place of its name; raises as `find` does.
+
+        A config of several lines is no name: it is the YAML itself, which nobody has to keep in a file.
+        """
         words = iter(args)
         for word in words:
             flag, equals, value = word.partition("=")
             if flag in ("--config", "-c") and (value := value if equals else next(words, "")):
-                self._configs.append(find(value))
-                word = f"{flag}={self._configs[-1]}"
+                if "\n" not in value:
+                    self._configs.append(find(value))
+                    value = str(self._configs[-1])
+                word = f"{flag}={value}"
             yield word
 
     def _parse_ckpt_path(self) -> None:
@@ -155,7 +160,7 @@ class Experiment:
     def from_config(
         cls, config: str | Path, overrides: Mapping[str, object] | None = None, search: type | None = None
     ) -> "Experiment":
-        """Parse a YAML file, or a shipped run by name, and dotted keys that override it."""
+        """Parse a YAML file, a shipped run by name or a text of YAML, and dotted keys that override it."""
         return cls(["--config", str(config), *_as_args(overrides or {})], search)
 
     def with_overrides(self, overrides: Mapping[str, object]) -> "Experiment":

@@ -10,7 +10,9 @@ from PIL import Image
 
 from psst.datamodules import Glyphs, ImageFolder
 from psst.images.sources.groups import ImageGroups
-from psst.search.episode_judge import folded
+from psst.search.episode_judge import EpisodeJudge, folded
+from psst.search.settings import SearchSettings
+from psst.training.experiment import Experiment
 from tests.search.small import birds, command
 
 LOOKS = (
@@ -120,3 +122,10 @@ def test_folds_of_images_part_each_class_and_keep_groups_whole(tmp_path):
     assert sorted(seen) == sorted(pool.tolist())
     again = pickle.loads(pickle.dumps(store.divided_images(1, 3)))
     assert (again.labels == store.divided_images(1, 3).labels).all()
+
+
+def test_another_process_reads_settings_as_this_one_does():
+    judge = EpisodeJudge(Experiment.from_config("quickstart", search=SearchSettings))
+    options = (("model.init_args.optimizer.init_args.lr", 0.003), ("trainer.max_steps", 7))
+    copy = pickle.loads(pickle.dumps(judge)).run.varied(options)
+    assert (copy.max_steps, copy.yaml()) == (7, judge.run.varied(options).yaml())
