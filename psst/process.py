@@ -1,4 +1,4 @@
-"""How a process of the command line begins: what it asks of the C library and of the driver."""
+"""How a process of the command line begins, and what the machine it runs on is good at."""
 
 import ctypes
 import os
@@ -28,6 +28,15 @@ def begin_process() -> None:
     if platform.system() == "Linux" and not _loads("libcuda.so.1"):
         # an optimizer asks each step whether there is a device, and with Lightning that loads a library
         os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+
+def has_fast_bf16(device_type: str) -> bool:
+    """Return whether the device multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    import torch
+
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device_type == "cpu" and bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())
 
 
 def _loads(library: str) -> bool:

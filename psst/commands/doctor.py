@@ -3,12 +3,12 @@
 import os
 import platform
 import shutil
-import sys
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from psst.commands.arguments import carry_out
+from psst.process import has_fast_bf16
 
 _TEXT = """\
 Nothing is changed. The last line says whether anything is wrong.
@@ -67,18 +67,11 @@ def _torch(wrong: list[str]) -> list[str]:
         )
         return []
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    low = "has" if "bf16" in _flags() else "has no"
+    low = "has" if has_fast_bf16("cpu") else "has no"
     return [
         f"torch computes on {', '.join(devices) or 'the CPU'} with {torch.get_num_threads()} threads; the "
-        f"processor {low} fast bfloat16 (`--trainer.precision bf16-mixed`)"
+        f"processor {low} fast bfloat16 (`--trainer.precision auto`)"
     ]
-
-
-def _flags() -> str:
-    """What the processor says of itself; nothing where the system does not tell."""
-    if sys.platform != "linux":
-        return ""
-    return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
 
 
 def _room(cache_dir: Path, wrong: list[str]) -> str:

@@ -31,6 +31,7 @@ from psst.files import explained, read_json, write_json
 from psst.images.build import cores, unfinished
 from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
+from psst.process import has_fast_bf16
 from psst.waiting import bar
 
 FEATURES = "features.npy"
@@ -151,7 +152,7 @@ class _Chunks(Dataset[Tensor]):
 
     def choose_precision(self) -> None:
         """Take bfloat16 where the processor has it, if features of the first images keep their directions."""
-        if torch.cuda.is_bf16_supported() if self.device.type == "cuda" else _has_bf16():
+        if has_fast_bf16(self.device.type):
             pixels = torch.from_numpy(self.store.read(np.arange(min(_CHUNK, len(self.store))))).to(
                 self.device
             )
@@ -220,8 +221,3 @@ def _begin(parent: int, worker: int) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; elsewhere it is slower than float32."""
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())

@@ -32,7 +32,10 @@ def contrast(projected: Tensor, identities: Tensor, temperature: float) -> Tenso
     with torch.autocast(projected.device.type, enabled=False):
         unit = F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
         itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
-        scores = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
+        products = unit @ unit.detach().T
+        if products.requires_grad:  # the other factor's part is the transpose: one product backward, not two
+            products.register_hook(lambda gradient: gradient + gradient.T)
+        scores = (products / temperature).masked_fill(itself, -torch.inf)
         positive = (identities[:, None] == identities) & ~itself
         log_shares = scores.log_softmax(dim=1).masked_fill(~positive, 0.0)  # -inf times 0 is no number
         return -(log_shares.sum(dim=1) / positive.sum(dim=1)).mean()

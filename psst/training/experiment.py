@@ -13,6 +13,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from psst.configs import find
 from psst.files import write_atomic
 from psst.training import FewShotModule
+from psst.training.trainer import AutoTrainer
 
 _HARMLESS_TRAINER = (
     "max_steps",
@@ -59,6 +60,7 @@ class RunCLI(LightningCLI):
         self._configs: list[Path] = []  # files that the words name
         super().__init__(
             model_class=FewShotModule,
+            trainer_class=AutoTrainer,
             subclass_mode_model=True,
             save_config_kwargs={"overwrite": True},
             seed_everything_default=0,
@@ -75,7 +77,7 @@ class RunCLI(LightningCLI):
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add trainer, model and data as Lightning does, the model optional where it plays no part."""
-        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.add_lightning_class_args(AutoTrainer, "trainer")
         parser.set_defaults({"trainer.default_root_dir": "runs"})
         required = self._needs_model
         parser.add_lightning_class_args(FewShotModule, "model", subclass_mode=True, required=required)
@@ -222,7 +224,7 @@ class Experiment:
         callbacks = overrides.pop("callbacks", settings["callbacks"]) or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         kept = [callback for callback in callbacks if not isinstance(callback, without)]
-        return Trainer(**{**settings, **overrides, "callbacks": [*kept, *extra_callbacks]})
+        return AutoTrainer(**{**settings, **overrides, "callbacks": [*kept, *extra_callbacks]})
 
     def settings(self) -> Any:
         """Return the settings under ``search:`` as an object of the type given, or as a dict."""

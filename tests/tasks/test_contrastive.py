@@ -37,6 +37,15 @@ def test_the_loss_is_the_formula(kind):
     assert float(loss) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
+def test_the_gradient_is_that_of_the_formula():
+    """Both factors of a product count, though one is told by the other."""
+    torch.manual_seed(0)
+    features = torch.randn(10, 4, dtype=torch.float64, requires_grad=True)
+    identities = torch.arange(5).repeat(2)
+    check = torch.autograd.gradcheck
+    assert check(lambda one: contrast(one, identities, 0.3), features, check_undefined_grad=False)
+
+
 def test_equal_features_are_at_chance():
     task = SimCLR()
     batch = make_batch()

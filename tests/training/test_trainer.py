@@ -1,0 +1,31 @@
+"""The trainer chooses the precision, where it is asked to."""
+
+import pytest
+import torch
+
+from psst.process import has_fast_bf16
+from psst.training.experiment import Experiment
+from psst.training.trainer import AutoTrainer
+
+WORDS = ["--config", "quickstart", "--trainer.accelerator=cpu", "--trainer.logger=false"]
+
+
+def test_auto_is_what_the_processor_is_fast_at():
+    chosen = Experiment([*WORDS, "--trainer.precision=auto"], dict).trainer().precision
+    assert chosen == ("bf16-mixed" if has_fast_bf16("cpu") else "32-true")
+
+
+@pytest.mark.parametrize("precision", [None, "32-true", "bf16-mixed", 64])
+def test_anything_else_is_lightnings(precision):
+    assert AutoTrainer(precision=precision, accelerator="cpu", logger=False).precision in (
+        {None: "32-true", 64: "64-true"}.get(precision, precision),
+    )
+
+
+def test_the_parameters_stay_in_float32():
+    experiment = Experiment([*WORDS, "--trainer.precision=auto", "--trainer.max_steps=2"], dict)
+    module = experiment.module()
+    experiment.trainer(without=(), enable_progress_bar=False, limit_val_batches=0).fit(
+        module, experiment.datamodule()
+    )
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
