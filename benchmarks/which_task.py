@@ -7,15 +7,14 @@ Conv-4 at 32 px with either main task; rotation, classes, SimCLR and supervised 
 and 1, in units of the losses' running means. A pass is the main batch once through the backbone, forward and
 backward: a task that costs more has fewer steps. Every training lets its learning rate fall over its
 last third. Seed s is the seed of everything; for an ImageFolder it is the class split's too. Trained
-models stay in the folder: started again, the same command goes on. `--precision` trains main only and the
-first task instead, in float32 and with `precision: auto`.
+models stay in the folder: started again, the same command goes on.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -27,7 +26,7 @@ import torch
 from psst.evaluation import class_difference, load_scores
 from psst.process import begin_process
 from psst.search.episode_judge import EpisodeJudge
-from psst.search.mixture import MAIN_ONLY, alone
+from psst.search.mixture import MAIN_ONLY, Mixture, alone
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
 from psst.search.unit import Unit, Work
@@ -46,41 +45,44 @@ CROPS["init_args"] |= {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
 FALL = 1 / 3
 DRAWS = 10_000
 
-Row = tuple[str, int, str, float, str]
-"""Main task, seed, auxiliary task or nothing, its weight, precision."""
+Row = tuple[str, int, str, float]
+"""Main task, seed, auxiliary task or nothing, its weight."""
 
 
-def rows(seeds: int, precision: bool) -> Iterator[Row]:
+def rows(seeds: int) -> Iterator[Row]:
     """All trainings, a whole seed first."""
     for seed in range(seeds):
         for main in MAINS:
-            if precision:
-                yield from (
-                    (main, seed, task, 1.0, kind) for task in ("", "rotation") for kind in ("32", "auto")
-                )
-                continue
-            yield (main, seed, "", 0.0, "auto")
+            yield (main, seed, "", 0.0)
             told = [task for task in TASKS if task != main]  # classes beside classes are the same loss
-            yield from ((main, seed, task, weight, "auto") for task in told for weight in (0.3, 1.0))
+            yield from ((main, seed, task, weight) for task in told for weight in (0.3, 1.0))
 
 
 def name_of(row: Row) -> str:
     """Of the folder of a training."""
-    main, seed, task, weight, precision = row
-    return f"{main}-{seed}-{task or 'alone'}-{weight:g}-{precision}"
+    main, seed, task, weight = row
+    return f"{main}-{seed}-{task or 'alone'}-{weight:g}"
 
 
 def train(out: Path, passes: int, words: list[str], row: Row) -> str:
     """Train and test one, unless that is done."""
-    name, began = name_of(row), time.process_time()
+    mixture = alone(row[2], row[3]) if row[2] else MAIN_ONLY
+    return made(out, name_of(row), partial(experiment, words, row), mixture, passes)
+
+
+def made(
+    out: Path, name: str, run: Callable[[], Experiment], mixture: Mixture, passes: int = 0, steps: int = 0
+) -> str:
+    """Train and test a mixture for some passes, or steps, in a folder of its own, unless that is done."""
     if (out / "units" / name / "found.json").is_file():
         return f"{name}: there"
+    began = time.process_time()
     begin_process()
     torch.set_num_threads(1)
-    judge = EpisodeJudge(experiment(words, row))
-    mixture = alone(row[2], row[3]) if row[2] else MAIN_ONLY
+    judge = EpisodeJudge(run())
+    judge.check(1)
     cost = judge.cost(mixture.tasks)
-    steps = round(passes / cost)
+    steps = steps or round(passes / cost)
     unit = Unit(name, mixture, 0, steps, steps, falls=round(steps * (1 - FALL)))
     runner = UnitRunner(judge, judge.run.settings(), out)
     found = runner.do(Work(unit, name))
@@ -94,14 +96,14 @@ def train(out: Path, passes: int, words: list[str], row: Row) -> str:
 
 def experiment(words: list[str], row: Row) -> Experiment:
     """The run of a row, on top of a shipped one."""
-    main, seed, task, _, precision = row
+    main, seed, task, _ = row
     auxiliary = [{"class_path": f"psst.tasks.{TASKS[task]}"}] if task else []
     chosen = {"model.init_args.main": MAINS[main], "model.init_args.auxiliary": auxiliary}
     chosen |= {"data.init_args.batches": "classes" if main == "classes" else "episodes"}
     chosen |= {"data.init_args.batch_size": 100, "data.init_args.augmentations": {"main": CROPS}}
     if "psst.datamodules.ImageFolder" in words:
         chosen |= {"data.init_args.splits": "seeded", "data.init_args.split_seed": seed}
-    chosen |= {"trainer.precision": precision, "seed_everything": seed}
+    chosen |= {"trainer.precision": "auto", "seed_everything": seed}
     text = [f"--{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in chosen.items()]
     shipped = ["--config", "mini_imagenet_conv4", "--trainer.max_steps=100", "--trainer.accelerator=cpu"]
     return Experiment([*shipped, *words, "--data.init_args.size=32", *text], SearchSettings)
@@ -112,25 +114,25 @@ def table(out: Path, seeds: int) -> None:
     print("| main | task | weight | cost | accuracy | minus main only, same passes | each | s of a core |")
     print("|---|---|---|---|---|---|---|---|")
     for main in MAINS:
-        for _, _, task, weight, kind in [row for row in rows(1, False) if row[0] == main]:
-            print(line(out, seeds, (main, 0, task, weight, kind), (main, 0, "", 0.0, "auto")))
+        for _, _, task, weight in [row for row in rows(1) if row[0] == main]:
+            plain = [out / "units" / name_of((main, seed, "", 0.0)) for seed in range(seeds)]
+            mine = [out / "units" / name_of((main, seed, task, weight)) for seed in range(seeds)]
+            print(line([main, task or "none", f"{weight:g}"], mine, plain))
 
 
-def line(out: Path, seeds: int, row: Row, plain: Row) -> str:
-    """Of all seeds of a row."""
-    pairs = [[name_of((one[0], seed, *one[2:])) for one in (row, plain)] for seed in range(seeds)]
-    folders = [[out / "units" / name for name in pair] for pair in pairs]
-    folders = [pair for pair in folders if all((folder / "found.json").is_file() for folder in pair)]
-    found = [json.loads((mine / "found.json").read_text()) for mine, _ in folders]
+def line(cells: list[str], mine: list[Path], plain: list[Path]) -> str:
+    """Of all seeds that are there: accuracy, paired difference to others, seconds."""
+    pairs = zip(mine, plain, strict=True)
+    folders = [pair for pair in pairs if all((folder / "found.json").is_file() for folder in pair)]
+    found = [json.loads((one / "found.json").read_text()) for one, _ in folders]
     if not found:
-        return f"| {row[0]} | {row[2] or 'none'} | {row[3]:g} | not trained |"
+        return f"| {' | '.join(cells)} | not trained |"
     accuracy = 100 * np.mean([one["test"] for one in found])
-    cells = [row[0], row[2] or "none", f"{row[3]:g}", f"{found[0]['cost']:.2f}", f"{accuracy:.2f}"]
-    cells += [*difference(folders), f"{np.mean([one['seconds'] for one in found]):.0f}"]
-    return f"| {' | '.join(cells)} |"
+    cells = [*cells, f"{found[0]['cost']:.2f}", f"{accuracy:.2f}", *difference(folders)]
+    return f"| {' | '.join(cells)} | {np.mean([one['seconds'] for one in found]):.0f} |"
 
 
-def difference(folders: list[list[Path]]) -> tuple[str, str]:
+def difference(folders: list[tuple[Path, Path]]) -> tuple[str, str]:
     """Mean over seeds with its interval, which draws seeds and the classes of each; and each seed's."""
     gaps = [class_difference(*(load_scores(one / "test_scores.npz") for one in pair)) for pair in folders]
     means, errors = (
@@ -147,14 +149,6 @@ def difference(folders: list[list[Path]]) -> tuple[str, str]:
     return f"{means.mean():+.2f} ({low:+.2f} to {high:+.2f})", each
 
 
-def precisions(out: Path, seeds: int) -> None:
-    """Print `auto` beside float32."""
-    for main, _, task, weight, _ in [row for row in rows(1, True) if row[-1] == "auto"]:
-        fast, exact = ((main, 0, task, weight, kind) for kind in ("auto", "32"))
-        print(line(out, seeds, fast, exact))
-        print(line(out, seeds, exact, exact))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", help="of the data set, for the folder")
@@ -162,7 +156,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/which_task"))
-    parser.add_argument("--precision", action="store_true")
     parser.add_argument("--table", action="store_true", help="print only what is there")
     mark = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     words = sys.argv[mark + 1 :]  # of a run: its data
@@ -170,11 +163,11 @@ def main() -> None:
     out = given.out / given.name
     if not given.table:
         work = partial(train, out, given.passes, words)
-        experiment(words, next(rows(1, given.precision))).datamodule().prepare_data()
+        experiment(words, next(rows(1))).datamodule().prepare_data()
         with ProcessPoolExecutor(given.workers, get_context("forkserver")) as pool:
-            for told in pool.map(work, rows(given.seeds, given.precision)):
+            for told in pool.map(work, rows(given.seeds)):
                 print(told, flush=True)
-    (precisions if given.precision else table)(out, given.seeds)
+    table(out, given.seeds)
 
 
 if __name__ == "__main__":

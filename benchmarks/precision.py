@@ -1,0 +1,67 @@
+"""What `precision: auto` costs in accuracy and saves in time, over seeds.
+
+    python benchmarks/precision.py photos --config pretrained_adapter -- --data.init_args.root photos
+
+Trains a run in float32 and with `precision: auto`, on main only and on all its tasks at weight 1 (in units of
+the losses' running means), for `trainer.max_steps` steps, and tests both on the same episodes. Trained models
+stay in the folder: started again, the same command goes on.
+"""
+
+import argparse
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from which_task import line, made
+
+from psst.search.mixture import MAIN_ONLY, together
+from psst.search.settings import SearchSettings
+from psst.training.experiment import Experiment
+
+KINDS = ("32-true", "auto")
+
+
+def run(config: str, words: list[str], seed: int, precision: str) -> Experiment:
+    """A shipped run with a seed and a precision."""
+    chosen = [f"--seed_everything={seed}", f"--trainer.precision={precision}", "--trainer.accelerator=cpu"]
+    return Experiment(["--config", config, *words, *chosen], SearchSettings)
+
+
+def train(out: Path, config: str, words: list[str], row: tuple[int, str, str]) -> str:
+    """One training."""
+    seed, tasks, precision = row
+    make = partial(run, config, words, seed, precision)
+    names = [one.name for one in make().module().auxiliary.values()] if tasks == "all" else []
+    mixture = together(names) if names else MAIN_ONLY
+    return made(out, f"{tasks}-{seed}-{precision}", make, mixture, steps=make().max_steps)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name", help="for the folder")
+    parser.add_argument("--config", default="quickstart")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/precision"))
+    mark = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    given = parser.parse_args(sys.argv[1:mark])
+    out, words = given.out / given.name, sys.argv[mark + 1 :]
+    run(given.config, words, 0, "auto").datamodule().prepare_data()
+    rows = [(s, tasks, kind) for s in range(given.seeds) for tasks in ("main", "all") for kind in KINDS]
+    with ProcessPoolExecutor(given.workers, get_context("forkserver")) as pool:
+        for told in pool.map(partial(train, out, given.config, words), rows):
+            print(told, flush=True)
+    print("| tasks | precision | cost | accuracy | minus float32 | each | s of a core |")
+    print("|---|---|---|---|---|---|---|")
+    for tasks in ("main", "all"):
+        folders = {
+            kind: [out / "units" / f"{tasks}-{s}-{kind}" for s in range(given.seeds)] for kind in KINDS
+        }
+        for kind in KINDS:
+            print(line([tasks, kind], folders[kind], folders["32-true"]))
+
+
+if __name__ == "__main__":
+    main()
