@@ -131,6 +131,15 @@ class _Chunks(Dataset[Tensor]):
         self.shape = len(store), len(views), int(self.encoder.backbone.num_frozen)  # type: ignore[arg-type]  # an integer, of backbones with a key
         self.fast = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pack the encoder: a process that is not forked gets a file for each tensor, 250 at most."""
+        torch.save(self.encoder, packed := io.BytesIO())
+        return {**vars(self), "encoder": packed.getvalue()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        encoder = torch.load(io.BytesIO(state["encoder"]), weights_only=False)  # by `__getstate__`
+        vars(self).update(state, encoder=encoder)
+
     def __len__(self) -> int:
         return -(-len(self.store) // _CHUNK)
 

@@ -1,8 +1,11 @@
 """The cache is the same file, whoever builds it and however often that was killed."""
 
 import pickle
+import sys
 import time
 from multiprocessing import get_context, set_start_method
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +70,18 @@ def test_the_bits_do_not_depend_on_the_number_of_processes(store, tmp_path, monk
     second = built(store, tmp_path / "one")
     assert first.name == second.name
     assert (first / "features.npy").read_bytes() == (second / "features.npy").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts files by /proc")
+def test_a_process_that_is_not_forked_is_handed_an_encoder_of_any_size(store):
+    """A tensor would be a file, and a fork server takes 250 of them."""
+    encoder = encoder_for(store)
+    encoder.more = torch.nn.ParameterList(torch.randn(2) for _ in range(300))
+    chunks = building._Chunks(encoder, store, VIEWS, POLICIES, torch.device("cpu"))
+    before = len([*Path("/proc/self/fd").iterdir()])
+    copy = ForkingPickler.loads(ForkingPickler.dumps(chunks))
+    assert len([*Path("/proc/self/fd").iterdir()]) < before + 10
+    assert torch.equal(copy[0], chunks[0])
 
 
 @pytest.mark.parametrize("change", ["seed", "policy", "views", "weights", "images"])
