@@ -6,8 +6,11 @@
 For each split (64:16:20 of the classes, `split_seed` 0, 1, ...) it runs `psst search --config
 pretrained_adapter` with the words after `--`, which resumes where it was, and tests every final at 5 shots
 too; beside them scikit-learn's logistic regression on frozen features. It prints a row a split, the means,
-and paired differences whose intervals resample splits and the classes within them. `--table` prints what
-several names say together.
+and paired differences whose intervals resample splits and the classes within them. A second table says what
+the folds said: validation of main only, of the best task alone, of all at weight 1, of `upgrad` over all, of
+the best level and of the chosen one. `--table` prints what several names say together; `--cosines` how the
+tasks' gradients lie to main's, on adapters that were trained on all of them: the mean over batches, and in
+parentheses the cosine of the mean gradients.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +49,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/pretrained"))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--table", action="store_true", help="print only what is there")
+    parser.add_argument("--cosines", action="store_true", help="of gradients, in what is there")
     given = parser.parse_args(own)
-    for seed in [] if given.table else range(given.first, given.first + given.splits):
+    for seed in [] if given.table or given.cosines else range(given.first, given.first + given.splits):
         folder = given.out / f"{given.name}-{seed}"
         began = time.monotonic()
         command = ["psst", "search", "--config", "pretrained_adapter", "--output", str(folder)]
@@ -55,7 +60,12 @@ def main() -> None:
         subprocess.run([str(Path(sys.executable).parent / command[0]), *command[1:]], check=True)
         note(folder, time.monotonic() - began)
     folders = [f for name in given.name.split(",") for f in sorted(given.out.glob(f"{name}-[0-9]*"))]
-    show([folder for folder in folders if (folder / "shots.json").is_file()])
+    folders = [folder for folder in folders if (folder / "shots.json").is_file()]
+    if given.cosines:
+        print_cosines(folders)
+    else:
+        show(folders)
+        show_folds(folders)
 
 
 def note(folder: Path, seconds: float) -> None:
@@ -138,6 +148,51 @@ def show(folders: list[Path]) -> None:
     for one, other in (*PAIRS, ("handed over", "plain"), ("search", "own")):
         if other in names:
             print(difference(folders, runs, one, other))
+
+
+def show_folds(folders: list[Path]) -> None:
+    """What validation on the folds says of kinds of candidates, tuned alike."""
+    kinds: dict[str, Callable[[str], bool]] = {
+        "main only": lambda name: name.startswith("main only"),
+        "best task alone": lambda name: len(name.split()) == 1 and "=" in name and "all=" not in name,
+        "all=1": lambda name: name == "all=1",
+        "upgrad over all": lambda name: name == "upgrad",
+        "best level": lambda name: "at most" in name,
+        "chosen": lambda name: True,
+    }
+    print(f"\n| split, on folds | {' | '.join(kinds)} |\n|{'---|' * (len(kinds) + 1)}")
+    table = []
+    for folder in folders:
+        rows = json.loads((folder / "front.json").read_text(encoding="utf-8"))
+        own = [(row["name"].partition(",")[0], row) for row in rows if row["line"] == "search"]
+        best = {kind: [row for name, row in own if is_of(name)] for kind, is_of in kinds.items()}
+        tops = [max(found, key=lambda row: row["val_accuracy"]) for found in best.values()]
+        table.append([100 * row["val_accuracy"] for row in tops])
+        cells = [f"{100 * row['val_accuracy']:.2f} ({row['name']})" for row in tops]
+        print(f"| {folder.name} | {' | '.join(cells)} |")
+    print(f"| mean | {' | '.join(f'{mean:.2f}' for mean in np.mean(table, axis=0))} |")
+
+
+def print_cosines(folders: list[Path], batches: int = 50) -> None:
+    """Mean cosine over batches of each task's gradient with main's, and the cosine of the mean gradients."""
+    for folder in folders:
+        module, data = loaded(folder, "fixed")
+        data.prepare_data()
+        data.setup("fit")
+        module.attach(data)
+        module.train()
+        shared = [one for one in module.encoder.backbone.parameters() if one.requires_grad]
+        names, rows = module.task_names, []
+        for index in range(batches):
+            losses = module.task_losses(data.train_batch(index))
+            each = [torch.autograd.grad(loss, shared, retain_graph=True) for loss in losses.values()]
+            rows.append(torch.stack([torch.cat([part.flatten() for part in parts]) for parts in each]))
+        gradients = torch.stack(rows)
+        one = torch.nn.functional.cosine_similarity(gradients[:, 1:], gradients[:, :1], dim=2).mean(dim=0)
+        mean = gradients.mean(dim=0)
+        of_mean = torch.nn.functional.cosine_similarity(mean[1:], mean[:1], dim=1)
+        told = [f"{n} {a:+.2f} ({b:+.2f})" for n, a, b in zip(names[1:], one, of_mean, strict=True)]
+        print(f"{folder.name}: {', '.join(told)}", flush=True)
 
 
 def difference(folders: list[Path], runs: list[dict], one: str, other: str) -> str:
