@@ -93,7 +93,11 @@ def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]
 
 
 def next_mixtures(
-    kind: str, found: Sequence[Candidate], order: Sequence[str], errors: float = 1.0
+    kind: str,
+    found: Sequence[Candidate],
+    order: Sequence[str],
+    errors: float = 1.0,
+    raw: Sequence[str] = (),
 ) -> list[Mixture]:
     """What a look tries after another one has found this; main only comes first.
 
@@ -102,9 +106,10 @@ def next_mixtures(
         found: Branches of the look before.
         order: Of the auxiliary tasks.
         errors: By how many standard errors a task must be ahead of main only to be tried on.
+        raw: Tasks whose loss starts at its least value.
     """
     if kind == "mixtures":
-        return mixed(best_weights(found, errors), order)
+        return mixed(best_weights(found, errors), order, raw)
     best = [one.mixture for one in ahead(found, errors)]
     nearest = around(best[:1])  # without one that is ahead: main only, in every branch
     return [*nearest, *(mixture for mixture in best[1:] if mixture not in nearest)]

@@ -257,7 +257,8 @@ class Course:
             best = choose.best_weights(before, self.errors)
             helping = [task for task in self.auxiliary if task in best]
             return by_methods(helping, self.auxiliary, self.settings.methods, self.settings.levels)
-        return choose.next_mixtures(look.tries, before, self.auxiliary, self.errors)
+        raw = self.judge.raw_tasks()
+        return choose.next_mixtures(look.tries, before, self.auxiliary, self.errors, raw)
 
     def _along(self, rays: RaySet, weights: Weights, method: str) -> list[Mixture]:
         """Leave rays in the search's folder, and return a trade-off that follows each."""

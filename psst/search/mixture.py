@@ -144,12 +144,15 @@ def around(best: Sequence[Mixture]) -> list[Mixture]:
     return list(dict.fromkeys(found))
 
 
-def mixed(best: Mapping[str, float], order: Sequence[str]) -> list[Mixture]:
+def mixed(best: Mapping[str, float], order: Sequence[str], raw: Sequence[str] = ()) -> list[Mixture]:
     """Main only; each task, pairs and all of those in `best`, at their best and at half of these weights.
 
+    What only holds back the others, as `Preserve` does, may be behind alone and help beside the best of them.
+
     Args:
-        best: Tasks that were ahead of main only, and their best weights.
+        best: Tasks that were ahead of main only, and their best weights, best first.
         order: Of all tasks in the module.
+        raw: Tasks whose loss starts at its least value: each is tried beside the best task, at weight 1.
     """
     tasks = [task for task in order if task in best]
     sets = [group for size in (len(tasks), 2, 1) for group in combinations(tasks, size)]
@@ -158,4 +161,7 @@ def mixed(best: Mapping[str, float], order: Sequence[str]) -> list[Mixture]:
         for group in dict.fromkeys(sets):
             if len(group) > 1 or factor == 1.0:
                 found.append(Mixture(tuple((task, best[task]) for task in group)).scaled(factor))
+    for first, weight in [*best.items()][:1]:
+        joined = ({first: weight, task: 1.0} for task in raw if task not in best)
+        found += [Mixture(tuple((task, of[task]) for task in order if task in of)) for of in joined]
     return list(dict.fromkeys(found))

@@ -49,6 +49,13 @@ def test_mixtures_join_the_tasks_that_were_ahead():
     assert all("classes" not in mixture.tasks for mixture in tried)
 
 
+def test_what_holds_back_is_tried_beside_the_best_though_it_was_behind():
+    tried = mixed({"contrast": 0.3, "rotation": 1.0}, [*TASKS, "preserve"], raw=["preserve"])
+    assert tried[-1] == Mixture((("contrast", 0.3), ("preserve", 1.0)))
+    assert mixed({}, TASKS, raw=["classes"]) == [MAIN_ONLY]
+    assert mixed({"classes": 1.0}, TASKS, raw=["classes"]) == mixed({"classes": 1.0}, TASKS)
+
+
 def test_a_module_that_has_more_losses_gives_the_others_no_weight():
     described = alone("classes", 0.3).described(["main", *TASKS], ["contrast"], Path())
     assert described["init_args"] == {"auxiliary": [0.0, 0.3, 0.0], "raw": [2]}
