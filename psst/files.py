@@ -1,11 +1,13 @@
 """Files that are whole or absent, and those of ours with a format number: JSON and NumPy's npz."""
 
+import csv
 import errno
+import io
 import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,16 @@ def write_atomic(path: Path | str, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows that have the keys of the first to a .json or .csv file, whole or not at all."""
+    if path.suffix == ".json":
+        return write_atomic(path, json.dumps(rows, indent=1, ensure_ascii=False))
+    writer = csv.DictWriter(text := io.StringIO(), list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_atomic(path, text.getvalue())
 
 
 def write_json(path: Path | str, content: Mapping[str, Any], version: int) -> None:

@@ -23,8 +23,9 @@ from psst.deploy.feature_classifier import FeatureClassifier
 from psst.fewshot import Head, PrototypicalHead
 from psst.files import read_json, read_npz, write_json, write_npz
 from psst.images.decode import decode_image, fit_image, to_pillow
+from psst.waiting import bar
 
-__all__ = ["FewShotClassifier", "image_files"]
+__all__ = ["FewShotClassifier", "embed_images", "image_files"]
 
 _FORMAT = 1
 _ABOUT, _SUPPORT = "classifier.json", "support.npz"
@@ -198,22 +199,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self._embedded(listed), np.array([str(label) for label in labels])
 
     def _embedded(self, images: Sequence[Any]) -> npt.NDArray[np.float32]:
-        encoder = (
-            self.encoder if isinstance(self.encoder, Encoder) else _loaded(str(Path(self.encoder).resolve()))
-        )
-        channels, size, _ = encoder.image_shape or (3, 0, 0)
-        found = []
-        for start in range(0, len(images), _AT_ONCE):
-            pixels = np.stack([_pixels(image, size, channels) for image in images[start : start + _AT_ONCE]])
-            with torch.no_grad():
-                found.append(
-                    encoder(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()).float().numpy()
-                )
-        return np.concatenate(found) if found else np.zeros((0, encoder.num_features), np.float32)
+        own = isinstance(self.encoder, Encoder)
+        return embed_images(self.encoder if own else _loaded(str(Path(self.encoder).resolve())), images)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "classes_"):
             raise NotFittedError("the classifier has no examples; call `fit` first.")
+
+
+def embed_images(encoder: Encoder, images: Sequence[Any]) -> npt.NDArray[np.float32]:
+    """Return features ``[n, D]`` of images as `FewShotClassifier` takes them, made where the encoder is."""
+    channels, size, _ = encoder.image_shape or (3, 0, 0)
+    found = [np.zeros((0, encoder.num_features), np.float32)]
+    with bar("images") as show, torch.no_grad():
+        for start in range(0, len(images), _AT_ONCE):
+            pixels = np.stack([_pixels(image, size, channels) for image in images[start : start + _AT_ONCE]])
+            planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+            found.append(encoder(planes.to(encoder.mean.device)).float().cpu().numpy())
+            show(start + len(pixels), len(images))
+    return np.concatenate(found)
 
 
 def require_new(folder: str | Path) -> Path:
