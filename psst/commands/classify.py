@@ -21,6 +21,7 @@ def _classify(
     *,
     encoder: Path | None = None,
     output: Path | None = None,
+    sheet: Path | None = None,
     unknown: float = 0.0,
 ) -> str:
     """Classify images by a few examples of each class.
@@ -30,6 +31,7 @@ def _classify(
         images: A file, or a folder and all folders in it.
         encoder: Folder that `psst export` wrote; a saved classifier has its own.
         output: A .csv or .json file to write; the table is printed in any case.
+        sheet: A .png or .jpg file to draw the least certain images on, with the examples most like each.
         unknown: An image whose largest probability is below it is called unknown.
     """
     from psst.deploy import FewShotClassifier, image_files
@@ -38,6 +40,8 @@ def _classify(
 
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ValueError(f"`--output {output}` must end in .csv or .json.")
+    if sheet is not None and sheet.suffix not in (".png", ".jpg"):
+        raise ValueError(f"`--sheet {sheet}` must end in .png or .jpg.")
     if (examples / "classifier.json").is_file():
         classifier = FewShotClassifier.from_pretrained(examples)
         classifier.unknown = unknown or classifier.unknown
@@ -60,4 +64,9 @@ def _classify(
     lines = [f"{row['image']:<{width}}  {row['class']}  {row['probability']:.2f}" for row in rows]
     calibrated = "" if classifier.temperature_ else ", uncalibrated"
     counts = f"{len(rows)} images, {len(classifier.classes_)} classes of {classifier.n_examples_} examples"
-    return "\n".join([*lines, f"{counts}; the last column is the probability{calibrated}"])
+    lines.append(f"{counts}; the last column is the probability{calibrated}")
+    if sheet is not None:
+        from psst.deploy.sheet import draw_sheet
+
+        lines.append(draw_sheet(sheet, classifier, files, probabilities))
+    return "\n".join(lines)

@@ -90,12 +90,13 @@ def adapt(
         ImportError: Its package is missing.
         ValueError: A file is damaged, there is one class, or a class has too few images or groups.
     """
-    store, frozen, features, alike = _encoded(folder, encoder, groups, cache)
+    store, frozen, features, alike, paths = _encoded(folder, encoder, groups, cache)
     labeled = store.labels >= 0  # the others lie in a folder `unlabeled`
     features, labels = features[labeled], store.labels[labeled]
     choice = choose_head(features, labels, alike[labeled], seed)
     names = [store.class_names[label] for label in labels]
-    return FewShotClassifier(frozen, choice.head, choice.temperature).fit_features(features, names), choice
+    classifier = FewShotClassifier(frozen, choice.head, choice.temperature)
+    return classifier.fit_features(features, names, paths[labeled].tolist()), choice
 
 
 def choose_head(
@@ -130,19 +131,20 @@ def choose_head(
 
 def _encoded(
     folder: str | Path, encoder: str, groups: ImageGroups | None, cache: str | Path
-) -> tuple[ImageStore, Encoder, npt.NDArray[np.float32], _Ids]:
-    """Return images, all to train on, an encoder whose adapter adds nothing, features, and groups."""
+) -> tuple[ImageStore, Encoder, npt.NDArray[np.float32], _Ids, npt.NDArray[np.str_]]:
+    """Return images, all to train on, an encoder whose adapter adds nothing, features, groups and paths."""
     source, backbone = find_frozen(encoder), Adapted(encoder, width=1)
     size, frozen = int(source.recipe["size"][0]), Encoder(backbone).eval()
     frozen.build((source.channels, size, size))
-    store = build_store(FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups), size, cache)
+    images = FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups)
+    store, paths = build_store(images, size, cache), np.array([str(one.reference) for one in images.scan()])
     alike = np.where(store.image_groups < 0, -1 - np.arange(len(store)), store.image_groups)
     _require_enough(store, alike, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     path = build_features(frozen, store, [View(UPRIGHT)], Policies(), cache, device)
     with torch.no_grad():
         features = backbone.adapted(FeatureCache.open(path).features[:, 0].float())
-    return store, frozen, features.numpy(), alike
+    return store, frozen, features.numpy(), alike, paths
 
 
 def _require_enough(store: ImageStore, groups: _Ids, folder: str | Path) -> None:
