@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,10 @@ def write_atomic(path: Path | str, text: str) -> None:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows that have the keys of the first to a .json or .csv file, whole or not at all."""
+    """Write rows to a .json or .csv file, whole or not at all; what a row lacks is left empty in a csv."""
     if path.suffix == ".json":
         return write_atomic(path, json.dumps(rows, indent=1, ensure_ascii=False))
-    writer = csv.DictWriter(text := io.StringIO(), list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text := io.StringIO(), dict.fromkeys(chain(*rows)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return write_atomic(path, text.getvalue())
