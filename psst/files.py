@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,35 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Give a new folder beside `path` to write to, and rename it to `path` when the block succeeds.
+
+    What was there goes only when the new folder stands. If the block fails or is interrupted the new folder
+    is removed and `path` is as it was.
+
+    Raises:
+        OSError: The folder above it cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    aside = path.parent / f"{temporary.name}.old"
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes a private folder
+        with explained(f"`{path}` cannot be replaced by a new folder", "name one that is not there yet"):
+            if path.exists():
+                path.rename(aside)
+            temporary.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.rename(path)
         raise
 
 

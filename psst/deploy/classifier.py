@@ -22,7 +22,7 @@ from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, read_config, 
 from psst.components import describe, instantiate
 from psst.deploy.feature_classifier import FeatureClassifier
 from psst.fewshot import Head, PrototypicalHead
-from psst.files import read_json, read_npz, write_json, write_npz
+from psst.files import atomic_folder, read_json, read_npz, write_json, write_npz
 from psst.images.decode import decode_image, fit_image, to_pillow
 from psst.images.files.paths import printable
 from psst.waiting import bar
@@ -97,7 +97,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return made.fit_features(arrays["features"], names, about.get("examples"))
 
     def save(self, folder: str | Path) -> Path:
-        """Write encoder, head and examples to a new folder, which `from_pretrained` loads.
+        """Write encoder, head and examples to a new folder, whole or not at all, for `from_pretrained`.
 
         Raises:
             FileExistsError: The folder exists and holds something.
@@ -112,14 +112,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             "classes": self.classes_.tolist(),
             "examples": self.examples_,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(self.encoder, Encoder):
-            write_encoder(self.encoder, folder, __version__)
-        else:
-            for name in (CONFIG, WEIGHTS):
-                shutil.copyfile(Path(self.encoder) / name, folder / name)
-        write_npz(folder / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
-        write_json(folder / _ABOUT, about, _FORMAT)  # the last one: now it is whole
+        with atomic_folder(folder) as new:
+            if isinstance(self.encoder, Encoder):
+                write_encoder(self.encoder, new, __version__)
+            else:
+                for name in (CONFIG, WEIGHTS):
+                    shutil.copyfile(Path(self.encoder) / name, new / name)
+            write_npz(new / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
+            write_json(new / _ABOUT, about, _FORMAT)
         return folder
 
     def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
