@@ -44,15 +44,13 @@ def _predict(model: Path, images: Path, *, output: Path = Path("features.csv")) 
     encoder = load_encoder(model) if model.is_dir() else read_finished(model).encoder
     files = image_files(images)
     features = embed_images(encoder.to("cuda" if torch.cuda.is_available() else "cpu"), files)
-    names = [printable(str(path)) for path in files]
+    names, columns = [printable(str(path)) for path in files], [f"f{i}" for i in range(features.shape[1])]
+    each = zip(names, features.tolist(), strict=True)
     if output.suffix == ".npz":
         with atomic_path(output) as temporary:
             np.savez(temporary, images=np.array(names), features=features)
+    elif output.suffix == ".json":
+        write_rows(output, [{"image": name, "features": row} for name, row in each])
     else:
-        columns = [f"f{number}" for number in range(features.shape[1])]
-        each = [
-            {"features": row} if output.suffix == ".json" else dict(zip(columns, row, strict=True))
-            for row in features.tolist()
-        ]
-        write_rows(output, [{"image": name, **row} for name, row in zip(names, each, strict=True)])
-    return f"{output}: {features.shape[1]} features of each of {len(files)} images, beside their paths"
+        write_rows(output, [{"image": name, **dict(zip(columns, row, strict=True))} for name, row in each])
+    return f"{output}: {len(columns)} features of each of {len(files)} images, beside their paths"

@@ -27,12 +27,8 @@ def draw_sheet(
 ) -> str:
     """Draw the least certain pictures first, as the classifier sees them, and say what is on the sheet.
 
-    Args:
-        path: Of a .png or .jpg file.
-        classifier: Examples are shown where they still lie at its `examples_`; the name of another class
-            than the picture's is red.
-        files: Of the pictures.
-        probabilities: ``[n, N]`` of their classes.
+    Examples are shown where they still lie at the classifier's `examples_`, the name of another class than
+    the picture's in red. `probabilities` are ``[n, N]``, and `path` ends in .png or .jpg.
     """
     best, names = probabilities.max(axis=1), classifier.named(probabilities)
     shown = np.argsort(best, kind="stable")[:_MOST]
@@ -71,8 +67,7 @@ def _put(sheet: Image.Image, place: tuple[int, int], path: Path, lines: Sequence
 
 def _cut(text: str) -> str:
     """Take letters out of the middle of a text that is wider than a picture."""
-    kept = len(text)
-    found = text
+    found, kept = text, len(text)
     while _font().getlength(found) > _SIDE:
         kept -= 1
         found = f"{text[: kept // 2]}…{text[len(text) - kept + kept // 2 :]}"

@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of `FewShotClassifier.save` leaves no half of a classifier, and the next save works."""
+"""SIGKILL in the middle of `FewShotClassifier.save` leaves no half of a classifier; the next save works."""
 
 import multiprocessing
 import os
