@@ -92,11 +92,11 @@ def _matrix(choice: Choice, names: list[str]) -> dict[str, Any]:
         for i, j in np.argwhere(counts)
         if i in shown and j in shown
     ]
-    places = {"scale": alt.Scale(domain=[names[i] for i in shown]), "axis": alt.Axis(labelLimit=200)}
+    scale, axis = alt.Scale(domain=[names[i] for i in shown]), alt.Axis(labelLimit=200)
     legend = alt.Legend(orient="top", format="%")
     chart = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("told:N", title="told to be", **places),
-        y=alt.Y("class:N", title="is", **places),
+        x=alt.X("told:N", title="told to be", scale=scale, axis=axis),
+        y=alt.Y("class:N", title="is", scale=scale, axis=axis),
         color=alt.Color("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), legend=legend),
         tooltip=["class:N", "told:N", "images:Q", alt.Tooltip("share:Q", format=".0%")],
     )

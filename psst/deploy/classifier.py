@@ -220,8 +220,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return self._embedded(listed), np.array([str(label) for label in labels]), paths
 
     def _embedded(self, images: Sequence[Any]) -> npt.NDArray[np.float32]:
-        own = isinstance(self.encoder, Encoder)
-        return embed_images(self.encoder if own else _loaded(str(Path(self.encoder).resolve())), images)
+        given = self.encoder
+        own = given if isinstance(given, Encoder) else _loaded(str(Path(given).resolve()))
+        return embed_images(own, images)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "classes_"):
