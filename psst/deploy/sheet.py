@@ -42,7 +42,7 @@ def draw_sheet(
             example, name = Path(classifier.examples_[one]), classifier.labels_[one]
             color, left = (_SOFT if name == names[i] else _OTHER), x + column * (_SIDE + _GAP) + _GAP
             if not _put(sheet, (left, y), example, (name, example.name), color):
-                lost.add(str(example))
+                lost.add(str(example) if example.name else "given as pixels")
     with atomic_path(path) as temporary:
         sheet.save(temporary)
     told = f"{path}: {len(shown)} of {len(files)} images, the least certain first, beside their like"

@@ -1,5 +1,7 @@
 """The contact sheet shows what it says: the picture, its class, and the examples that are most like it."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,6 +71,17 @@ def test_examples_that_have_gone_are_gray_and_named(place, capsys):
     found = tiles("gone.png")
     assert (found[:2, 1:] == 225).all()
     np.testing.assert_allclose(found[0, 0].mean(axis=(0, 1)), COLORS["blue"], atol=12)
+
+
+def test_a_classifier_that_keeps_no_paths_is_read_and_its_examples_are_gray(place, capsys):
+    """As they were saved before paths were."""
+    folder = FewShotClassifier("encoder").fit("examples").save("old")
+    about = json.loads((folder / "classifier.json").read_text())
+    del about["examples"]
+    (folder / "classifier.json").write_text(json.dumps(about))
+    assert main(["classify", "old", "new/green", "--sheet", "old.png"]) == 0
+    assert "examples are not where they were, such as `given as pixels`" in capsys.readouterr().out
+    assert (tiles("old.png")[:2, 1:] == 225).all()
 
 
 def test_a_sheet_of_many_keeps_the_least_certain(place, capsys):
