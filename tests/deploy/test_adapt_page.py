@@ -15,7 +15,7 @@ from psst.deploy.adapt import choose_head
 from tests.deploy.pictures import exported, save_pictures
 
 NAMES = ["<cup>", "jug", "mug", "vase"]  # cup and mug cannot be told apart
-COUNTS = [6, 4, 6, 5]
+COUNTS = [4, 3, 4, 3]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_counts_are_those_of_the_first_line(found):
     choice, _ = found
     assert choice.confusion.sum(axis=1).tolist() == COUNTS
     assert choice.nested[0] == pytest.approx(choice.confusion.trace() / sum(COUNTS))
-    assert choice.confusion[0, 2] + choice.confusion[2, 0] > 2
+    assert choice.confusion[0, 2] + choice.confusion[2, 0] > 1
 
 
 def test_the_page_names_heads_and_confused_classes(found, tmp_path):
@@ -56,7 +56,7 @@ def test_the_page_names_heads_and_confused_classes(found, tmp_path):
     assert [row[0] for row in heads if row[2] == "chosen"] == [choice.name]
     assert {tuple(row[:2]) for row in pairs[1:3]} == {("<cup>", "mug"), ("mug", "<cup>")}
     assert [int(row[2]) for row in pairs[1:]] == sorted((int(row[2]) for row in pairs[1:]), reverse=True)
-    assert int(pairs[1][3]) == 6
+    assert int(pairs[1][3]) == 4
     assert "psst classify classifier NEW_IMAGES" in text
 
 
