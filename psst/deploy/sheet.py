@@ -1,6 +1,7 @@
 """A contact sheet: pictures with their classes, and beside each the examples that are most like it."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -51,18 +52,14 @@ def draw_sheet(
 
 def _put(sheet: Image.Image, place: tuple[int, int], path: Path, lines: Sequence[str], color: str) -> bool:
     """Draw a picture and two lines below it; gray and False where there is none."""
-    try:
-        pixels = decode_image(path.read_bytes(), str(path), _SIDE, 3)
-    except (OSError, ValueError):
-        pixels = None
-    sheet.paste(
-        (225, 225, 225) if pixels is None else Image.fromarray(pixels),
-        (*place, place[0] + _SIDE, place[1] + _SIDE),
-    )
+    picture, found = Image.new("RGB", (_SIDE, _SIDE), (225, 225, 225)), False
+    with suppress(OSError, ValueError):
+        picture, found = Image.fromarray(decode_image(path.read_bytes(), str(path), _SIDE, 3)), True
+    sheet.paste(picture, place)
     for number, (text, ink) in enumerate(zip(lines, (color, _SOFT), strict=True)):
-        x, y = place[0], place[1] + _SIDE + 2 + number * _LINE
-        ImageDraw.Draw(sheet).text((x, y), _cut(printable(text)), ink, _font())
-    return pixels is not None
+        below = place[0], place[1] + _SIDE + 2 + number * _LINE
+        ImageDraw.Draw(sheet).text(below, _cut(printable(text)), ink, _font())
+    return found
 
 
 def _cut(text: str) -> str:
