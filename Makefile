@@ -6,7 +6,7 @@ STAMP = $(VENV)/.installed
 LEARN2LEARN ?= .venv-learn2learn
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow check test-learn2learn
+.PHONY: help demo test slow check docs test-learn2learn
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,10 @@ check: $(STAMP) ## format, lint, types, layers and the size of the house
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python benchmarks/house.py
+
+docs: $(STAMP) ## the pages as a site in build/site; a link that leads nowhere is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 test-learn2learn: $(STAMP) ## the adapter against learn2learn itself, in an environment of its own (a minute; a C compiler)
 	$(BIN)/python tests/learn2learn/environment.py $(LEARN2LEARN)

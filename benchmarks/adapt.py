@@ -17,6 +17,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from scipy import stats
 from scipy.special import softmax
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
@@ -24,7 +25,6 @@ from sklearn.metrics import roc_auc_score
 from psst.deploy import FewShotClassifier
 from psst.deploy.adapt import _encoded, _share, choose_head
 from psst.deploy.calibration import calibration_error
-from psst.evaluation import t_interval
 from psst.images.sources.groups import ImageGroups
 
 BUDGET_POINTS, BUDGET_SECONDS, BUDGET_FORWARDS = 1.0, 60.0, 2.0
@@ -107,10 +107,10 @@ def main(options: argparse.Namespace) -> bool:
     """Print all figures; whether they are within their budgets."""
     torch.set_num_threads(1)
     grouping = ImageGroups(pattern=options.pattern) if options.pattern else None
-    store, encoder, features, groups = _encoded(options.folder, options.encoder, grouping, options.cache)
+    store, encoder, features, groups, _ = _encoded(options.folder, options.encoder, grouping, options.cache)
     found = draws(features, store.labels, groups, options)
     gap = np.subtract(found["nested"], found["aside"])
-    mean, half = t_interval(gap.tolist())
+    mean, half = gap.mean(), stats.t.ppf(0.975, len(gap) - 1) * stats.sem(gap)
     averages = {name: float(np.mean(values)) for name, values in found.items()}
     many = len(gap)
     print(f"{options.folder.name}: {many} draws of {options.classes} classes with {options.images} images")

@@ -17,7 +17,7 @@ _COMMANDS = {
     "fit": ("psst.commands.run", "train one model"),
     "validate": ("psst.commands.run", "evaluate a checkpoint on the validation classes"),
     "test": ("psst.commands.run", "evaluate a checkpoint on the test classes, per-episode scores stored"),
-    "predict": ("psst.commands.run", "save the features of all test images as features.npz"),
+    "predict": ("psst.commands.predict", "save the features of a folder of images beside their file names"),
     "reproduce": ("psst.commands.reproduce", "run a published recipe, print its accuracy beside the paper's"),
     "transfer": ("psst.commands.transfer", "test a checkpoint on other data sets than its own"),
     "compare": (

@@ -1,12 +1,16 @@
 """Files that are whole or absent, and those of ours with a format number: JSON and NumPy's npz."""
 
+import csv
 import errno
+import io
 import json
 import os
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +44,49 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Give a new folder beside `path` to write to, and rename it to `path` when the block succeeds.
+
+    What was there goes only when the new folder stands. If the block fails or is interrupted the new folder
+    is removed and `path` is as it was.
+
+    Raises:
+        OSError: The folder above it cannot be written, or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    aside = path.parent / f"{temporary.name}.old"
+    try:
+        yield temporary
+        temporary.chmod(0o755)  # mkdtemp makes a private folder
+        with explained(f"`{path}` cannot be replaced by a new folder", "name one that is not there yet"):
+            if path.exists():
+                path.rename(aside)
+            temporary.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        raise
+
+
 def write_atomic(path: Path | str, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows to a .json or .csv file, whole or not at all; what a row lacks is left empty in a csv."""
+    if path.suffix == ".json":
+        return write_atomic(path, json.dumps(rows, indent=1, ensure_ascii=False))
+    writer = csv.DictWriter(text := io.StringIO(), dict.fromkeys(chain(*rows)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_atomic(path, text.getvalue())
 
 
 def write_json(path: Path | str, content: Mapping[str, Any], version: int) -> None:

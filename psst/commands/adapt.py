@@ -40,10 +40,9 @@ def _adapt(
         level: Folder that names them, 1 for the one that the image lies in.
         cache: Folder of decoded images and features.
     """
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Column, Table
 
+    from psst.commands.adapt_page import adapt_page
     from psst.deploy.adapt import adapt
     from psst.deploy.classifier import require_new
     from psst.images.sources.groups import ImageGroups
@@ -54,25 +53,13 @@ def _adapt(
         groups = None if pattern is None and level is None else ImageGroups(pattern=pattern, level=level)
         classifier, choice = adapt(folder, encoder, groups, cache)
     classifier.save(output)
-    table = Table("head", Column("left out", justify="right"), "", box=SIMPLE_HEAD)
-    for name, share in choice.candidates.items():
-        table.add_row(name, _text(share), "chosen" if name == choice.name else "")
-    console = Console(file=(text := io.StringIO()), width=100, highlight=False, markup=False)
     alike = "images" if groups is None else f"{choice.n} groups"
-    console.print(
-        f"Expect {_text(choice.nested)} of new images to be told right: choosing a head and training it, on "
-        f"images left out of both.\n{classifier.n_examples_} images of {len(classifier.classes_)} classes; "
-        f"{choice.name} was trained on them all in {time.monotonic() - begun:.0f} s.",
-        table,
-        f"Intervals: Wilson's, 95 %, over {alike}; the best of a column flatters, the first line does not.\n"
-        f"Next: psst classify {output} NEW_IMAGES",
-        soft_wrap=True,
-    )
+    page = adapt_page(output, classifier, choice, alike, time.monotonic() - begun)
+    page.write(output / "report.html")
+    console = Console(file=(text := io.StringIO()), width=100, highlight=False, markup=False)
+    told = f"{page.remark}\nConfused classes and the rest: {output / 'report.html'}\nNext: {page.commands[0]}"
+    console.print("\n".join(page.sentences), page.tables[0], told, soft_wrap=True)
     return text.getvalue().rstrip()
-
-
-def _text(share: tuple[float, float, float]) -> str:
-    return "{:.1f} % ({:.1f} to {:.1f})".format(*(100 * value for value in share))
 
 
 @contextmanager

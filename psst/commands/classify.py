@@ -1,8 +1,5 @@
 """``psst classify``: the class of each image, from a few examples of every class."""
 
-import csv
-import io
-import json
 from pathlib import Path
 
 from psst.commands.arguments import carry_out
@@ -24,6 +21,7 @@ def _classify(
     *,
     encoder: Path | None = None,
     output: Path | None = None,
+    sheet: Path | None = None,
     unknown: float = 0.0,
 ) -> str:
     """Classify images by a few examples of each class.
@@ -33,13 +31,17 @@ def _classify(
         images: A file, or a folder and all folders in it.
         encoder: Folder that `psst export` wrote; a saved classifier has its own.
         output: A .csv or .json file to write; the table is printed in any case.
+        sheet: A .png or .jpg file to draw the least certain images on, with the examples most like each.
         unknown: An image whose largest probability is below it is called unknown.
     """
     from psst.deploy import FewShotClassifier, image_files
-    from psst.files import write_atomic
+    from psst.files import write_rows
+    from psst.images.files.paths import printable
 
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ValueError(f"`--output {output}` must end in .csv or .json.")
+    if sheet is not None and sheet.suffix not in (".png", ".jpg"):
+        raise ValueError(f"`--sheet {sheet}` must end in .png or .jpg.")
     if (examples / "classifier.json").is_file():
         classifier = FewShotClassifier.from_pretrained(examples)
         classifier.unknown = unknown or classifier.unknown
@@ -53,21 +55,18 @@ def _classify(
     files = image_files(images)
     probabilities = classifier.predict_proba(files)
     rows = [
-        {"image": str(path), "class": str(name), "probability": round(float(row.max()), 4)}
+        {"image": printable(str(path)), "class": str(name), "probability": round(float(row.max()), 4)}
         for path, name, row in zip(files, classifier.named(probabilities), probabilities, strict=True)
     ]
     if output is not None:
-        write_atomic(output, json.dumps(rows, indent=1) if output.suffix == ".json" else _csv(rows))
+        write_rows(output, rows)
     width = max(len(row["image"]) for row in rows)  # type: ignore[arg-type]  # a text
     lines = [f"{row['image']:<{width}}  {row['class']}  {row['probability']:.2f}" for row in rows]
     calibrated = "" if classifier.temperature_ else ", uncalibrated"
     counts = f"{len(rows)} images, {len(classifier.classes_)} classes of {classifier.n_examples_} examples"
-    return "\n".join([*lines, f"{counts}; the last column is the probability{calibrated}"])
+    lines.append(f"{counts}; the last column is the probability{calibrated}")
+    if sheet is not None:
+        from psst.deploy.sheet import draw_sheet
 
-
-def _csv(rows: list[dict[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["image", "class", "probability"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+        lines.append(draw_sheet(sheet, classifier, files, probabilities))
+    return "\n".join(lines)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy.stats import binomtest
 from sklearn.base import clone
+from sklearn.metrics import confusion_matrix
 from sklearn.model_selection import StratifiedGroupKFold
 
 from psst.backbones import Adapted, Encoder
@@ -55,6 +56,7 @@ class Choice(NamedTuple):
         n: Independent images, or groups of them, that intervals are of.
         nested: Of choosing and training; what to expect of new images.
         candidates: Each head's own by name; the best of them flatters.
+        confusion: ``[N, N]``, how many images of each class were told to be of which, as for `nested`.
 
     Example:
         >>> choose_head(features, labels).nested
@@ -67,6 +69,7 @@ class Choice(NamedTuple):
     n: int
     nested: _Share
     candidates: dict[str, _Share]
+    confusion: _Ids
 
 
 def adapt(
@@ -90,12 +93,13 @@ def adapt(
         ImportError: Its package is missing.
         ValueError: A file is damaged, there is one class, or a class has too few images or groups.
     """
-    store, frozen, features, alike = _encoded(folder, encoder, groups, cache)
+    store, frozen, features, alike, paths = _encoded(folder, encoder, groups, cache)
     labeled = store.labels >= 0  # the others lie in a folder `unlabeled`
     features, labels = features[labeled], store.labels[labeled]
     choice = choose_head(features, labels, alike[labeled], seed)
     names = [store.class_names[label] for label in labels]
-    return FewShotClassifier(frozen, choice.head, choice.temperature).fit_features(features, names), choice
+    classifier = FewShotClassifier(frozen, choice.head, choice.temperature)
+    return classifier.fit_features(features, names, paths[labeled].tolist()), choice
 
 
 def choose_head(
@@ -112,37 +116,40 @@ def choose_head(
     if flat.shape[0] < flat.shape[1]:  # turned into as many dimensions as they span, which no head notices
         flat = np.linalg.qr(flat.T)[1].T
     outer, inner = _PARTS if len(labels) <= _MANY else _PARTS_OF_MANY
-    part, right = _parts(labels, groups, outer, seed), np.zeros(len(labels), bool)
+    part, told = _parts(labels, groups, outer, seed), np.zeros(len(labels), int)
     with bar("parts left out") as show:
         for number in range(part.max() + 1):
             out = part == number
             within = _parts(labels[~out], groups[~out], inner, seed)
             best = _best(_left_out(flat[~out], labels[~out], within), labels[~out])
             fitted = clone(_CANDIDATES[best]).fit(flat[~out], labels[~out])
-            right[out] = fitted.predict(flat[out]) == labels[out]
+            told[out] = fitted.predict(flat[out])
             show(number + 1, part.max() + 1)
     logits, n = _left_out(flat, labels, part), len(np.unique(groups))
     shares = {name: _share(found.argmax(axis=1) == labels, n) for name, found in logits.items()}
     name = _best(logits, labels)
-    temperature = fit_temperature(logits[name], labels)
-    return Choice(name, _CANDIDATES[name], temperature, n, _share(right, n), shares)
+    found = name, _CANDIDATES[name], fit_temperature(logits[name], labels), n
+    return Choice(*found, _share(told == labels, n), shares, confusion_matrix(labels, told))
 
 
 def _encoded(
     folder: str | Path, encoder: str, groups: ImageGroups | None, cache: str | Path
-) -> tuple[ImageStore, Encoder, npt.NDArray[np.float32], _Ids]:
-    """Return images, all to train on, an encoder whose adapter adds nothing, features, and groups."""
+) -> tuple[ImageStore, Encoder, npt.NDArray[np.float32], _Ids, npt.NDArray[np.str_]]:
+    """Return images, all to train on, an encoder whose adapter adds nothing, features, groups and paths."""
     source, backbone = find_frozen(encoder), Adapted(encoder, width=1)
     size, frozen = int(source.recipe["size"][0]), Encoder(backbone).eval()
     frozen.build((source.channels, size, size))
-    store = build_store(FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups), size, cache)
+    images = FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups)
+    store = build_store(images, size, cache)
+    with warnings.catch_warnings(action="ignore"):  # whoever built the store was told
+        paths = np.array([str(one.reference) for one in images.scan()])
     alike = np.where(store.image_groups < 0, -1 - np.arange(len(store)), store.image_groups)
     _require_enough(store, alike, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     path = build_features(frozen, store, [View(UPRIGHT)], Policies(), cache, device)
     with torch.no_grad():
         features = backbone.adapted(FeatureCache.open(path).features[:, 0].float())
-    return store, frozen, features.numpy(), alike
+    return store, frozen, features.numpy(), alike, paths
 
 
 def _require_enough(store: ImageStore, groups: _Ids, folder: str | Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import normalize
 
 from psst import __version__
 from psst.backbones import Encoder
@@ -21,10 +22,12 @@ from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, read_config, 
 from psst.components import describe, instantiate
 from psst.deploy.feature_classifier import FeatureClassifier
 from psst.fewshot import Head, PrototypicalHead
-from psst.files import read_json, read_npz, write_json, write_npz
+from psst.files import atomic_folder, read_json, read_npz, write_json, write_npz
 from psst.images.decode import decode_image, fit_image, to_pillow
+from psst.images.files.paths import printable
+from psst.waiting import bar
 
-__all__ = ["FewShotClassifier", "image_files"]
+__all__ = ["FewShotClassifier", "embed_images", "image_files"]
 
 _FORMAT = 1
 _ABOUT, _SUPPORT = "classifier.json", "support.npz"
@@ -50,6 +53,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     Attributes:
         classes_: ``[N]`` names of the classes, sorted.
         n_examples_: Number of examples.
+        labels_: ``[n_examples_]`` name of the class of each.
+        examples_: ``[n_examples_]`` paths of them as they were given; "" for what came as pixels.
 
     Raises:
         ValueError: `temperature` is not above 0, or `unknown` not in [0, 1); when it is fitted.
@@ -88,10 +93,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         arrays = read_npz(folder / _SUPPORT, _FORMAT, f"the examples `{folder / _SUPPORT}`", _AGAIN)
         head = instantiate(about["head"], FeatureClassifier)
         made = cls(str(folder), head, about["temperature"], about["unknown"])
-        return made.fit_features(arrays["features"], np.array(about["classes"])[arrays["labels"]])
+        names = np.array(about["classes"])[arrays["labels"]]
+        return made.fit_features(arrays["features"], names, about.get("examples"))
 
     def save(self, folder: str | Path) -> Path:
-        """Write encoder, head and examples to a new folder, which `from_pretrained` loads.
+        """Write encoder, head and examples to a new folder, whole or not at all, for `from_pretrained`.
 
         Raises:
             FileExistsError: The folder exists and holds something.
@@ -104,15 +110,16 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             "temperature": self.temperature_,
             "unknown": self.unknown,
             "classes": self.classes_.tolist(),
+            "examples": self.examples_,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        if isinstance(self.encoder, Encoder):
-            write_encoder(self.encoder, folder, __version__)
-        else:
-            for name in (CONFIG, WEIGHTS):
-                shutil.copyfile(Path(self.encoder) / name, folder / name)
-        write_npz(folder / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
-        write_json(folder / _ABOUT, about, _FORMAT)  # the last one: now it is whole
+        with atomic_folder(folder) as new:
+            if isinstance(self.encoder, Encoder):
+                write_encoder(self.encoder, new, __version__)
+            else:
+                for name in (CONFIG, WEIGHTS):
+                    shutil.copyfile(Path(self.encoder) / name, new / name)
+            write_npz(new / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
+            write_json(new / _ABOUT, about, _FORMAT)
         return folder
 
     def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
@@ -127,25 +134,37 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         """
         return self.fit_features(*self._examples(images, labels))
 
-    def fit_features(self, features: npt.NDArray[np.float32], labels: Any) -> "FewShotClassifier":
-        """Take features ``[n, D]`` of the encoder in place of images; otherwise as `fit`."""
+    def fit_features(
+        self, features: npt.NDArray[np.float32], labels: Any, examples: Sequence[str] | None = None
+    ) -> "FewShotClassifier":
+        """Take features ``[n, D]`` of the encoder in place of images, which lie at `examples`; as `fit`."""
         if not (self.temperature is None or self.temperature > 0) or not 0 <= self.unknown < 1:
             raise ValueError(
                 f"`temperature={self.temperature}` must be above 0 and `unknown={self.unknown}` in [0, 1)."
             )
         self._features, names = features, np.array([str(label) for label in labels])
         self._fitted = self._unfitted().fit(features, names)
+        self.labels_ = names
         self.classes_, self._labels = np.unique(names, return_inverse=True)
         self.n_examples_ = len(names)
+        self.examples_ = list(examples or [""] * len(names))
         return self
 
     def partial_fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
         """Add examples, of new classes or known ones; as `fit` for the first."""
         if not hasattr(self, "classes_"):
             return self.fit(images, labels)
-        features, names = self._examples(images, labels)
-        known = self.classes_[self._labels]
-        return self.fit_features(np.concatenate([self._features, features]), np.concatenate([known, names]))
+        features, names, paths = self._examples(images, labels)
+        names = np.concatenate([self.labels_, names])
+        return self.fit_features(np.concatenate([self._features, features]), names, [*self.examples_, *paths])
+
+    def nearest(self, images: Any, count: int = 3) -> npt.NDArray[np.int64]:
+        """Return numbers ``[n, count]`` of the examples most like each image, by cosine from their mean."""
+        self._require_fitted()
+        features, mean = self._embedded(_listed(images)), self._features.mean(axis=0)
+        likeness = normalize(features - mean) @ normalize(self._features - mean).T
+        found: npt.NDArray[np.int64] = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
+        return found
 
     def decision_function(self, images: Any) -> npt.NDArray[np.float64]:
         """Return the head's logits ``[n, N]``."""
@@ -189,31 +208,38 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         stored: float | None = read_config(Path(self.encoder)).get("temperature")
         return stored
 
-    def _examples(self, images: Any, labels: Sequence[str] | None) -> tuple[npt.NDArray[np.float32], _Labels]:
+    def _examples(
+        self, images: Any, labels: Sequence[str] | None
+    ) -> tuple[npt.NDArray[np.float32], _Labels, list[str]]:
         if labels is None:
             images, labels = _class_folders(Path(images))
         listed = _listed(images)
         if len(listed) != len(labels):
             raise ValueError(f"`labels` must be one an image, found {len(labels)} for {len(listed)} images.")
-        return self._embedded(listed), np.array([str(label) for label in labels])
+        paths = [printable(str(one)) if isinstance(one, str | Path) else "" for one in listed]
+        return self._embedded(listed), np.array([str(label) for label in labels]), paths
 
     def _embedded(self, images: Sequence[Any]) -> npt.NDArray[np.float32]:
-        encoder = (
-            self.encoder if isinstance(self.encoder, Encoder) else _loaded(str(Path(self.encoder).resolve()))
-        )
-        channels, size, _ = encoder.image_shape or (3, 0, 0)
-        found = []
-        for start in range(0, len(images), _AT_ONCE):
-            pixels = np.stack([_pixels(image, size, channels) for image in images[start : start + _AT_ONCE]])
-            with torch.no_grad():
-                found.append(
-                    encoder(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()).float().numpy()
-                )
-        return np.concatenate(found) if found else np.zeros((0, encoder.num_features), np.float32)
+        given = self.encoder
+        own = given if isinstance(given, Encoder) else _loaded(str(Path(given).resolve()))
+        return embed_images(own, images)
 
     def _require_fitted(self) -> None:
         if not hasattr(self, "classes_"):
             raise NotFittedError("the classifier has no examples; call `fit` first.")
+
+
+def embed_images(encoder: Encoder, images: Sequence[Any]) -> npt.NDArray[np.float32]:
+    """Return features ``[n, D]`` of images as `FewShotClassifier` takes them, made where the encoder is."""
+    channels, size, _ = encoder.image_shape or (3, 0, 0)
+    found = [np.zeros((0, encoder.num_features), np.float32)]
+    with bar("images") as show, torch.no_grad():
+        for start in range(0, len(images), _AT_ONCE):
+            pixels = np.stack([_pixels(image, size, channels) for image in images[start : start + _AT_ONCE]])
+            planes = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+            found.append(encoder(planes.to(encoder.mean.device)).float().cpu().numpy())
+            show(start + len(pixels), len(images))
+    return np.concatenate(found)
 
 
 def require_new(folder: str | Path) -> Path:

@@ -1,7 +1,5 @@
 """Writes the encoder of a checkpoint as a folder of its own, verified before it appears."""
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, write_encoder
 from psst.deploy.card import CARD, model_card
 from psst.deploy.graphs import GRAPHS, Kind, require_packages, write_graphs
 from psst.deploy.origin import images_of, origin_of
-from psst.files import write_atomic
+from psst.files import atomic_folder, write_atomic
 from psst.tasks.finished import read_checkpoint
 from psst.training import FewShotModule
 
@@ -67,18 +65,12 @@ def export_encoder(
     module = load_module(checkpoint)
     config, metrics = origin_of(checkpoint)
     pictures = images_of(config, tuple(module.hparams["image_shape"]), images) if graphs else None
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
-    try:
+    with atomic_folder(output) as folder:
         write_encoder(module.encoder, folder, __version__)
         _verify(module, folder)
         if pictures is not None:
             write_graphs(module, folder, pictures, graphs)
         write_atomic(folder / CARD, model_card(module, config, metrics, folder, output.name))
-        _put(folder, output)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     return output
 
 
@@ -94,18 +86,6 @@ def _refuse_existing(output: Path, overwrite: bool) -> None:
         *GRAPHS,
     }:
         raise FileExistsError(f"`--output {output}` holds something other than an export and is left alone.")
-
-
-def _put(folder: Path, output: Path) -> None:
-    """Rename the finished folder to its place; what was there goes only when the new one stands."""
-    folder.chmod(0o755)  # mkdtemp makes a private folder
-    if not output.exists():
-        folder.rename(output)
-        return
-    aside = output.with_name(f"{folder.name}.old")
-    output.rename(aside)
-    folder.rename(output)
-    shutil.rmtree(aside)
 
 
 @torch.no_grad()

@@ -1,10 +1,6 @@
 """What a search leaves behind and prints: first line, tables, front.*, metrics.json."""
 
-import csv
-import io
-import json
 import os
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from psst.files import write_atomic, write_json
+from psst.files import write_json, write_rows
 from psst.page import Page
 from psst.search import choose
 from psst.search.course import SEARCH
@@ -36,12 +32,8 @@ def write_report(result: SearchResult, folder: Path) -> None:
     from psst.search.picture import draw_front
 
     rows = _front_rows(result)
-    write_atomic(folder / "front.json", json.dumps(rows, indent=1))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(chain(*rows))), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomic(folder / "front.csv", text.getvalue())
+    write_rows(folder / "front.json", rows)
+    write_rows(folder / "front.csv", rows)
     draw_front(result, folder / "front.png")
     _page(result, folder).write(folder / "report.html")
     write_json(folder / "metrics.json", metrics(result), _FORMAT)
