@@ -142,7 +142,7 @@ def _paragraph(error: Exception) -> str:
     if wrong is None:
         from psst.commands.nearest import explained
 
-        return explained(told, getattr(error, "known", ()), getattr(error, "configs", ()))
+        return explained(told, *(getattr(error, name, ()) for name in ("known", "configs", "words")))
     key, path, kind = wrong.group("key", "path", "kind")
     return f"`{key}: {path}` is no {kind}; write a subclass of {_TO_WRITE.get(kind, kind)}."
 

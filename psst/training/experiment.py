@@ -99,7 +99,7 @@ class RunCLI(LightningCLI):
             parsers = [parser, *getattr(self, "_subcommand_parsers", {}).values()]
             known = {option.lstrip("-") for each in parsers for option in each._option_string_actions}
             told: Any = error  # whoever tells the user reads both
-            told.known, told.configs = known, self._configs
+            told.known, told.configs, told.words = known, self._configs, args
             raise
 
     def _resolved(self, args: Sequence[str]) -> Iterator[str]:
