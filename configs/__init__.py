@@ -35,7 +35,7 @@ def find(config: str | Path) -> Path:
     """
     path = Path(config).expanduser()
     if path.is_file():
-        read(path)
+        _check_sections(read(path), path)
         return path
     runs = {**shipped(), **recipes()}
     if path.parent == Path() and path.name.removesuffix(".yaml") in runs:
@@ -71,6 +71,14 @@ def read(path: Path) -> dict[str, Any]:
         found = "nothing" if content is None else f"a {type(content).__name__}"
         raise ValueError(f"`{path}`, line 1: found {found} where keys and values are to stand.")
     return content
+
+
+def _check_sections(content: dict[str, Any], path: Path) -> None:
+    for name, value in content.items():
+        if not isinstance(name, str):
+            raise ValueError(f"`{path}`: the key `{name}` is no text; write `{name!r}` or another name.")
+        if name in ("trainer", "search") and not isinstance(value, dict | None):
+            raise ValueError(f"`{path}`: `{name}` must have keys and values below it, found {value!r}.")
 
 
 def _count(node: Any, known: dict[int, int]) -> int:

@@ -40,6 +40,8 @@ def _classify(
 
     if output is not None and output.suffix not in (".csv", ".json"):
         raise ValueError(f"`--output {output}` must end in .csv or .json.")
+    if not 0 <= unknown < 1:
+        raise ValueError(f"`--unknown {unknown}` must be a probability in [0, 1).")
     if (examples / "classifier.json").is_file():
         classifier = FewShotClassifier.from_pretrained(examples)
         classifier.unknown = unknown or classifier.unknown

@@ -12,7 +12,7 @@ from typing import Any, get_args, get_type_hints
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 
 # how jsonargparse words it: keys on the way, one that is unknown, a class, a name in a module, kinds of values
-_KEY = re.compile(r'Parser key "([\w.]+)": ')
+_KEY = re.compile(r'Parser key "([\w.]+)": ?')
 _UNKNOWN = re.compile(
     r"(?:unrecognized arguments: --|(?:Group '(?P<group>\w+)' does not accept o|O|o)ption ')(?P<word>[\w.-]+)"
 )
@@ -110,7 +110,7 @@ def _members(kind: Any, group: str) -> list[str]:
 
 def _typed(parts: list[str], words: Sequence[str], configs: Sequence[Path]) -> tuple[str, str, str]:
     """The key as typed, its value, and file and line if it stands in a file."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         key, equals, value = word.partition("=")
         if key.startswith("--") and [part for part in key[2:].split(".") if part != "init_args"] == parts:
             return key, value if equals else following, ""

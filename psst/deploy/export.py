@@ -12,7 +12,7 @@ from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, write_encoder
 from psst.deploy.card import CARD, model_card
 from psst.deploy.graphs import GRAPHS, Kind, require_packages, write_graphs
 from psst.deploy.origin import images_of, origin_of
-from psst.files import write_atomic
+from psst.files import explained, write_atomic
 from psst.tasks.finished import read_checkpoint
 from psst.training import FewShotModule
 
@@ -30,8 +30,8 @@ def load_module(path: Path) -> FewShotModule:
     read_checkpoint(path)
     try:
         module = FewShotModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
-        raise ValueError(f"`{path}` does not hold the parameters it describes ({error}).") from error
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f"`{path}` does not hold the model that it describes: {error}") from error
     return module.eval()
 
 
@@ -67,8 +67,9 @@ def export_encoder(
     module = load_module(checkpoint)
     config, metrics = origin_of(checkpoint)
     pictures = images_of(config, tuple(module.hparams["image_shape"]), images) if graphs else None
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    with explained(f"`--output {output}` cannot be made", "name a folder below one that you may write"):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
     try:
         write_encoder(module.encoder, folder, __version__)
         _verify(module, folder)

@@ -67,7 +67,7 @@ class ImageStore:
         self.meta = read_json(path, self.format_version, f"the store `{self.folder}`", _AGAIN)
         try:
             self._take(self.meta)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             raise ValueError(f"the store `{self.folder}` is damaged ({error}); {_AGAIN}.") from error
 
     def __getstate__(self) -> dict[str, Any]:
@@ -207,6 +207,10 @@ class ImageStore:
         self.std: tuple[float, ...] = tuple(meta["std"])
         self.duplicates: list[dict[str, Any]] = list(meta["duplicates"])
         self.n_image_groups = int(meta["n_image_groups"])
+        self._check()
+        for name in (self.images_file, self.labels_file):
+            if not (self.folder / name).is_file():
+                raise ValueError(f"{name} is missing")
         stored: npt.NDArray[np.uint8] = np.load(self.folder / self.images_file, mmap_mode="r")
         labels: npt.NDArray[np.int64] = np.load(self.folder / self.labels_file)
         count, size, channels = (int(meta[name]) for name in ("count", "size", "channels"))
@@ -221,6 +225,20 @@ class ImageStore:
         self.images = np.moveaxis(stored, 1, -1)
         self._left_out = None
         self._sort()
+
+    def _check(self) -> None:
+        """Raise ValueError where meta.json cannot be meant."""
+        ids = np.concatenate([*self.splits.values()])
+        laws = {
+            "checksums are missing": {self.images_file, self.labels_file, self.meta_file}
+            <= set(self.meta["sha256"]),
+            f"mean {self.mean} or std {self.std} are no numbers, or std is 0": np.isfinite(self.mean).all()
+            and all(0 < value < np.inf for value in self.std),
+            "a class is in two splits, or is not there": len(np.unique(ids)) == len(ids)
+            and np.isin(ids, range(len(self.class_names))).all(),
+        }
+        if broken := [law for law, kept in laws.items() if not kept]:
+            raise ValueError(broken[0])
 
     def _sort(self) -> None:
         self._order = np.argsort(self.labels, kind="stable").astype(np.int64)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 from jsonargparse import ArgumentError, Namespace
+from jsonargparse.typing import restricted_number_type
 from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -14,6 +15,7 @@ from psst.configs import find
 from psst.files import write_atomic
 from psst.training import FewShotModule
 
+_SEED = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])
 _HARMLESS_TRAINER = (
     "max_steps",
     "log_every_n_steps",
@@ -71,7 +73,7 @@ class RunCLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed: one for initial parameters, episodes and augmentation."""
-        parser.add_argument("--seed_everything", type=int, default=0, help="Seed of everything random.")
+        parser.add_argument("--seed_everything", type=_SEED, default=0, help="Seed of everything random.")
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add trainer, model and data as Lightning does, the model optional where it plays no part."""
@@ -99,7 +101,7 @@ class RunCLI(LightningCLI):
             parsers = [parser, *getattr(self, "_subcommand_parsers", {}).values()]
             known = {option.lstrip("-") for each in parsers for option in each._option_string_actions}
             told: Any = error  # whoever tells the user reads both
-            told.known, told.configs, told.words = known, self._configs, args
+            told.known, told.configs = known, self._configs
             raise
 
     def _resolved(self, args: Sequence[str]) -> Iterator[str]:
