@@ -208,9 +208,6 @@ class ImageStore:
         self.duplicates: list[dict[str, Any]] = list(meta["duplicates"])
         self.n_image_groups = int(meta["n_image_groups"])
         self._check()
-        for name in (self.images_file, self.labels_file):
-            if not (self.folder / name).is_file():
-                raise ValueError(f"{name} is missing")
         stored: npt.NDArray[np.uint8] = np.load(self.folder / self.images_file, mmap_mode="r")
         labels: npt.NDArray[np.int64] = np.load(self.folder / self.labels_file)
         count, size, channels = (int(meta[name]) for name in ("count", "size", "channels"))
@@ -228,14 +225,14 @@ class ImageStore:
 
     def _check(self) -> None:
         """Raise ValueError where meta.json cannot be meant."""
-        ids = np.concatenate([*self.splits.values()])
+        ids, names = np.concatenate([*self.splits.values()]), (self.images_file, self.labels_file)
         laws = {
-            "checksums are missing": {self.images_file, self.labels_file, self.meta_file}
-            <= set(self.meta["sha256"]),
-            f"mean {self.mean} or std {self.std} are no numbers, or std is 0": np.isfinite(self.mean).all()
-            and all(0 < value < np.inf for value in self.std),
-            "a class is in two splits, or is not there": len(np.unique(ids)) == len(ids)
-            and np.isin(ids, range(len(self.class_names))).all(),
+            "an array is missing": all((self.folder / name).is_file() for name in names),
+            "a checksum is missing": {*names, self.meta_file} <= set(self.meta["sha256"]),
+            "a class is in two splits": len(np.unique(ids)) == len(ids),
+            "a class is not there": np.isin(ids, range(len(self.class_names))).all(),
+            f"mean {self.mean} is no number": np.isfinite(self.mean).all(),
+            f"std {self.std} is none": 0 < max(self.std) and all(0 <= one < np.inf for one in self.std),
         }
         if broken := [law for law, kept in laws.items() if not kept]:
             raise ValueError(broken[0])

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 from jsonargparse import ArgumentError, Namespace
-from jsonargparse.typing import restricted_number_type
 from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
@@ -15,7 +14,6 @@ from psst.configs import find
 from psst.files import write_atomic
 from psst.training import FewShotModule
 
-_SEED = restricted_number_type("Seed", int, [(">=", 0), ("<", 2**32)])
 _HARMLESS_TRAINER = (
     "max_steps",
     "log_every_n_steps",
@@ -73,7 +71,7 @@ class RunCLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the seed: one for initial parameters, episodes and augmentation."""
-        parser.add_argument("--seed_everything", type=_SEED, default=0, help="Seed of everything random.")
+        parser.add_argument("--seed_everything", type=int, default=0, help="Seed of everything random.")
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add trainer, model and data as Lightning does, the model optional where it plays no part."""
@@ -103,6 +101,9 @@ class RunCLI(LightningCLI):
             told: Any = error  # whoever tells the user reads both
             told.known, told.configs = known, self._configs
             raise
+        run = self.config.get(self.config.get("subcommand") or "", self.config)
+        if not 0 <= (seed := run["seed_everything"]) < 2**32:
+            raise ValueError(f"`seed_everything={seed}` must be a whole number from 0 to {2**32 - 1}.")
 
     def _resolved(self, args: Sequence[str]) -> Iterator[str]:
         """Yield the words with the path of each config in place of its name; raises as `find` does."""

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -107,9 +108,9 @@ CALLBACK = {
 SEARCH = {
     "course": WORD,
     "rivals": ("[nonsense]", "[own]", "7"),
-    "methods": ("[nonsense]",),
-    "levels": ("{nonsense: [0.1]}", "{rotation: much}", "{rotation: [-1]}"),
-    "vary": ("{rate: []}", "{rate: [0.3]}", "{nonsense.key: [1, 2]}", "7"),
+    "methods": ("7", "{a: 1}"),
+    "levels": ("{rotation: much}", "7"),
+    "vary": ("{rate: []}", "{rate: [0.3]}", "7"),
     "own": ("{a: [1]}",),
     "rays": WHOLE,
     "ray_method": WORD,
@@ -307,7 +308,8 @@ def texts() -> Iterator[Case]:
             def change(root: Path, text: str = text) -> None:
                 (root / "odd.yaml").write_text(text)
 
-            yield Case(f"{words[0]} with {kind}", (*words, "--config", "odd.yaml"), ("odd.yaml",), change)
+            names = ("model",) if kind == "a section that is null" else ("odd.yaml",)
+            yield Case(f"{words[0]} with {kind}", (*words, "--config", "odd.yaml"), names, change)
 
 
 # --- folders of images -------------------------------------------------------------------------------------
@@ -355,6 +357,41 @@ FOLDERS: dict[str, tuple[Change, tuple[str, ...]]] = {
     "a link to itself": (lambda root: (root / "photos/train/ant/9.png").symlink_to("9.png"), ("9.png",)),
     "a zip that leads out": (_both(_only(), _write("photos/a.zip", _archive("../a.png"))), ("a.zip",)),
 }
+
+RUNS_CODE = b"cos\nsystem\n(S'touch here'\ntR."
+SETS: dict[str, tuple[str, Callable[[], dict[str, bytes]]]] = {
+    "a tar with a link": ("ImageFolder", lambda: {"a.tar": _tar("ant/1.png", tarfile.SYMTYPE)}),
+    "a tar with a device": ("ImageFolder", lambda: {"a.tar": _tar("ant/1.png", tarfile.CHRTYPE)}),
+    "a tar with an absolute name": ("ImageFolder", lambda: {"a.tar": _tar("/etc/1.png", tarfile.REGTYPE)}),
+    "a tar with a link under a published name": (
+        "CUB --data.init_args.split=feat",
+        lambda: {"CUB_200_2011.tgz": _tar("CUB_200_2011/images.txt", tarfile.SYMTYPE)},
+    ),
+    "pickles with code": (
+        "MiniImageNet",
+        lambda: {f"mini-imagenet-cache-{split}.pkl": RUNS_CODE for split in ("train", "val", "test")},
+    ),
+}
+
+
+def _tar(name: str, kind: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for member in ("ant/0.png", name):
+            info = tarfile.TarInfo(member)
+            info.type = kind if member == name else tarfile.REGTYPE
+            info.linkname = "/etc/hostname" if kind == tarfile.SYMTYPE else ""
+            archive.addfile(info)
+    return buffer.getvalue()
+
+
+def data_sets() -> Iterator[Case]:
+    for kind, (data, made) in SETS.items():
+        files = made()
+        change = _both(*(_write(f"set/{name}", content) for name, content in files.items()))
+        name, *more = data.split()
+        words = (*"data prepare --data.init_args.root=set --data".split(), f"psst.datamodules.{name}", *more)
+        yield Case(f"data prepare: {kind}", words, (f"set/{next(iter(files))}",), change)
 
 
 def image_folders() -> Iterator[Case]:
@@ -506,7 +543,6 @@ SCORES: dict[str, Change] = {
     "fewer episodes": _scores(accuracies=[0.5, 0.25]),
     "no episodes": _scores(accuracies=[]),
     "another group": _scores(group="some"),
-    "losses of another shape": _scores(losses=np.ones(2, np.float32)),
     "no groups": lambda root: np.savez(root / "b" / "test_scores.npz", format=1, groups=np.array([], str)),
 }
 
@@ -557,7 +593,7 @@ LINES: dict[str, tuple[str, ...]] = {  # the line -> what the answer names
     "adapt pictures": ("encoder",),
     "adapt pictures --encoder nonsense --output new": ("nonsense",),
     "adapt pictures --encoder pictures --output new": ("pictures",),
-    "adapt pictures --encoder timm:nonsense --output new": ("timm:nonsense",),
+    "adapt pictures --encoder timm:nonsense --output new": ("nonsense",),
     "adapt pictures --encoder resnet18@absent --output new": ("absent",),
     "adapt pictures --encoder encoder --output photos": ("photos",),
     "adapt pictures --encoder encoder --output run.yaml": ("run.yaml",),
@@ -626,7 +662,7 @@ LINES: dict[str, tuple[str, ...]] = {  # the line -> what the answer names
     "import weights.pth --config run.yaml": ("weights.pth",),
     "import model.ckpt --config run.yaml --mean [0.5]": ("--mean",),
     "import model.ckpt --config run.yaml --std [0,0,0]": ("--std",),
-    "import model.ckpt --config run.yaml --std [nan,1,1]": ("--std",),
+    "import model.ckpt --config run.yaml --std [nan,1,1]": ("std",),
     "import model.ckpt --config run.yaml --mean nonsense": ("mean",),
     "import model.ckpt --config run.yaml --output photos": ("photos",),
     "import model.ckpt --config run.yaml --output absent/new.ckpt": ("absent/new.ckpt",),
@@ -682,6 +718,7 @@ def all_cases() -> list[Case]:
         files,
         texts,
         image_folders,
+        data_sets,
         checkpoints,
         stores,
         compared,
