@@ -90,7 +90,9 @@ def _count(node: Any, known: dict[int, int]) -> int:
             names = [key.value for key, _ in parts if isinstance(key, yaml.ScalarNode)]
             for place, (key, _) in enumerate(parts):
                 if key.value in names[:place]:
-                    raise yaml.MarkedYAMLError(None, None, f"`{key.value}` stands there twice", key.start_mark)
+                    raise yaml.MarkedYAMLError(
+                        None, None, f"`{key.value}` stands there twice", key.start_mark
+                    )
             parts = [part for pair in parts for part in pair]
         known[id(node)] = 1 + sum(_count(part, known) for part in parts)
     if not 0 < known[id(node)] < _MOST:

@@ -1,4 +1,4 @@
-"""What the parser has against a key, in words: the key as typed, file and line, the law, the nearest right word."""
+"""What the parser has against a key: as typed, with file and line, the law and the nearest right word."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 
-# how jsonargparse words it: keys on the way, one that is unknown, a class, a name in a module, kinds of values
+# how jsonargparse words it: keys on the way, an unknown one, a class, a name in a module, kinds of values
 _KEY = re.compile(r'Parser key "([\w.]+)": ?')
 _UNKNOWN = re.compile(
     r"(?:unrecognized arguments: --|(?:Group '(?P<group>\w+)' does not accept o|O|o)ption ')(?P<word>[\w.-]+)"

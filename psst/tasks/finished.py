@@ -44,7 +44,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     way_out = "name a checkpoint that psst wrote"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        OSError,
+    ) as error:
         raise ValueError(
             f"`{path}` is no checkpoint of tensors and plain values ({type(error).__name__}); {way_out}."
         ) from error
