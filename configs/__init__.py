@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no YAML of keys and plain values, with file and line; or its aliases make it endless.
+        ValueError: It is no YAML of keys and plain values, or endless by its aliases; with file and line.
     """
     if not path.is_file():  # a pipe would be waited for
         raise FileNotFoundError(f"`{path}` is not a file; name a YAML file.")
