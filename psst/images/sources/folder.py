@@ -134,11 +134,8 @@ class FolderSource:
         if None in found and tree.archives:
             tree.open_archives()
             found = _find_images(rows, tree)
-        if out := [row.image for row in rows if ".." in Path(row.image.replace("\\", "/")).parts]:
-            raise ValueError(
-                f"`{out[0]}` in {self._lists_title} may lead out of the data; write the path below "
-                f"`data.init_args.root={self.root}`."
-            )
+        out = [row.image for row in rows if ".." in row.image.replace("\\", "/").split("/")]
+        self._warn(out, f"rows of {self._lists_title} lead upwards and stand for what they end with")
         if missing := [row.image for row, place in zip(rows, found, strict=True) if place is None]:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(rows)} images that {self._lists_title} lists are missing, first: "
