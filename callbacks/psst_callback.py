@@ -250,8 +250,8 @@ class PSSTCallback(Callback):
             return
         if len(found) < 2:
             raise ValueError(
-                f"`losses` must hold at least two tasks to weight, found {list(found)}; add an auxiliary "
-                "task, or train without PSSTCallback."
+                f"`losses` must hold at least two tasks to weight, found {list(found)}; add one, such as "
+                "`auxiliary: [psst.tasks.Rotation]`, or leave PSSTCallback out: `trainer: {callbacks: []}`."
             )
         main = self._settings.main
         if main is not None and main not in found:

@@ -112,6 +112,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
         names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
         values = {name: getattr(self, name) for name in names}
         check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
+        if not cache_dir:
+            raise ValueError("`data.init_args.cache_dir=` is empty; name a folder.")
         name = type(self).__name__
         check_download(name, download, mirror, bool(self.remote), self.manual)
         self._training = TrainingPlan(name, batches, self.episodes, batch_size, n_unlabeled, seed)

@@ -117,7 +117,7 @@ def _run_without_traceback(words: list[str]) -> int:
     except Exception as error:
         if not _is_users(error):
             raise
-        return _refuse(_paragraph(error))
+        return _refuse(_paragraph(error, words))
 
 
 def _is_users(error: Exception) -> bool:
@@ -129,7 +129,7 @@ def _is_users(error: Exception) -> bool:
     return type(error).__name__ in ("MisconfigurationException", "ArgumentError")  # Lightning, jsonargparse
 
 
-def _paragraph(error: Exception) -> str:
+def _paragraph(error: Exception, words: Sequence[str]) -> str:
     text = str(error).strip() or type(error).__name__
     if type(error).__name__ != "ArgumentError" and not text.startswith(_NOISE):
         return text
@@ -142,7 +142,7 @@ def _paragraph(error: Exception) -> str:
     if wrong is None:
         from psst.commands.nearest import explained
 
-        return explained(told, getattr(error, "known", ()), getattr(error, "configs", ()))
+        return explained(told, getattr(error, "known", ()), getattr(error, "configs", ()), words)
     key, path, kind = wrong.group("key", "path", "kind")
     return f"`{key}: {path}` is no {kind}; write a subclass of {_TO_WRITE.get(kind, kind)}."
 

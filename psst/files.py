@@ -19,7 +19,10 @@ import numpy as np
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, or what the user may have of it, is full
 
 _FORMAT = "format"  # the key of the format number, in both kinds
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError),
+    zipfile.BadZipFile,
+)
 
 
 @contextmanager
@@ -32,7 +35,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         OSError: The folder cannot be written, or the disk is full.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, f"`{path}` is a folder; name a file")
+    with explained(f"`{path}` cannot be written", "name a place in a folder that you may write"):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -55,8 +61,9 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         OSError: The folder above it cannot be written, or the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    with explained(f"`{path}` cannot be made", "name a folder below one that you may write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     aside = path.parent / f"{temporary.name}.old"
     try:
         yield temporary

@@ -139,6 +139,7 @@ def test_a_fit_ends_with_what_came_of_it_and_says_what_it_left_out(tmp_path, cap
     assert re.fullmatch(r"validation accuracy \d+\.\d\d %; checkpoint (.*)", said)[1] == str(checkpoint)
     words = following.removeprefix("next: psst ").split()
     assert main([*words, "--data.init_args.evaluation.test_episodes", "10"]) == 0
+    assert main(["search", "--plan", "--config", words[2]]) == 0
 
 
 def test_the_doctor_names_what_is_wrong(tmp_path, capsys, monkeypatch):

@@ -133,7 +133,7 @@ def test_features_are_cached_before_a_run(folder, capsys):
 def test_a_config_is_found_by_name_with_or_without_its_ending(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find("quickstart") == find("quickstart.yaml") == shipped()["quickstart"]
-    (tmp_path / "quickstart").write_text("a file of the user's own comes first")
+    (tmp_path / "quickstart").write_text("trainer: {}  # a file of the user's own comes first")
     assert find("quickstart") == Path("quickstart")
 
 

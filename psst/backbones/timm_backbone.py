@@ -177,9 +177,9 @@ def read_weights(path: str, what: str) -> dict[str, Any]:
                 break
         return {key.removeprefix("module."): value for key, value in state.items()}
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0].partition(". ")[0]
         raise ValueError(
-            f"`{what}` cannot be read as weights ({type(error).__name__}: {error}); give a state dict as "
-            ".safetensors or .pth."
+            f"`{what}` cannot be read as weights ({reason}); give a state dict as .safetensors or .pth."
         ) from error
 
 

@@ -42,6 +42,8 @@ def _classify(
         raise ValueError(f"`--output {output}` must end in .csv or .json.")
     if sheet is not None and sheet.suffix not in (".png", ".jpg"):
         raise ValueError(f"`--sheet {sheet}` must end in .png or .jpg.")
+    if not 0 <= unknown < 1:
+        raise ValueError(f"`--unknown {unknown}` must be a probability in [0, 1).")
     if (examples / "classifier.json").is_file():
         classifier = FewShotClassifier.from_pretrained(examples)
         classifier.unknown = unknown or classifier.unknown

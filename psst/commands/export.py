@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from psst.commands.arguments import carry_out
+from psst.configs import find
 
 _TEXT = """\
 Rebuild it anywhere with
@@ -54,6 +55,8 @@ def _export(
 
     wanted: dict[Kind, bool] = {"onnx": onnx, "pt2": torch_export}
     kinds = [kind for kind, asked in wanted.items() if asked]
+    if calibrate is not None:
+        find(calibrate)  # before anything is written
     folder = export_encoder(checkpoint, output, overwrite, kinds, images)
     compared = " and graphs that compute the same on real images" if kinds else ""
     missing = [f"classifier.{kind}" for kind in kinds if not (folder / f"classifier.{kind}").is_file()]

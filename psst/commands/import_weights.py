@@ -62,8 +62,9 @@ def _import(
     module.attach(data)
     for name, values, buffer in (("mean", mean, module.encoder.mean), ("std", std, module.encoder.std)):
         if values is not None:
-            if len(values) != len(buffer):
-                raise ValueError(f"`--{name} {values}` must be {len(buffer)} numbers, one a channel.")
+            if len(values) != len(buffer) or (name == "std" and min(values) <= 0):
+                above = " above 0" if name == "std" else ""
+                raise ValueError(f"`--{name} {values}` must be {len(buffer)} numbers{above}, one a channel.")
             buffer.copy_(buffer.new_tensor(values))
     how, left = fill(module.encoder.backbone, state, str(weights))
     trainer = Trainer(logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False)

@@ -1,8 +1,8 @@
-"""The nearest right word for a wrong one, and where in a file the wrong one stands."""
+"""What the parser has against a key: as typed, with file and line, the law and the nearest right word."""
 
 import inspect
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -11,15 +11,24 @@ from typing import Any, get_args, get_type_hints
 
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 
-# how jsonargparse words it: a key of the run, an argument of a class, of a group of one, a name in a module
-_KEY = re.compile(r"(?:unrecognized arguments: --|option ')(?P<word>[\w.]+)")
-_CLASS = re.compile(r"given class_path '(?P<path>[\w.]+)'")
-_ARGUMENT = re.compile(r": Option '(?P<word>\w+)' is not accepted")
-_MEMBER = re.compile(
-    r"Group '(?P<group>\w+)' does not accept option '(?P<word>\w+)'"
-    r"|: unrecognized arguments: --(?P<group2>\w+)\.(?P<word2>\w+)"
+# how jsonargparse words it: keys on the way, an unknown one, a class, a name in a module, kinds of values
+_KEY = re.compile(r'Parser key "([\w.]+)": ?')
+_UNKNOWN = re.compile(
+    r"(?:unrecognized arguments: --|(?:Group '(?P<group>\w+)' does not accept o|O|o)ption ')(?P<word>[\w.-]+)"
 )
+_CLASS = re.compile(r"class_path[ =]'([\w.]+)'(?:: )?")
 _NAME = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<word>\w+)'")
+_KIND = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\]|(tuple) with \d+ elements)")
+_VALUE = re.compile(r"\.? Got value: .*")
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "dict": "keys and values",
+    **dict.fromkeys(("list", "tuple", "Iterable"), "a list"),
+}
+_OWN = ("class_path", "init_args")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -28,49 +37,56 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def explained(told: str, keys: Iterable[str], configs: Sequence[Path]) -> str:
-    """Return an account of a wrong key with the right one, and with file and line of the wrong one.
+def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Sequence[str] = ()) -> str:
+    """Return an account of a wrong key or value: where it stands, the law, the nearest right word.
 
     Args:
         told: The account of jsonargparse.
         keys: Of the run, dotted.
         configs: Files that the run was read from.
+        words: What was typed.
     """
-    if told.startswith("Problems parsing config"):
-        return _broken(configs) or told
-    word, known = _wrong(told, keys)
-    if not word:
+    way, rest = [part for key in _KEY.findall(told) for part in key.split(".")], _KEY.split(told)[-1]
+    classes, unknown = _CLASS.findall(told), _UNKNOWN.search(rest)
+    if unknown is not None:
+        wrong = unknown["word"].split(".")
+        way += [*filter(None, [unknown["group"]]), *wrong]
+        word, known = _wrong(wrong, classes, keys, ".".join(way))
+    elif name := _NAME.search(rest):
+        word, known = name["word"], dir(import_module(name["module"]))
+    elif way:
+        word, known = "", ()
+    else:
         return told
-    right = nearest(word, known)
-    meant = f"; did you mean `{right}`?" if right else ""
-    return f"{told.rstrip('.')}{_place(word.rpartition('.')[2], configs)}{meant}"
+    key, value, place = _typed([part for part in way if part != "init_args"], words, configs)
+    right = nearest(word, known) if word else None
+    meant = f"; did you mean `{right}`?" if right else "."
+    if unknown is not None:
+        return f"`{key}` is unknown{f' to {classes[-1]}' if classes else ''}{place}{meant}"
+    got = rest.rpartition("Got value: ")[2] if "Got value" in rest else ""
+    return f"`{key.lstrip('-')}={value or got}`{place}{_law(rest).rstrip('.')}{meant}"
 
 
-def _broken(configs: Sequence[Path]) -> str | None:
-    """Say where a file is no YAML."""
-    for path in configs:
-        try:
-            yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            return f"`{path}`{place}: {error.problem or error.context}"
-    return None
+def _law(rest: str) -> str:
+    """What a value has to be."""
+    kinds = [_KINDS.get(kind or pair, kind) or f"one of {some}" for kind, some, pair in _KIND.findall(rest)]
+    told = _VALUE.sub("", _KIND.sub("", _CLASS.sub("", rest).replace("Problem with given ", ""))).strip(" .")
+    if kinds and (not told or told.startswith(("expected a path", "Type "))):
+        return f" must be {' or '.join(dict.fromkeys(kinds))}"
+    return f": {told}"
 
 
-def _wrong(told: str, keys: Iterable[str]) -> tuple[str, Iterable[str]]:
-    """The wrong word, and the words that would be right there."""
-    classes = _CLASS.findall(told)
-    if found := _NAME.search(told):
-        return found["word"], dir(import_module(found["module"]))
-    if classes and (found := _MEMBER.search(told)):
-        group, word = found["group"] or found["group2"], found["word"] or found["word2"]
-        return word, _members(_class(classes[-1]), group)
-    if classes and (found := _ARGUMENT.search(told)):
-        return found["word"], _arguments(_class(classes[-1]))
-    if not classes and (found := _KEY.search(told)):
-        return found["word"], keys
-    return "", ()
+def _wrong(
+    parts: Sequence[str], classes: Sequence[str], keys: Iterable[str], key: str
+) -> tuple[str, Iterable[str]]:
+    """The wrong one of the words that a key ends with, and those that would be right there."""
+    if not classes:
+        firsts = {one.partition(".")[0] for one in keys}
+        return (key, keys) if key.partition(".")[0] in firsts else (parts[0], firsts)
+    arguments = [*_arguments(kind := _class(classes[-1])), *_OWN]
+    if parts[0] in arguments and len(parts) > 1:
+        return parts[1], _members(kind, parts[0])
+    return parts[0], arguments
 
 
 def _class(path: str) -> Any:
@@ -92,9 +108,29 @@ def _members(kind: Any, group: str) -> list[str]:
     return [field.name for field in fields(found[0])] if found else []
 
 
-def _place(word: str, configs: Sequence[Path]) -> str:
-    for path in configs:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            if re.search(rf"(?:^|[\s{{,.]){re.escape(word)}\s*:", line.partition("#")[0]):
-                return f" (`{path}`, line {number})"
-    return ""
+def _typed(parts: list[str], words: Sequence[str], configs: Sequence[Path]) -> tuple[str, str, str]:
+    """The key as typed, its value, and file and line if it stands in a file."""
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        key, equals, value = word.partition("=")
+        if key.startswith("--") and [part for part in key[2:].split(".") if part != "init_args"] == parts:
+            return key, value if equals else following, ""
+    for path in reversed(configs):
+        root = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader)
+        for key, line, node in _places(root, parts):
+            value = node.value if isinstance(node, yaml.ScalarNode) else ""
+            return key, value, f" (`{path}`, line {line})"
+    return ".".join(parts), "", ""
+
+
+def _places(node: Any, parts: Sequence[str], above: str = "") -> Iterator[tuple[str, int, Any]]:
+    """Each key below a node that parts lead to, with its line and its value."""
+    for item in node.value if isinstance(node, yaml.SequenceNode) else ():
+        yield from _places(item, parts, above)
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        name = f"{above}{key.value}"
+        if key.value == "init_args":
+            yield from _places(value, parts, f"{name}.")
+        elif key.value == parts[0] and len(parts) == 1:
+            yield name, key.start_mark.line + 1, value
+        elif key.value == parts[0]:
+            yield from _places(value, parts[1:], f"{name}.")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from psst.commands.arguments import carry_out
-from psst.configs import find, recipes
+from psst.configs import find, read, recipes
 
 _TEXT = """\
 The first word is a recipe, or a YAML file that has `recipe:`. Killed, the same command goes on where it was.
@@ -51,9 +51,7 @@ def table() -> str:
 
 
 def _row(name: str, path: Path) -> str:
-    import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
-
-    run = yaml.safe_load(path.read_text(encoding="utf-8"))
+    run = read(path)
     data, rows = run["data"]["class_path"].rpartition(".")[2], run["recipe"]["results"]
     setting = ", ".join(f"{row['way']}-way {row['shot']}-shot" for row in rows)
     published = ", ".join(_with_interval(row["accuracy"], row.get("half_width")) for row in rows)
@@ -89,8 +87,6 @@ def _reproduce(
         FileNotFoundError: No such recipe, or `root` holds no data.
         ValueError: The file is no recipe.
     """
-    import yaml
-
     from psst.commands.recipe import Recipe, reproduce
     from psst.commands.tiny import write_tiny
     from psst.files import write_atomic
@@ -98,11 +94,11 @@ def _reproduce(
 
     path = find(name)
     run = Experiment.from_config(path, {"seed_everything": seed})
-    recipe = Recipe.read(yaml.safe_load(path.read_text(encoding="utf-8")).get("recipe"), name)
+    recipe = Recipe.read(read(path).get("recipe"), name)
     folder = (output or Path("runs") / (f"{path.stem}-tiny" if tiny else path.stem)).resolve()
     last: dict[str, object] = {"seed_everything": seed}
     if keys is not None:
-        last |= yaml.safe_load(keys.read_text(encoding="utf-8")) or {}
+        last |= read(keys)
     if tiny:
         root = str(folder / "data")
         write_tiny(run.config["data"]["class_path"], Path(root))

@@ -34,6 +34,9 @@ class _Run(RunCLI):
                 f"`psst {command}` needs a trained model: name one with `--ckpt_path FILE`; `psst fit` ends "
                 "with the path of its own."
             )
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch"):
+            if (value := run["trainer"].get(name)) is not None and value < 1:
+                raise ValueError(f"`trainer.{name}={value}` must be at least 1.")
         kept = [one.get("class_path", "") for one in run["trainer"].get("callbacks") or []]
         if command == "fit" and not any("PSSTCallback" in path for path in kept) and self._had_callback():
             sys.stderr.write(

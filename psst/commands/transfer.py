@@ -42,8 +42,8 @@ def _transfer(checkpoint: Path, data: str, *, shots: str = "1,5", way: int | Non
     numbers = _numbers(shots)
     module = load_module(checkpoint)
     lines = [f"{checkpoint}, trained on {len(module.classes)} classes"]
-    for name in data.split(","):
-        run = Experiment(["--config", str(find(name))], needs_model=False)
+    runs = [(name, Experiment(["--config", str(find(name))], needs_model=False)) for name in data.split(",")]
+    for name, run in runs:
         for shot, found in zip(numbers, accuracies(module, run, name, numbers, way), strict=True):
             alone = f"± {100 * found.episode_half_width:.2f} over episodes alone"
             accuracy = f"{100 * found.mean:.2f} ± {100 * found.half_width:.2f} %"
@@ -72,13 +72,13 @@ def accuracies(
     for shot in shots:
         own = {"data.init_args.size": side, "data.init_args.evaluation.shot": shot, **settings}
         data: Any = run.with_overrides(own).datamodule()
-        data.prepare_data()
-        data.setup("test")
         if data.image_shape[0] != channels:
             raise ValueError(
                 f"the images of `{name}` have {data.image_shape[0]} channels, the model reads {channels}; "
                 "set `data.init_args.channels`, where the data set has it, or train on such images."
             )
+        data.prepare_data()
+        data.setup("test")
         features, ids = embedded = embedded or _embedded(module, data)
         count, plan = data.eval_episodes("test"), data.episode_plan("test").items()
         scores = {

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from torch import Tensor
 
 from psst.backbones.exported import CONFIG, FORMAT, load_encoder, read_config
-from psst.configs import find
+from psst.configs import find, read
 from psst.deploy.card import CARD
 from psst.episodes import EpisodeSampler
 from psst.evaluation import evaluate_episodes
@@ -98,7 +97,7 @@ def episodes_of(config: str) -> Any:
     from psst.training.data import few_shot_data
     from psst.training.experiment import Experiment
 
-    content = yaml.safe_load(find(config).read_text(encoding="utf-8"))
+    content = read(find(config))
     words = ["--data", json.dumps(content.get("data"))]
     words += ["--seed_everything", str(content.get("seed_everything", 0))]
     data = few_shot_data(Experiment(words, needs_model=False).datamodule())

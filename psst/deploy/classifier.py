@@ -273,6 +273,8 @@ def _class_folders(folder: Path) -> tuple[list[Path], list[str]]:
     parts = [
         (path, one.name) for one in sorted(folder.iterdir()) if one.is_dir() for path in image_files(one)
     ]
+    if not parts:
+        raise FileNotFoundError(f"`{folder}` holds no folder; give a folder with a folder a class.")
     return [path for path, _ in parts], [name for _, name in parts]
 
 

@@ -28,8 +28,8 @@ def load_module(path: Path) -> FewShotModule:
     read_checkpoint(path)
     try:
         module = FewShotModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
-    except RuntimeError as error:
-        raise ValueError(f"`{path}` does not hold the parameters it describes ({error}).") from error
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f"`{path}` does not hold the model that it describes: {error}") from error
     return module.eval()
 
 

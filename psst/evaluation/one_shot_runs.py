@@ -77,7 +77,9 @@ def _entries(path: Path) -> dict[str, Entry]:
     archive = path if path.is_file() else path / _ARCHIVE
     found = archive_entries(archive) if archive.is_file() else ImageTree.grow(path).entries()
     matches = ((_FILE.search(entry.name), entry) for entry in found)
-    return {match["name"]: entry for match, entry in matches if match}
+    if not (named := {match["name"]: entry for match, entry in matches if match}):
+        raise FileNotFoundError(f"`{path}` holds no one-shot runs; {_AGAIN}")
+    return named
 
 
 def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) -> _OneShotRun:

@@ -1,5 +1,6 @@
 """Turn a source into a store, once: parallel, locked, and never half-finished under its final name."""
 
+import errno
 import hashlib
 import json
 import os
@@ -144,11 +145,14 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
     try:
         needed = len(records) * source.channels * size**2 / 2**20
         with explained(
-            f"no room for the store in `{folder.parent}`: it needs {needed:.1f} MiB",
+            f"no room for the store in `{folder.parent}`: it needs {needed:.1f} MiB at "
+            f"`data.init_args.size={size}`",
             "free some space, or set `data.init_args.cache_dir` to a folder on a larger disk. Nothing was "
             "kept.",
             only_full=True,
         ):
+            if needed * 2**20 > shutil.disk_usage(partial).free:  # before anything is decoded
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             images = partial / ImageStore.images_file
             mean, std, digests = _write_images(source, records, size, images, workers)
             meta_path = folder / ImageStore.meta_file

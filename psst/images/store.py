@@ -67,7 +67,7 @@ class ImageStore:
         self.meta = read_json(path, self.format_version, f"the store `{self.folder}`", _AGAIN)
         try:
             self._take(self.meta)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             raise ValueError(f"the store `{self.folder}` is damaged ({error}); {_AGAIN}.") from error
 
     def __getstate__(self) -> dict[str, Any]:
@@ -207,6 +207,7 @@ class ImageStore:
         self.std: tuple[float, ...] = tuple(meta["std"])
         self.duplicates: list[dict[str, Any]] = list(meta["duplicates"])
         self.n_image_groups = int(meta["n_image_groups"])
+        self._check()
         stored: npt.NDArray[np.uint8] = np.load(self.folder / self.images_file, mmap_mode="r")
         labels: npt.NDArray[np.int64] = np.load(self.folder / self.labels_file)
         count, size, channels = (int(meta[name]) for name in ("count", "size", "channels"))
@@ -221,6 +222,20 @@ class ImageStore:
         self.images = np.moveaxis(stored, 1, -1)
         self._left_out = None
         self._sort()
+
+    def _check(self) -> None:
+        """Raise ValueError where meta.json cannot be meant."""
+        ids, names = np.concatenate([*self.splits.values()]), (self.images_file, self.labels_file)
+        laws = {
+            "an array is missing": all((self.folder / name).is_file() for name in names),
+            "a checksum is missing": {*names, self.meta_file} <= set(self.meta["sha256"]),
+            "a class is in two splits": len(np.unique(ids)) == len(ids),
+            "a class is not there": np.isin(ids, range(len(self.class_names))).all(),
+            f"mean {self.mean} is no number": np.isfinite(self.mean).all(),
+            f"std {self.std} is none": max(self.std) > 0 and all(0 <= one < np.inf for one in self.std),
+        }
+        if broken := [law for law, kept in laws.items() if not kept]:
+            raise ValueError(broken[0])
 
     def _sort(self) -> None:
         self._order = np.argsort(self.labels, kind="stable").astype(np.int64)

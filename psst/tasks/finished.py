@@ -44,16 +44,29 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     way_out = "name a checkpoint that psst wrote"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        OSError,
+    ) as error:
         raise ValueError(
             f"`{path}` is no checkpoint of tensors and plain values ({type(error).__name__}); {way_out}."
         ) from error
-    found = content.get("hyper_parameters", {}) if isinstance(content, dict) else {}
-    missing = [part for part in _DESCRIBED if part not in found]
-    if missing or "state_dict" not in content:
+    found = content.get("hyper_parameters") if isinstance(content, dict) else {}
+    missing = [part for part in _DESCRIBED if not isinstance(found, dict) or part not in found]
+    state = content.get("state_dict") if not missing else {}
+    missing += [] if state and isinstance(state, dict) else ["state_dict"]
+    if missing:
         raise ValueError(
             f"`{path}` is no checkpoint of a FewShotModule: it describes no {', '.join(missing)}; {way_out}."
         )
+    for name, values in state.items():
+        if not isinstance(values, Tensor) or not values.isfinite().all():
+            raise ValueError(f"`{name}` of `{path}` is NaN or infinite in places, or no tensor; {way_out}.")
     return dict(content)
 
 

@@ -1,6 +1,7 @@
 """One run described by YAML and overrides, from which every part can be made afresh, as often as asked."""
 
 import json
+from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -86,6 +87,10 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the search's group and a place for a recipe, and hand the seed to module and data."""
         parser.add_argument("--recipe", type=dict[str, Any] | None, help="For `psst reproduce`.")
+        for key in (
+            () if self._run_now else ("ckpt_path", "weights_only")
+        ):  # `psst fit` leaves them in its config
+            parser.add_argument(f"--{key}", type=None.__class__, help=SUPPRESS)
         if self._search is None:
             parser.add_argument("--search", type=dict[str, Any], default={}, help="For `psst search`.")
         else:
@@ -103,6 +108,9 @@ class RunCLI(LightningCLI):
             told: Any = error  # whoever tells the user reads both
             told.known, told.configs = known, self._configs
             raise
+        run = self.config.get(self.config.get("subcommand") or "", self.config)
+        if not 0 <= (seed := run["seed_everything"]) < 2**32:
+            raise ValueError(f"`seed_everything={seed}` must be a whole number from 0 to {2**32 - 1}.")
 
     def _resolved(self, args: Sequence[str]) -> Iterator[str]:
         """Yield the words with the path of each config in place of its name; raises as `find` does.

@@ -99,6 +99,10 @@ class FewShotModule(EpisodeEvaluation):
         self.auxiliary = nn.ModuleDict({task.name: task for task in tasks})
         self.optimizer = optimizer
         self.scheduler = scheduler
+        try:
+            optimizer([nn.Parameter(torch.zeros(1))])  # what it refuses is refused before the run begins
+        except ValueError as error:
+            raise ValueError(f"`model.init_args.optimizer`: {error}.") from error
         self.batch_stats = batch_stats
         self.seed = seed
         self.classes: tuple[str, ...] = tuple(classes or ())

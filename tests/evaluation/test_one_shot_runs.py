@@ -81,7 +81,7 @@ def test_a_missing_file_is_named(extracted, name):
 def test_a_path_without_runs_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere` does not exist; get all_runs.zip"):
         read_one_shot_runs(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"lack run01/class_labels.txt; 0 of their files"):
+    with pytest.raises(FileNotFoundError, match=r"` holds no one-shot runs; get all_runs.zip"):
         read_one_shot_runs(tmp_path)
 
 

@@ -63,7 +63,8 @@ class Entry:
 
     def __str__(self) -> str:
         separator = "/" if self.container.is_dir() else ": "
-        return printable(f"{self.container}{separator}{self.name}")
+        shown = printable(f"{self.container}{separator}{self.name}")
+        return shown if shown.isprintable() else repr(shown)[1:-1]
 
 
 def archive_entries(path: Path) -> Iterator[Entry]:

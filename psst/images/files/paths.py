@@ -34,7 +34,7 @@ def require_folder(root: str | Path) -> Path:
         NotADirectoryError: it is a file.
     """
     folder = Path(root).expanduser()
-    if not folder.exists():
+    if not str(root) or not folder.exists():
         raise FileNotFoundError(
             f"`data.init_args.root={root}` does not exist; set it to the folder that holds the data set."
         )

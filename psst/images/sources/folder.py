@@ -53,6 +53,8 @@ class FolderSource:
         """The names, sizes and dates of the images, and what decides splits and groups."""
         tree, rows = self._tree(), self._rows()
         published = sorted(self.splits.items()) if isinstance(self.splits, Mapping) else []
+        if not published and not _name_images(rows):
+            self._say_left_out(tree)
         archives = tree.archives if not tree.images or _name_images(rows) else ()
         options: dict[str, Any] = {"files": tree.fingerprint(archives)}
         if rows or published:
@@ -132,6 +134,8 @@ class FolderSource:
         if None in found and tree.archives:
             tree.open_archives()
             found = _find_images(rows, tree)
+        out = [row.image for row in rows if ".." in row.image.replace("\\", "/").split("/")]
+        self._warn(out, f"rows of {self._lists_title} lead upwards and stand for what they end with")
         if missing := [row.image for row, place in zip(rows, found, strict=True) if place is None]:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(rows)} images that {self._lists_title} lists are missing, first: "
@@ -158,10 +162,6 @@ class FolderSource:
                 f"`data.init_args.root={self.root}` holds no folders with images ({outside} images outside "
                 "of class folders); it needs a folder a class, or train/, val/ and test/ with one a class."
             )
-        others = [path for path in tree.others if "/" in path]
-        self._warn(others, "files are not images by their names and were left out")
-        stray = ["/".join((*parts, name)) for parts, name in tree.places(folders.stray)]
-        self._warn(stray, "images lie in no class folder and were left out")
         sizes = {name: len(list(tree.places(folders.folders(name)))) for name in folders.classes}
         # Small classes go before a division, which would give them places; lists may name them.
         kept = self._large(sizes)
@@ -171,6 +171,16 @@ class FolderSource:
             unused, f"classes are not listed in `data.init_args.splits={self.splits}` and were left out"
         )
         return folders, {name: split for name, split in split_of.items() if name in kept}
+
+    def _say_left_out(self, tree: ImageTree) -> None:
+        """Warn of what is no part of the data; at every run, for the store is built at the first one only."""
+        others = [path for path in tree.others if "/" in path]
+        self._warn(others, "files are not images by their names and were left out")
+        stray = ["/".join((*parts, name)) for parts, name in tree.places(ClassFolders.of(tree).stray)]
+        self._warn(stray, "images lie in no class folder and were left out")
+        filled = {parts[:depth] for parts in tree.images for depth in range(1, len(parts) + 1)}
+        empty = ["/".join(parts) for parts in tree.folders if parts not in filled] if filled else []
+        self._warn(empty, "folders hold no images and are no classes")
 
     def _split_of(self, folders: ClassFolders, kept: Collection[str]) -> dict[str, str]:
         """Return the split of each class; a seeded division knows only those that are kept."""
