@@ -8,7 +8,7 @@ from psst.cli import main
 from psst.commands.tiny import write_tiny
 from psst.datamodules import Glyphs
 from psst.episodes import Episodes, Evaluation
-from psst.evaluation.class_draw import pooled_difference
+from psst.evaluation.class_draw import _pooled_difference
 from psst.fewshot import PrototypicalHead
 from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
@@ -53,7 +53,7 @@ def run(folder, capsys, *words):
 def test_on_its_own_data_it_is_the_test(trained, capsys):
     folder, scores = trained
     status, told = run(folder, capsys, folder / "glyphs.yaml", "--shots", "1,2")
-    wanted = pooled_difference(
+    wanted = _pooled_difference(
         [s.accuracies for s in scores.values()], [s.class_ids for s in scores.values()]
     )
     assert status == 0

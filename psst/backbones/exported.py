@@ -51,7 +51,7 @@ def write_encoder(encoder: Encoder, folder: Path, version: str) -> None:
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
     config = {
         "psst_version": version,
-        "backbone": without_pretraining(describe(encoder.backbone)),
+        "backbone": _without_pretraining(describe(encoder.backbone)),
         "image_shape": list(encoder.image_shape or ()),
         "mean": encoder.mean.tolist(),  # for the reader; the weights hold them too
         "std": encoder.std.tolist(),
@@ -63,7 +63,7 @@ def write_encoder(encoder: Encoder, folder: Path, version: str) -> None:
     write_json(folder / CONFIG, config, FORMAT)
 
 
-def without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
+def _without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return a backbone's description that fetches no weights: its own are beside it."""
     arguments = dict(description.get("init_args", {}))
     off = {"pretrained": False, "checkpoint_path": None}

@@ -81,7 +81,7 @@ _CONSTANT = ("Constant", "Mean", "Random", "Sum")
 
 _COORDINATES = "it works on single coordinates of the gradients, which inner products do not tell"
 _TWO_BATCHES = "it wants the gradients of two independent batches in one step"
-REFUSED: dict[str, str] = {
+_REFUSED: dict[str, str] = {
     "ExcessMTL": _COORDINATES,
     "GradDrop": _COORDINATES,
     "MoDo": _TWO_BATCHES,
@@ -97,9 +97,9 @@ ENTRIES: dict[str, _Entry] = dict(
 
 def _find(name: str) -> _Entry:
     """The entry of a name; ValueError where there is none, or it is refused."""
-    if name in REFUSED:
+    if name in _REFUSED:
         raise ValueError(
-            f"`name={name}` cannot be offered: {REFUSED[name]}; use one of {', '.join(ENTRIES)}."
+            f"`name={name}` cannot be offered: {_REFUSED[name]}; use one of {', '.join(ENTRIES)}."
         )
     if name not in ENTRIES:
         raise ValueError(f"`name={name}` is nothing of TorchJD; use one of {', '.join(ENTRIES)}.")

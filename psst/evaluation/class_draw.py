@@ -89,16 +89,16 @@ def class_difference(one: Mapping[str, EpisodeScores], other: Mapping[str, Episo
                 "evaluate both on the same data with equal `evaluation` and `seed`."
             )
     differences = [one[group].accuracies.astype(np.float64) - other[group].accuracies for group in one]
-    return pooled_difference(differences, [one[group].class_ids for group in one])
+    return _pooled_difference(differences, [one[group].class_ids for group in one])
 
 
 def mean_accuracy(scores: Mapping[str, EpisodeScores]) -> ClassDifference:
     """Mean and interval of one model's accuracy, in [0, 1]: its difference to nothing."""
     groups = scores.values()
-    return pooled_difference([one.accuracies for one in groups], [one.class_ids for one in groups])
+    return _pooled_difference([one.accuracies for one in groups], [one.class_ids for one in groups])
 
 
-def pooled_difference(
+def _pooled_difference(
     differences: Sequence[npt.NDArray[np.floating]], class_ids: Sequence[npt.NDArray[np.integer] | None]
 ) -> ClassDifference:
     """Mean and interval of differences ``[n]``, one array a group, of episodes of classes ``[n, N]``."""

@@ -55,7 +55,7 @@ class MetricJudge(Judge):
         if not self._names:
             module = _check_factory(self.run)
             names: list[str] = []
-            on_training_batches(self.run, module, 1, lambda compute: names.extend(compute()))
+            _on_training_batches(self.run, module, 1, lambda compute: names.extend(compute()))
             _check_names(names, type(module).__name__)
             self._names = names
         return self._names
@@ -63,7 +63,7 @@ class MetricJudge(Judge):
     def operations(self, tasks: Sequence[str]) -> int:
         """Of the first training batch: a step computes all losses, and goes back through some."""
         found: list[int] = []
-        on_training_batches(
+        _on_training_batches(
             self.run, self.run.module(), 1, lambda compute: found.append(counted(compute, tasks))
         )
         return found[0]
@@ -218,7 +218,7 @@ def _check_checkpoint_loads(trainer: Trainer, path: Path) -> None:
         ) from error
 
 
-def on_training_batches(
+def _on_training_batches(
     run: PythonRun, module: LightningModule, count: int, each: Callable[[Compute], object]
 ) -> None:
     """Give `each` a function that computes the named losses of a training batch, batch by batch.
@@ -274,6 +274,6 @@ def renewed(run: PythonRun, state: State, count: int) -> State:
         compute()
 
     loaded: list[object] = []
-    on_training_batches(run, module, count, look_at)
+    _on_training_batches(run, module, count, look_at)
     own = {f"{name}.{key}": value for name, layer in layers.items() for key, value in layer.named_buffers()}
     return {key: own.get(key, value).detach().cpu().clone() for key, value in state.items()}

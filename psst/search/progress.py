@@ -111,7 +111,7 @@ class SearchProgress:
     def _look(self, one: _Running) -> bool:
         """Read how far a unit is; return whether that is news."""
         name = one.work.unit.name
-        steps = read_progress(unit_path(self.folder, name))
+        steps = _read_progress(unit_path(self.folder, name))
         if steps is None or steps == (one.first, one.step):
             return False
         if steps[0] > one.first:
@@ -133,7 +133,7 @@ def write_progress(folder: Path, first: int, step: int) -> None:
     write_atomic(_file(folder), json.dumps([first, step, os.getpid()]))
 
 
-def read_progress(folder: Path) -> tuple[int, int] | None:
+def _read_progress(folder: Path) -> tuple[int, int] | None:
     """Return the first and the last step that `write_progress` has left; None if nothing."""
     try:
         first, step, _ = json.loads(_file(folder).read_text(encoding="utf-8"))

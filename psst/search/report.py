@@ -52,7 +52,7 @@ def _page(result: SearchResult, folder: Path) -> Page:
     place = os.path.relpath(folder)
     return Page(
         title=place,
-        sentences=[first_line(result), *sentences(result)],
+        sentences=[_first_line(result), *sentences(result)],
         tables=[_table(result), *([_tests_table(result)] if result.tests else [])],
         charts=charts,
         script=script,
@@ -64,7 +64,7 @@ def _page(result: SearchResult, folder: Path) -> Page:
 def print_report(result: SearchResult, output: Path, console: Console | None = None) -> None:
     """Print what was found; a narrow terminal or a pipe gets the whole width all the same."""
     console = console or Console(width=max(Console().width, 100), highlight=False)
-    console.print(first_line(result), soft_wrap=True)
+    console.print(_first_line(result), soft_wrap=True)
     for line in sentences(result):
         console.print(line, soft_wrap=True)
     console.print(_table(result))
@@ -74,7 +74,7 @@ def print_report(result: SearchResult, output: Path, console: Console | None = N
     console.print(f"best.ckpt, report.html, front.png, front.csv, metrics.json: {output}", soft_wrap=True)
 
 
-def first_line(result: SearchResult) -> str:
+def _first_line(result: SearchResult) -> str:
     """What was handed over, its accuracy, how it compares with plain at equal cost, and the cost."""
     name, best = result.handed_over, result.best
     own = "found by the search" if name == SEARCH else f"the rival `{name}` was best on validation"
@@ -101,7 +101,7 @@ def sentences(result: SearchResult) -> list[str]:
             f"Main only still gains {_gap_text(result, gain)} from one look to the next: train longer before "
             "you judge any task."
         )
-    lines += [task_sentence(result, task) for task in result.tasks[1:]]
+    lines += [_task_sentence(result, task) for task in result.tasks[1:]]
     final = result.finals.get(SEARCH)
     plain = result.finals.get(PLAIN)
     if final is not None and plain is not None and not (final.measured - plain.measured).better:
@@ -141,7 +141,7 @@ def _way_to_go(result: SearchResult) -> list[str]:
     return [f"Which way to go: {way} ({'; '.join(words)})."]
 
 
-def task_sentence(result: SearchResult, task: str) -> str:
+def _task_sentence(result: SearchResult, task: str) -> str:
     """What validation says of one auxiliary task."""
     cost = result.costs.get(task, 1.0)
     level = choose.unlearned(task, result.found[SEARCH].candidates, result.chance)
@@ -204,7 +204,7 @@ def metrics(result: SearchResult) -> dict[str, Any]:
         "total_passes": result.total_passes,
         "candidates": named,
         "differences": {label: _described(result, gap) for label, gap in gaps.items() if gap is not None},
-        "tasks": {task: task_sentence(result, task) for task in result.tasks[1:]},
+        "tasks": {task: _task_sentence(result, task) for task in result.tasks[1:]},
         "costs": dict(result.costs),
         "still_improving": result.still_improving is not None,
         "test_touched": result.looks_at_test,

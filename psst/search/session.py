@@ -124,11 +124,11 @@ class Search:
         for remark in self.remarks:
             self.progress.say(remark)
         try:
-            values = run_lines(list(self.lines.values()), engine, self)
+            values = _run_lines(list(self.lines.values()), engine, self)
             found = dict(zip(self.lines, values, strict=True))
             if OWN in self.settings.rivals and isinstance(self.course, FoldCourse):
                 steps = self._own_steps(self.course.own_options)
-                [found[OWN]] = run_lines([self.course.own_line(steps)], engine, self)
+                [found[OWN]] = _run_lines([self.course.own_line(steps)], engine, self)
             result = self._result(found)
             if self.judge.can_test:
                 self._test(result, engine)
@@ -210,11 +210,11 @@ class Search:
     def _test(self, result: SearchResult, engine: Engine) -> None:
         finals = result.finals
         result.looks_at_test = agree(touch_test(self.folder, sorted(one.unit for one in finals.values())))
-        [tests] = run_lines([self.course.tests(list(finals.values()))], engine, self)
+        [tests] = _run_lines([self.course.tests(list(finals.values()))], engine, self)
         result.tests = {name: tests[one.unit] for name, one in finals.items()}
 
 
-def run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[Any]:
+def _run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[Any]:
     """Run lines side by side to their ends and return what they return, in order.
 
     Each waits for its own results only, and the first goes first. What two have in common is done once:

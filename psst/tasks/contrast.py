@@ -34,7 +34,7 @@ def contrast(projected: Tensor, identities: Tensor, temperature: float) -> Tenso
         itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
         products = unit @ unit.detach().T
         if products.requires_grad:  # the other factor's part is the transpose: one product backward, not two
-            products.register_hook(lambda gradient: gradient + gradient.T)
+            products.register_hook(lambda one: one + one.T)  # type: ignore[no-untyped-call]  # untyped in torch
         scores = (products / temperature).masked_fill(itself, -torch.inf)
         positive = (identities[:, None] == identities) & ~itself
         log_shares = scores.log_softmax(dim=1).masked_fill(~positive, 0.0)  # -inf times 0 is no number

@@ -15,7 +15,7 @@ from torchjd.scalarization import Scalarizer
 
 from psst import balancers
 from psst.balancers import TorchJD
-from psst.balancers.torchjd_table import ENTRIES, REFUSED
+from psst.balancers.torchjd_table import _REFUSED, ENTRIES
 from psst.pareto import StepState
 from psst.randomness import stream_key
 from tests.balancers.cases import EPOCH, OPTIONS, PREFERENCE, M, every_name, made, run, states
@@ -249,13 +249,13 @@ def test_every_class_of_torchjd_is_offered_or_refused_with_a_reason():
             if not base:
                 assert issubclass(kind, bases)
                 names.add(name.removesuffix("Weighting"))
-    assert names == set(ENTRIES) | set(REFUSED)
-    assert not set(ENTRIES) & set(REFUSED)
+    assert names == set(ENTRIES) | set(_REFUSED)
+    assert not set(ENTRIES) & set(_REFUSED)
     assert set(OPTIONS) == set(ENTRIES)
     weightings = {name for name in aggregation.__all__ if name.endswith("Weighting")} - {"Weighting"}
     assert (
         weightings - {kind.__name__ for kind in offered}
-        == {f"{name}Weighting" for name in REFUSED} & weightings
+        == {f"{name}Weighting" for name in _REFUSED} & weightings
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from psst.balancers.torchjd_table import ENTRIES, REFUSED
+from psst.balancers.torchjd_table import _REFUSED, ENTRIES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md"])
@@ -99,7 +99,7 @@ def test_other_python_blocks_are_at_least_python():
 
 def test_the_table_of_methods_names_every_balancer():
     page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert {name for name in [*ENTRIES, *REFUSED] if f"`{name}`" not in page} == set()
+    assert {name for name in [*ENTRIES, *_REFUSED] if f"`{name}`" not in page} == set()
 
 
 def test_links_between_the_pages_lead_somewhere():

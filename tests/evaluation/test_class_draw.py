@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from psst.evaluation import EpisodeScores, class_difference, load_scores, save_scores
-from psst.evaluation.class_draw import _class_variance, pooled_difference
+from psst.evaluation.class_draw import _class_variance, _pooled_difference
 from psst.evaluation.scores import half_width
 
 
@@ -28,7 +28,7 @@ def test_the_interval_covers_what_it_says(n_classes, way):
     found = []
     for _ in range(400):
         values, ids = episodes(rng, 300, n_classes, way)
-        difference = pooled_difference([values], [ids])
+        difference = _pooled_difference([values], [ids])
         covered = abs(difference.mean) <= difference.half_width
         found.append((covered, abs(difference.mean) <= difference.episode_half_width))
     with_classes, without = np.mean(found, axis=0)
@@ -53,7 +53,7 @@ def test_without_differences_between_classes_the_draw_of_episodes_is_left():
     variance, n_classes = _class_variance(values, ids)
     assert n_classes == 30
     assert 1.96 * np.sqrt(variance) == pytest.approx(half_width(values), rel=0.35)
-    assert pooled_difference([values], [ids]).half_width >= half_width(values)
+    assert _pooled_difference([values], [ids]).half_width >= half_width(values)
 
 
 def test_the_interval_does_not_depend_on_the_names_of_classes_or_the_order_of_episodes():
@@ -68,7 +68,7 @@ def test_the_interval_does_not_depend_on_the_names_of_classes_or_the_order_of_ep
 def test_groups_are_pooled_by_their_episodes():
     rng = np.random.default_rng(4)
     parts = [episodes(rng, n, 20, 5) for n in (300, 100)]
-    pooled = pooled_difference([values for values, _ in parts], [ids for _, ids in parts])
+    pooled = _pooled_difference([values for values, _ in parts], [ids for _, ids in parts])
     variances = [_class_variance(values, ids)[0] for values, ids in parts]
     assert pooled.mean == pytest.approx(np.concatenate([values for values, _ in parts]).mean())
     assert pooled.n_classes == 40
@@ -79,7 +79,7 @@ def test_groups_are_pooled_by_their_episodes():
 def test_episodes_of_almost_all_classes_say_nothing_of_their_draw(n_classes):
     values, ids = episodes(np.random.default_rng(5), 200, n_classes, 5)
     assert _class_variance(values, ids) is None
-    difference = pooled_difference([values], [ids])
+    difference = _pooled_difference([values], [ids])
     assert difference.half_width == difference.episode_half_width == half_width(values)
     assert "only" in difference.covers
 

@@ -11,7 +11,7 @@ import psst.search.progress
 from psst.search.budget import Budget, read_budget, solved
 from psst.search.folds import make_course
 from psst.search.mixture import MAIN_ONLY
-from psst.search.progress import SearchProgress, read_progress, write_progress
+from psst.search.progress import SearchProgress, _read_progress, write_progress
 from psst.search.record import unit_path
 from psst.search.settings import SearchSettings
 from psst.search.unit import Unit, Work
@@ -146,6 +146,6 @@ def test_a_heartbeat_is_written_where_there_is_no_terminal(monkeypatch, tmp_path
 
 def test_progress_of_other_processes_is_read_and_damage_is_nothing(tmp_path):
     write_progress(tmp_path, 3, 9)
-    assert read_progress(tmp_path) == (3, 9)
+    assert _read_progress(tmp_path) == (3, 9)
     (tmp_path / "progress.json").write_text("[1")
-    assert read_progress(tmp_path) is None
+    assert _read_progress(tmp_path) is None

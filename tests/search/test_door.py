@@ -14,7 +14,7 @@ from torch import nn
 import psst
 import psst.search
 from psst.search import Look, SearchSettings
-from psst.search.metric_judge import MetricJudge, on_training_batches, renewed
+from psst.search.metric_judge import MetricJudge, _on_training_batches, renewed
 from psst.search.python_run import PythonRun
 from psst.search.unit import Metric
 from tests.search.small import FEW, door
@@ -123,7 +123,7 @@ def test_renewed_statistics_are_the_mean_over_the_batches():
     found = renewed(run, state, 4)
     seen, probe = [], run.module()
     probe.trunk[0].register_forward_hook(lambda layer, inputs, output: seen.append(output.detach()))
-    on_training_batches(run, probe, 4, lambda compute: compute())
+    _on_training_batches(run, probe, 4, lambda compute: compute())
     mean = torch.stack([batch.mean(dim=0) for batch in seen]).mean(dim=0)
     torch.testing.assert_close(found["trunk.1.running_mean"], mean, rtol=1e-5, atol=1e-6)
     changed = {name for name in state if not torch.equal(state[name], found[name])}

@@ -6,7 +6,7 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from psst.search.mixture import MAIN_ONLY
-from psst.search.session import run_lines
+from psst.search.session import _run_lines
 from psst.search.unit import Unit, Work
 
 
@@ -65,7 +65,7 @@ class Memory:
 
 def run(lines, engine, known=()):
     memory = Memory(known)
-    return run_lines(lines, engine, memory), memory
+    return _run_lines(lines, engine, memory), memory
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5])

@@ -12,7 +12,7 @@ from rich.console import Console
 from psst.search.course import Found
 from psst.search.mixture import MAIN_ONLY, alone, together
 from psst.search.picture import front_figure
-from psst.search.report import first_line, metrics, print_report, sentences, task_sentence
+from psst.search.report import _first_line, _task_sentence, metrics, print_report, sentences
 from psst.search.result import SearchResult
 from psst.search.unit import Metric
 from tests.search.test_mixtures import candidate, scores
@@ -52,11 +52,11 @@ BRANCHES = [
 
 def test_the_first_line_says_what_is_handed_over_and_what_it_gains_over_plain():
     result = result_of(BRANCHES, tests={"search": 0.75, "plain": 0.70})
-    line = first_line(result)
+    line = _first_line(result)
     assert line.startswith("Handed over: classes=1 (found by the search); test accuracy 74.")
     assert "+5.00 ± " in line
     plain = result_of(BRANCHES[:2], {"plain": candidate(MAIN_ONLY, 0.9)})
-    assert "the rival `plain` was best on validation" in first_line(plain)
+    assert "the rival `plain` was best on validation" in _first_line(plain)
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_the_first_line_says_what_is_handed_over_and_what_it_gains_over_plain():
     ],
 )
 def test_a_sentence_says_what_a_task_does(task, costs, chance, said):
-    assert task_sentence(result_of(BRANCHES, costs=costs, chance=chance), task).startswith(said)
+    assert _task_sentence(result_of(BRANCHES, costs=costs, chance=chance), task).startswith(said)
 
 
 def test_a_difference_within_its_noise_is_not_called_help():
     noisy = [candidate(MAIN_ONLY, 0.7), candidate(alone("classes"), 0.702, noise=3)]
     for one in noisy:
         one.measured.scores["all"].accuracies[:] = scores(one.quality, one is noisy[1])["all"].accuracies
-    assert task_sentence(result_of(noisy), "classes").startswith("classes: not shown to help")
+    assert _task_sentence(result_of(noisy), "classes").startswith("classes: not shown to help")
 
 
 def test_where_main_only_still_improves_the_report_says_train_longer():
