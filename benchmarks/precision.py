@@ -3,8 +3,9 @@
     python benchmarks/precision.py photos --config pretrained_adapter -- --data.init_args.root photos
 
 Trains a run in float32 and with `precision: auto`, on main only and on all its tasks at weight 1 (in units of
-the losses' running means), for `trainer.max_steps` steps, and tests both on the same episodes. Trained models
-stay in the folder: started again, the same command goes on.
+the losses' running means), for `trainer.max_steps` steps, and tests both on the same episodes. Several
+configs, such as those of searches over class splits, count as several seeds do. Trained models stay in the
+folder: started again, the same command goes on.
 """
 
 import argparse
@@ -29,38 +30,44 @@ def run(config: str, words: list[str], seed: int, precision: str) -> Experiment:
     return Experiment(["--config", config, *words, *chosen], SearchSettings)
 
 
-def train(out: Path, config: str, words: list[str], row: tuple[int, str, str]) -> str:
+def train(out: Path, words: list[str], row: tuple[tuple[str, int], str, str]) -> str:
     """One training."""
-    seed, tasks, precision = row
+    (config, seed), tasks, precision = row
     make = partial(run, config, words, seed, precision)
     names = [one.name for one in make().module().auxiliary.values()] if tasks == "all" else []
     mixture = together(names) if names else MAIN_ONLY
-    return made(out, f"{tasks}-{seed}-{precision}", make, mixture, steps=make().max_steps)
+    return made(out, name_of(config, seed, tasks, precision), make, mixture, steps=make().max_steps)
+
+
+def name_of(config: str, seed: int, tasks: str, precision: str) -> str:
+    """Of the folder of a training."""
+    path = Path(config)
+    return f"{path.parent.name if path.suffix else path.name}-{seed}-{tasks}-{precision}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", help="for the folder")
-    parser.add_argument("--config", default="quickstart")
+    parser.add_argument("--config", nargs="+", default=["quickstart"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/precision"))
     mark = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
     given = parser.parse_args(sys.argv[1:mark])
     out, words = given.out / given.name, sys.argv[mark + 1 :]
-    run(given.config, words, 0, "auto").datamodule().prepare_data()
-    rows = [(s, tasks, kind) for s in range(given.seeds) for tasks in ("main", "all") for kind in KINDS]
+    cases = [(config, seed) for config in given.config for seed in range(given.seeds)]
+    for config in given.config:
+        run(config, words, 0, "auto").datamodule().prepare_data()
+    rows = [(case, tasks, kind) for case in cases for tasks in ("main", "all") for kind in KINDS]
     with ProcessPoolExecutor(given.workers, get_context("forkserver")) as pool:
-        for told in pool.map(partial(train, out, given.config, words), rows):
+        for told in pool.map(partial(train, out, words), rows):
             print(told, flush=True)
     print("| tasks | precision | cost | accuracy | minus float32 | each | s of a core |")
     print("|---|---|---|---|---|---|---|")
     for tasks in ("main", "all"):
-        folders = {
-            kind: [out / "units" / f"{tasks}-{s}-{kind}" for s in range(given.seeds)] for kind in KINDS
-        }
-        for kind in KINDS:
-            print(line([tasks, kind], folders[kind], folders["32-true"]))
+        exact, fast = ([out / "units" / name_of(*case, tasks, kind) for case in cases] for kind in KINDS)
+        print(line([tasks, KINDS[0]], exact, exact))
+        print(line([tasks, KINDS[1]], fast, exact))
 
 
 if __name__ == "__main__":
