@@ -14,10 +14,10 @@ from statistics import median
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
     "images + datamodules": 5525,
     "episodes": 1303,
-    "training + evaluation": 1525,
+    "training + evaluation": 1524,
     "search": 4675,
     "pareto + callbacks + balancers": 4247,
-    "all lines": 25690,
+    "all lines": 25689,
     "public names": 485,
     "cycles between rooms": 0,
     "lines of a function, median": 8,

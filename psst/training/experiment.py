@@ -87,9 +87,8 @@ class RunCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the search's group and a place for a recipe, and hand the seed to module and data."""
         parser.add_argument("--recipe", type=dict[str, Any] | None, help="For `psst reproduce`.")
-        for key in (
-            () if self._run_now else ("ckpt_path", "weights_only")
-        ):  # `psst fit` leaves them in its config
+        left = () if self._run_now else ("ckpt_path", "weights_only")  # by `psst fit` in its config
+        for key in left:
             parser.add_argument(f"--{key}", type=None.__class__, help=SUPPRESS)
         if self._search is None:
             parser.add_argument("--search", type=dict[str, Any], default={}, help="For `psst search`.")
