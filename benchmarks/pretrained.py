@@ -26,13 +26,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from pytorch_lightning import Trainer
+from seeds import resampled, unit_of
 
-from psst.evaluation import class_difference, load_scores
 from psst.search.settings import SearchSettings
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 
-DRAWS = 10_000
 LOGISTIC_EPISODES = 300
 PAIRS = (("search", "frozen"), ("search", "plain"), ("search", "fixed"), ("handed over", "frozen"))
 
@@ -197,25 +196,14 @@ def print_cosines(folders: list[Path], batches: int = 50) -> None:
 
 def difference(folders: list[Path], runs: list[dict], one: str, other: str) -> str:
     """Mean over splits of one final minus another; splits are drawn, and classes within them."""
-    gaps, errors = [], []
+    pairs = []
     for folder, run in zip(folders, runs, strict=True):
         names = [run["handed_over"] if name == "handed over" else name for name in (one, other)]
-        units = [folder / "units" / unit_of(folder, name) / "test_scores.npz" for name in names]
-        gap = class_difference(*map(load_scores, units))
-        gaps.append(100 * gap.mean)
-        errors.append(100 * gap.half_width / 2)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(gaps), size=(DRAWS, len(gaps)))
-    means = (np.array(gaps)[drawn] + rng.normal(size=drawn.shape) * np.array(errors)[drawn]).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+        pairs.append([folder / "units" / unit_of(folder, name) for name in names])
+    gaps, low, high = resampled(pairs)
     ahead, each = sum(gap > 0 for gap in gaps), ", ".join(f"{gap:+.2f}" for gap in gaps)
     mean = f"{np.mean(gaps):+.2f} ({low:+.2f} to {high:+.2f})"
     return f"{one} - {other}: {mean}, ahead in {ahead} of {len(gaps)}: {each}"
-
-
-def unit_of(folder: Path, name: str) -> str:
-    rows = json.loads((folder / "front.json").read_text(encoding="utf-8"))
-    return next(row["unit"] for row in rows if name in row["final_of"].split())
 
 
 if __name__ == "__main__":

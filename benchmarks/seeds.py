@@ -10,6 +10,7 @@ Nothing is called better or worse with fewer than 5 seeds.
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,17 +44,11 @@ def main(folders: list[Path]) -> None:
 
 def difference(folders: list[Path], runs: list[dict], one: str, other: str) -> str:
     """Mean over seeds of one final minus another, with its interval over seeds and classes."""
-    gaps, errors = [], []
+    pairs = []
     for folder, run in zip(folders, runs, strict=True):
         names = [run["handed_over"] if name == "handed_over" else name for name in (one, other)]
-        scores = [load_scores(folder / "units" / unit_of(folder, name) / "test_scores.npz") for name in names]
-        gap = class_difference(*scores)
-        gaps.append(100 * gap.mean)
-        errors.append(100 * gap.half_width / 2)
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(gaps), size=(DRAWS, len(gaps)))
-    means = (np.array(gaps)[drawn] + rng.normal(size=drawn.shape) * np.array(errors)[drawn]).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+        pairs.append([folder / "units" / unit_of(folder, name) for name in names])
+    gaps, low, high = resampled(pairs)
     verdict = (
         "too few seeds"
         if len(gaps) < LEAST
@@ -65,6 +60,23 @@ def difference(folders: list[Path], runs: list[dict], one: str, other: str) -> s
     )
     each = ", ".join(f"{gap:+.2f}" for gap in gaps)
     return f"{one} - {other}: {np.mean(gaps):+.2f} ({low:+.2f} to {high:+.2f}; {verdict}); a seed: {each}"
+
+
+def resampled(pairs: Iterable[Sequence[Path]]) -> tuple[list[float], float, float]:
+    """Differences in points of pairs of tested models, by their folders, and the 95% interval of the mean.
+
+    It draws pairs and, by the error of each over its classes and episodes, the classes within them.
+    """
+    found = [class_difference(*(load_scores(one / "test_scores.npz") for one in pair)) for pair in pairs]
+    gaps, errors = (
+        np.array([100 * one for one in row])
+        for row in zip(*((g.mean, g.half_width / 2) for g in found), strict=True)
+    )
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(len(gaps), size=(DRAWS, len(gaps)))
+    means = (gaps[drawn] + rng.normal(size=drawn.shape) * errors[drawn]).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return gaps.tolist(), float(low), float(high)
 
 
 def unit_of(folder: Path, name: str) -> str:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from seeds import resampled
 
-from psst.evaluation import class_difference, load_scores
 from psst.process import begin_process
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.mixture import MAIN_ONLY, Mixture, alone
@@ -43,7 +43,6 @@ TASKS["supervised_contrastive"] = "SupervisedContrastive"
 CROPS = {"class_path": "psst.images.augment.Augmentation", "init_args": {"resized_crop": [0.5, 1.0]}}
 CROPS["init_args"] |= {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
 FALL = 1 / 3
-DRAWS = 10_000
 
 Row = tuple[str, int, str, float]
 """Main task, seed, auxiliary task or nothing, its weight."""
@@ -134,19 +133,10 @@ def line(cells: list[str], mine: list[Path], plain: list[Path]) -> str:
 
 def difference(folders: list[tuple[Path, Path]]) -> tuple[str, str]:
     """Mean over seeds with its interval, which draws seeds and the classes of each; and each seed's."""
-    gaps = [class_difference(*(load_scores(one / "test_scores.npz") for one in pair)) for pair in folders]
-    means, errors = (
-        np.array([100 * f(gap) for gap in gaps]) for f in (lambda g: g.mean, lambda g: g.half_width / 2)
-    )
-    if not means.any():
+    if all(mine == plain for mine, plain in folders):
         return "", ""
-    rng = np.random.default_rng(0)
-    drawn = rng.integers(len(gaps), size=(DRAWS, len(gaps)))
-    low, high = np.percentile(
-        (means[drawn] + rng.normal(size=drawn.shape) * errors[drawn]).mean(1), [2.5, 97.5]
-    )
-    each = ", ".join(f"{gap:+.2f}" for gap in means)
-    return f"{means.mean():+.2f} ({low:+.2f} to {high:+.2f})", each
+    gaps, low, high = resampled(folders)
+    return f"{np.mean(gaps):+.2f} ({low:+.2f} to {high:+.2f})", ", ".join(f"{gap:+.2f}" for gap in gaps)
 
 
 def main() -> None:
