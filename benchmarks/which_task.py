@@ -79,7 +79,7 @@ def made(
     begin_process()
     torch.set_num_threads(1)
     judge = EpisodeJudge(run())
-    judge.check(1)
+    judge.check_data(1)
     cost = judge.cost(mixture.tasks)
     steps = steps or round(passes / cost)
     unit = Unit(name, mixture, 0, steps, steps, falls=round(steps * (1 - FALL)))

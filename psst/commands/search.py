@@ -4,13 +4,8 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from psst.commands.quiet import quiet
-
-if TYPE_CHECKING:
-    from psst.search.settings import SearchSettings
-    from psst.training.experiment import Experiment
 
 _TEXT = """\
 All other options are those of `psst fit`: --config takes a file or a shipped name, any key of it can be
@@ -63,7 +58,6 @@ def main(words: list[str]) -> int:
     if output.exists() and not output.is_dir():
         raise ValueError(f"`--output {output}` is a file; name a folder.")
     settings = experiment.settings()
-    _check(experiment, settings)
     if not options.plan:
         run_search(experiment, settings, output, options.workers, options.engine, _silence, budget)
     else:
@@ -76,28 +70,6 @@ def main(words: list[str]) -> int:
         print_plan(judge, settings)
     sys.stdout.flush()
     return 0
-
-
-def _check(run: "Experiment", settings: "SearchSettings") -> None:
-    """Refuse names and levels that would stop a unit, before any is trained."""
-    from jsonargparse import ArgumentError
-
-    from psst.balancers.names import method_named
-
-    names = run.module().task_names[1:]
-    for name, levels in settings.levels.items():
-        if name not in names or min(levels, default=0) <= 0:
-            raise ValueError(f"`search.levels.{name}={levels}` must be levels above 0, of one of {names}.")
-    for method in settings.methods:
-        try:
-            method_named(method)
-        except ValueError as error:
-            raise ValueError(f"`search.methods`: {error}") from error
-    for key, values in settings.vary.items():
-        try:
-            _ = [run.varied(((key, value),)) for value in values if key not in ("length", "rate")]
-        except ArgumentError as error:
-            raise ValueError(f"`search.vary.{key}={values}`: {error}.".replace("\n", " ")) from error
 
 
 def _silence() -> None:

@@ -120,8 +120,7 @@ def print_plan(judge: Judge, settings: SearchSettings) -> None:
     Raises:
         ValueError: As the search itself would.
     """
-    names = judge.task_names()
-    remark = judge.check(max(look.folds for look in settings.course_of(len(names) - 1)))
+    remark = judge.check(settings)
     pace = measured_pace(judge, settings)
     table = Table(
         "unit",

@@ -76,7 +76,7 @@ class EpisodeJudge(Judge):
         known = {str(name): task.chance(batch) for name, task in module.auxiliary.items()}  # type: ignore[operator]  # Tasks
         return {name: float(level) for name, level in known.items() if level is not None}
 
-    def check(self, folds: int) -> str:
+    def check_data(self, folds: int) -> str:
         """Build the store if need be, and hold all splits against the settings."""
         data = _episodic(self.run.datamodule())
         self._fold = (0, folds) if folds > 1 else None

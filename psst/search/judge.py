@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from jsonargparse import ArgumentError
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, autograd
 from torch.utils.flop_counter import FlopCounterMode
 
+from psst.balancers.names import method_named
+from psst.search.settings import SearchSettings
 from psst.search.unit import Measured, Metric, Unit
 
 if TYPE_CHECKING:
@@ -59,13 +62,36 @@ class Judge(ABC):
         """Return the losses of guesses that know nothing, by task, as far as they are known."""
         return {}
 
-    @abstractmethod
-    def check(self, folds: int) -> str:
-        """Raise where a unit would fail later, before anything is written; `folds` above 1 are wanted.
+    def check(self, settings: SearchSettings) -> str:
+        """Hold settings and data against each other, before anything is written.
 
         Returns:
             What there is to say, such as that classes are too few and images are divided; or nothing.
+
+        Raises:
+            ValueError: A unit would fail later.
         """
+        names = self.task_names()[1:]
+        for name, levels in settings.levels.items():
+            if name not in names or min(levels, default=0) <= 0:
+                raise ValueError(
+                    f"`search.levels.{name}={levels}` must be levels above 0, of one of {names}."
+                )
+        for method in settings.methods:
+            try:
+                method_named(method)
+            except ValueError as error:
+                raise ValueError(f"`search.methods`: {error}") from error
+        for key, values in settings.vary.items():
+            try:
+                _ = [self.run.varied(((key, value),)) for value in values if key not in ("length", "rate")]
+            except ArgumentError as error:
+                raise ValueError(f"`search.vary.{key}={values}`: {error}.".replace("\n", " ")) from error
+        return self.check_data(max(look.folds for look in settings.course_of(len(names))))
+
+    @abstractmethod
+    def check_data(self, folds: int) -> str:
+        """Raise where the data do not do, on `folds` above 1 or on their own classes; else as `check`."""
 
     def data_key(self) -> str:
         """Return a digest of the data, empty where there is none; after `check`."""

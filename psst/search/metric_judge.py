@@ -68,7 +68,7 @@ class MetricJudge(Judge):
         )
         return found[0]
 
-    def check(self, folds: int) -> str:
+    def check_data(self, folds: int) -> str:
         """Validate an untrained module, and read its checkpoint.
 
         Raises:

@@ -104,7 +104,7 @@ class Search:
         self, judge: Judge, settings: SearchSettings, folder: Path, option: str, budget: Budget | None
     ) -> None:
         self.judge, self.settings, self.folder = judge, settings, folder.resolve()
-        remark = judge.check(max(look.folds for look in settings.course_of(2)))
+        remark = judge.check(settings)
         identity = f"{judge.run.identity()}\ndata: {judge.data_key()}"
         self.manifest = Manifest(self.folder, identity, option)
         if budget is not None:
