@@ -1,12 +1,12 @@
-"""Pictures of what a search has found, for notebooks and papers: each function returns a figure.
+"""Pictures of what a search has found, for notebooks and papers: each function returns an Altair chart.
 
 Example:
     >>> result = psst.search(MyModule, MyData(), max_steps=2000, monitor="val/accuracy")
-    >>> psst.plot.front(result).savefig("front.svg")  # or .png, .pdf
+    >>> psst.plot.front(result).save("front.svg")  # or .png, .pdf
 """
 
-from psst.search.picture import front_figure as front
-from psst.search.picture import losses_figure as losses
-from psst.search.picture import tradeoffs_figure as tradeoffs
+from psst.search.charts import front as front
+from psst.search.charts import losses as losses
+from psst.search.charts import tradeoffs as tradeoffs
 
 __all__ = ["front", "losses", "tradeoffs"]

@@ -1,21 +1,23 @@
-"""Charts of a search for its report, in which a click picks a model in all of them."""
+"""Charts of a search: those of its report, in which a click picks a model in all of them, and its picture."""
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import altair as alt
+import moocore
 import numpy as np
 import vl_convert
 from numpy.typing import NDArray
 
+from psst.files import atomic_path
 from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
-from psst.search.picture import half_to_plain, non_dominated, place
 from psst.search.result import PLAIN, SearchResult, loss_matrix
 from psst.search.unit import Candidate
 
-__all__ = ["charts_of", "vega"]
+__all__ = ["charts_of", "draw_front", "front", "losses", "tradeoffs", "vega"]
 
 _COLORS = {  # seen on white and on black
     SEARCH: "#3f83d4",
@@ -25,9 +27,12 @@ _COLORS = {  # seen on white and on black
     FROZEN: "#8e6bbf",
     OWN: "#c2568f",
 }
+_PICK = alt.param(name="picked", value="")
 _PICKED = "picked == '' || datum.pick == picked"
 _SHOWN = alt.when(_PICKED).then(alt.value(1.0)).otherwise(alt.value(0.25))
 _STEP = 26  # pixels a line
+_WIDTH = 420  # pixels of a chart in a picture
+_MOST = 24  # models in a picture, the best on validation; finals beside
 Rows = list[dict[str, Any]]
 
 
@@ -46,23 +51,54 @@ def charts_of(result: SearchResult, picks: Mapping[str, str]) -> dict[str, dict[
         result: Of the search.
         picks: How the table calls each unit.
     """
+    made = {**_pictures(result, picks), "What each has cost": _costs(result).add_params(_PICK)}
+    return {heading: chart.properties(width="container").to_dict() for heading, chart in made.items()}
+
+
+def draw_front(result: SearchResult, path: Path) -> None:
+    """Write the picture as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        front(result).save(str(temporary), format="png", ppi=130)
+
+
+def front(result: SearchResult) -> alt.HConcatChart:
+    """Accuracy over trade-offs with intervals, plain as a band, rivals as lines; losses beside it."""
+    made = _pictures(result, {})
+    return alt.hconcat(*(chart.properties(width=_WIDTH, title=heading) for heading, chart in made.items()))
+
+
+def tradeoffs(result: SearchResult) -> alt.LayerChart:
+    """The left part of `front`."""
+    first: alt.LayerChart = next(iter(_pictures(result, {}).values()))
+    return first.properties(width=_WIDTH)
+
+
+def losses(result: SearchResult) -> alt.LayerChart:
+    """The right part of `front`: models that lack a loss are left out; ValueError where all do."""
+    _, *known = _pictures(result, {}).values()
+    if not known:
+        raise ValueError("no two models have a loss of each task, validated or trained on.")
+    second: alt.LayerChart = known[0]
+    return second.properties(width=_WIDTH)
+
+
+def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, Any]:
+    """Trade-offs, and losses where two models have all of them, by heading."""
     judged = [one for one in result.candidates if np.isfinite(one.measured.metric)]
+    if not picks:  # a picture cannot be scrolled
+        finals = {one.unit for one in result.finals.values()}
+        judged = [one for place, one in enumerate(judged) if place < _MOST or one.unit in finals]
     made = {"Trade-offs that were tried": _tradeoffs(result, [_row(result, one, picks) for one in judged])}
     losses = loss_matrix(judged, result.tasks)
     known = np.flatnonzero(np.isfinite(losses).all(axis=1))
     if len(known) > 1:
         rows = [_row(result, judged[i], picks) for i in known]
         made["The same models as losses"] = _losses(result, rows, losses[known])
-    made["What each has cost"] = _costs(result)
-    picked = alt.param(name="picked", value="")
-    return {
-        heading: chart.add_params(picked).properties(width="container").to_dict()
-        for heading, chart in made.items()
-    }
+    return {heading: chart.add_params(_PICK) for heading, chart in made.items()}
 
 
 def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict[str, Any]:
-    half = half_to_plain(result, one, result.finals.get(PLAIN))
+    half = _half_to_plain(result, one, result.finals.get(PLAIN))
     value = result.metric.shown(one.measured.metric)
     return {
         "model": one.name,
@@ -70,14 +106,15 @@ def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict
         "value": value,
         "low": value - half,
         "high": value + half,
-        "place": place(one),
-        "pick": picks[one.unit],
+        "place": _place(one),
+        "pick": picks.get(one.unit, one.name),
         "best": one.unit == result.best.unit,
+        "final": one.unit in {final.unit for final in result.finals.values()},
     }
 
 
 def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
-    """Accuracy of each, with the interval of its difference to plain; plain is the band."""
+    """Accuracy of each, with the interval of its difference to plain; plain is the band, rivals are lines."""
     label = f"validation {result.metric.label} {result.metric.unit}".rstrip()
     order = list(dict.fromkeys(row["model"] for row in sorted(rows, key=lambda row: row["place"])))
     encoding: dict[str, Any] = {
@@ -88,10 +125,12 @@ def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
         "tooltip": _tooltip(pick="model", value=label, low="from", high="to"),
     }
     intervals = _chart(rows).mark_rule(strokeWidth=2).encode(**{**encoding, "x": "low:Q", "x2": "high:Q"})
-    layers = [intervals, *_points(rows, encoding)]
+    finals = [row for row in rows if row["final"] and row["line"] != SEARCH]
+    lines = _chart(finals).mark_rule(strokeDash=[4, 3]).encode(x="value:Q", color=_color(rows))
+    layers = [lines, intervals, *_points(rows, encoding)]
     plain, search = result.finals.get(PLAIN), result.finals.get(SEARCH)
     if plain is not None and search is not None:
-        half, middle = half_to_plain(result, search, plain), result.metric.shown(plain.measured.metric)
+        half, middle = _half_to_plain(result, search, plain), result.metric.shown(plain.measured.metric)
         band = _chart([{"low": middle - half, "high": middle + half}]).encode(x="low:Q", x2="high:Q")
         layers.insert(0, band.mark_rect(color=_COLORS[PLAIN], opacity=0.2))
     return alt.layer(*layers).properties(height=_STEP * len(order))
@@ -100,12 +139,12 @@ def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
 def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> Any:
     """Main loss over that of the auxiliary task, or over their mean in logarithms, with the front."""
     others = np.exp(np.log(np.maximum(losses[:, 1:], 1e-9)).mean(axis=1))
-    front = non_dominated(np.stack([losses[:, 0], others], axis=1))
+    front = moocore.is_nondominated(np.stack([losses[:, 0], others], axis=1), keep_weakly=True)
     parts = zip(rows, losses[:, 0].tolist(), others.tolist(), strict=True)
     rows = [{**row, "main": main, "other": other} for row, main, other in parts]
     what = f"{result.tasks[1]} loss" if len(result.tasks) == 2 else "auxiliary losses, geometric mean"
     encoding: dict[str, Any] = {
-        "x": alt.X("other:Q", title=what, scale=alt.Scale(zero=False)),
+        "x": alt.X("other:Q", title=what, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)),
         "y": alt.Y("main:Q", title="main loss", scale=alt.Scale(zero=False)),
     }
     best = _chart([row for row, kept in zip(rows, front.tolist(), strict=True) if kept])
@@ -128,6 +167,19 @@ def _costs(result: SearchResult) -> Any:
         "tooltip": _tooltip(line="line", passes="passes", seconds="seconds"),
     }
     return _chart(rows).mark_bar().encode(**encoding).properties(height=_STEP * len(rows))
+
+
+def _place(one: Candidate) -> tuple[bool, int, float, str]:
+    """Order along the axis: main only, single tasks by weight, mixtures, averages."""
+    weights = one.mixture.weights
+    return bool(one.members), len(weights), sum(weight for _, weight in weights), one.name
+
+
+def _half_to_plain(result: SearchResult, one: Candidate, plain: Candidate | None) -> float:
+    """Half of the interval of the difference to plain, which is what counts; 0 where nothing tells."""
+    if plain is None or one.unit == plain.unit:
+        return 0.0
+    return result.metric.shown((one.measured - plain.measured).half_width or 0.0)
 
 
 def _chart(rows: Rows) -> alt.Chart:

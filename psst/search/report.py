@@ -29,7 +29,7 @@ _DEAR = 1.2  # passes of a step: a task above that has to pay for them
 
 def write_report(result: SearchResult, folder: Path) -> None:
     """Write the result files of a search, each whole or not at all."""
-    from psst.search.picture import draw_front
+    from psst.search.charts import draw_front
 
     rows = _front_rows(result)
     write_rows(folder / "front.json", rows)
@@ -40,22 +40,17 @@ def write_report(result: SearchResult, folder: Path) -> None:
 
 
 def _page(result: SearchResult, folder: Path) -> Page:
-    """The report as a page; one without charts where their packages are missing, which is said."""
-    charts, script = {}, ""
-    try:
-        from psst.search.charts import charts_of, vega
+    """The report as a page."""
+    from psst.search.charts import charts_of, vega
 
-        picks = {one.unit: f"{one.name}, {_origin(one)}" for one in result.candidates}
-        charts, script = charts_of(result, picks), vega()
-    except ImportError:
-        result.remarks.append("report.html has no charts: pip install altair vl-convert-python")
+    picks = {one.unit: f"{one.name}, {_origin(one)}" for one in result.candidates}
     place = os.path.relpath(folder)
     return Page(
         title=place,
         sentences=[_first_line(result), *sentences(result)],
         tables=[_table(result), *([_tests_table(result)] if result.tests else [])],
-        charts=charts,
-        script=script,
+        charts=charts_of(result, picks),
+        script=vega(),
         commands=[command.format(place) for command in _NEXT] if (folder / "config.yaml").is_file() else [],
         remark=_interval_words(result) if result.tests else "",
     )

@@ -1,17 +1,17 @@
 """What a search says: one line first, a sentence for each task, ten rows, a picture that can be read."""
 
 import io
-import itertools
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+import vl_convert
 from rich.console import Console
 
+from psst.search.charts import tradeoffs
 from psst.search.course import Found
 from psst.search.mixture import MAIN_ONLY, alone, together
-from psst.search.picture import front_figure
 from psst.search.report import _first_line, _task_sentence, metrics, print_report, sentences
 from psst.search.result import SearchResult
 from psst.search.unit import Metric
@@ -114,22 +114,13 @@ def test_metrics_hold_candidates_in_percent_and_paired_differences():
     assert low <= 5 <= high
 
 
-def test_labels_of_the_picture_do_not_overlap_and_nothing_is_cut_off():
-    soup = candidate(alone("classes"), 0.81)
-    figure = front_figure(result_of([*BRANCHES, soup], tests={}))
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    axes = figure.axes[0]
-    labels = [label for label in axes.get_xticklabels() if label.get_text()]
-    ends = sorted(label.get_window_extent(renderer).x1 for label in labels)
-    heights = [label.get_fontsize() for label in labels]
-    gaps = np.diff(ends)
-    assert len({label.get_text() for label in labels}) == len(labels)
-    assert (gaps > max(heights)).all()  # slanted labels end a line's height apart
-    boxes = [text.get_window_extent(renderer) for ax in figure.axes for text in (ax.title, ax.xaxis.label)]
-    assert not any(a.overlaps(b) for a, b in itertools.combinations([b for b in boxes if b.width], 2))
-    for label in labels:
-        box = label.get_window_extent(renderer)
-        assert box.x0 >= 0
-        assert box.y0 >= 0
+def test_each_trade_off_has_a_line_of_its_own_in_the_picture_and_rivals_are_marked():
+    soup = candidate(together(["rotation", "classes"]), 0.81)
+    drawing = vl_convert.vegalite_to_svg(tradeoffs(result_of([*BRANCHES, soup])).to_dict())
+    labels = re.findall(r'translate\([^,]+,([\d.]+)\)"[^>]*font-size="(\d+)px"[^>]*>([^<]+)</text>', drawing)
+    names = {one.name for one in [*BRANCHES, soup]}
+    places = [(float(top), float(size)) for top, size, text in labels if text in names]
+    assert len(places) == len(names)
+    gaps = np.diff([top for top, _ in places])
+    assert gaps.min() >= max(size for _, size in places)
+    assert drawing.count("mark-rule role-mark") == 2  # intervals, and what rivals have

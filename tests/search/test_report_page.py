@@ -1,7 +1,6 @@
 """report.html: one file, small, that asks no network; a click picks a model in the table and all charts."""
 
 import re
-import sys
 from dataclasses import replace
 
 import pytest
@@ -68,16 +67,6 @@ def test_names_are_shown_and_never_run(tmp_path):
     assert text.count("</script>") == 3
 
 
-def test_without_altair_there_are_tables_and_a_word_on_it(tmp_path, monkeypatch):
-    monkeypatch.delitem(sys.modules, "psst.search.charts", raising=False)
-    monkeypatch.setitem(sys.modules, "altair", None)
-    write_report(twenty(), tmp_path)
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "report.html has no charts: pip install altair vl-convert-python" in text
-    assert "Handed over" in text
-    assert 'id="chart0"' not in text
-
-
 @pytest.mark.parametrize(("width", "dark"), [(1000, False), (PHONE, True)], ids=["desk", "phone in the dark"])
 def test_a_browser_shows_it_without_a_word_or_a_request_and_clicks_reach_everything(
     report, tmp_path, width, dark
@@ -106,5 +95,5 @@ def test_a_browser_shows_it_without_a_word_or_a_request_and_clicks_reach_everyth
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_the_same_figures_are_given_to_notebooks(tmp_path, kind):
     for draw in (psst.plot.front, psst.plot.tradeoffs, psst.plot.losses):
-        draw(twenty()).savefig(tmp_path / f"figure.{kind}")
+        draw(twenty()).save(tmp_path / f"figure.{kind}")
         assert (tmp_path / f"figure.{kind}").stat().st_size > 5000
