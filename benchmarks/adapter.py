@@ -34,6 +34,7 @@ from psst.images import ImageRecord
 from psst.images.augment import Augmentation
 from psst.images.build import build_store
 from psst.images.view import View
+from psst.process import begin_process
 from psst.tasks import GlobalClasses
 from psst.training import FewShotModule
 
@@ -146,8 +147,8 @@ class NoiseData(EpisodicDataModule):
     """The data module of that noise."""
 
     def source(self) -> Noise:
-        """Six classes."""
-        return Noise(600)
+        """Six classes, as many images as a search on four minutes is promised for."""
+        return Noise(2000)
 
 
 def fitted(folder: str, steps: int) -> float:
@@ -190,6 +191,7 @@ def products(steps: int, width: int = 256, classes: int = 2) -> float:
 
 def step(repeats: int) -> bool:
     """Print a step beside its matrix products; whether it is within its budget."""
+    begin_process()
     torch.set_num_threads(1)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
