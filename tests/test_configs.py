@@ -32,6 +32,7 @@ OWN = {  # what makes a run of each name small
     ],
     "omniglot_minimal_conv4": ["--model.init_args.backbone.init_args.hidden", "8"],
     "quickstart": ["--model.init_args.backbone.init_args.hidden", "8"],
+    "own_network": ["--model.init_args.backbone.init_args.hidden", "8", "--data.init_args.batch_size", "24"],
     "pretrained_adapter": [
         *("--model.init_args.backbone.init_args.input_size", "32", "--data.init_args.size", "32"),
         *("--data.init_args.batch_size", "24"),
