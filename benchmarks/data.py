@@ -32,7 +32,8 @@ from PIL import Image
 from torch import Tensor
 from workload import Setting, lightning
 
-from psst.episodes import BatchStream, Episodes, Policies, Reader, TrainingPlan
+from psst.episodes import Episodes, Policies
+from psst.episodes.stream import BatchStream, Reader, TrainingPlan
 from psst.images import ImageRecord, ImageStore, build_store
 from psst.images.augment import Augmentation
 from psst.images.sources.folder import FolderSource

@@ -10,27 +10,15 @@ from typing import Any, Literal
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, DistributedSampler
 
 from psst.backbones import Encoder
 from psst.components import as_component
-from psst.episodes import (
-    Batch,
-    BatchStream,
-    EpisodeLoader,
-    EpisodeOrder,
-    Episodes,
-    EpisodeSampler,
-    Evaluation,
-    EvaluationEpisodes,
-    ImageSplit,
-    Policies,
-    Reader,
-    TrainingPlan,
-)
+from psst.episodes import Batch, Episodes, EpisodeSampler, Evaluation, Policies
+from psst.episodes.evaluation_plan import EvaluationEpisodes
 from psst.episodes.residence import Residence
-from psst.episodes.settings import check_download, check_numbers
-from psst.episodes.stream import StreamPosition
+from psst.episodes.settings import check_numbers
+from psst.episodes.stream import BatchStream, EpisodeLoader, EpisodeOrder, ImageSplit, Reader, TrainingPlan
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
 from psst.images.build import build_store
@@ -77,7 +65,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         ValueError: a number is out of its range; at ``setup``, the data have too few classes or images.
     """
 
-    channels: int = 3
+    channels: int = 3  # 1 for grayscale
     remote: tuple[RemoteFile, ...] = ()  # what `download` fetches
     manual: str = ""  # how to get the files by hand, in sentences
 
@@ -100,7 +88,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
     ) -> None:
         super().__init__()
         self.size = size
-        self.episodes, self.evaluation = episodes.checked(), evaluation.checked()
+        self.episodes, self.evaluation = episodes, evaluation
         self.batches, self.batch_size, self.n_unlabeled = batches, batch_size, n_unlabeled
         self.augmentations: Mapping[str, Augmentation] = {
             name: as_component(f"augmentations.{name}", value, Augmentation)
@@ -109,16 +97,23 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
         self.download, self.mirror, self.device = download, mirror, device
         self.features = features
-        names = ("size", "batch_size", "n_unlabeled", "num_workers", "seed")
-        values = {name: getattr(self, name) for name in names}
-        check_numbers(values, {"n_unlabeled": 0, "num_workers": 0, "seed": 0})
+        least = {"size": 1, "batch_size": 1, "n_unlabeled": 0, "num_workers": 0, "seed": 0}
+        check_numbers({name: getattr(self, name) for name in least}, least)
+        ways = {"episodes.way": episodes.way, "evaluation.way": evaluation.way}
+        check_numbers(ways, dict.fromkeys(ways, 2))
+        if self.channels not in (1, 3):
+            raise ValueError(f"`data.init_args.channels={self.channels}` must be 1 (grayscale) or 3 (color).")
         if not cache_dir:
             raise ValueError("`data.init_args.cache_dir=` is empty; name a folder.")
         name = type(self).__name__
-        check_download(name, download, mirror, bool(self.remote), self.manual)
+        if download and not self.remote:
+            advice = self.manual or "put its files below `data.init_args.root` by hand."
+            raise ValueError(f"`data.init_args.download=true`: {name} has nothing to download; {advice}")
+        if mirror is not None and not download:
+            raise ValueError(f"`data.init_args.mirror={mirror}` needs `data.init_args.download=true`.")
         self._training = TrainingPlan(name, batches, self.episodes, batch_size, n_unlabeled, seed)
         self._residence = Residence(device)
-        self._position = StreamPosition()
+        self._restart(0)
         self._opened: ImageStore | None = None  # not held against the settings yet
         self._store: ImageStore | None = None
         self._evaluated: EvaluationEpisodes | None = None
@@ -159,7 +154,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
             self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, self._training.name)
             self._store = store
         if stage == "fit":  # a checkpoint, if there is one, is loaded after this
-            self._position.restart(self._batches_processed())
+            self._restart(self._batches_processed())
 
     def teardown(self, stage: str | None = None) -> None:
         """Free the device of the images."""
@@ -223,7 +218,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
     @property
     def consumed(self) -> int:
         """Training batches that the trainer has processed; those fetched ahead do not count."""
-        return self._position.consumed(self._batches_processed(), self._rank_and_ranks()[1])
+        if self._before is None:
+            return self._first
+        return self._first + self._rank_and_ranks()[1] * (self._batches_processed() - self._before)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the training stream."""
@@ -232,7 +229,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the position of ``state_dict``; nothing is seen again, whatever a batch holds now."""
         seen = int(state_dict["consumed"]) * int(state_dict["per_batch"])
-        self._position.restart(-(-seen // self._training.per_batch) + self._ahead)
+        self._restart(-(-seen // self._training.per_batch) + self._ahead)
 
     def see_other_batches(self, number: int) -> None:
         """Let training that goes on from a checkpoint see other batches than any other `number` would.
@@ -322,10 +319,16 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def _stream(self, pixels: bool) -> BatchStream:
         return BatchStream(self._reader("train", pixels), self._training)
 
+    def _restart(self, consumed: int) -> None:
+        """Go on from here, whatever was processed."""
+        self._first = consumed  # index with which the current pass began
+        self._before: int | None = None  # batches that each rank had processed when it began
+
     def _begin_pass(self) -> int:
-        first = self._position.begin_pass(self._batches_processed(), self._rank_and_ranks()[1])
+        first = self._first = self.consumed
+        self._before = self._batches_processed()
         if self.trainer is None:  # a plain loop over the loader: each pass takes the next batches
-            self._position.restart(first + self._training.pass_length(self.store, 1))
+            self._first += self._training.pass_length(self.store, 1)
         return first
 
     def _batches_processed(self) -> int:
@@ -356,7 +359,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def _images(self, split: str) -> DataLoader[Batch]:
         rank, ranks = self._rank_and_ranks()
         images = ImageSplit(self._reader(split, self._needs_pixels()), split, _EVAL_BATCH, ranks)
-        order = EpisodeOrder.of_split(len(images), rank, ranks) if ranks > 1 else None
+        order = DistributedSampler(images, ranks, rank, shuffle=False) if ranks > 1 else None
         return DataLoader(images, batch_size=None, sampler=order, num_workers=self._n_workers)
 
     def _evaluation_episodes(self) -> EvaluationEpisodes:

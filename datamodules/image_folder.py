@@ -3,7 +3,7 @@
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.episodes.settings import check_channels, check_numbers
+from psst.episodes.settings import check_numbers
 from psst.images import Source
 from psst.images.sources.class_folders import describe
 from psst.images.sources.folder import FolderSource
@@ -50,10 +50,9 @@ class ImageFolder(EpisodicDataModule):
         min_images: int = 0,
         **shared: Any,
     ) -> None:
+        self.root, self.channels = root, channels
         super().__init__(size=size, **shared)
         check_numbers({"min_images": min_images}, {"min_images": 0})
-        self.root = root
-        self.channels = check_channels(channels)
         self._source = FolderSource(root, "image_folder", channels, splits, split_seed, groups, min_images)
 
     def source(self) -> Source:

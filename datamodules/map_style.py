@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
-from psst.episodes.settings import check_channels
 from psst.images import SPLITS, Source
 from psst.images.sources.lists import SEEDED, SPLIT_NAMES
 from psst.images.sources.map_style import MapStyleSource
@@ -29,9 +28,8 @@ class _PairsData(EpisodicDataModule):
     def __init__(
         self, splits: str = SEEDED, split_seed: int = 0, channels: int = 3, size: int = 84, **shared: Any
     ) -> None:
+        self.splits, self.split_seed, self.channels = splits, split_seed, channels
         super().__init__(size=size, **shared)
-        self.splits, self.split_seed = splits, split_seed
-        self.channels = check_channels(channels)
 
     def _source(self, data_sets: Mapping[str, Sequence[Any]], name: str, **options: Any) -> MapStyleSource:
         return MapStyleSource(data_sets, name.lower(), self.channels, self.splits, self.split_seed, **options)

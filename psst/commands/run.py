@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from psst.commands.quiet import quiet
-from psst.episodes import ImageSplit
+from psst.episodes.stream import ImageSplit
 from psst.files import atomic_path
 from psst.search.settings import SearchSettings
 from psst.tasks.finished import read_checkpoint

@@ -5,14 +5,14 @@ not give its support and its queries any more. Queries are then uniform over wha
 holds. Where nothing is left out, the support is uniform over all images.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from psst.episodes.counters import Ids
 
-_ORDERS = 20  # of an episode, tried where groups lie in several classes; then come those of `sides`
-_SIDES = 20  # orders tried to find those
+_ORDERS = 20  # tried where groups lie in several classes: of an episode, and by `sides`
 
 
 def sides(classes: Sequence[Ids], n_shot: int, n_query: int) -> set[int] | None:
@@ -21,8 +21,8 @@ def sides(classes: Sequence[Ids], n_shot: int, n_query: int) -> set[int] | None:
     ``classes`` hold the group of each image. With groups that lie in one class each they are found if there
     are any. With others the search is a heuristic one, for deciding it is NP-hard.
     """
-    rng, members = np.random.default_rng(0), [_members(groups) for groups in classes]
-    for _ in range(_SIDES):
+    rng, members = np.random.default_rng(0), [Counter(groups.tolist()) for groups in classes]
+    for _ in range(_ORDERS):
         chosen: set[int] = set()
         orders = [rng.permutation(np.sort(groups)).tolist() for groups in classes]
         if all(_pick(order, members, chosen, n_shot, n_query) for order in orders):
@@ -40,27 +40,18 @@ def draw_apart(
 ) -> tuple[Ids, list[Ids]]:
     """Return the support of an episode, and all that may be queried, in random order.
 
-    Args:
-        rng: of the episode.
-        by_class: image ids of its N classes.
-        groups: of the same images.
-        n_shot: support images a class, S.
-        n_query: query images a class, Q; so many are left.
-        fallback: what `sides` has found.
-
-    Returns:
-        Image ids ``[N, S]``, and of each class those in none of the support's groups.
+    ``by_class`` holds image ids of N classes, ``groups`` those of the same images, ``fallback`` what `sides`
+    gave. The results are image ids ``[N, S]``, and of each class those, at least Q, in none of these groups.
     """
     for _ in range(_ORDERS):
         orders = [rng.permutation(len(images)) for images in by_class]
         ids = [images[order] for images, order in zip(by_class, orders, strict=True)]
         drawn = [of_class[order] for of_class, order in zip(groups, orders, strict=True)]
-        first = {group for of_class in drawn for group in of_class[:n_shot].tolist()}
-        rest = _others(ids, drawn, first)
+        chosen = {group for of_class in drawn for group in of_class[:n_shot].tolist()}
+        rest = _others(ids, drawn, chosen)
         if min(map(len, rest)) >= n_query:  # nothing is in the way, as mostly
             return np.stack([images[:n_shot] for images in ids]), rest
-        chosen: set[int] = set()
-        members = [_members(of_class) for of_class in groups]
+        chosen, members = set(), [Counter(of_class.tolist()) for of_class in groups]
         picked = [_pick(of_class.tolist(), members, chosen, n_shot, n_query) for of_class in drawn]
         if all(picked):
             break
@@ -77,12 +68,6 @@ def _others(ids: Sequence[Ids], groups: Sequence[Ids], chosen: set[int]) -> list
     return [
         images[(of_class[:, None] != used).all(axis=1)] for images, of_class in zip(ids, groups, strict=True)
     ]
-
-
-def _members(groups: Ids) -> dict[int, int]:
-    """Return the groups of a class, and how many of its images each holds."""
-    found, sizes = np.unique(groups, return_counts=True)
-    return dict(zip(found.tolist(), sizes.tolist(), strict=True))
 
 
 def _pick(

@@ -1,7 +1,7 @@
 """The one kind of batch: images by their ids, what is known of them, and their views."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, cast
@@ -74,10 +74,8 @@ class Policies:
     def crop(self, pixels: Tensor, view: View, *key: int | str) -> Tensor:
         """Return images ``[n, C, H, W]`` in [0, 1] of uint8 or float pixels, augmented; not turned."""
         if view.crop != UPRIGHT:
-            parts = ("augmentation", self.split, view.policy, view.crop, *key)
-            pixels = self.augmentations[view.policy](
-                pixels, torch_generator(pixels.device, self.seed, *parts)
-            )
+            parts = (self.seed, "augmentation", self.split, view.policy, view.crop, *key)
+            pixels = self.augmentations[view.policy](pixels, torch_generator(pixels.device, *parts))
         return pixels if pixels.is_floating_point() else pixels.to(torch.get_default_dtype()) / 255
 
 
@@ -183,10 +181,6 @@ class Batch:
         images = self._of_whole(replace(view, turns=(0,)), self.whole._crop)
         if len(view.turns) == 1:
             return images.rot90(view.turns[0], (-2, -1)) if view.turns[0] else images
-        if len(view.turns) != len(self):
-            raise ValueError(
-                f"`turns` holds {len(view.turns)} numbers, {len(self)} rows need one, or one each."
-            )
         return rotate90(images, torch.tensor(view.turns, device=images.device))
 
     def features(self, view: View) -> Tensor | None:
@@ -197,13 +191,12 @@ class Batch:
         """Return a whole batch on `device`."""
         return self._each(partial(Tensor.to, device=device, non_blocking=non_blocking))
 
-    def pin_memory(self, device: torch.device | str | None = None) -> "Batch":
+    def pin_memory(self) -> "Batch":
         """Return a whole batch in page-locked memory; the loader's ``pin_memory`` calls this."""
-        return self._each(Tensor.pin_memory if device is None else partial(Tensor.pin_memory, device=device))
+        return self._each(Tensor.pin_memory)
 
     def _each(self, function: Callable[[Tensor], Tensor]) -> "Batch":
-        found = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
-        tensors = {name: function(value) for name, value in found.items() if isinstance(value, Tensor)}
+        tensors = {name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **cast(Any, tensors))
 
     @property

@@ -46,13 +46,7 @@ class EvaluationEpisodes:
             self.counts[split] = min([asked, *map(len, lists.values())])
 
     def save(self, path: str | Path) -> None:
-        """Write them to one npz file, all or nothing: ids, and what tells other data, but no pixels.
-
-        Raises:
-            ValueError: the name does not end in ``.npz``.
-        """
-        if Path(path).suffix != ".npz":
-            raise ValueError(f"`path={path}` must end in .npz; choose such a name.")
+        """Write them to one npz file, all or nothing: ids, and what tells other data, but no pixels."""
         arrays: dict[str, Any] = {"class_names": np.array(self.store.class_names, dtype=np.str_)}
         names = [(split, group) for split, plan in self.plans.items() for group in plan]
         images: list[Ids] = []
@@ -120,10 +114,8 @@ def _load(path: str | Path, store: ImageStore) -> dict[str, dict[str, FrozenEpis
 def _differences(found: Mapping[str, Any], store: ImageStore) -> Iterator[str]:
     """Say why the image ids of a list do not stand for the same images in ``store``."""
     listed, names = found["class_names"].tolist(), store.class_names
-    if strange := sorted(set(listed) - set(names)):
-        yield f"its classes are others ({', '.join(strange[:3])})"
-    elif listed != names:
-        yield "it has fewer classes"
+    if listed != names:
+        yield f"its classes are others ({', '.join(sorted({*listed} ^ {*names})[:3])}), or in another order"
     if str(found["labels"]) != _labels_digest(store):
         yield "the classes have other numbers of images, or the images are in another order"
     differences = np.abs(_brightness(store, found["probes"]) - found["brightness"])

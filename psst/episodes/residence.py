@@ -1,6 +1,5 @@
 """Where a run keeps its images: in the memory map, or on the device, with batches that carry ids only."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -8,13 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from psst.episodes.batch import Batch
 from psst.images.store import ImageStore
 
 _SHARE = 0.25  # of a GPU's free memory, that images take at most by themselves
-_CHUNK = 2**26  # bytes copied at a time
 
 
 class Residence:
@@ -38,9 +35,6 @@ class Residence:
         self.device = device
         self.release()
 
-    def __reduce__(self) -> tuple[type["Residence"], tuple[str]]:
-        return Residence, (self.device,)  # another process decides anew
-
     def release(self) -> None:
         """Free the memory; the next loader decides anew."""
         self._held: Any = None
@@ -48,16 +42,15 @@ class Residence:
 
     def needs_pixels(self, store: ImageStore, training_device: torch.device | None) -> bool:
         """Return whether loaders have to read pixels; raises as `hold` does."""
-        return self.hold(store.images.nbytes, partial(_copied, store), training_device) is None
+        planes = np.moveaxis(store.images, -1, 1)  # [n, C, H, W], as they lie in the file
+        return self.hold(planes.nbytes, partial(torch.tensor, planes), training_device) is None
 
-    def hold(
-        self, nbytes: int, copied: Callable[[torch.device], Any], training_device: torch.device | None
-    ) -> Any:
+    def hold(self, nbytes: int, copied: Callable[..., Any], training_device: torch.device | None) -> Any:
         """Return what a run keeps on a device, made at the first call; None where it stays in the map.
 
         Args:
             nbytes: of it.
-            copied: copies it to a device.
+            copied: copies it to a ``device``.
             training_device: of the trainer; None without: nobody could look anything up.
 
         Raises:
@@ -67,7 +60,7 @@ class Residence:
             return None
         if not self._decided and self._wanted(nbytes, training_device):
             try:
-                self._held = copied(training_device if self.device == "auto" else torch.device(self.device))
+                self._held = copied(device=training_device if self.device == "auto" else self.device)
             except (RuntimeError, AssertionError) as error:  # no such device, or no room on it
                 raise ValueError(
                     f"`data.init_args.device={self.device}` cannot hold the images "
@@ -87,13 +80,3 @@ class Residence:
         if self.device != "auto":
             return self.device != "map"
         return device.type == "cuda" and nbytes <= _SHARE * torch.cuda.mem_get_info(device)[0]
-
-
-def _copied(store: ImageStore, device: torch.device) -> Tensor:
-    """Return all images, ``[n, C, H, W]`` uint8, on a device."""
-    images = torch.empty((len(store), *store.image_shape), dtype=torch.uint8, device=device)
-    step = max(1, _CHUNK // math.prod(store.image_shape))
-    for start in range(0, len(store), step):
-        ids = np.arange(start, min(start + step, len(store)))
-        images[start : start + step] = torch.from_numpy(store.read(ids))
-    return images

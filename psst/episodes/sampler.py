@@ -99,7 +99,6 @@ class EpisodeSampler:
         owner: str = "the sampler",
         class_names: Sequence[str] = (),
     ) -> None:
-        asked = asked.checked(least_way=1)
         self.class_ids: Ids = np.array(list(images), dtype=np.int64)
         self.key, self.seed, self.n_query = key, seed, asked.query
         self._fewest, (self.n_way, self.n_shot) = zip(bounds(asked.way), bounds(asked.shot), strict=True)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from numbers import Integral
-from typing import Self
 
 _Range = int | tuple[int, int]  # a number, or the lowest and the highest
 
@@ -32,38 +31,20 @@ def check_numbers(values: Mapping[str, _Range], least: Mapping[str, int]) -> Non
             raise ValueError(f"{_typed(name, value)} must be at least {bound}.")
 
 
-def check_download(name: str, download: bool, mirror: str | None, offered: bool, manual: str) -> None:
-    """Raise ValueError if a download is asked for that nobody offers, or a mirror without a download."""
-    if download and not offered:
-        advice = manual or "put its files below `data.init_args.root` by hand."
-        raise ValueError(f"`data.init_args.download=true`: {name} has nothing to download; {advice}")
-    if mirror is not None and not download:
-        raise ValueError(f"`data.init_args.mirror={mirror}` needs `data.init_args.download=true`.")
-
-
-def check_channels(channels: int) -> int:
-    """Return ``channels``, 1 or 3; raise ValueError for anything else."""
-    if channels not in (1, 3):
-        raise ValueError(f"`data.init_args.channels={channels}` must be 1 (grayscale) or 3 (color).")
-    return channels
-
-
 class _Settings:
-    """A group of settings, named below ``data.init_args`` as its class."""
+    """A group of settings, below ``data.init_args`` by the name of its class; numbers have their ranges."""
+
+    def __post_init__(self) -> None:
+        group = type(self).__name__.lower()
+        numbers = {f"{group}.{n}": v for n, v in vars(self).items() if n not in ("balance", "file")}
+        check_numbers(numbers, {})
+        balance = getattr(self, "balance", None)
+        if balance is not None and not 0 < balance < inf:
+            raise ValueError(f"{self.typed('balance')} must be above 0; null gives each class as many.")
 
     def typed(self, name: str) -> str:
         """Return one of them as it stands in a configuration, a range in brackets."""
         return _typed(f"{type(self).__name__.lower()}.{name}", getattr(self, name))
-
-    def checked(self, least_way: int = 2) -> Self:
-        """Return the settings; ValueError if a number is out of its range."""
-        group = type(self).__name__.lower()
-        numbers = {f"{group}.{n}": v for n, v in vars(self).items() if n not in ("balance", "file")}
-        check_numbers(numbers, {f"{group}.way": least_way})
-        balance = getattr(self, "balance", None)
-        if balance is not None and not 0 < balance < inf:
-            raise ValueError(f"{self.typed('balance')} must be above 0; null gives each class as many.")
-        return self
 
 
 @dataclass(frozen=True)

@@ -123,10 +123,8 @@ class BatchStream(Dataset[Batch]):
         self.samplers: list[EpisodeSampler] = []
         self._group_key = stream_key(key, "groups")
         if plan.batches != "classes":
-            keys = {group: stream_key(key, "group", group) for group in store.class_groups("train")} | {
-                "all": key
-            }
-            split = (store, plan.name, "train", plan.episodes, keys.__getitem__, plan.seed)
+            keys = {group: stream_key(key, "group", group) for group in store.class_groups("train")}
+            split = (store, plan.name, "train", plan.episodes, {**keys, "all": key}.__getitem__, plan.seed)
             self.samplers = list(EpisodeSampler.of_split(*split).values())
         if plan.n_unlabeled and not len(store.unlabeled):
             raise ValueError(
@@ -134,11 +132,11 @@ class BatchStream(Dataset[Batch]):
                 "none; set it to 0, or add images without a class to the data set."
             )
         n_images = 0 if plan.batches == "episodes" else plan.batch_size
-        kinds = {
-            "classes": (store.split_ids("train"), n_images),
-            "unlabeled": (store.unlabeled, plan.n_unlabeled),
-        }
-        self._shuffles = [(ids, stream_key(plan.seed, "train", kind), n) for kind, (ids, n) in kinds.items()]
+        parts = (
+            ("classes", store.split_ids("train"), n_images),
+            ("unlabeled", store.unlabeled, plan.n_unlabeled),
+        )
+        self._shuffles = [(ids, stream_key(plan.seed, "train", kind), n) for kind, ids, n in parts]
 
     def __getitem__(self, item: int) -> Batch:
         ids = [shuffled(images, key, item * n, n) for images, key, n in self._shuffles]
@@ -154,7 +152,7 @@ class BatchStream(Dataset[Batch]):
 
 
 class ImageSplit(Dataset[Batch]):
-    """Every image of a split once, ordered by class, in at least ``n_parts`` batches of unlabeled rows.
+    """Every image of a split once, by class, in batches of unlabeled rows: as many for each of ``n_parts``.
 
     Their classes are none of the training classes, so their labels are -1; episodes are drawn from features.
 
@@ -170,8 +168,7 @@ class ImageSplit(Dataset[Batch]):
                 f"`trainer.devices` makes {n_parts} processes, split '{split}' has {n_images} images; "
                 "use fewer."
             )
-        n_batches = max(n_parts, -(-n_images // batch_size))
-        self._parts = np.array_split(self.image_ids, n_batches) if n_images else []
+        self._parts = np.array_split(self.image_ids, n_parts * -(-n_images // (n_parts * batch_size)))
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -199,11 +196,6 @@ class EpisodeOrder(DistributedSampler[Any]):
         super().__init__(range(length), num_replicas=n_ranks, rank=rank, shuffle=False)  # type: ignore[arg-type]  # a range for a data set
         self.first, self.num_samples = first, length
 
-    @classmethod
-    def of_split(cls, length: int, rank: int, n_ranks: int) -> "EpisodeOrder":
-        """Return every index below ``length`` once over all ranks; PyTorch repeats some to even them out."""
-        return cls(lambda: 0, len(range(rank, length, n_ranks)), rank, n_ranks)
-
     def __iter__(self) -> Iterator[Any]:
         begin = self.first() + self.rank
         yield from range(begin, begin + self.num_samples * self.num_replicas, self.num_replicas)
@@ -218,24 +210,3 @@ class EpisodeLoader(DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Do nothing: see ``EpisodicDataModule.load_state_dict``."""
-
-
-class StreamPosition:
-    """Where training stands in a stream, in batches that went through a step: those fetched do not count."""
-
-    def __init__(self) -> None:
-        self.restart(0)
-
-    def restart(self, consumed: int) -> None:
-        """Go on from here, whatever was processed."""
-        self._first = consumed  # index with which the current pass began
-        self._before: int | None = None  # batches the trainer had processed when it began
-
-    def consumed(self, processed: int, n_ranks: int) -> int:
-        """Return the batches of all ranks, given how many each has processed in its life."""
-        return self._first if self._before is None else self._first + n_ranks * (processed - self._before)
-
-    def begin_pass(self, processed: int, n_ranks: int) -> int:
-        """Return the index that a pass begins with."""
-        self._first, self._before = self.consumed(processed, n_ranks), processed
-        return self._first

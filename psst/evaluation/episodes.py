@@ -20,9 +20,8 @@ def evaluate_episodes(
     head: Head,
     n_episodes: int,
     image_ids: npt.NDArray[np.integer] | Tensor | None = None,
-    start: int = 0,
 ) -> EpisodeScores:
-    """Classify the queries of ``n_episodes`` episodes.
+    """Classify the queries of the first ``n_episodes`` episodes.
 
     Args:
         features: ``[n, D]`` embedded images, float, on the device to compute on; or maps ``[n, C', h, w]``.
@@ -31,7 +30,6 @@ def evaluate_episodes(
             ``[B, N*Q, N]``; put into eval mode by the caller if it has one.
         n_episodes: how many, at least 1.
         image_ids: ``[n]`` image id of each row of ``features``; None if row i is image i.
-        start: index of the first episode.
 
     Raises:
         ValueError: ``n_episodes`` is below 1, features are not finite, or an image of the sampler has no row.
@@ -44,9 +42,8 @@ def evaluate_episodes(
     chunk = max(1, min(n_episodes, budget // max(1, images * features[0].numel() * features.element_size())))
     accuracies, losses, classes = [], [], []
     with torch.no_grad():
-        for begin in range(start, start + n_episodes, chunk):
-            count = min(chunk, start + n_episodes - begin)
-            drawn = sampler.draw(begin, count)
+        for begin in range(0, n_episodes, chunk):
+            drawn = sampler.draw(begin, min(chunk, n_episodes - begin))
             accuracy, loss = _score(features, rows_of, sampler, head, drawn)
             accuracies.append(accuracy)
             losses.append(loss)
@@ -54,7 +51,7 @@ def evaluate_episodes(
     return EpisodeScores(
         torch.cat(accuracies).float().cpu().numpy(),
         torch.cat(losses).float().cpu().numpy(),
-        stream=sampler.stream if start == 0 else f"{sampler.stream}+{start}",
+        stream=sampler.stream,
         seed=sampler.seed,
         n_way=sampler.n_way,
         n_shot=sampler.n_shot,

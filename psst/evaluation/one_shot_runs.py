@@ -11,7 +11,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from psst.episodes import EpisodeIndices, FrozenEpisodes
+from psst.episodes import EpisodeIndices
+from psst.episodes.evaluation_plan import FrozenEpisodes
 from psst.evaluation.episodes import evaluate_episodes
 from psst.evaluation.scores import EpisodeScores
 from psst.fewshot import Head
@@ -87,10 +88,10 @@ def _run(entries: Mapping[str, Entry], number: int, size: int, channels: int) ->
     classes = [f"{run}/training/class{k:02}.png" for k in range(1, _N_WAY + 1)]
     items = [f"{run}/test/item{k:02}.png" for k in range(1, _N_WAY + 1)]
     answers = _answers(entries, run, items, classes)
-    return _OneShotRun(
-        _images(entries, [*classes, *items], size, channels),
-        torch.tensor([classes.index(answers[item]) for item in items]),
-    )
+    found = [_entry(entries, name) for name in (*classes, *items)]
+    drawings = [255 - decode_image(entry.read(), str(entry), size, channels) for entry in found]  # ink is 255
+    images = torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()
+    return _OneShotRun(images, torch.tensor([classes.index(answers[item]) for item in items]))
 
 
 def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: list[str]) -> dict[str, str]:
@@ -104,13 +105,6 @@ def _answers(entries: Mapping[str, Entry], run: str, items: list[str], classes: 
             f"class{_N_WAY}.png, two names a line, found {len(pairs)} lines; {_AGAIN}"
         )
     return answers
-
-
-def _images(entries: Mapping[str, Entry], names: list[str], size: int, channels: int) -> Tensor:
-    """Return the drawings ``[n, C, H, W]``."""
-    found = [_entry(entries, name) for name in names]
-    drawings = [255 - decode_image(entry.read(), str(entry), size, channels) for entry in found]  # ink is 255
-    return torch.from_numpy(np.stack(drawings)).movedim(-1, -3).contiguous()
 
 
 def _entry(entries: Mapping[str, Entry], name: str) -> Entry:

@@ -5,13 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
-_FORMAT_KEY = "psst_format"
 _FORMAT = 1  # raised when an older psst could no longer read what this one writes
-
-
-def note_format(checkpoint: dict[str, Any]) -> None:
-    """Write the format into a checkpoint, so that an older psst can refuse it by name."""
-    checkpoint[_FORMAT_KEY] = _FORMAT
+FORMAT_NOTE = {"psst_format": _FORMAT}
+"""Part of every checkpoint, so that an older psst can refuse it by name."""
 
 
 def check_checkpoint(
@@ -32,7 +28,7 @@ def check_checkpoint(
         ValueError: It was written by a newer psst, or holds another model.
     """
     where = f"checkpoint {path}" if path else "the checkpoint"
-    version = checkpoint.get(_FORMAT_KEY, _FORMAT)
+    version = checkpoint.get("psst_format", _FORMAT)
     if version > _FORMAT:
         raise ValueError(
             f"{where} has format {version}, this psst reads up to {_FORMAT}; install a newer psst-fewshot."

@@ -1,7 +1,6 @@
 """Validation and test on episodes, as hooks of a LightningModule."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,66 +11,12 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch import distributed as dist
 
-from psst.episodes import Batch, EpisodeSampler
+from psst.episodes import Batch
 from psst.evaluation import EpisodeScores, evaluate_episodes, save_scores
 from psst.fewshot import Head
 from psst.training.data import few_shot_data
 
 _FAST_DEV_EPISODES = 16  # of each group, where a run only proves that the code works
-
-
-class _EmbeddedSplit:
-    """Collects each image's features once, then scores any number of episodes on them."""
-
-    def __init__(self) -> None:
-        self._features: list[Tensor] = []
-        self._image_ids: list[Tensor] = []
-
-    def add(self, features: Tensor, image_ids: Tensor) -> None:
-        """Take a batch of features ``[n, ...]`` of the images ``[n]``."""
-        self._features.append(features.float())
-        self._image_ids.append(image_ids)
-
-    def scores(
-        self, plan: Mapping[str, EpisodeSampler], head: Head, n_episodes: int, partial: bool = False
-    ) -> dict[str, EpisodeScores]:
-        """Evaluate `n_episodes` of each group of classes; with several processes, each scores them all.
-
-        Args:
-            plan: Group name to the sampler of its episodes.
-            head: Classifies features; in evaluation mode.
-            n_episodes: Of each group.
-            partial: Let images that were seen stand in for those that were not (``fast_dev_run``).
-
-        Raises:
-            ValueError: Images of the split were left out and `partial` is False.
-        """
-        features, image_ids = self._gathered()
-        needed = np.unique(np.concatenate([sampler.image_ids for sampler in plan.values()]))
-        missing = np.setdiff1d(needed, image_ids)
-        if len(missing) and not partial:
-            raise ValueError(
-                f"episodes need every image of the split, {len(missing)} of {len(needed)} were left out; "
-                "leave `trainer.limit_val_batches` and `trainer.limit_test_batches` alone and lower "
-                "`val_episodes` or `test_episodes` of `data.init_args.evaluation` instead."
-            )
-        if len(missing):
-            rows = torch.arange(len(needed), device=features.device) % len(features)
-            features, image_ids = features[rows], needed
-        return {
-            group: evaluate_episodes(features, sampler, head, n_episodes, image_ids)
-            for group, sampler in plan.items()
-        }
-
-    def _gathered(self) -> tuple[Tensor, npt.NDArray[np.int64]]:
-        features, image_ids = torch.cat(self._features), torch.cat(self._image_ids).cpu()
-        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            # Ranks hold different numbers of images; what a sampler repeats falls on one row.
-            parts: list[tuple[Tensor, Tensor]] = [(features, image_ids)] * dist.get_world_size()
-            dist.all_gather_object(parts, (features.cpu(), image_ids))
-            features = torch.cat([part[0] for part in parts]).to(features.device)
-            image_ids = torch.cat([part[1] for part in parts])
-        return features, image_ids.numpy()
 
 
 class EpisodeEvaluation(LightningModule):
@@ -92,7 +37,7 @@ class EpisodeEvaluation(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.scores: dict[str, EpisodeScores] = {}
-        self._embedded = _EmbeddedSplit()
+        self._embedded: list[tuple[Tensor, Tensor]] = []  # features [n, ...] and ids [n] of each batch
 
     @property
     @abstractmethod
@@ -105,11 +50,10 @@ class EpisodeEvaluation(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Check the datamodule before any image is embedded."""
-        self._start_evaluation()
+        few_shot_data(getattr(self.trainer, "datamodule", None))
+        self._embedded = []
 
-    def on_test_epoch_start(self) -> None:
-        """Check the datamodule before any image is embedded."""
-        self._start_evaluation()
+    on_test_epoch_start = on_validation_epoch_start
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of the split's images, and log the auxiliary losses on them."""
@@ -136,24 +80,35 @@ class EpisodeEvaluation(LightningModule):
     def _fast_dev_run(self) -> bool:
         return bool(getattr(self.trainer, "fast_dev_run", False))
 
-    def _start_evaluation(self) -> None:
-        few_shot_data(getattr(self.trainer, "datamodule", None))
-        self._embedded = _EmbeddedSplit()
-
     def _evaluation_step(self, batch: Batch, split: str) -> None:
         features, losses = self.embed_and_judge(batch)
-        self._embedded.add(features, batch.ids)
+        self._embedded.append((features.float(), batch.ids))
         for name, loss in losses.items():
             self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(batch), sync_dist=True)
 
     def _evaluate(self, split: Literal["val", "test"]) -> None:
+        """Score the episodes of each group of classes and log; with several processes, each scores them all."""
         data = few_shot_data(getattr(self.trainer, "datamodule", None))
-        n_episodes = data.eval_episodes(split)
+        plan, n_episodes = data.episode_plan(split), data.eval_episodes(split)
+        features, image_ids = self._gathered()
+        self._embedded = []  # the features are not needed any more
+        needed = np.unique(np.concatenate([sampler.image_ids for sampler in plan.values()]))
+        missing = len(np.setdiff1d(needed, image_ids))
+        if missing and not self._fast_dev_run:
+            raise ValueError(
+                f"episodes need every image of the split, {missing} of {len(needed)} were left out; "
+                "leave `trainer.limit_val_batches` and `trainer.limit_test_batches` alone and lower "
+                "`val_episodes` or `test_episodes` of `data.init_args.evaluation` instead."
+            )
+        if missing:  # images that were seen stand in for those that were not
+            rows = torch.arange(len(needed), device=features.device) % len(features)
+            features, image_ids = features[rows], needed
         if self._fast_dev_run:
             n_episodes = min(n_episodes, _FAST_DEV_EPISODES)
-        plan = data.episode_plan(split)
-        self.scores = self._embedded.scores(plan, self.head, n_episodes, partial=self._fast_dev_run)
-        self._embedded = _EmbeddedSplit()  # the features are not needed any more
+        self.scores = {
+            group: evaluate_episodes(features, sampler, self.head, n_episodes, image_ids)
+            for group, sampler in plan.items()
+        }
         groups = list(self.scores.values())
         logged = {
             "accuracy": sum(group.mean for group in groups) / len(groups),
@@ -165,3 +120,13 @@ class EpisodeEvaluation(LightningModule):
         for name, value in logged.items():
             tensor = torch.tensor(value, device=self.device)
             self.log(f"{split}/{name}", tensor, prog_bar=name == "accuracy", sync_dist=True)
+
+    def _gathered(self) -> tuple[Tensor, npt.NDArray[np.int64]]:
+        features, image_ids = (torch.cat(parts) for parts in zip(*self._embedded, strict=True))
+        image_ids = image_ids.cpu()
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            parts = [(features, image_ids)] * dist.get_world_size()  # of different lengths
+            dist.all_gather_object(parts, (features.cpu(), image_ids))
+            features = torch.cat([part[0] for part in parts]).to(features.device)
+            image_ids = torch.cat([part[1] for part in parts])
+        return features, image_ids.numpy()

@@ -19,7 +19,7 @@ from psst.images.view import UPRIGHT, View
 from psst.pareto.not_finite import NotFiniteError
 from psst.randomness import torch_generator
 from psst.tasks import MAIN, Encode, MainTask, Task
-from psst.training.checkpoint import check_checkpoint, note_format
+from psst.training.checkpoint import FORMAT_NOTE, check_checkpoint
 from psst.training.data import few_shot_data
 from psst.training.episode_evaluation import EpisodeEvaluation
 
@@ -268,7 +268,7 @@ class FewShotModule(EpisodeEvaluation):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the format."""
-        note_format(checkpoint)
+        checkpoint.update(FORMAT_NOTE)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model, naming both.

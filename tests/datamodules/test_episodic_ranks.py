@@ -37,7 +37,7 @@ class RankScores(FewShotModule):
     folder: Path
 
     def on_validation_epoch_end(self):
-        ids = torch.cat(self._embedded._image_ids).tolist()
+        ids = torch.cat([ids for _, ids in self._embedded]).tolist()
         super().on_validation_epoch_end()
         scores = self.scores["all"]
         content = {"ids": ids, "accuracies": scores.accuracies.tolist(), "losses": scores.losses.tolist()}

@@ -49,7 +49,7 @@ def test_turns_are_quarter_turns_of_the_same_crop():
     turned = batch.images(View(turns=turns_of(batch)))
     for row, picture in enumerate(batch.images()):
         assert torch.equal(turned[row], picture.rot90(row % 4, (-2, -1)))
-    with pytest.raises(ValueError, match="`turns` holds 2 numbers, 25 rows need one, or one each"):
+    with pytest.raises(ValueError, match=r"`turns` has shape \[2\], 25 images need \[25\]"):
         batch.images(View(turns=(0, 1)))
 
 

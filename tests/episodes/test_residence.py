@@ -1,13 +1,10 @@
-import math
-import pickle
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from psst.episodes import BatchStream, Reader
 from psst.episodes.residence import Residence
+from psst.episodes.stream import BatchStream, Reader
 from tests.episodes.tiny_source import KINDS, digest, kind_of
 
 CPU = torch.device("cpu")
@@ -55,21 +52,6 @@ def test_images_stay_in_the_map_without_a_gpu_or_a_trainer(cache):
     for device in ("auto", "map"):
         assert Residence(device).needs_pixels(store, CPU)
     assert Residence("cpu").needs_pixels(store, None)
-
-
-def test_another_process_decides_anew(cache):
-    residence = Residence("cpu")
-    residence.needs_pixels(loaded("plain", cache).store, CPU)
-    assert len(pickle.dumps(residence)) < 300
-    assert pickle.loads(pickle.dumps(residence))._held is None
-
-
-def test_copies_larger_than_a_chunk_are_whole(cache, monkeypatch):
-    store, residence = loaded("plain", cache).store, Residence("cpu")
-    monkeypatch.setattr("psst.episodes.residence._CHUNK", 5 * math.prod(store.image_shape))
-    assert len(store) % 5
-    residence.needs_pixels(store, CPU)
-    np.testing.assert_array_equal(residence._held.numpy(), store.read(np.arange(len(store))))
 
 
 def test_devices_that_are_not_there_are_named(cache):

@@ -6,7 +6,8 @@ import torch
 
 from psst.backbones import Conv4, ResNet12
 from psst.callbacks import PSSTCallback
-from psst.episodes import Evaluation, ImageSplit, Reader
+from psst.episodes import Evaluation
+from psst.episodes.stream import ImageSplit, Reader
 from psst.evaluation import load_scores
 from psst.fewshot import PrototypicalHead
 from psst.images.augment import Augmentation
