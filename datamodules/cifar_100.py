@@ -12,6 +12,7 @@ from psst.images.files.archives import archive_entries
 from psst.images.files.download import RemoteFile
 from psst.images.files.unpickle import load
 from psst.images.sources.array_images import ArraySource, Pixels, label_array, require_keys
+from psst.images.sources.image_tree import ImageTree
 from psst.images.sources.layout import Layout, category_layout, published_layout, published_rows
 
 _FOLDER = "cifar-100-python"
@@ -29,29 +30,25 @@ def _place(root: Path) -> Path | None:
 
 
 def _files(root: Path) -> list[Path]:
-    """Return the three files of the folder, or the archive."""
+    """Return those of the three files that the folder holds, or the archive."""
     place = _place(root) or root / _ARCHIVE
-    files = [place / part for part in _PARTS] if place.is_dir() else [place]
-    if missing := [path for path in files if not path.is_file()]:
-        raise FileNotFoundError(f"`{missing[0]}` is missing; unpack `{_ARCHIVE}` again.")
-    return files
+    return [place] if place.is_file() else [path for part in _PARTS if (path := place / part).is_file()]
 
 
 def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[tuple[Pixels, list[str], Mapping[str, str]]]:
-    """Open the two files of images; from the archive they take 190 MB of memory during the build."""
-    first, *others = _files(root)
-    read: list[tuple[Path | bytes, str]] = [(path, str(path)) for path in (first, *others)]
-    if not others:
-        entries = {PurePosixPath(entry.name).name: entry for entry in archive_entries(first)}
-        if missing := [part for part in _PARTS if part not in entries]:
-            raise ValueError(f"`{first}` lacks {_FOLDER}/{missing[0]}; download it again.")
-        read = [(entries[part].read(), str(entries[part])) for part in _PARTS]
-    meta, *batches = read
-    (names,) = require_keys(load(*meta), ("fine_label_names",), meta[1])
+    """Open the two files of images; they take 190 MB of memory during the build."""
+    place = _place(root) or root / _ARCHIVE
+    found = archive_entries(place) if place.is_file() else ImageTree.grow_whole(place).entries()
+    entries = {PurePosixPath(entry.name).name: entry for entry in found}
+    if missing := [part for part in _PARTS if part not in entries]:
+        raise FileNotFoundError(f"`{place}` lacks the file {missing[0]}; get `{_ARCHIVE}` again.")
+    meta, *batches = (entries[part] for part in _PARTS)
+    (names,) = require_keys(load(meta.read(), str(meta)), ("fine_label_names",), str(meta))
     if unknown := sorted(set(map(str, names)) ^ split_of.keys()):
-        raise ValueError(f"the classes of `{meta[1]}` are not those of CIFAR-100, first: {unknown[0]}.")
-    for source, file in batches:
-        data, labels = require_keys(load(source, file), ("data", "fine_labels"), file)
+        raise ValueError(f"the classes of `{meta}` are not those of CIFAR-100, first: {unknown[0]}.")
+    for batch in batches:
+        file = str(batch)
+        data, labels = require_keys(load(batch.read(), file), ("data", "fine_labels"), file)
         numbers = label_array(labels, file)
         if numbers.min(initial=0) < 0 or numbers.max(initial=0) >= len(names):
             raise ValueError(f"`{file}` has labels outside 0 to {len(names) - 1}; download it again.")
@@ -118,7 +115,6 @@ class CifarFS(_DividedCifar100):
         ``CifarFS("data/cifar", episodes=Episodes(way=5, shot=1), download=True)``
     """
 
-    title = "CIFAR-FS"
     published: Mapping[str, str] = {name: split for name, _, split, _ in published_rows("cifar100.txt")}
     layouts = _layouts("cifar_fs", published)
 
@@ -138,6 +134,5 @@ class FC100(_DividedCifar100):
         ``FC100("data/cifar", episodes=Episodes(shot=5), download=True)``
     """
 
-    title = "FC100"
     published: Mapping[str, str] = {name: split for name, _, _, split in published_rows("cifar100.txt")}
     layouts = _layouts("fc100", published)

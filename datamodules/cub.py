@@ -132,9 +132,8 @@ def _entries(root: Path) -> dict[str, Entry]:
             f"`data.init_args.root={root}` holds neither {_FOLDER} with {_IMAGES} and images/ nor"
             f" {_ARCHIVE.name}. {_MANUAL}"
         )
-    if place.is_dir():
-        return {entry.name: entry for entry in ImageTree.grow_whole(place).entries()}
-    return {entry.name.removeprefix(f"{_FOLDER}/"): entry for entry in archive_entries(place)}
+    found = archive_entries(place) if place.is_file() else ImageTree.grow_whole(place).entries()
+    return {entry.name.removeprefix(f"{_FOLDER}/"): entry for entry in found}
 
 
 def _place(root: Path) -> Path | None:

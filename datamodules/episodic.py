@@ -115,7 +115,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._residence = Residence(device)
         self._restart(0)
         self._opened: ImageStore | None = None  # not held against the settings yet
-        self._store: ImageStore | None = None
         self._evaluated: EvaluationEpisodes | None = None
         self._cached: FeatureCache | None = None
         self._division: Callable[[ImageStore], ImageStore] | None = None  # instead of the data's own
@@ -148,11 +147,10 @@ class EpisodicDataModule(LightningDataModule, ABC):
             ValueError: too few classes in a split, or too few images in a class; or `evaluation.file`
                 lists episodes of other data.
         """
-        if self._store is None:
+        if self._evaluated is None:
             store = self.open_store() if self._division is None else self._division(self.open_store())
             BatchStream(Reader(store, self.policies("train")), self._training)  # raises if it cannot serve it
             self._evaluated = EvaluationEpisodes(self.evaluation, self.seed, store, self._training.name)
-            self._store = store
         if stage == "fit":  # a checkpoint, if there is one, is loaded after this
             self._restart(self._batches_processed())
 
@@ -167,11 +165,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         Raises:
             RuntimeError: before ``setup``.
         """
-        if self._store is None:
-            raise RuntimeError(
-                "the store is open after `prepare_data()` and `setup()` only; call them first."
-            )
-        return self._store
+        return self._evaluation_episodes().store
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -263,12 +257,15 @@ class EpisodicDataModule(LightningDataModule, ABC):
             return batch if held is None else replace(batch, cache=held)
         return self._residence.fill(batch, device or torch.device("cpu"))
 
-    def cache_features(self, encoder: Encoder, tasks: Sequence[Task]) -> None:
+    def cache_features(self, encoder: Encoder, tasks: Sequence[Task]) -> Tensor:
         """Compute the frozen features that tasks ask for, or find them: batches read them from then on.
 
         Args:
             encoder: its backbone has a frozen part.
             tasks: main and auxiliary.
+
+        Returns:
+            The mean frozen feature ``[D']`` of the training images, upright.
 
         Raises:
             RuntimeError: `features` is None.
@@ -286,6 +283,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._cached = FeatureCache.open(
             build_features(encoder, self.store, views, policies, self.cache_dir, device)
         )
+        return self._cached.mean(torch.from_numpy(self.store.split_ids("train")))
 
     @property
     def feature_cache(self) -> FeatureCache:
@@ -299,10 +297,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
                 "batches of features are there after `cache_features`, or `FewShotModule.attach`, only."
             )
         return self._cached
-
-    def feature_mean(self) -> Tensor:
-        """Return the mean frozen feature ``[D']`` of the training images, upright; after `cache_features`."""
-        return self.feature_cache.mean(torch.from_numpy(self.store.split_ids("train")))
 
     def episode_plan(self, split: str) -> dict[str, EpisodeSampler]:
         """Return a sampler of evaluation episodes for each group of ``split``; "all" if there are none."""
@@ -363,15 +357,16 @@ class EpisodicDataModule(LightningDataModule, ABC):
         return DataLoader(images, batch_size=None, sampler=order, num_workers=self._n_workers)
 
     def _evaluation_episodes(self) -> EvaluationEpisodes:
-        assert self.store is not None  # raises before setup
-        assert self._evaluated is not None
+        if self._evaluated is None:
+            raise RuntimeError(
+                "the store is open after `prepare_data()` and `setup()` only; call them first."
+            )
         return self._evaluated
 
 
 class InLayouts(EpisodicDataModule):
     """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
 
-    title: str  # of the data set, for messages
     layouts: tuple[Layout, ...]  # in order of preference
 
     def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
@@ -380,4 +375,5 @@ class InLayouts(EpisodicDataModule):
 
     def source(self) -> Source:
         """Return the images below `root`, in the layout that they have."""
-        return Layout.choose(self.root, self.layouts, self.title).source(Path(self.root).expanduser())
+        layout = Layout.choose(self.root, self.layouts, type(self).__name__)
+        return layout.source(Path(self.root).expanduser())

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from psst.datamodules.episodic import EpisodicDataModule
+from psst.episodes.settings import check_numbers
 from psst.images import ImageRecord, Source
 
 _SPLIT_OF_SCRIPT = {
@@ -70,22 +71,12 @@ _INK = 20 / 28  # longer side of a letter as part of the image, before the affin
 
 
 class _GlyphSource:
-    """Letters without diacritics in twelve DejaVu typefaces, white on black, each drawn with small changes.
-
-    Latin letters train, Cyrillic ones validate, Greek, Armenian and Georgian ones test. There are no groups:
-    test episodes mix the three scripts. No letter looks like one of another split.
-    A drawing depends on its letter, typeface and number only.
-
-    Args:
-        drawings: drawings of a class per typeface; a class of two cases alternates between them.
-    """
+    """Letters in twelve typefaces, white on black; a drawing depends on letter, typeface and number only."""
 
     name = "glyphs"
     channels = 1
 
-    def __init__(self, drawings: int = 2) -> None:
-        if drawings < 1:
-            raise ValueError(f"`data.init_args.drawings={drawings}` must be at least 1.")
+    def __init__(self, drawings: int) -> None:
         self.drawings = drawings
         self._lock = Lock()
 
@@ -169,7 +160,7 @@ class Glyphs(EpisodicDataModule):
     The scripts of the test split (Greek, Armenian, Georgian) are pooled: episodes mix them.
 
     Args:
-        drawings: drawings of a class per typeface, 12 typefaces.
+        drawings: drawings of a class per typeface, 12 of them; a class of two cases alternates between them.
         size: side length in pixels.
         **shared: see `EpisodicDataModule`.
 
@@ -181,6 +172,7 @@ class Glyphs(EpisodicDataModule):
 
     def __init__(self, drawings: int = 2, size: int = 28, **shared: Any) -> None:
         super().__init__(size=size, **shared)
+        check_numbers({"drawings": drawings}, {})
         self.drawings = drawings
 
     def source(self) -> Source:

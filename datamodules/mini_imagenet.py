@@ -97,7 +97,6 @@ class MiniImageNet(InLayouts):
         ``MiniImageNet("data/mini_imagenet", episodes=Episodes(way=5, shot=1), download=True)``
     """
 
-    title = "mini-ImageNet"
     published: Mapping[str, str] = {name: split for name, split, *_ in published_rows("mini_imagenet.txt")}
     layouts = (
         Layout(

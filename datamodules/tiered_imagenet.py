@@ -112,7 +112,6 @@ class TieredImageNet(InLayouts):
         ``TieredImageNet("data/tiered_imagenet", episodes=Episodes(way=5, shot=1))``
     """
 
-    title = "tieredImageNet"
     published: Mapping[str, str] = {
         name: split for _, split, *names in published_rows("tiered_imagenet.txt") for name in names
     }

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from psst.episodes.apart import draw_apart, sides
 from psst.episodes.batch import EpisodeShape
 from psst.episodes.counters import Ids, below, distinct, random_words
-from psst.episodes.settings import Episodes, Evaluation, bounds
+from psst.episodes.settings import Episodes, Evaluation
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
 
@@ -101,7 +101,10 @@ class EpisodeSampler:
     ) -> None:
         self.class_ids: Ids = np.array(list(images), dtype=np.int64)
         self.key, self.seed, self.n_query = key, seed, asked.query
-        self._fewest, (self.n_way, self.n_shot) = zip(bounds(asked.way), bounds(asked.shot), strict=True)
+        ranges = (
+            each if isinstance(each, (list, tuple)) else (each, each) for each in (asked.way, asked.shot)
+        )
+        self._fewest, (self.n_way, self.n_shot) = zip(*ranges, strict=True)
         self.balance = asked.balance if isinstance(asked, Episodes) else None
         self._by_class: list[Ids] = [np.asarray(ids, dtype=np.int64) for ids in images.values()]
         self._sizes: Ids = np.array([len(ids) for ids in self._by_class], dtype=np.int64)

@@ -8,12 +8,6 @@ from numbers import Integral
 _Range = int | tuple[int, int]  # a number, or the lowest and the highest
 
 
-def bounds(value: _Range) -> tuple[int, int]:
-    """Return the lowest and the highest of a range."""
-    low, high = value if isinstance(value, (list, tuple)) else (value, value)
-    return low, high
-
-
 def _typed(name: str, value: object) -> str:
     """Return an argument as it stands in a configuration, a range in brackets."""
     listed = f"[{', '.join(map(str, value))}]" if isinstance(value, (list, tuple)) else value

@@ -24,8 +24,7 @@ from psst.images.store import ImageStore
 from psst.waiting import alone, bar
 
 _PARTIAL = ".partial"  # ends the name of a folder that is not finished
-_IMAGES = 32  # of a batch, at most: sums of so many 8-bit values fit 16 bits, of their squares 32 bits
-_BYTES = 2**22  # of a batch, at most, so that large images do not pile up
+_IMAGES, _BYTES = 32, 2**22  # of a batch, at most, so that large images do not pile up
 
 _known: dict[str, str] | None = None  # description of a source, size and cache -> folder; None outside a run
 
@@ -76,14 +75,9 @@ def build_store(source: Source, size: int, cache: str | Path, workers: int | Non
 
     Raises:
         FileNotFoundError: the data are not there.
-        ValueError: ``size`` is below 1, the layout is wrong, images are damaged, or the store is of another
-            format.
+        ValueError: the layout is wrong, images are damaged, or the store is of another format.
         OSError: the store cannot be written, for example because the disk is full.
     """
-    if size < 1:
-        raise ValueError(
-            f"`size={size}` must be at least 1; set `data.init_args.size` to a side length in pixels."
-        )
     known = {} if _known is None else _known
     description = "" if _known is None else _described(source, size, cache)
     if description in known and (Path(known[description]) / ImageStore.meta_file).is_file():
@@ -185,7 +179,7 @@ class _Batch:
 
     images: npt.NDArray[np.uint8]  # [b, C, H, W], zeros in place of a damaged image
     damaged: list[str]  # what is wrong with each damaged image
-    moments: npt.NDArray[np.int64]  # [3, C]: number, sum and sum of squares of values of the train split
+    counts: npt.NDArray[np.int64]  # [C, 256]: how often each value is in the train split
     digests: list[bytes]  # of the pixels of each image
 
 
@@ -205,7 +199,7 @@ def _write_images(
         ValueError: images are damaged.
     """
     shape = (len(records), source.channels, size, size)
-    moments = np.zeros((3, source.channels), np.int64)
+    counts = np.zeros((source.channels, 256), np.int64)
     damaged: list[str] = []
     digests: list[bytes] = []
     decoding = _decode_batches(source, records, size, workers)
@@ -215,15 +209,15 @@ def _write_images(
         np.lib.format.write_array_header_1_0(file, header)
         for batch in batches:
             file.write(batch.images.reshape(-1).data)
-            moments += batch.moments
+            counts += batch.counts
             damaged += batch.damaged
             digests += batch.digests
         if damaged:
             raise ValueError(f"{len(damaged)} of {shape[0]} images are damaged; the first: {damaged[0]}")
-    pixels, total, squares = moments.astype(np.float64)
-    mean = total / pixels
-    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
-    return (mean / 255).tolist(), (std / 255).tolist(), digests
+    share, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
+    mean = share @ values
+    std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
+    return mean.tolist(), std.tolist(), digests
 
 
 def _decode_batches(
@@ -255,15 +249,10 @@ def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> _Batch
         except ValueError as error:
             damaged.append(str(error))
     train = np.array([record.split == "train" for record in records])
-    counted = images if train.all() else images[train]
-    # number, sum and sum of squares by channel: over the images first, in few bits
-    total = counted.sum(axis=0, dtype=np.uint16).sum(axis=(1, 2), dtype=np.int64)
-    squares = np.square(counted, dtype=np.uint16).sum(axis=0, dtype=np.uint32)
-    number = np.full_like(total, counted[:, 0].size)
-    moments = np.stack([number, total, squares.sum(axis=(1, 2), dtype=np.int64)])
+    counts = np.stack([np.bincount(plane.ravel(), minlength=256) for plane in images[train].swapaxes(0, 1)])
     shows = (images != images[:, :, :1, :1]).any(axis=(1, 2, 3))
     digests = [
         hashlib.sha256(image.data).digest()[:16] if has_shape else b""
         for image, has_shape in zip(images, shows, strict=True)
     ]
-    return _Batch(images, damaged, moments, digests)
+    return _Batch(images, damaged, counts, digests)

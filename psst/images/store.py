@@ -90,15 +90,7 @@ class ImageStore:
         return channels, height, width
 
     def image_ids(self, class_id: int) -> npt.NDArray[np.int64]:
-        """Return the positions of the images of a class, ascending.
-
-        Raises:
-            ValueError: there is no such class.
-        """
-        if not 0 <= class_id < len(self.class_names):
-            raise ValueError(
-                f"`class_id={class_id}` is not in [0, {len(self.class_names) - 1}] of {self.folder}."
-            )
+        """Return the positions of the images of a class, ascending."""
         return self._order[self._starts[class_id] : self._starts[class_id + 1]]
 
     def split_ids(self, split: str) -> npt.NDArray[np.int64]:
@@ -112,9 +104,7 @@ class ImageStore:
         Raises:
             IndexError: there is no such image.
         """
-        ids = np.asarray(ids)
-        planes = np.ascontiguousarray(self._planes[ids.reshape(-1)])  # one gather out of the map
-        return planes.reshape(*ids.shape, *self.image_shape)
+        return self._planes[ids]  # one gather out of the map
 
     def divided(self, train: Sequence[int], val: Sequence[int]) -> "ImageStore":
         """Return the same images with other classes to train and to validate on; those to test on stay.

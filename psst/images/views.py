@@ -45,7 +45,7 @@ def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     return framed.flatten(2).gather(2, flat).reshape(images.shape)
 
 
-def patches(images: Tensor, grid: int, gap: int = 0, generator: torch.Generator | None = None) -> Tensor:
+def patches(images: Tensor, grid: int, gap: int, generator: torch.Generator) -> Tensor:
     """Cut each image into a grid of patches, each at a random place of its own within its cell.
 
     The gap keeps a network from telling neighbors by lines that go on across their border. Pixels that do not
@@ -55,7 +55,7 @@ def patches(images: Tensor, grid: int, gap: int = 0, generator: torch.Generator 
         images: ``[n, C, H, W]`` of any dtype.
         grid: cells in a row and in a column.
         gap: by how many pixels a patch is smaller than its cell, both ways.
-        generator: draws the places; None takes the middle of every cell.
+        generator: draws the places.
 
     Returns:
         ``[n, grid * grid, C, H // grid - gap, W // grid - gap]``, row by row.
@@ -72,10 +72,7 @@ def patches(images: Tensor, grid: int, gap: int = 0, generator: torch.Generator 
             f"{cell[1]}; `grid` must be at least 1 and `gap` at least 0 and smaller than a cell."
         )
     count = grid * grid
-    if generator is None:
-        offsets = torch.full((2, n, count), gap // 2, device=images.device)
-    else:
-        offsets = torch.randint(gap + 1, (2, n, count), generator=generator, device=generator.device)
+    offsets = torch.randint(gap + 1, (2, n, count), generator=generator, device=generator.device)
     down, right = offsets.to(images.device)
     cells = torch.arange(count, device=images.device)
     top = (height - grid * cell[0]) // 2 + cells.div(grid, rounding_mode="floor") * cell[0] + down

@@ -87,7 +87,7 @@ class EpisodeEvaluation(LightningModule):
             self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(batch), sync_dist=True)
 
     def _evaluate(self, split: Literal["val", "test"]) -> None:
-        """Score the episodes of each group of classes and log; with several processes, each scores them all."""
+        """Score the episodes of each group and log; with several processes, each scores them all."""
         data = few_shot_data(getattr(self.trainer, "datamodule", None))
         plan, n_episodes = data.episode_plan(split), data.eval_episodes(split)
         features, image_ids = self._gathered()

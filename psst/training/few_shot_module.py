@@ -164,8 +164,8 @@ class FewShotModule(EpisodeEvaluation):
         if mean is not None and std is not None:
             self.encoder.normalize_by(mean, std)
         if getattr(data, "features", None) is not None:
-            data.cache_features(self.encoder, self._tasks())
-            cast(Any, self.encoder.backbone).center_on(data.feature_mean())
+            mean_feature = data.cache_features(self.encoder, self._tasks())
+            cast(Any, self.encoder.backbone).center_on(mean_feature)
 
     def setup(self, stage: str) -> None:
         """Build for the trainer's datamodule; without one, `image_shape` must have been given.

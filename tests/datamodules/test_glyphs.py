@@ -51,7 +51,7 @@ def test_drawings_of_a_class_differ(store):
 
 def test_a_drawing_depends_on_nothing_but_itself(store):
     """Same pixels from a new source, in another order, in this thread."""
-    source = _GlyphSource()
+    source = _GlyphSource(2)
     records = source.scan()
     for i in (9000, 17, 4242):
         np.testing.assert_array_equal(source.decode(records[i], SIZE), store.images[i])
@@ -60,12 +60,12 @@ def test_a_drawing_depends_on_nothing_but_itself(store):
 def test_more_drawings_keep_the_first_ones():
     source, records = _GlyphSource(drawings=3), {r.reference for r in _GlyphSource(drawings=3).scan()}
     assert records > {r.reference for r in _GlyphSource(drawings=1).scan()}
-    assert source.key(28) != _GlyphSource().key(28)
+    assert source.key(28) != _GlyphSource(2).key(28)
 
 
 def test_no_drawings_is_an_error():
     with pytest.raises(ValueError, match=r"data.init_args.drawings=0` must be at least 1"):
-        _GlyphSource(drawings=0)
+        Glyphs(drawings=0)
 
 
 def test_image_shape_is_known_before_setup():

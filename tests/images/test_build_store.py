@@ -151,11 +151,6 @@ def test_no_training_images_is_an_error(tmp_path):
         build_store(Squares(split=lambda i: "test"), 4, tmp_path)
 
 
-def test_size_below_one_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"`size=0` must be at least 1"):
-        build_store(Squares(), 0, tmp_path)
-
-
 def test_concurrent_builds_decode_once(tmp_path):
     source = Squares(delay=0.01)
     threads = [threading.Thread(target=build_store, args=(source, 4, tmp_path)) for _ in range(3)]

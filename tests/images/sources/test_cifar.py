@@ -92,9 +92,7 @@ def test_wrong_content_is_named(tmp_path, part, change, message):
 def test_missing_part_is_named(tmp_path):
     root = write_cifar100(tmp_path / "data")
     (root / "cifar-100-python" / "test").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"cifar-100-python/test` is missing; unpack `cifar-100-python"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"cifar-100-python` lacks the file test; get `cifar-100-py"):
         source(root).scan()
 
 
