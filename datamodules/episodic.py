@@ -353,7 +353,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def _images(self, split: str) -> DataLoader[Batch]:
         rank, ranks = self._rank_and_ranks()
         images = ImageSplit(self._reader(split, self._needs_pixels()), split, _EVAL_BATCH, ranks)
-        order = DistributedSampler(images, ranks, rank, shuffle=False) if ranks > 1 else None
+        order = DistributedSampler[Batch](images, ranks, rank, shuffle=False) if ranks > 1 else None
         return DataLoader(images, batch_size=None, sampler=order, num_workers=self._n_workers)
 
     def _evaluation_episodes(self) -> EvaluationEpisodes:

@@ -1,8 +1,10 @@
 """Data sets of torchvision, of learn2learn, and any others that give ``(image, label)`` by index."""
 
+import importlib
 import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from psst.datamodules.episodic import EpisodicDataModule
@@ -33,6 +35,41 @@ class _PairsData(EpisodicDataModule):
 
     def _source(self, data_sets: Mapping[str, Sequence[Any]], name: str, **options: Any) -> MapStyleSource:
         return MapStyleSource(data_sets, name.lower(), self.channels, self.splits, self.split_seed, **options)
+
+
+def _find_class(path: str, home: str = "") -> Callable[..., Any]:
+    """Return the class at a class path, or of a plain name in ``home``; ValueError if there is none."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module or home), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"`data.init_args.data_set={path}` cannot be imported ({error}); check its spelling, install "
+            "its library, and give the path of a class, for example torchvision.datasets.CIFAR100."
+        ) from error
+    if not callable(found):
+        raise ValueError(f"`data.init_args.data_set={path}` is a {type(found).__name__}, not a class.")
+    return found  # type: ignore[no-any-return]  # the user's class
+
+
+def _opened(make: Callable[..., Any], path: str, advice: str, given: Mapping[str, Any]) -> Any:
+    """Return a data set of the class at the user's ``path``.
+
+    It raises FileNotFoundError if files are not there, with ``advice`` how to get them, and ValueError for
+    arguments of no use.
+    """
+    shown = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "no arguments"
+    try:
+        return make(**given)
+    except (RuntimeError, OSError) as error:
+        raise FileNotFoundError(
+            f"`data.init_args.data_set={path}` with {shown} cannot be opened: {error} {advice}"
+        ) from error
+    except Exception as error:  # whatever the other library raises
+        raise ValueError(
+            f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: "
+            f"{error}; it takes {inspect.signature(make)}."
+        ) from error
 
 
 class TorchvisionData(_PairsData):
@@ -74,7 +111,7 @@ class TorchvisionData(_PairsData):
         Raises:
             ValueError: there is no such class, arguments it does not take, or its parts are to be chosen.
         """
-        make = MapStyleSource.find_class(self.data_set, "torchvision.datasets")
+        make = _find_class(self.data_set, "torchvision.datasets")
         given = self.arguments if self.root is None else {"root": self.root, **self.arguments}
         known = _parameters(make)
         fetch = {"download": True} if self.downloads and "download" in known else {}
@@ -92,7 +129,7 @@ class TorchvisionData(_PairsData):
             {"": [{**given, **part, **fetch} for part in parts]},
             self.data_set.rpartition(".")[2],
             options={"data_set": self.data_set, "arguments": self.arguments, "parts": self.parts},
-            make=MapStyleSource.maker(make, self.data_set, advice),
+            make=partial(_opened, make, self.data_set, advice),
         )
 
 
@@ -165,7 +202,7 @@ class Learn2Learn(_PairsData):
         if not isinstance(self.data_set, str):
             return self._source({"": [self.data_set]}, type(self.data_set).__name__)
         path, arguments = self.data_set, dict(self.init_args or {})
-        make = MapStyleSource.find_class(path)
+        make = _find_class(path)
         own = "mode" in inspect.signature(make).parameters and "mode" not in arguments
         modes = _by_split((_MODES if own else {}) if self.modes is None else self.modes, "modes")
         advice = "Check `data.init_args.init_args`, and that its files are where it looks for them."
@@ -174,7 +211,7 @@ class Learn2Learn(_PairsData):
             path.rpartition(".")[2],
             options={"class_path": path, "init_args": _text(arguments), "modes": modes},
             by_content=False,
-            make=MapStyleSource.maker(make, path, advice),
+            make=partial(_opened, make, path, advice),
         )
 
 

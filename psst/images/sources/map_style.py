@@ -1,8 +1,6 @@
 """Map-style data sets: torchvision's, learn2learn's, and any other whose items are an image and a class."""
 
 import hashlib
-import importlib
-import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,45 +110,6 @@ class MapStyleSource:
             return fit_image(to_pillow(image), size, self.channels)
         except (TypeError, ValueError, OSError) as error:  # Pillow's images are read as late as here
             raise ValueError(f"{part.title(index)} cannot be read: {error}.") from error
-
-    @staticmethod
-    def maker(make: Callable[..., Any], path: str, advice: str) -> Callable[[Mapping[str, Any]], Any]:
-        """Return a function that makes a data set of the class at the user's ``path`` with some arguments.
-
-        It raises FileNotFoundError if files are not there, with ``advice`` how to get them, and ValueError
-        for arguments of no use.
-        """
-
-        def make_one(given: Mapping[str, Any]) -> Any:
-            shown = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "no arguments"
-            try:
-                return make(**given)
-            except (RuntimeError, OSError) as error:
-                raise FileNotFoundError(
-                    f"`data.init_args.data_set={path}` with {shown} cannot be opened: {error} {advice}"
-                ) from error
-            except Exception as error:  # whatever the other library raises
-                raise ValueError(
-                    f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: "
-                    f"{error}; it takes {inspect.signature(make)}."
-                ) from error
-
-        return make_one
-
-    @staticmethod
-    def find_class(path: str, home: str = "") -> Callable[..., Any]:
-        """Return the class at a class path, or of a plain name in ``home``; ValueError if there is none."""
-        module, _, name = path.rpartition(".")
-        try:
-            found = getattr(importlib.import_module(module or home), name)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"`data.init_args.data_set={path}` cannot be imported ({error}); check its spelling, install "
-                "its library, and give the path of a class, for example torchvision.datasets.CIFAR100."
-            ) from error
-        if not callable(found):
-            raise ValueError(f"`data.init_args.data_set={path}` is a {type(found).__name__}, not a class.")
-        return found  # type: ignore[no-any-return]  # the user's class
 
 
 class _LabeledItems:
