@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from psst.datamodules.episodic import EpisodicDataModule
-from psst.images import SPLITS, ImageRecord, Source
+from psst.datamodules.episodic import InLayouts
+from psst.images import SPLITS, ImageRecord
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, archive_entries
 from psst.images.files.download import RemoteFile
@@ -174,7 +174,7 @@ def _boxes(entries: Mapping[str, Entry]) -> dict[str, _Box | None]:
     return found
 
 
-class CUB(EpisodicDataModule):
+class CUB(InLayouts):
     """CUB-200-2011, 11,788 photographs of 200 kinds of birds.
 
     Accuracies under different splits cannot be compared, and a model trained under one must not be tested
@@ -221,10 +221,5 @@ class CUB(EpisodicDataModule):
         size: int = 84,
         **shared: Any,
     ) -> None:
-        super().__init__(size=size, **shared)
-        self.root = root
+        super().__init__(root, size, **shared)
         self._source = _CUBSource(root, split, crop)
-
-    def source(self) -> Source:
-        """Return the images of CUB-200-2011 below `root`."""
-        return self._source

@@ -368,6 +368,7 @@ class InLayouts(EpisodicDataModule):
     """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
 
     layouts: tuple[Layout, ...]  # in order of preference
+    _source: Source | None = None  # in place of what the layout would make
 
     def __init__(self, root: str, size: int = 84, **shared: Any) -> None:
         super().__init__(size=size, **shared)
@@ -375,5 +376,7 @@ class InLayouts(EpisodicDataModule):
 
     def source(self) -> Source:
         """Return the images below `root`, in the layout that they have."""
+        if self._source is not None:
+            return self._source
         layout = Layout.choose(self.root, self.layouts, type(self).__name__)
         return layout.source(Path(self.root).expanduser())

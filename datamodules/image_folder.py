@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from psst.datamodules.episodic import EpisodicDataModule
+from psst.datamodules.episodic import InLayouts
 from psst.episodes.settings import check_numbers
-from psst.images import Source
 from psst.images.sources.class_folders import describe
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.layout import Layout
 
 
-class ImageFolder(EpisodicDataModule):
+class ImageFolder(InLayouts):
     """Any folder of images in ``class/``, or in ``train/class/``, ``val/class/`` and ``test/class/``.
 
     Classes are divided, never the images of a class: few-shot learning is tested on classes that training has
@@ -50,11 +49,7 @@ class ImageFolder(EpisodicDataModule):
         min_images: int = 0,
         **shared: Any,
     ) -> None:
-        self.root, self.channels = root, channels
-        super().__init__(size=size, **shared)
+        self.channels = channels
+        super().__init__(root, size, **shared)
         check_numbers({"min_images": min_images}, {"min_images": 0})
         self._source = FolderSource(root, "image_folder", channels, splits, split_seed, groups, min_images)
-
-    def source(self) -> Source:
-        """Return the images below `root`."""
-        return self._source

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from psst.datamodules.episodic import EpisodicDataModule
-from psst.images import SPLITS, ImageRecord, Source
+from psst.datamodules.episodic import InLayouts
+from psst.images import SPLITS, ImageRecord
 from psst.images.decode import decode_image
 from psst.images.files.archives import Entry, archive_entries
 from psst.images.files.download import RemoteFile
@@ -222,7 +222,7 @@ def _sees(folder: Path) -> bool:
     return found
 
 
-class Omniglot(EpisodicDataModule):
+class Omniglot(InLayouts):
     """Omniglot in one of four protocols; the archives are read as they are.
 
     * "minimal": the five alphabets of small1 train, Japanese (katakana) validates, Sanskrit and Tagalog test:
@@ -278,11 +278,6 @@ class Omniglot(EpisodicDataModule):
         size: int = 28,
         **shared: Any,
     ) -> None:
-        super().__init__(size=size, **shared)
-        self.root = root
+        super().__init__(root, size, **shared)
         self._source = _OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
         self.remote = _NEEDED.get(protocol, self.remote)  # what this protocol needs, not all of it
-
-    def source(self) -> Source:
-        """Return the drawings below `root`."""
-        return self._source
