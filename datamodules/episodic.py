@@ -65,7 +65,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         ValueError: a number is out of its range; at ``setup``, the data have too few classes or images.
     """
 
-    channels: int = 3  # 1 for grayscale
+    channels: int = 3
     remote: tuple[RemoteFile, ...] = ()  # what `download` fetches
     manual: str = ""  # how to get the files by hand, in sentences
 
@@ -101,8 +101,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
         check_numbers({name: getattr(self, name) for name in least}, least)
         ways = {"episodes.way": episodes.way, "evaluation.way": evaluation.way}
         check_numbers(ways, dict.fromkeys(ways, 2))
-        if self.channels not in (1, 3):
-            raise ValueError(f"`data.init_args.channels={self.channels}` must be 1 (grayscale) or 3 (color).")
         if not cache_dir:
             raise ValueError("`data.init_args.cache_dir=` is empty; name a folder.")
         name = type(self).__name__
@@ -365,7 +363,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
 
 class InLayouts(EpisodicDataModule):
-    """What the folder `root` holds decides how it is read; the rest as of `EpisodicDataModule`."""
+    """A data set in the folder `root`: what it holds decides how it is read, if there are several ways."""
 
     layouts: tuple[Layout, ...]  # in order of preference
     _source: Source | None = None  # in place of what the layout would make

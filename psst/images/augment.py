@@ -105,7 +105,6 @@ class Augmentation:
         """Return changed ``images``, ``[n, C, H, W]``, of their dtype; draws on the generator's device.
 
         Raises:
-            TypeError: integers other than uint8, for anything but crop and flip.
             ValueError: color changes of images that are neither grayscale nor RGB.
         """
         n = len(images)
@@ -128,10 +127,6 @@ class Augmentation:
         block = torch.rand(_ROWS, n, generator=generator, device=generator.device).to(images.device)
         draws = dict(zip(_DECISIONS, block, strict=False))
         if self._resamples or self._recolors:
-            if images.dtype != torch.uint8 and not images.is_floating_point():
-                raise TypeError(
-                    f"`images` of {images.dtype} cannot be augmented; give uint8, or floats in [0, 1]."
-                )
             bound = 1 if images.is_floating_point() else 255  # the value of white
             values = images.to(torch.promote_types(images.dtype, torch.float32))
             values = self._recolored(self._resampled(values, draws), draws, bound)

@@ -51,22 +51,22 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("error:You're resuming from a checkpoint")
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("steps", [1, 3, 5, 7, 10])
-def test_a_resume_goes_on_with_the_next_episode(tmp_path, cache, steps, workers):
-    """Epochs have 5 episodes: the checkpoint falls into, or between, epochs."""
+@pytest.mark.parametrize("steps", [3, 5])
+def test_a_resume_goes_on_with_the_next_episode(tmp_path, cache, steps):
+    """Epochs have 5 episodes: the checkpoint falls into, or between, epochs; workers have fetched ahead."""
     first = Recorder()
-    trainer = fit(tmp_path, first, Tiny(cache, num_workers=workers), max_steps=steps)
+    trainer = fit(tmp_path, first, Tiny(cache, num_workers=2), max_steps=steps)
     trainer.save_checkpoint(tmp_path / "mid.ckpt")
     assert first.seen == list(range(steps))
     second = Recorder()
-    fit(tmp_path, second, Tiny(cache, num_workers=workers), tmp_path / "mid.ckpt", max_steps=steps + 12)
+    fit(tmp_path, second, Tiny(cache, num_workers=2), tmp_path / "mid.ckpt", max_steps=steps + 12)
     assert second.seen == list(range(steps, steps + 12))
 
 
 @pytest.mark.filterwarnings("error:You're resuming from a checkpoint")
-@pytest.mark.parametrize("settings", [{}, {"accumulate_grad_batches": 2}, {"limit_val_batches": 1}])
-@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("every", "settings"), [(1, {}), (2, {"accumulate_grad_batches": 2}), (3, {"limit_val_batches": 1})]
+)
 def test_a_checkpoint_written_during_training_resumes_too(tmp_path, cache, every, settings):
     settings = {"max_epochs": 3} | settings
     saving = ModelCheckpoint(tmp_path, save_top_k=-1, every_n_train_steps=every, filename="{step}")
@@ -84,8 +84,7 @@ def test_a_checkpoint_written_during_training_resumes_too(tmp_path, cache, every
 
 
 @pytest.mark.filterwarnings("error:You're resuming from a checkpoint")
-@pytest.mark.parametrize("device", ["map", "cpu"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "device"), [*((kind, "map") for kind in KINDS), ("unlabeled", "cpu")])
 def test_every_kind_of_stream_resumes_with_the_next_batch(tmp_path, cache, kind, device):
     """With accumulated batches, two workers in the second run, and images read ahead or on the device."""
     settings = {"accumulate_grad_batches": 2}

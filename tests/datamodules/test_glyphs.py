@@ -28,6 +28,7 @@ def test_classes_have_at_least_ten_typefaces_of_two_drawings(store):
     assert all(len(store.image_ids(i)) >= 20 for i in range(len(store.class_names)))
     assert store.image_shape == (1, SIZE, SIZE)
     assert store.groups == {}
+    assert store.duplicates == []
 
 
 def test_scripts_do_not_cross_splits(store):

@@ -4,7 +4,6 @@ import warnings
 import numpy as np
 import pytest
 
-from psst.datamodules.glyphs import _GlyphSource
 from psst.images import ImageRecord, build_store
 
 ROWS = [("cat", "train"), ("dog", "train"), ("owl", "val"), ("elk", "test")]
@@ -108,9 +107,3 @@ def test_example_names_the_image_of_the_other_split(tmp_path):
     rows = [("cat", "train", 1), ("dog", "train", 1), ("elk", "test", 1)]
     with pytest.warns(UserWarning, match=r"`4.png` \(train cat\) = `6.png` \(test elk\)"):
         build_store(Pictures(*rows), 6, tmp_path)
-
-
-def test_glyphs_have_no_duplicates(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert build_store(_GlyphSource(drawings=1), 28, tmp_path).duplicates == []
