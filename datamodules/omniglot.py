@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -79,7 +79,6 @@ class _OmniglotSource:
 
     root: str | Path
     protocol: _Protocol = "minimal"
-    test_alphabets: Sequence[str] = _BACKGROUND_TEST
     rotations: _Rotations = "none"
     train_within: _Within = "split"
     eval_within: _Within = "alphabet"
@@ -92,18 +91,11 @@ class _OmniglotSource:
             if value not in choices:
                 *names, last = (f"'{choice}'" for choice in choices)
                 raise ValueError(f"`data.init_args.{option}={value}` must be {', '.join(names)} or {last}.")
-        clash = sorted(set(self.test_alphabets) & set(_BACKGROUND_VAL))
-        if self.protocol == "background" and clash:
-            raise ValueError(
-                f"`data.init_args.test_alphabets` names {clash}, which validate; test on alphabets other "
-                f"than {list(_BACKGROUND_VAL)}."
-            )
 
     def key(self, size: int) -> dict[str, Any]:
         """The options, and the names, sizes and dates of the files."""
         tree = ImageTree.grow_whole(self.root)
-        files = tree.fingerprint(_zips(tree))  # where they lie does not matter
-        return {**vars(self), "root": files, "test_alphabets": sorted(self.test_alphabets)}
+        return {**vars(self), "root": tree.fingerprint(_zips(tree))}  # where they lie does not matter
 
     def scan(self) -> list[ImageRecord]:
         """List the drawings by split, alphabet, character and rotation; see `Source.scan`."""
@@ -143,8 +135,8 @@ class _OmniglotSource:
         else:
             named = _MINIMAL
             if self.protocol == "background":  # what neither validates nor tests, and is at hand, trains
-                rest = alphabets - {*_BACKGROUND_VAL, *self.test_alphabets}
-                named = {"train": tuple(rest), "val": _BACKGROUND_VAL, "test": tuple(self.test_alphabets)}
+                rest = alphabets - {*_BACKGROUND_VAL, *_BACKGROUND_TEST}
+                named = {"train": tuple(rest), "val": _BACKGROUND_VAL, "test": _BACKGROUND_TEST}
             split_of = {alphabet: split for split, names in named.items() for alphabet in names}
             splits = {character: split_of[character[0]] for character in found if character[0] in split_of}
             needed = set(split_of)
@@ -228,7 +220,7 @@ class Omniglot(InLayouts):
     * "minimal": the five alphabets of small1 train, Japanese (katakana) validates, Sanskrit and Tagalog test:
       images_background_small1.zip and images_background_small2.zip are enough.
     * "background": Vinyals' five validation alphabets (Armenian, Bengali, Early Aramaic, Hebrew, Mkhedruli)
-      validate, `test_alphabets` test, all other background alphabets train.
+      validate, katakana, Sanskrit and Tagalog test, all other background alphabets train.
     * "vinyals": 1028/172/423 characters of Vinyals et al. (2016), in the lists of Snell et al. (2017); needs
       images_evaluation.zip too. Eight evaluation alphabets train, so the official one-shot runs are no test
       of these models. Published accuracies take `rotations: all` and `eval_within: split`.
@@ -242,8 +234,6 @@ class Omniglot(InLayouts):
         root: folder with the official archives as they are, torchvision's ``omniglot-py``, other folders with
             ``Alphabet/characterNN/*.png`` in them, or any mixture.
         protocol: see above.
-        test_alphabets: used by "background" only; by default Japanese (katakana), Sanskrit and Tagalog, which
-            the minimal protocol does not train on either.
         rotations: splits in which every character turned by 0, 90, 180 and 270 degrees counts as four
             classes, named ``Alphabet/characterNN/rot090``: "none" of them, "train", or "all", as Snell et al.
             did.
@@ -254,7 +244,7 @@ class Omniglot(InLayouts):
         **shared: see `EpisodicDataModule`.
 
     Raises:
-        ValueError: an option has no such value, or an alphabet is to validate and to test.
+        ValueError: an option has no such value.
 
     Example:
         >>> data = Omniglot("data/omniglot", episodes=Episodes(way=20, query=5))
@@ -271,7 +261,6 @@ class Omniglot(InLayouts):
         self,
         root: str,
         protocol: _Protocol = "minimal",
-        test_alphabets: Sequence[str] = _BACKGROUND_TEST,
         rotations: _Rotations = "none",
         train_within: _Within = "split",
         eval_within: _Within = "alphabet",
@@ -279,5 +268,5 @@ class Omniglot(InLayouts):
         **shared: Any,
     ) -> None:
         super().__init__(root, size, **shared)
-        self._source = _OmniglotSource(root, protocol, test_alphabets, rotations, train_within, eval_within)
+        self._source = _OmniglotSource(root, protocol, rotations, train_within, eval_within)
         self.remote = _NEEDED.get(protocol, self.remote)  # what this protocol needs, not all of it

@@ -12,6 +12,7 @@ from psst.images.views import shift
 _Range = tuple[float, float]
 _Draws = dict[str, Tensor]  # decision -> [n] uniform numbers in [0, 1)
 
+_CROP_RATIO = (3 / 4, 4 / 3)
 _ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., Random Erasing, AAAI 2020
 _DECISIONS = (
     *("crop_share", "crop_shape", "crop_down", "crop_right"),
@@ -47,8 +48,8 @@ class Augmentation:
     Args:
         padding: pixels of zeros added on every side before a crop of the original size is taken; 0: no crop.
         flip: mirror half of the images. Wrong for characters, where it changes the class.
-        resized_crop: least and largest share of the image's area that is cut out and enlarged to its size.
-        crop_ratio: least and largest width by height of `resized_crop`, drawn log-uniformly.
+        resized_crop: least and largest share of the image's area that is cut out, 3/4 to 4/3 times as wide as
+            high, and enlarged to its size.
         rotation: turn by up to so many degrees either way.
         translation: move by up to this share of the width and of the height.
         scale: least and largest factor to enlarge by, about the center.
@@ -70,7 +71,6 @@ class Augmentation:
         padding: int = 0,
         flip: bool = False,
         resized_crop: _Range | None = None,
-        crop_ratio: _Range = (3 / 4, 4 / 3),
         rotation: float = 0.0,
         translation: float = 0.0,
         scale: _Range | None = None,
@@ -86,7 +86,6 @@ class Augmentation:
             raise ValueError(f"`padding={padding}` must be at least 0; 0 switches the random crop off.")
         self.padding, self.flip = padding, flip
         self.resized_crop = None if resized_crop is None else _interval("resized_crop", resized_crop, 1)
-        self.crop_ratio = _interval("crop_ratio", crop_ratio)
         self.rotation = _number("rotation", rotation, 180)
         self.translation = _number("translation", translation, 1)
         self.scale = None if scale is None else _interval("scale", scale)
@@ -139,7 +138,7 @@ class Augmentation:
     def _resampled(self, images: Tensor, draws: _Draws) -> Tensor:
         height, width = images.shape[2:]
         if self.resized_crop:
-            boxes = _rectangles("crop", images, draws, self.resized_crop, self.crop_ratio)
+            boxes = _rectangles("crop", images, draws, self.resized_crop, _CROP_RATIO)
             images = geometry.resized_crop(images, *boxes)
         if self._moves:
             images = geometry.affine(

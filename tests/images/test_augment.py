@@ -130,7 +130,7 @@ def test_crop_and_flip_stay_when_another_change_comes_in(old):
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_identity_parameters_change_no_bit(dtype):
     images = images_of(6, dtype=dtype)
-    still = Augmentation(resized_crop=(1, 1), crop_ratio=(1, 1), scale=(1, 1), erasing=1e-12, grayscale=1e-12)
+    still = Augmentation(resized_crop=(1, 1), scale=(1, 1), erasing=1e-12, grayscale=1e-12)
     assert torch.equal(still(images, generator()), images)
 
 
@@ -226,7 +226,7 @@ def test_no_images_no_trouble():
         ({"resized_crop": []}, r"`resized_crop=\[\]`"),
         ({"scale": [1.2, 0.8]}, r"`scale=\[1.2, 0.8\]` must be two numbers above 0, the smaller first"),
         ({"scale": [1, float("inf")]}, r"`scale=\[1, inf\]`"),
-        ({"crop_ratio": [1, 2, 3]}, r"`crop_ratio=\[1, 2, 3\]`"),
+        ({"scale": [1, 2, 3]}, r"`scale=\[1, 2, 3\]`"),
     ],
 )
 def test_numbers_out_of_range_are_refused_in_the_words_of_the_yaml(settings, message):
