@@ -12,16 +12,16 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 5525,
-    "episodes": 1303,
-    "training + evaluation": 1524,
-    "search": 4609,
+    "images + datamodules": 5444,
+    "episodes": 1196,
+    "training + evaluation": 1476,
+    "search": 4608,
     "pareto + callbacks + balancers": 4247,
-    "all lines": 25595,
-    "public names": 482,
+    "all lines": 25358,
+    "public names": 478,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
-    "lines of a module, median": 99,
+    "lines of a module, median": 95,
 }
 GOALS = {
     "images + datamodules": 5500,

@@ -22,10 +22,8 @@ def test_anything_else_is_lightnings(precision):
     )
 
 
-def test_the_parameters_stay_in_float32():
-    experiment = Experiment([*WORDS, "--trainer.precision=auto", "--trainer.max_steps=2"], dict)
-    module = experiment.module()
-    experiment.trainer(without=(), enable_progress_bar=False, limit_val_batches=0).fit(
-        module, experiment.datamodule()
-    )
+def test_the_parameters_stay_in_float32(tmp_path, make_module, make_data):
+    module, quiet = make_module(), {"enable_progress_bar": False, "enable_model_summary": False}
+    settings = {"accelerator": "cpu", "logger": False, "max_steps": 2, "limit_val_batches": 0, **quiet}
+    AutoTrainer(precision="bf16-mixed", default_root_dir=tmp_path, **settings).fit(module, make_data())
     assert {parameter.dtype for parameter in module.parameters()} == {torch.float32}
