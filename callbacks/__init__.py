@@ -1,5 +1,3 @@
 """Callbacks for the Lightning trainer."""
 
-from psst.callbacks.psst_callback import PSSTCallback
-
-__all__ = ["PSSTCallback"]
+from psst.callbacks.psst_callback import PSSTCallback as PSSTCallback

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from psst.pareto import Decision
 from psst.pareto.least_squares import Array
-from psst.pareto.methods import Decision
 
 
 def numbers(tasks: Sequence[str], values: Mapping[str, float | Array]) -> dict[str, float]:

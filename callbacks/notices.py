@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
+from psst.pareto import Decision
 from psst.pareto.least_squares import Array
-from psst.pareto.methods import Decision
 
 _STARVED, _STARVED_STEPS = 0.02, 200
 

@@ -13,10 +13,10 @@ from psst.callbacks.certificates import numbers, tensors, told_by
 from psst.callbacks.notices import Notices
 from psst.callbacks.settings import Settings
 from psst.callbacks.transfer import agree, to_host
+from psst.pareto import Decision, Method, StepState
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.injection import inject, inject_nothing
 from psst.pareto.least_squares import Array
-from psst.pareto.methods import Decision, Method, StepState
 from psst.pareto.not_finite import NotFiniteError
 from psst.pareto.scopes import Gathered, Scope, Window
 from psst.pareto.task_gradients import Loss

@@ -14,9 +14,9 @@ from psst.callbacks.checks import refuse_optimizers, refuse_unknown, refuse_unsu
 from psst.callbacks.pareto_step import ParetoStep
 from psst.callbacks.settings import Accumulate, ScopeName, Settings
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
+from psst.pareto import FixedWeights, Levels, Method, Tradeoff
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.least_squares import Array
-from psst.pareto.methods import FixedWeights, Levels, Method, Tradeoff
 from psst.pareto.trajectory import Trajectory
 
 _DEFAULT_TRADEOFF = 0.3

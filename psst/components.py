@@ -143,6 +143,8 @@ def _import(path: str) -> object:
     except (ImportError, ValueError) as error:
         raise ValueError(f"`class_path: {path}` cannot be imported: {error}; check its spelling.") from error
     if not hasattr(module, name):
-        public = ", ".join(getattr(module, "__all__", ())) or "nothing public"
+        classes = {key: kind for key, kind in vars(module).items() if isinstance(kind, type)}
+        own = [key for key, kind in classes.items() if kind.__module__.startswith(module_path)]
+        public = ", ".join(own) or "no class"
         raise ValueError(f"`class_path: {path}`: {module_path} has no `{name}`; it offers {public}.")
     return getattr(module, name)

@@ -10,8 +10,6 @@ from torch.nn import functional as F
 from psst.backbones.backbone import Backbone
 from psst.backbones.pretrained import Frozen, Pooling, find_frozen
 
-__all__ = ["Adapted"]
-
 _LEAST_SIDE = 8  # smaller pictures, enlarged to an encoder's input, show it nothing
 
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-__all__ = ["Backbone"]
-
 
 class Backbone(nn.Module, ABC):
     """Turns images into feature vectors. Layers are made by `build`, so that sizes are never typed.

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["evaluating", "frozen_statistics", "renew_statistics"]
-
 
 @contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:

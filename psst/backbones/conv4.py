@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from psst.backbones.backbone import Backbone, halved
 
-__all__ = ["Conv4"]
-
 _N_BLOCKS = 4
 
 

@@ -4,8 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["DropBlock"]
-
 
 class DropBlock(nn.Module):
     r"""Zero square patches of each channel while training, and rescale what is left.

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from psst.backbones.backbone import Backbone
 
-__all__ = ["Encoder"]
-
 _NEUTRAL = 0.5  # mean and standard deviation until those of the data are known
 _LEAST_STD = 1 / 255  # a channel may be the same everywhere
 

@@ -15,8 +15,6 @@ from psst.backbones.encoder import Encoder
 from psst.backbones.fused import fused
 from psst.backbones.timm_backbone import create, load_weights, read_weights
 
-__all__ = ["Frozen", "Pooling", "find_frozen"]
-
 Pooling = Literal["cls", "mean", "both"]
 _LITE = "efficientnet-lite0"
 _LEAST_INPUT = 32  # what most networks halve five times

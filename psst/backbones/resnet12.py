@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from psst.backbones.backbone import Backbone, halved
 from psst.backbones.drop_block import DropBlock
 
-__all__ = ["ResNet12"]
-
 
 class ResNet12(Backbone):
     """Four residual blocks of three 3 x 3 convolutions, then the global average of the map.

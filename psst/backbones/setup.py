@@ -7,8 +7,6 @@ from torch import nn
 from psst.backbones.backbone import Backbone
 from psst.backbones.encoder import Encoder
 
-__all__ = ["Setup"]
-
 
 @dataclass(frozen=True)
 class Setup:

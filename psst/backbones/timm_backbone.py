@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from psst.backbones.backbone import Backbone
 from psst.backbones.batch_stats import evaluating
 
-__all__ = ["Timm"]
-
 _NAME_KEY = "model.init_args.backbone.init_args.name"
 
 

@@ -6,8 +6,6 @@ from torch.nn import functional as F
 from psst.backbones.backbone import Backbone
 from psst.backbones.drop_block import DropBlock
 
-__all__ = ["WideResNet"]
-
 
 class WideResNet(Backbone):
     """One convolution, three groups of residual blocks of which the last two halve the map, global average.

@@ -7,8 +7,6 @@ from torch.nn import functional as F
 from psst.fewshot.head import Head, positive, precise
 from psst.fewshot.prototypical import prototypes
 
-__all__ = ["CosineHead"]
-
 
 class CosineHead(Head):
     r"""Classify by cosines to class means: :math:`s \cos(q, p_n)`, s learned.

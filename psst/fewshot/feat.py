@@ -8,8 +8,6 @@ from psst.backbones import Setup
 from psst.fewshot.head import Head, positive, precise
 from psst.fewshot.prototypical import prototypes, squared_distances
 
-__all__ = ["FEATHead"]
-
 
 class FEATHead(Head):
     r"""Classify by class means that have seen each other: :math:`-\lVert q - \psi(p)_n \rVert^2 / T`.

@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from psst.backbones import Setup
 
-__all__ = ["Head", "positive", "precise"]
-
 
 class Head(nn.Module, ABC):
     """Classifies the queries of episodes by their labeled supports: a pure function of features.

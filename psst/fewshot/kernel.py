@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["dual_step", "one_hot"]
-
 
 def one_hot(labels: Tensor, n_way: int, like: Tensor) -> Tensor:
     """Return ``[B, NS, N]`` of the labels ``[B, NS]``, in the dtype of another tensor."""

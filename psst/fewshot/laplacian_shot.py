@@ -8,8 +8,6 @@ from psst.fewshot.head import Head, precise
 from psst.fewshot.prototypical import squared_distances
 from psst.fewshot.rectification import rectified
 
-__all__ = ["LaplacianShotHead"]
-
 
 class LaplacianShotHead(Head):
     r"""Classify all queries together, so that neighbors get the same label; transductive.

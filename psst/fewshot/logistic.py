@@ -7,8 +7,6 @@ from torch.nn import functional as F
 from psst.fewshot.head import Head, positive, precise
 from psst.fewshot.kernel import dual_step, one_hot
 
-__all__ = ["LogisticHead"]
-
 _STEPS = 25  # of Newton's method; enough for probabilities down to e^-20
 
 

@@ -6,8 +6,6 @@ from torch.nn import functional as F
 
 from psst.fewshot.head import Head, positive, precise
 
-__all__ = ["MatchingHead"]
-
 
 class MatchingHead(Head):
     r"""Classify by attention over the supports: :math:`p_n = \sum_{i: y_i = n} a(q, x_i)`.

@@ -8,8 +8,6 @@ from torch.nn import functional as F
 
 from psst.fewshot.head import Head, positive, precise
 
-__all__ = ["PrototypicalHead", "prototypes", "squared_distances"]
-
 
 class PrototypicalHead(Head):
     r"""Classify by the nearest class mean.

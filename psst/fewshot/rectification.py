@@ -8,8 +8,6 @@ from psst.fewshot.head import Head, positive, precise
 from psst.fewshot.kernel import one_hot
 from psst.fewshot.prototypical import prototypes
 
-__all__ = ["PrototypeRectificationHead", "rectified"]
-
 
 class PrototypeRectificationHead(Head):
     r"""Classify by cosines to class means that queries have a part in; transductive.

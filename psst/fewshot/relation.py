@@ -8,8 +8,6 @@ from psst.backbones import Setup
 from psst.fewshot.head import Head
 from psst.fewshot.prototypical import prototypes
 
-__all__ = ["RelationHead"]
-
 
 class RelationHead(Head):
     r"""Compare a query's map with each class's mean map by a small network.

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from psst.fewshot.head import Head, positive, precise
 from psst.fewshot.kernel import one_hot
 
-__all__ = ["RidgeHead"]
-
 
 class RidgeHead(Head):
     r"""Classify by ridge regression onto the one-hot labels.

@@ -8,8 +8,6 @@ from psst.backbones import Setup
 from psst.fewshot.head import Head, precise
 from psst.fewshot.prototypical import prototypes, squared_distances
 
-__all__ = ["SimpleShotHead"]
-
 _SHARE = 0.01  # of a batch in the running mean
 
 

@@ -6,8 +6,6 @@ from torch import Tensor, nn
 from psst.fewshot.head import Head, positive, precise
 from psst.fewshot.kernel import dual_step, one_hot
 
-__all__ = ["SVMHead"]
-
 _STEPS = 25  # of the interior point method; 20 reach the end for 2 to 20 classes at any size of the features
 _END = 1e-10  # where the barrier ends, relative to the size of the dual variables
 _RIDGE = 1e-8  # on the kernel, relative to its mean diagonal, for more supports than features

@@ -1,45 +1,22 @@
 """The m x m maths of Pareto training: solver, coordinates, rays, subproblems and methods."""
 
-from psst.pareto.coordinates import LossEMA, centered_log, log_of_losses
-from psst.pareto.hull import min_norm
-from psst.pareto.methods import (
-    Decision,
-    FixedWeights,
-    Levels,
-    Method,
-    MinNorm,
-    Preference,
-    Ray,
-    RayMethod,
-    RelativeWeights,
-    StepState,
-    Tradeoff,
-)
-from psst.pareto.ray_set import RaySet, das_dennis
-from psst.pareto.rays import rays_between
-from psst.pareto.solver import Solution, nearest
-from psst.pareto.trajectory import Trajectory
-
-__all__ = [
-    "Decision",
-    "FixedWeights",
-    "Levels",
-    "LossEMA",
-    "Method",
-    "MinNorm",
-    "Preference",
-    "Ray",
-    "RayMethod",
-    "RaySet",
-    "RelativeWeights",
-    "Solution",
-    "StepState",
-    "Tradeoff",
-    "Trajectory",
-    "centered_log",
-    "das_dennis",
-    "log_of_losses",
-    "min_norm",
-    "nearest",
-    "rays_between",
-]
+from psst.pareto.coordinates import LossEMA as LossEMA
+from psst.pareto.coordinates import centered_log as centered_log
+from psst.pareto.hull import min_norm as min_norm
+from psst.pareto.methods.base import Decision as Decision
+from psst.pareto.methods.base import Method as Method
+from psst.pareto.methods.base import StepState as StepState
+from psst.pareto.methods.fixed_weights import FixedWeights as FixedWeights
+from psst.pareto.methods.levels import Levels as Levels
+from psst.pareto.methods.min_norm import MinNorm as MinNorm
+from psst.pareto.methods.preference import Preference as Preference
+from psst.pareto.methods.ray import Ray as Ray
+from psst.pareto.methods.ray_method import RayMethod as RayMethod
+from psst.pareto.methods.relative_weights import RelativeWeights as RelativeWeights
+from psst.pareto.methods.tradeoff import Tradeoff as Tradeoff
+from psst.pareto.ray_set import RaySet as RaySet
+from psst.pareto.ray_set import das_dennis as das_dennis
+from psst.pareto.rays import rays_between as rays_between
+from psst.pareto.solver import Solution as Solution
+from psst.pareto.solver import nearest as nearest
+from psst.pareto.trajectory import Trajectory as Trajectory

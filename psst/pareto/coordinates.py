@@ -22,19 +22,6 @@ def centered_log(log_losses: Array) -> Array:
     return centered
 
 
-def log_of_losses(losses: Array) -> Array:
-    """Logarithm of the losses ``[m]``; ValueError where one is not finite and positive."""
-    losses = np.asarray(losses, dtype=np.float64)
-    for index in np.flatnonzero(~(np.isfinite(losses) & (losses > 0.0))):
-        raise ValueError(
-            f"`losses[{index}]` must be finite and positive, because Pareto rays are ratios of losses, got "
-            f"{losses[index]}; add a constant to that loss, or train with `FixedWeights`, which needs "
-            "no ratios."
-        )
-    logs: Array = np.log(losses)
-    return logs
-
-
 class LossEMA:
     """Running mean of the raw losses that forgets its start; `update` returns its logarithm.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from psst.files import read_npz, write_npz
-from psst.pareto.coordinates import centered_log, log_of_losses
+from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
 
 _VERSION = 1
@@ -73,8 +73,17 @@ class RaySet:
         """Rays that stand still through the positive loss vectors ``[K, m]``, whatever their length.
 
         Those of `das_dennis` are evenly spread; times the losses that count as equal, where these are known.
+
+        Raises:
+            ValueError: If a loss is not finite and positive.
         """
-        return cls.constant(np.stack([log_of_losses(row) for row in np.asarray(losses)]), priors, noise)
+        losses = np.asarray(losses, dtype=np.float64)
+        for ray, task in np.argwhere(~(np.isfinite(losses) & (losses > 0.0))):
+            raise ValueError(
+                f"`losses[{ray}, {task}]` must be finite and positive, because Pareto rays are ratios of "
+                f"losses, got {losses[ray, task]}; keep off the border, or add a constant to that loss."
+            )
+        return cls.constant(np.log(losses), priors, noise)
 
     def lasting(self, n_steps: int) -> "RaySet":
         """The same rays, held to a length of `n_steps`, a tenth of which is the methods' patience.

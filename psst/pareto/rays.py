@@ -1,6 +1,7 @@
 """Rays from anchors: points between runs with fixed weights on one batch stream."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -8,46 +9,31 @@ from psst.pareto.least_squares import Array
 from psst.pareto.ray_set import RESOLUTION, RaySet
 from psst.pareto.trajectory import Trajectory
 
-_WIDE = 3.0
-"""Gaps above this many medians get another ray."""
 _COINCIDENT = 1e-6
 """Log-ratio below which rays are one even without noise."""
 
 
-def rays_between(
-    trajectories: Sequence[Trajectory], pairs: Sequence[tuple[int, int]] | None = None
-) -> RaySet:
+def rays_between(trajectories: Sequence[Trajectory]) -> RaySet:
     """Rays between neighboring anchors: log midpoints at the same step, geometric means of their weights.
 
-    Rays nearer to each other than 4 standard deviations of the measured noise are merged. A gap wider than 3
-    times the median gap gets a second ray. Where at least half of the gaps cannot be resolved, fixed weights
-    have collapsed to the ends of a concave front, and a wide gap also gets the rays that the collapsed ones
-    have lost.
+    Rays nearer to each other than 4 standard deviations of the measured noise are merged.
 
     Args:
         trajectories: Anchors on the same batches, ordered by auxiliary weight, with the same first step.
-        pairs: Neighbors among them, by index; consecutive ones by default (m = 2).
 
     Returns:
-        K >= 1 rays over the steps that all anchors share, in the order of `pairs`.
+        K >= 1 rays over the steps that all anchors share, in the order of the anchors.
 
     Raises:
         ValueError: If there are fewer than two anchors, or they differ in m or in their first step.
     """
-    pairs = [(i, i + 1) for i in range(len(trajectories) - 1)] if pairs is None else list(pairs)
-    _check(trajectories, pairs)
+    _check(trajectories)
     steps = min(len(trajectory.log_losses) for trajectory in trajectories)
     centered = [trajectory.centered[:steps] for trajectory in trajectories]
-    noise = _paired_noise([centered[b] - centered[a] for a, b in pairs])
-    closest = max(RESOLUTION * float(noise.max()), _COINCIDENT)
-    gaps = np.array([_separation(centered[a], centered[b]) for a, b in pairs])
-    points, priors = [], []
-    for (a, b), count in zip(pairs, _rays_per_gap(gaps, closest), strict=True):
-        first, second = _positive_weights(trajectories[a].weights, trajectories[b].weights)
-        for place in (np.arange(count) + 1.0) / (count + 1.0):
-            points.append((1.0 - place) * centered[a] + place * centered[b])
-            priors.append(_normalized(first ** (1.0 - place) * second**place))
-    points, priors = _merge(points, priors, closest)
+    noise = _paired_noise([second - first for first, second in pairwise(centered)])
+    points = [(first + second) / 2 for first, second in pairwise(centered)]
+    priors = [_between(first.weights, second.weights) for first, second in pairwise(trajectories)]
+    points, priors = _merge(points, priors, max(RESOLUTION * float(noise.max()), _COINCIDENT))
     return RaySet(np.stack(points), trajectories[0].first_step, np.stack(priors), noise)
 
 
@@ -78,15 +64,6 @@ def _separation(first: Array, second: Array) -> float:
     return float(np.abs((first[late:] - second[late:]).mean(axis=0)).max())
 
 
-def _rays_per_gap(gaps: Array, closest: float) -> list[int]:
-    """How many rays each gap between anchors gets, see `rays_between`; none nearer than `closest`."""
-    wide = gaps > _WIDE * np.median(gaps)
-    collapsed = int((gaps < closest).sum())
-    extra = max(1, collapsed // max(1, int(wide.sum()))) if 2 * collapsed >= len(gaps) else 1
-    room = np.maximum(gaps // closest - 1.0, 1.0)
-    return [int(min(1 + extra, fits)) if is_wide else 1 for is_wide, fits in zip(wide, room, strict=True)]
-
-
 def _merge(
     points: Sequence[Array], priors: Sequence[Array], closest: float
 ) -> tuple[list[Array], list[Array]]:
@@ -105,9 +82,10 @@ def _merge(
     return points, priors
 
 
-def _positive_weights(first: Array, second: Array) -> tuple[Array, Array]:
-    """A weight of zero has no geometric mean: it counts as a third of the neighbor's."""
-    return np.where(first > 0.0, first, second / 3.0), np.where(second > 0.0, second, first / 3.0)
+def _between(first: Array, second: Array) -> Array:
+    """The geometric mean of weights; one that is zero counts as a third of the neighbor's."""
+    product = np.where(first > 0.0, first, second / 3.0) * np.where(second > 0.0, second, first / 3.0)
+    return _normalized(np.sqrt(product))
 
 
 def _normalized(weights: Array) -> Array:
@@ -115,8 +93,8 @@ def _normalized(weights: Array) -> Array:
     return normalized
 
 
-def _check(trajectories: Sequence[Trajectory], pairs: Sequence[tuple[int, int]]) -> None:
-    if len(trajectories) < 2 or not pairs:
+def _check(trajectories: Sequence[Trajectory]) -> None:
+    if len(trajectories) < 2:
         raise ValueError(
             f"`trajectories` needs two anchors at least, got {len(trajectories)}; add an anchor weight."
         )
@@ -126,6 +104,3 @@ def _check(trajectories: Sequence[Trajectory], pairs: Sequence[tuple[int, int]])
             f"`trajectories` must share their first step and number of tasks, got (first step, m) {kinds}; "
             "start every anchor from the same warm start."
         )
-    outside = [pair for pair in pairs if not all(0 <= index < len(trajectories) for index in pair)]
-    if outside:
-        raise ValueError(f"`pairs` must index the {len(trajectories)} anchors, got {outside}.")

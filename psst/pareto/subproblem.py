@@ -52,10 +52,12 @@ class Aim:
     Attributes:
         target: ``[m]`` weights before the constraints of the step.
         certificates: What the step saw; see `Subproblem.aim`.
+        given_up: Whether steering towards the ray has ended.
     """
 
     target: Array
     certificates: dict[str, float | Array]
+    given_up: bool
 
 
 class Subproblem:
@@ -108,7 +110,7 @@ class Subproblem:
             "in_sector": float(in_sector),
             "unreachable": float(given_up),
         }
-        return Aim(target, certificates)
+        return Aim(target, certificates, given_up)
 
     def _drifted(self, tilts: Array, distance: float, given_up: bool) -> Array:
         if self._drift is None or given_up:

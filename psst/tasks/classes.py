@@ -12,8 +12,6 @@ from psst.tasks.cosine_classifier import CosineClassifier, check_scale
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["Classes"]
-
 
 class Classes(Task):
     r"""Classify images among all training classes: cosine logits :math:`s \cos(f, w_c)`, cross-entropy.

@@ -4,8 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["contrast", "projection"]
-
 
 def projection(n_features: int, width: int) -> nn.Module:
     """Return a network of two layers, ``[n, D]`` to ``[n, width]``; for width 0 the features as they are."""

@@ -6,8 +6,6 @@ from torch.nn import functional as F
 
 from psst.backbones import Setup
 
-__all__ = ["CosineClassifier", "check_scale"]
-
 
 class CosineClassifier(nn.Module):
     r"""Logits :math:`s \cos(f, w_c)` with a learned scale s and one weight vector a training class.

@@ -13,8 +13,6 @@ from psst.tasks.finished import Finished, read_finished
 from psst.tasks.global_classes import Logits, logits_of
 from psst.tasks.task import Task
 
-__all__ = ["Distillation"]
-
 
 class Distillation(Task):
     r"""Match the class probabilities of a finished model: :math:`T^2\, \mathrm{KL}(p_T^\ast \,\|\, p_T)`.

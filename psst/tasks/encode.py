@@ -13,8 +13,6 @@ from psst.episodes import Batch
 from psst.images.view import View
 from psst.randomness import stream_key
 
-__all__ = ["MAIN", "Encode"]
-
 MAIN = "main"
 _Key = tuple[int | str, ...]
 _Call = tuple[tuple[View, ...], range | bytes]

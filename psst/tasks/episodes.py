@@ -13,8 +13,6 @@ from psst.tasks.encode import Encode
 from psst.tasks.episodic import head_loss
 from psst.tasks.task import Task
 
-__all__ = ["Episodes"]
-
 
 class Episodes(Task):
     """Classify queries by the supports of an episode: as it is tested, so it trains beside `GlobalClasses`.

@@ -9,8 +9,6 @@ from psst.fewshot import Head
 from psst.tasks.encode import MAIN, Encode
 from psst.tasks.task import MainTask
 
-__all__ = ["Episodic", "head_loss"]
-
 
 class Episodic(MainTask):
     """Classify the queries of training episodes by their supports: as it is tested, so it trains.

@@ -9,8 +9,6 @@ from psst.episodes import Batch
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["FeatureReconstruction"]
-
 
 class FeatureReconstruction(Task):
     r"""Decode, from what an adapter makes of a spoilt frozen feature, the feature: mean of :math:`1 - \cos`.

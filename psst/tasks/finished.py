@@ -12,8 +12,6 @@ from psst.backbones import Backbone, Encoder, Setup
 from psst.components import instantiate
 from psst.tasks.task import MainTask
 
-__all__ = ["Finished", "read_checkpoint", "read_finished"]
-
 _DESCRIBED = ("backbone", "main", "auxiliary", "image_shape", "classes")
 
 

@@ -15,8 +15,6 @@ from psst.tasks.cosine_classifier import CosineClassifier, check_scale
 from psst.tasks.encode import MAIN, Encode
 from psst.tasks.task import MainTask
 
-__all__ = ["GlobalClasses", "Logits", "logits_of"]
-
 Logits = Callable[[Tensor], Tensor]
 
 

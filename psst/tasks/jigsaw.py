@@ -13,8 +13,6 @@ from psst.images.views import patches
 from psst.tasks.encode import Encode
 from psst.tasks.patch_location import PatchLocation
 
-__all__ = ["Jigsaw"]
-
 _CANDIDATES = 2000
 
 

@@ -14,8 +14,6 @@ from psst.tasks.encode import Encode
 from psst.tasks.global_classes import Logits, logits_of
 from psst.tasks.task import Task
 
-__all__ = ["ManifoldMixup"]
-
 
 class ManifoldMixup(Task):
     r"""Tell both classes of two images that are mixed at some stage of the network, by their shares.

@@ -13,8 +13,6 @@ from psst.images.views import patches
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["PatchLocation"]
-
 _MIDDLE = 4
 
 

@@ -13,8 +13,6 @@ from psst.images.view import View
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["Preserve"]
-
 
 class Preserve(Task):
     """Keep the direction of each feature near that of a reference: mean of 1 - cosine, in [0, 2].

@@ -13,8 +13,6 @@ from psst.tasks.cosine_classifier import CosineClassifier, check_scale
 from psst.tasks.encode import Encode
 from psst.tasks.rotation import Rotation
 
-__all__ = ["RotatedClasses"]
-
 
 class RotatedClasses(Rotation):
     r"""Classify turned images among 4 M classes, a training class in each of its quarter turns.

@@ -13,8 +13,6 @@ from psst.images.view import View
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["Rotation"]
-
 _N_TURNS = 4
 
 

@@ -13,8 +13,6 @@ from psst.tasks.contrast import projection
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["SelfDistillation"]
-
 
 class SelfDistillation(Task):
     r"""Predict the feature that a teacher gives for another crop: mean of :math:`1 - \cos`, in [0, 2].

@@ -12,8 +12,6 @@ from psst.tasks.contrast import contrast, projection
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
-__all__ = ["SimCLR"]
-
 
 class SimCLR(Task):
     """Tell which of all crops in the batch comes from the same image: NT-Xent on a projection.

@@ -6,8 +6,6 @@ from torch import Tensor
 from psst.episodes import Batch
 from psst.tasks.simclr import SimCLR
 
-__all__ = ["SupervisedContrastive"]
-
 
 class SupervisedContrastive(SimCLR):
     """Tell which crops in the batch come from images of the same training class.

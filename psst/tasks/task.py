@@ -12,8 +12,6 @@ from psst.fewshot import Head
 from psst.images.view import View
 from psst.tasks.encode import Encode
 
-__all__ = ["MainTask", "Task"]
-
 
 class Task(nn.Module, ABC):
     """Turns a batch into a loss, by asking for the features of the views that it needs.

@@ -10,8 +10,7 @@ from two_tasks import largest_difference, loader
 from two_tasks import trainer as quiet_trainer
 
 from psst.callbacks import PSSTCallback
-from psst.pareto import RaySet
-from psst.pareto.methods import Decision, Method, Preference, StepState
+from psst.pareto import Decision, Method, Preference, RaySet, StepState
 
 #: Float32 rounding over a few steps: both sides add the same products, in another order.
 ROUNDING = 5e-6

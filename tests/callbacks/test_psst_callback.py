@@ -14,7 +14,7 @@ from two_tasks import TwoTasks, largest_difference, loader, trainer
 
 from psst.callbacks import PSSTCallback
 from psst.callbacks.transfer import agree, to_host
-from psst.pareto.methods import Decision, FixedWeights, Method, Tradeoff
+from psst.pareto import Decision, FixedWeights, Method, Tradeoff
 
 
 def fit(module, callback=None, ckpt_path=None, n_batches=6, **settings):

@@ -10,7 +10,7 @@ from torch import nn
 from two_tasks import TwoTasks, largest_difference, loader
 
 from psst.callbacks import PSSTCallback
-from psst.pareto.methods import FixedWeights
+from psst.pareto import FixedWeights
 
 N_EPOCHS, N_BATCHES = 4, 6
 ORDERS = pytest.mark.parametrize("ours_first", [True, False])

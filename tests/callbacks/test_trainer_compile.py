@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from psst.callbacks import PSSTCallback
-from psst.pareto.methods import FixedWeights
+from psst.pareto import FixedWeights
 
 COMPILER = pytest.mark.skipif(shutil.which("c++") is None, reason="inductor needs a C++ compiler")
 BACKENDS = ["aot_eager", pytest.param("inductor", marks=[COMPILER, pytest.mark.slow])]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from psst.pareto import Method, StepState
 from psst.pareto.coordinates import LossEMA
-from psst.pareto.methods import Method, StepState
 from tests.pareto.problems import Array, Problem
 
 TINY = float(np.finfo(np.float32).tiny)

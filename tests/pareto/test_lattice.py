@@ -48,5 +48,7 @@ def test_rays_of_a_lattice_are_its_points_as_losses():
 
 
 def test_points_on_the_border_have_no_ratios():
-    with pytest.raises(ValueError, match="finite and positive"):
+    with pytest.raises(ValueError, match=r"`losses\[0, 0\]` must be finite and positive.*got 0\.0"):
         RaySet.from_losses(das_dennis(3, 4, inset=0.0))
+    with pytest.raises(ValueError, match=r"`losses\[1, 0\]` must be finite"):
+        RaySet.from_losses([[1.0, 2.0], [np.nan, 1.0]])

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from psst.pareto import Method, StepState
 from psst.pareto.coordinates import centered_log
-from psst.pareto.methods import Method, StepState
 from psst.pareto.ray_set import RaySet
 
 N_PARAMS = 20

@@ -11,7 +11,7 @@ from psst.episodes.stream import ImageSplit, Reader
 from psst.evaluation import load_scores
 from psst.fewshot import PrototypicalHead
 from psst.images.augment import Augmentation
-from psst.pareto.methods import FixedWeights
+from psst.pareto import FixedWeights
 from psst.tasks import (
     Classes,
     Distillation,

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from psst.pareto.least_squares import Array
-from psst.pareto.ray_set import RaySet
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,18 +95,3 @@ def share(argument: str, value: object, way_out: str) -> None:
     """ValueError for what is no number in [0, 1]."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0.0 <= value <= 1.0:
         raise ValueError(f"`{argument}={value!r}` must be a number in [0, 1]; {way_out}.")
-
-
-def open_rays(rays: RaySet | str | Path, index: int, n_tasks: int) -> RaySet:
-    """The rays, read from disk if need be; ValueError where `index` or the number of tasks does not fit."""
-    ray_set = rays if isinstance(rays, RaySet) else RaySet.load(rays)
-    if not 0 <= index < len(ray_set):
-        raise ValueError(
-            f"`index={index}` must name one of {len(ray_set)} rays; choose 0 to {len(ray_set) - 1}."
-        )
-    if ray_set.n_tasks != n_tasks:
-        raise ValueError(
-            f"`rays` are made for {ray_set.n_tasks} tasks, the model has {n_tasks}; "
-            "use rays measured with the same auxiliary tasks."
-        )
-    return ray_set

@@ -56,16 +56,16 @@ class MinNorm(RayMethod):
         return Decision(solution.weights, solution.kkt_gap, status=solution.status)
 
     def _solve(
-        self, state: StepState, aim: Aim, centered: Array, given_up: bool
+        self, state: StepState, aim: Aim, centered: Array
     ) -> tuple[Solution, dict[str, float | Array]]:
         """Restoration outside the sector, Pareto MTL's second phase inside it."""
         assert state.gramian is not None
         borders, margins = _sector_borders(self._ray_set.at(state.step), self.index, centered)
         violated, near = margins < 0.0, margins < _NEAR
         rows: Array | None = None
-        if violated.any() and not given_up:
+        if violated.any() and not aim.given_up:
             rows = borders[violated]
-        elif near.any() and not given_up:
+        elif near.any() and not aim.given_up:
             rows = np.vstack([np.eye(len(centered)), borders[near]])
         solution = min_norm(state.gramian, rows)
         return replace(solution, weights=_clipped(solution.weights)), {}

@@ -64,7 +64,7 @@ class Preference(RayMethod):
         self.needs_gramian = n_tasks > 2 and (self._rows is not None or self.min_main_share > 0.0)
 
     def _solve(
-        self, state: StepState, aim: Aim, centered: Array, given_up: bool
+        self, state: StepState, aim: Aim, centered: Array
     ) -> tuple[Solution, dict[str, float | Array]]:
         """The nearest weights to the target that satisfy the constraints."""
         if not self.needs_gramian and self._rows is None and aim.target[0] >= self.min_main_share:

@@ -48,14 +48,14 @@ class Ray(RayMethod):
     """
 
     def _solve(
-        self, state: StepState, aim: Aim, centered: Array, given_up: bool
+        self, state: StepState, aim: Aim, centered: Array
     ) -> tuple[Solution, dict[str, float | Array]]:
         """A blend of balance and descent."""
         assert state.gramian is not None
         error = centered - self._ray_set.at(state.step)[self.index]
         off_ray = float(np.abs(error).max())
         length = float(np.linalg.norm(error))
-        pull = 0.0 if given_up else 1.0 / max(_FULL_BALANCE, length)
+        pull = 0.0 if aim.given_up else 1.0 / max(_FULL_BALANCE, length)
         inverse = np.exp(np.maximum(centered.min() - centered, -_LARGEST_LOG_RATIO))
         solution = onto_hull(state.gramian * np.outer(inverse, inverse), pull * error)
         weights = solution.weights * inverse

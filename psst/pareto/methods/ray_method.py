@@ -9,7 +9,7 @@ import numpy as np
 
 from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import Decision, Method, StepState, open_rays
+from psst.pareto.methods.base import Decision, Method, StepState
 from psst.pareto.ray_set import RaySet
 from psst.pareto.solver import Solution
 from psst.pareto.subproblem import Aim, Subproblem, dead_zone
@@ -36,9 +36,19 @@ class RayMethod(Method):
     def start(self, n_tasks: int) -> None:
         """Read and check the rays and `index`; ValueError or FileNotFoundError if they do not fit."""
         assert self.rays is not None
-        self._ray_set = open_rays(self.rays, self.index, n_tasks)
-        self._subproblem = Subproblem(self._ray_set.n_steps, self.least_share)
-        self._last: Array = self._ray_set.priors[self.index]
+        rays = self.rays if isinstance(self.rays, RaySet) else RaySet.load(self.rays)
+        if not 0 <= self.index < len(rays):
+            raise ValueError(
+                f"`index={self.index}` must name one of {len(rays)} rays; choose 0 to {len(rays) - 1}."
+            )
+        if rays.n_tasks != n_tasks:
+            raise ValueError(
+                f"`rays` are made for {rays.n_tasks} tasks, the model has {n_tasks}; "
+                "use rays measured with the same auxiliary tasks."
+            )
+        self._ray_set = rays
+        self._subproblem = Subproblem(rays.n_steps, self.least_share)
+        self._last: Array = rays.priors[self.index]
         self._step: int | None = None
 
     def decide(self, state: StepState) -> Decision:
@@ -49,7 +59,7 @@ class RayMethod(Method):
         if state.step != self._step:
             self._step, self._now = state.step, self._aim(centered, state.step)
         aim = self._now
-        solution, found = self._solve(state, aim, centered, bool(aim.certificates["unreachable"]))
+        solution, found = self._solve(state, aim, centered)
         self._last = solution.weights
         certificates = {**aim.certificates, **found, "held": 0.0}
         return Decision(solution.weights, solution.kkt_gap, certificates, solution.status)
@@ -64,7 +74,7 @@ class RayMethod(Method):
 
     @abstractmethod
     def _solve(
-        self, state: StepState, aim: Aim, centered: Array, given_up: bool
+        self, state: StepState, aim: Aim, centered: Array
     ) -> tuple[Solution, dict[str, float | Array]]:
         """Weights of the step and the certificates of this method alone.
 
@@ -72,7 +82,6 @@ class RayMethod(Method):
             state: The step.
             aim: What the ray asks for.
             centered: ``[m]`` where the losses are, in centered logs.
-            given_up: Whether steering towards the ray has ended.
         """
 
     def state_dict(self) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from tests.pareto.descent import Conditions, descend, step_sizes
 from tests.pareto.problems import Problem, in_own_sector, isotropic, weighted
 
 AUXILIARY = [0.0, 0.1, 0.3, 1.0, 3.0]
-PAIRS = [(0, 1), (0, 2), (1, 3), (2, 3), (3, 4), (3, 5)]
 
 
 def falling(problem: Problem, longer: float = 1.0) -> np.ndarray:
@@ -61,7 +60,7 @@ def test_number_of_rays_follows_from_the_resolution(m):
             )
             for run in anchors
         ]
-        rays = rays_between(noisy, None if m == 2 else PAIRS)
+        rays = rays_between(noisy)
         counts.append(len(rays))
         last = rays.at(rays.n_steps // 2)
         apart = np.abs(last[:, None] - last).max(axis=2) + 1e9 * np.eye(len(rays))
