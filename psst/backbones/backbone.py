@@ -87,6 +87,11 @@ class Backbone(nn.Module, ABC):
         """Return the features ``[n, D]`` of maps ``[n, C', h, w]``; raises as `maps` does."""
         raise TypeError(_lacks(self, "feature maps", "`maps` and `pool`"))
 
+    @property
+    def has_frozen(self) -> bool:
+        """Whether all that is trained follows a frozen part."""
+        return type(self).frozen is not Backbone.frozen
+
     def frozen(self, images: Tensor) -> Tensor:
         """Return features ``[n, D']`` of normalized images before anything that is trained.
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from psst.backbones.backbone import Backbone
 from psst.backbones.encoder import Encoder
 
 
@@ -33,11 +32,6 @@ class Setup:
     def num_features(self) -> int:
         """Length of a feature vector, D."""
         return self.encoder.num_features
-
-    @property
-    def has_frozen(self) -> bool:
-        """Whether the backbone trains only what follows a frozen part."""
-        return type(self.encoder.backbone).frozen is not Backbone.frozen
 
     @property
     def map_channels(self) -> int:

@@ -125,12 +125,7 @@ def balancer_names() -> list[str]:
 
 def _table() -> Any:
     """TorchJD is imported here, on first use."""
-    try:
-        return import_module("psst.balancers.torchjd_table")
-    except ImportError as error:
-        raise ImportError(
-            f"psst.balancers.TorchJD needs torchjd: {error}; `pip install 'torchjd>=0.18,<0.19'`."
-        ) from error
+    return import_module("psst.balancers.torchjd_table")
 
 
 @contextmanager

@@ -25,7 +25,6 @@ class _Entry:
         kind: The class of TorchJD.
         state: Attributes of the module that change from call to call.
         feed: Makes what is asked in a step of a module and the names of its state.
-        sized: Whether it wants the shape of the losses: filled in here, not by the user.
         learns: Whether its parameters follow its value.
         by_epoch: Whether it hears of the losses once an epoch.
     """
@@ -33,9 +32,13 @@ class _Entry:
     kind: type[nn.Module]
     state: tuple[str, ...] = ()
     feed: Callable[..., Fed] = Fed
-    sized: bool = False
     learns: bool = False
     by_epoch: bool = False
+
+    @property
+    def sized(self) -> bool:
+        """Whether it wants the shape of the losses: filled in here, not by the user."""
+        return "shape" in inspect.signature(self.kind).parameters
 
 
 _WEIGHTINGS: dict[str, _Entry] = {
@@ -68,12 +71,12 @@ _SCALARIZERS: dict[str, _Entry] = {
     "DWA": _Entry(
         scalarization.DWA, ("_loss_sum", "_n_batches", "_previous_averages"), _by_epochs, by_epoch=True
     ),
-    "FAMO": _Entry(scalarization.FAMO, ("_w", "_prev_losses"), _by_progress, sized=True),
+    "FAMO": _Entry(scalarization.FAMO, ("_w", "_prev_losses"), _by_progress),
     "GeometricMean": _Entry(scalarization.GeometricMean, feed=_by_losses),
-    "IMTLL": _Entry(scalarization.IMTLL, ("log_scale",), _by_losses, sized=True, learns=True),
+    "IMTLL": _Entry(scalarization.IMTLL, ("log_scale",), _by_losses, learns=True),
     "PBI": _Entry(scalarization.PBI, feed=_by_losses),
     "STCH": _Entry(scalarization.STCH, feed=_by_losses),
-    "UW": _Entry(scalarization.UW, ("log_var",), _by_losses, sized=True, learns=True),
+    "UW": _Entry(scalarization.UW, ("log_var",), _by_losses, learns=True),
 }
 """Constant, Mean, Random and Sum give the weights of the weightings of these names."""
 
@@ -177,4 +180,4 @@ def _argument(key: str, value: Any, signature: inspect.Signature, n_tasks: int) 
 
 def _taken(entry: _Entry) -> str:
     parameters = inspect.signature(entry.kind).parameters.values()
-    return ", ".join(f"`{each}`" for each in parameters if each.name != "shape" or not entry.sized) or "none"
+    return ", ".join(f"`{each}`" for each in parameters if each.name != "shape") or "none"

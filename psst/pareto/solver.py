@@ -62,8 +62,9 @@ def scaled(gramian: Array) -> Array | None:
         return None
     lengths = np.sqrt(np.maximum(gramian.diagonal(), 0.0))
     limits = lengths[:, None] * lengths
-    within: Array = np.minimum(np.maximum(0.5 * (gramian + gramian.T), -limits), limits)
-    return within / within.trace()
+    within = np.minimum(np.maximum(0.5 * (gramian + gramian.T), -limits), limits)
+    normalized: Array = within / within.trace()
+    return normalized
 
 
 def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Rows | None = None) -> Solution:

@@ -70,12 +70,10 @@ class Subproblem:
 
     Args:
         run_steps: Length of the run, of which a tenth (and 200 steps at least) is the patience.
-        least_share: Part of its share, by the prior as it has drifted, that every task keeps.
     """
 
-    def __init__(self, run_steps: int, least_share: float = 0.0) -> None:
+    def __init__(self, run_steps: int) -> None:
         self.watch = ReachWatch(run_steps)
-        self.least_share = least_share
         self._drift: Array | None = None
 
     def aim(self, error: Array, prior: Array, dz: float, in_sector: bool) -> Aim:
@@ -98,7 +96,7 @@ class Subproblem:
         drift = self._drifted(tilts, distance, given_up)
         base = _tilted_weights(prior, drift)
         tilted = np.minimum(_tilted_weights(prior, tilts + drift), _MOST * base)
-        target = np.maximum(tilted + (1.0 - tilted.sum()) * base, self.least_share * base)
+        target = np.maximum(tilted + (1.0 - tilted.sum()) * base, 0.0)  # up to rounding
         target /= target.sum()
         certificates: dict[str, float | Array] = {
             "error": np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR),

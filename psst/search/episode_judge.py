@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
-from psst.backbones import Backbone
 from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore
@@ -49,7 +48,7 @@ class EpisodeJudge(Judge):
     @property
     def frozen(self) -> bool:
         """Whether the backbone has a frozen part."""
-        return type(self._module.encoder.backbone).frozen is not Backbone.frozen
+        return self._module.encoder.backbone.has_frozen
 
     def task_names(self) -> list[str]:
         """``main`` and the auxiliary tasks of the module.

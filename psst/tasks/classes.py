@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
-from psst.tasks.cosine_classifier import CosineClassifier, check_scale
+from psst.fewshot.head import positive
+from psst.tasks.cosine_classifier import CosineClassifier
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 
@@ -37,7 +38,7 @@ class Classes(Task):
 
     def __init__(self, scale: float = 10.0) -> None:
         super().__init__()
-        self.scale = check_scale(scale)
+        self.scale = positive("scale", scale)
 
     def build(self, setup: Setup) -> None:
         """Make the classifier; ValueError where the training classes are not known."""

@@ -38,10 +38,3 @@ class CosineClassifier(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return logits ``[n, M]`` of features ``[n, D]``."""
         return self.scale * F.normalize(features, dim=1) @ F.normalize(self.weight, dim=1).T
-
-
-def check_scale(scale: float) -> float:
-    """Return a scale of logits; raise ValueError if it is not above 0."""
-    if not scale > 0:
-        raise ValueError(f"`scale={scale}` must be above 0; 10 is usual.")
-    return scale

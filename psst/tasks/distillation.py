@@ -1,5 +1,6 @@
 """Agree with a finished model on the training classes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,9 +9,10 @@ from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
+from psst.fewshot.head import positive
 from psst.tasks.encode import Encode
 from psst.tasks.finished import Finished, read_finished
-from psst.tasks.global_classes import Logits, logits_of
+from psst.tasks.global_classes import logits_of
 from psst.tasks.task import Task
 
 
@@ -41,11 +43,11 @@ class Distillation(Task):
 
     def __init__(self, checkpoint: str, temperature: float = 4.0) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"`temperature={temperature}` must be above 0; 4 is usual.")
-        self.checkpoint, self.temperature = checkpoint, temperature
+        self.checkpoint, self.temperature = checkpoint, positive("temperature", temperature)
         self._teacher: Finished | None = None  # no submodule: not saved
-        self._logits: Logits | None = None  # a method of the main task, which is not a part of this one
+        self._logits: Callable[[Tensor], Tensor] | None = (
+            None  # a method of the main task, which is not a part of this one
+        )
 
     def build(self, setup: Setup) -> None:
         """Take the main task's classifier; TypeError if it has none."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,22 +15,6 @@ from psst.randomness import stream_key
 MAIN = "main"
 _Key = tuple[int | str, ...]
 _Call = tuple[tuple[View, ...], range | bytes]
-
-
-@dataclass
-class _Encoded:
-    """What one forward pass gave for one view: maps where some task reads them, else vectors."""
-
-    places: range | Tensor
-    out: Tensor
-
-    def rows(self, wanted: range | Tensor, n_rows: int) -> Tensor | None:
-        """Return the place in `out` of each wanted row of the whole batch, -1 where there is none."""
-        if isinstance(wanted, range) and wanted == self.places:
-            return None
-        table = torch.full((n_rows,), -1)
-        table[torch.as_tensor(self.places)] = torch.arange(len(self.places))
-        return table[torch.as_tensor(wanted)]
 
 
 class Encode:
@@ -70,7 +53,7 @@ class Encode:
         self._shared_statistics = shared_statistics
         self._key: _Key = tuple(key)
         self._task, self._pictures = MAIN, 0
-        self._by_main: dict[View, list[_Encoded]] = {}
+        self._by_main: dict[View, list[tuple[Tensor, Tensor]]] = {}  # see `_found`
         self._by_others: dict[_Call, list[Tensor]] = {}
 
     def begin(self, task: str) -> None:
@@ -143,8 +126,10 @@ class Encode:
         """Return maps or vectors of each view; what was encoded before is looked up."""
         if self._task == MAIN:
             outs = self._joined(batch, views)
+            where = torch.full((len(batch.whole),), -1)
+            where[torch.as_tensor(batch.places)] = torch.arange(len(batch))
             for view, out in zip(views, outs, strict=True):
-                self._by_main.setdefault(view, []).append(_Encoded(batch.places, out))
+                self._by_main.setdefault(view, []).append((out, where))
             return outs
         places = batch.places
         call = (views, places if isinstance(places, range) else places.numpy().tobytes())
@@ -155,34 +140,22 @@ class Encode:
     def _joined(self, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:
         """Look up the rows that the main task has encoded, and encode all others in one pass."""
         found = [self._found(batch, view) for view in views]
-        missing = [_absent(known, rows, len(batch)) for known, rows in found]
-        fresh: list[Tensor] = []
-        if any(len(rows) for rows in missing):
-            inputs, cached = zip(
-                *(
-                    self._input(batch, view, rows)
-                    for view, rows in zip(views, missing, strict=True)
-                    if len(rows)
-                ),
-                strict=True,
-            )
-            joined = torch.cat(inputs) if len(inputs) > 1 else inputs[0]
-            out = self._forward(joined, repr(views), cached[0])
-            fresh = list(torch.split(out, [len(rows) for rows in missing]))
-        return [_combined(known, rows, fresh[i] if fresh else None) for i, (known, rows) in enumerate(found)]
+        missing = [(rows < 0).nonzero()[:, 0] for _, rows in found]
+        asked = [self._input(batch, *each) for each in zip(views, missing, strict=True) if len(each[1])]
+        fresh: Sequence[Tensor] = [torch.empty(0)] * len(views)
+        if asked:
+            joined = torch.cat([inputs for inputs, _ in asked]) if len(asked) > 1 else asked[0][0]
+            out = self._forward(joined, repr(views), cached=asked[0][1])
+            fresh = torch.split(out, [len(rows) for rows in missing])
+        return [_combined(known, rows, new) for (known, rows), new in zip(found, fresh, strict=True)]
 
-    def _found(self, batch: Batch, view: View) -> tuple[Tensor | None, Tensor | None]:
-        """Return what the main task has encoded of a view and the place of each row in it.
-
-        (None, None) where it has nothing of these rows; rows are None where they are all there, in order.
-        """
-        best: tuple[Tensor | None, Tensor | None] = (None, None)
-        for encoded in self._by_main.get(view, ()):
-            rows = encoded.rows(batch.places, len(batch.whole))
-            if rows is None or bool((rows >= 0).all()):
-                return encoded.out, rows
-            if bool((rows >= 0).any()):
-                best = encoded.out, rows
+    def _found(self, batch: Batch, view: View) -> tuple[Tensor | None, Tensor]:
+        """Return what the main task has encoded of a view, and the place in it of each row, -1 for none."""
+        best: tuple[Tensor | None, Tensor] = (None, torch.full((len(batch),), -1))
+        for out, where in self._by_main.get(view, ()):
+            rows = where[torch.as_tensor(batch.places)]
+            if (rows >= 0).sum() > (best[1] >= 0).sum():
+                best = out, rows
         return best
 
     def _input(self, batch: Batch, view: View, rows: Tensor) -> tuple[Tensor, bool]:
@@ -231,21 +204,13 @@ class Encode:
             yield
 
 
-def _absent(known: Tensor | None, rows: Tensor | None, n: int) -> Tensor:
-    """Return which of n rows are to be encoded."""
-    if known is None:
-        return torch.arange(n)
-    return torch.arange(0) if rows is None else (rows < 0).nonzero()[:, 0]
-
-
-def _combined(known: Tensor | None, rows: Tensor | None, fresh: Tensor | None) -> Tensor:
+def _combined(known: Tensor | None, rows: Tensor, fresh: Tensor) -> Tensor:
     """Put known rows and fresh ones into one, in the order of the batch."""
     if known is None:
-        assert fresh is not None
         return fresh
-    if rows is None:
-        return known
     absent = rows < 0
-    both = known if fresh is None or not len(fresh) else torch.cat([known, fresh])
-    places = torch.where(absent, len(known) + absent.cumsum(0) - 1, rows)
-    return both[places.to(both.device)]
+    if absent.any():
+        rows = torch.where(absent, len(known) + absent.cumsum(0) - 1, rows)
+        known = torch.cat([known, fresh])
+    as_it_is = len(rows) == len(known) and torch.equal(rows, torch.arange(len(rows)))
+    return known if as_it_is else known[rows.to(known.device)]

@@ -44,7 +44,7 @@ class FeatureReconstruction(Task):
     def build(self, setup: Setup) -> None:
         """Make the decoder; TypeError for a backbone without a frozen part."""
         backbone = setup.encoder.backbone
-        if not setup.has_frozen:
+        if not backbone.has_frozen:
             raise TypeError(
                 f"`{self.name}` needs a backbone with a frozen part, {type(backbone).__name__} has none; "
                 "choose psst.backbones.Adapted, or leave the task out."

@@ -11,11 +11,10 @@ from psst.backbones import Setup
 from psst.components import as_component
 from psst.episodes import Batch
 from psst.fewshot import Head
-from psst.tasks.cosine_classifier import CosineClassifier, check_scale
+from psst.fewshot.head import positive
+from psst.tasks.cosine_classifier import CosineClassifier
 from psst.tasks.encode import MAIN, Encode
 from psst.tasks.task import MainTask
-
-Logits = Callable[[Tensor], Tensor]
 
 
 class GlobalClasses(MainTask):
@@ -43,7 +42,7 @@ class GlobalClasses(MainTask):
 
     def __init__(self, head: Head, scale: float = 10.0) -> None:
         super().__init__(as_component("head", head, Head))
-        self.scale = check_scale(scale)
+        self.scale = positive("scale", scale)
 
     def build(self, setup: Setup) -> None:
         """Make the classifier; ValueError where the training classes are not known."""
@@ -72,7 +71,7 @@ class GlobalClasses(MainTask):
         return math.log(len(self.classifier.weight))
 
 
-def logits_of(main: nn.Module | None, task: str) -> Logits:
+def logits_of(main: nn.Module | None, task: str) -> Callable[[Tensor], Tensor]:
     """Return what gives a main task's logits of the training classes; TypeError if it has none."""
     if not isinstance(main, GlobalClasses):
         raise TypeError(

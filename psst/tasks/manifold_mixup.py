@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
+from psst.fewshot.head import positive
 from psst.tasks.encode import Encode
-from psst.tasks.global_classes import Logits, logits_of
+from psst.tasks.global_classes import logits_of
 from psst.tasks.task import Task
 
 
@@ -43,16 +44,16 @@ class ManifoldMixup(Task):
 
     def __init__(self, alpha: float = 2.0, stages: Sequence[int] | None = None) -> None:
         super().__init__()
-        if not alpha > 0:
-            raise ValueError(f"`alpha={alpha}` must be above 0; 2 is usual.")
-        self.alpha, self.stages = alpha, stages
-        self._logits: Logits | None = None  # a method of the main task, which is not a part of this one
+        self.alpha, self.stages = positive("alpha", alpha), stages
+        self._logits: Callable[[Tensor], Tensor] | None = (
+            None  # a method of the main task, which is not a part of this one
+        )
 
     def build(self, setup: Setup) -> None:
         """Take the main task's classifier, and hold `stages` against the backbone."""
         backbone = setup.encoder.backbone
         self._logits, self._n_classes = logits_of(setup.main, self.name), len(setup.classes)
-        self._frozen = setup.has_frozen
+        self._frozen = backbone.has_frozen
         blocks = None if self._frozen else getattr(backbone, "blocks", None)
         last = len(blocks) - 1 if isinstance(blocks, nn.Sequential) else 0
         self._stages = list(range(last + 1) if self.stages is None else self.stages)

@@ -55,7 +55,7 @@ class Preserve(Task):
             TypeError: `reference` is ``frozen``, and all of the backbone is trained.
         """
         backbone = setup.encoder.backbone
-        if self.reference == "frozen" and not setup.has_frozen:
+        if self.reference == "frozen" and not backbone.has_frozen:
             raise TypeError(
                 f"`reference=frozen` needs a backbone with a frozen part, {type(backbone).__name__} has "
                 "none; write `reference: start` to stay near the weights that the fit begins with."

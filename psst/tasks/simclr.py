@@ -7,6 +7,7 @@ from torch import Tensor
 
 from psst.backbones import Setup
 from psst.episodes import Batch
+from psst.fewshot.head import positive
 from psst.images.view import View
 from psst.tasks.contrast import contrast, projection
 from psst.tasks.encode import Encode
@@ -40,9 +41,7 @@ class SimCLR(Task):
 
     def __init__(self, temperature: float = 0.5, width: int = 128, policy: str = "main") -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"`temperature={temperature}` must be above 0; 0.1 to 0.5 is usual.")
-        self.temperature = temperature
+        self.temperature = positive("temperature", temperature)
         if width < 0:
             raise ValueError(f"`width={width}` must be at least 0; 128 is usual, 0 for no projection.")
         self.width, self.policy = width, policy

@@ -25,13 +25,11 @@ class Preference(RayMethod):
         index: Which of them.
         min_main_share: Least weight of the main task, in [0, 1].
         rows: Further rows ``(A [r, m], b [r])`` with ``A weights >= b``; an equality is two of them.
-        least_share: Part of its share, by the prior as it has drifted, that the tilt leaves to every task, in
-            [0, 1]. Rays near a corner of the front, and concave fronts, need the whole tilt.
 
     Without rows no Gramian is needed, and with two tasks none ever is.
 
     Raises:
-        ValueError: If `min_main_share` or `least_share` is outside [0, 1].
+        ValueError: If `min_main_share` is outside [0, 1].
 
     Example:
         >>> rays = RaySet.from_losses([[1.0, 3.0], [1.0, 1.0], [3.0, 1.0]])
@@ -49,11 +47,9 @@ class Preference(RayMethod):
         index: int,
         min_main_share: float = 0.0,
         rows: tuple[Sequence[Sequence[float]], Sequence[float]] | None = None,
-        least_share: float = 0.0,
     ) -> None:
         share("min_main_share", min_main_share, "0 asks for nothing")
-        share("least_share", least_share, "0 asks for nothing")
-        super().__init__(rays, index, least_share)
+        super().__init__(rays, index)
         self.min_main_share = min_main_share
         self.rows = rows
 

@@ -25,13 +25,11 @@ class RayMethod(Method):
     Args:
         rays: The rays, or the npz file that holds them.
         index: Which of them.
-        least_share: Part of its prior share that the tilt leaves to every task, in [0, 1].
     """
 
-    def __init__(self, rays: RaySet | str | Path | None, index: int, least_share: float = 0.0) -> None:
+    def __init__(self, rays: RaySet | str | Path | None, index: int) -> None:
         self.rays = rays
         self.index = index
-        self.least_share = least_share
 
     def start(self, n_tasks: int) -> None:
         """Read and check the rays and `index`; ValueError or FileNotFoundError if they do not fit."""
@@ -47,7 +45,7 @@ class RayMethod(Method):
                 "use rays measured with the same auxiliary tasks."
             )
         self._ray_set = rays
-        self._subproblem = Subproblem(rays.n_steps, self.least_share)
+        self._subproblem = Subproblem(rays.n_steps)
         self._last: Array = rays.priors[self.index]
         self._step: int | None = None
 
