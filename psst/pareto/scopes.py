@@ -117,16 +117,13 @@ class Scope:
         block, late = self._split(losses, found)
         gradients: dict[str, TaskGradient] = {}
         for name, now, later, needed in zip(ready, found, late, needed_later, strict=True):
-            with torch.autocast(ready[name].device.type, enabled=False):  # whatever the forward pass used
-                early = [p for p in now if p not in later]
-                loss = _times(ready[name], factor)
-                gradients[name] = gradient(loss, early, self.parameters, needed or self._blockwise)
+            early, keep = [p for p in now if p not in later], needed or self._blockwise
+            gradients[name] = gradient(ready[name], early, self.parameters, keep, factor)
         for name, function in losses.items():
             if not isinstance(function, Tensor):
                 values[name], gradients[name] = self._called(name, function, factor)
                 self.reached[self.tasks.index(name)].update(gradients[name])
         in_order = [gradients.get(task, {}) for task in self.tasks]
-        _divide(in_order, factor)
 
         def mixture(weights: Sequence[float]) -> TaskGradient:
             mixed = combine(in_order, self.reached, weights, self.shared)
@@ -144,11 +141,7 @@ class Scope:
         """One backward pass of the weighted losses through what each of them is to reach."""
         chosen = [float(weights[self.tasks.index(name)]) for name in losses]
         weighted = weighted_positions(self.reached, weights, self.shared)
-        scaled = [_times(loss, factor) for loss in losses.values()]
-        with torch.autocast(scaled[0].device.type, enabled=False):  # whatever the forward pass used
-            mixed = weighted_gradient(scaled, found, chosen, weighted, self.parameters)
-        _divide([mixed], factor)
-        return mixed
+        return weighted_gradient([*losses.values()], found, chosen, weighted, self.parameters, factor)
 
     def _split(
         self, losses: Mapping[str, Loss], found: Sequence[Sequence[int]]
@@ -202,17 +195,16 @@ class Scope:
         self, name: str, function: Callable[[], Tensor], factor: Tensor | None
     ) -> tuple[Tensor, TaskGradient]:
         loss = function()
-        with torch.autocast(loss.device.type, enabled=False):  # whatever the forward pass used
-            try:
-                found = gradient(_times(loss, factor), self._meet(walk(loss)), self.parameters, keep=False)
-            except RuntimeError as error:
-                if "second time" not in str(error):
-                    raise
-                raise ValueError(
-                    f"`losses['{name}']` is a function whose graph shares a part with a loss that has been "
-                    "differentiated and freed before it; compute that part inside each function, or give the "
-                    "losses as tensors."
-                ) from error
+        try:
+            found = gradient(loss, self._meet(walk(loss)), self.parameters, False, factor)
+        except RuntimeError as error:
+            if "second time" not in str(error):
+                raise
+            raise ValueError(
+                f"`losses['{name}']` is a function whose graph shares a part with a loss that has been "
+                "differentiated and freed before it; compute that part inside each function, or give the "
+                "losses as tensors."
+            ) from error
         return loss.detach(), found
 
 
@@ -269,17 +261,3 @@ def _last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[i
 
 def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: loss.detach() for name, loss in losses.items()}
-
-
-def _times(loss: Tensor, factor: Tensor | None) -> Tensor:
-    """A loss times the factor of a gradient scaler, in float32: small gradients vanish in half precision."""
-    return loss if factor is None else loss.float() * factor
-
-
-def _divide(gradients: Sequence[TaskGradient], factor: Tensor | None) -> None:
-    """Take the factor out of gradients, in place of their entries."""
-    if factor is None:
-        return
-    for entries in gradients:
-        if entries:
-            entries.update(zip(entries, torch._foreach_div(list(entries.values()), factor), strict=True))

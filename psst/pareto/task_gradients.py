@@ -24,9 +24,14 @@ def kept(walks: Sequence[Walk]) -> list[bool]:
     ]
 
 
-def gradient(loss: Tensor, indices: Sequence[int], parameters: Sequence[Tensor], keep: bool) -> TaskGradient:
-    """Gradient of one loss with respect to the parameters at `indices`; its graph is kept if asked for."""
-    return _pass([loss], [1.0], indices, parameters, keep)
+def gradient(
+    loss: Tensor, indices: Sequence[int], parameters: Sequence[Tensor], keep: bool, factor: Tensor | None
+) -> TaskGradient:
+    """Gradient of one loss with respect to the parameters at `indices`; its graph is kept if asked for.
+
+    `factor` is that of a gradient scaler: it is there on the way through the graph alone.
+    """
+    return _pass([loss], [1.0], indices, parameters, keep, factor)
 
 
 def weighted_gradient(
@@ -35,13 +40,14 @@ def weighted_gradient(
     weights: Sequence[float],
     weighted: Collection[int],
     parameters: Sequence[Tensor],
+    factor: Tensor | None,
 ) -> TaskGradient:
     """What `combine` makes of the task gradients, without any of them: one pass of the weighted losses.
 
     The own parameters of a task get its weighted gradient by that pass, which is divided by the weight. Where
     the weight is (nearly) zero, and where tasks meet in parameters that are not weighted, a second pass
     through those parts alone gives the plain sum. `weighted` are the `weighted_positions`, the others go by
-    loss or by position.
+    loss or by position; `factor` as of `gradient`.
     """
     owners: dict[int, list[int]] = {}
     for task, positions_now in enumerate(found):
@@ -60,10 +66,11 @@ def weighted_gradient(
     mixed: TaskGradient = {}
     if apart:
         plain = sorted({task for p in apart for task in owners[p]})
-        mixed |= _pass([losses[t] for t in plain], [1.0] * len(plain), apart, parameters, bool(together))
+        losses_now = [losses[task] for task in plain]
+        mixed |= _pass(losses_now, [1.0] * len(plain), apart, parameters, bool(together), factor)
     if together:
         chosen = [weights[task] for task in carried]
-        mixed |= _pass([losses[task] for task in carried], chosen, together, parameters, keep=False)
+        mixed |= _pass([losses[task] for task in carried], chosen, together, parameters, False, factor)
     for p, weight in divided.items():
         if weight != 1.0:
             mixed[p] = mixed[p] / weight
@@ -76,17 +83,22 @@ def _pass(
     indices: Sequence[int],
     parameters: Sequence[Tensor],
     keep: bool,
+    factor: Tensor | None,
 ) -> TaskGradient:
-    """Gradient of a weighted sum with respect to the parameters at `indices`, in one backward pass."""
+    """Gradient of a weighted sum with respect to the parameters at `indices`, in one backward pass.
+
+    It is in float32 or better whatever the forward pass used: small gradients vanish in half precision.
+    """
     inputs = [parameters[p] for p in indices]
     live = [(loss, weight) for loss, weight in zip(losses, weights, strict=True) if loss.requires_grad]
     if not inputs or not live:
         return {}
-    roots = [loss for loss, _ in live]
-    starts = [torch.full_like(loss, weight) for loss, weight in live]
-    with _without_hooks(inputs):
+    roots = [loss if factor is None else loss.float() for loss, _ in live]
+    starts = [torch.full_like(root, weight) for root, (_, weight) in zip(roots, live, strict=True)]
+    starts = starts if factor is None else [start * factor for start in starts]
+    with torch.autocast(roots[0].device.type, enabled=False), _without_hooks(inputs):
         found = torch.autograd.grad(roots, inputs, starts, retain_graph=keep, materialize_grads=True)
-    return dict(zip(indices, found, strict=True))
+    return dict(zip(indices, found if factor is None else torch._foreach_div(found, factor), strict=True))
 
 
 @contextmanager

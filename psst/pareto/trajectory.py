@@ -1,5 +1,6 @@
 """What a run records of its losses, step by step."""
 
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from psst.files import read_npz, write_npz
 from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
 
-_MOST_ROWS = 2**14
 _VERSION = 1
 _FIELDS = ("log_losses", "first_step", "weights")
 
@@ -66,9 +66,7 @@ class Trajectory:
 
 
 class Track:
-    """Rows of numbers, one an optimizer step, that never take more than 16,384 rows of memory.
-
-    A longer run keeps every second row, then every fourth, and so on, which stand for those after them.
+    """Rows of numbers, one an optimizer step, at eight bytes a number.
 
     Args:
         first_step: Step of the first row.
@@ -76,44 +74,28 @@ class Track:
 
     def __init__(self, first_step: int = 0) -> None:
         self.first_step = first_step
-        self._kept: list[Array] = []
-        self._stride = 1
-        self._count = 0
-        self._last: Array | None = None
+        self._numbers = array("d")
+        self._width = 1
         self._step: int | None = None
 
     def put(self, step: int, row: Array) -> None:
         """The row of a step; of two for one step the second counts."""
-        if step != self._step:
-            self._settle()
-            self._count += 1
-        self._step, self._last = step, row
-
-    def _settle(self) -> None:
-        if self._last is not None and (self._count - 1) % self._stride == 0:
-            self._kept.append(self._last)
-        if len(self._kept) > _MOST_ROWS:
-            self._kept, self._stride = self._kept[::2], 2 * self._stride
+        if step == self._step:
+            del self._numbers[-self._width :]
+        self._step, self._width = step, len(row)
+        self._numbers.extend(row.tolist())
 
     @property
     def rows(self) -> Array:
-        """``[steps, n]``; ``[0, 0]`` before the first step."""
-        if self._last is None:
-            return np.zeros((0, 0))
-        found = np.arange(self._count) // self._stride
-        found[-1] = len(self._kept)
-        rows: Array = np.array([*self._kept, self._last])[np.minimum(found, len(self._kept))]
-        return rows
+        """``[steps, n]``; ``[0, 1]`` before the first step."""
+        return np.array(self._numbers).reshape(-1, self._width)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values, and the kept rows."""
-        rows = [*self._kept] if self._last is None else [*self._kept, self._last]
-        place = {"first_step": self.first_step, "stride": self._stride, "count": self._count}
-        return {**place, "step": self._step, "rows": np.array(rows)}
+        """Plain values, and the rows."""
+        return {"first_step": self.first_step, "step": self._step, "rows": self.rows}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another track stopped."""
-        rows = [np.array(row) for row in state["rows"].tolist()]  # an array, or a tensor of a checkpoint
-        self._kept, self._last = rows[:-1], rows[-1] if rows else None
-        self.first_step, self._stride = int(state["first_step"]), int(state["stride"])
-        self._count, self._step = int(state["count"]), state["step"]
+        rows = np.asarray(state["rows"])  # an array, or a tensor of a checkpoint
+        self._numbers, self._width = array("d", rows.ravel().tolist()), rows.shape[1]
+        self.first_step, self._step = int(state["first_step"]), state["step"]
