@@ -15,8 +15,6 @@ from psst.pareto.least_squares import Array
 
 _VERSION = 1
 _FIELDS = ("points", "first_step", "priors", "noise")
-_INSET = 0.1
-"""Share of the way to the center by which points of a lattice keep off the border."""
 RESOLUTION = 4.0
 """Standard deviations of the measured noise below which two points count as one."""
 
@@ -158,15 +156,17 @@ class RaySet:
         return cls(**{**arrays, "first_step": int(arrays["first_step"])})
 
 
-def das_dennis(n_tasks: int, divisions: int) -> Array:
+def das_dennis(n_tasks: int, divisions: int, inset: float = 0.1) -> Array:
     """Simplex lattice: every way to split ``divisions`` equal parts among the tasks, moved inwards.
 
     Args:
         n_tasks: Number m of objectives, 1 at least.
         divisions: Parts p, 1 at least.
+        inset: Share of the way from each point to the center, in [0, 1]; 0 leaves points on the border, where
+            a coordinate is 0.
 
     Returns:
-        ``[K, m]``, all positive, each row of sum 1, ``K = binom(p + m - 1, m - 1)``, in lexicographic order.
+        ``[K, m]``, none negative, each row of sum 1, ``K = binom(p + m - 1, m - 1)``, in lexicographic order.
 
     Raises:
         ValueError: If an argument is outside its range.
@@ -177,9 +177,11 @@ def das_dennis(n_tasks: int, divisions: int) -> Array:
     for name, value in (("n_tasks", n_tasks), ("divisions", divisions)):
         if value < 1:
             raise ValueError(f"`{name}={value}` must be positive; 4 divisions of 3 tasks give 15 rays.")
+    if not 0.0 <= inset <= 1.0:
+        raise ValueError(f"`inset={inset}` must be in [0, 1]; 0.1 keeps off the border.")
     places = divisions + n_tasks - 1
     bars = np.array(list(combinations(range(places), n_tasks - 1)), dtype=np.float64)
     left = np.full((len(bars), 1), -1.0)
     points = np.diff(np.hstack([left, bars, left + 1.0 + places]), axis=1) - 1.0
-    moved: Array = (1.0 - _INSET) * points / divisions + _INSET / n_tasks
+    moved: Array = (1.0 - inset) * points / divisions + inset / n_tasks
     return moved

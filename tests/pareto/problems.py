@@ -213,7 +213,7 @@ def dtlz2(angles: bool = False) -> Problem:
 
     high = np.concatenate([np.ones(n_position), np.full(5, 0.5)])
     low = np.concatenate([np.full(n_position, -1.0 if angles else 0.1), np.full(5, -0.5)])
-    places = 1 / 3 + 0.85 / 0.9 * (das_dennis(3, 4) - 1 / 3)  # farther from the border
+    places = das_dennis(3, 4, 0.15)
     places /= np.linalg.norm(places, axis=1, keepdims=True)
     front = das_dennis(3, 60)
     front /= np.linalg.norm(front, axis=1, keepdims=True)
