@@ -15,7 +15,7 @@ from psst.callbacks.settings import Settings
 from psst.callbacks.transfer import agree, to_host
 from psst.pareto import Decision, Method, StepState
 from psst.pareto.coordinates import LossEMA
-from psst.pareto.injection import inject, inject_nothing
+from psst.pareto.injection import inject
 from psst.pareto.least_squares import Array
 from psst.pareto.not_finite import NotFiniteError
 from psst.pareto.scopes import Gathered, Scope, Window
@@ -78,7 +78,7 @@ class ParetoStep:
         found = self._gather(scope, _factor(trainer, module), losses)
         shown = output.get("loss", sum(found.values.values(), torch.zeros((), device=module.device)))
         root = self._root(trainer, module, scope, found, shown) if self._completes(trainer, found) else None
-        return {**output, "losses": found.values, "loss": inject_nothing(shown) if root is None else root}
+        return {**output, "losses": found.values, "loss": inject(shown, [], {}) if root is None else root}
 
     def close(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any] | None:
         """For a batch without losses: what the window has collected if this batch closes it, else None."""
@@ -155,8 +155,7 @@ class ParetoStep:
         if every and (trainer.global_step + 1) % every == 0:
             found = numbers(self.names, {**values, "skipped": float(self.skipped), **told_by(decision)})
             module.log_dict(tensors(found), on_step=True, on_epoch=False)
-        mixed = gathered.mixture(self._weights.tolist())
-        return inject(shown, scope.parameters, mixed) if mixed else inject_nothing(shown)
+        return inject(shown, scope.parameters, gathered.mixture(self._weights.tolist()))
 
     def _measure(
         self, trainer: pl.Trainer, module: pl.LightningModule, scope: Scope, gathered: Gathered

@@ -25,19 +25,19 @@ def shared_positions(reached: Sequence[Collection[int]]) -> set[int]:
 
 
 def weighted_positions(
-    reached: Sequence[Collection[int]], weights: Sequence[float], shared: Collection[int] | None = None
+    reached: Sequence[Collection[int]], weights: Sequence[float], shared: Collection[int]
 ) -> set[int]:
     """Positions of the shared parameters that a task of weight other than 0 reaches; see `combine`."""
     pairs = zip(reached, weights, strict=True)
     weighted = {p for found, weight in pairs if weight != 0.0 for p in found}
-    return weighted.intersection(shared_positions(reached) if shared is None else shared)
+    return weighted.intersection(shared)
 
 
 def combine(
     gradients: Sequence[TaskGradient],
     reached: Sequence[Collection[int]],
     weights: Sequence[float],
-    shared: Collection[int] | None = None,
+    shared: Collection[int],
 ) -> TaskGradient:
     """Weighted sum of the task gradients on the shared parameters; elsewhere each task's own gradient.
 
@@ -49,7 +49,7 @@ def combine(
         gradients: One a task.
         reached: Positions each task reaches in general; a task may be absent from this very batch.
         weights: One a task.
-        shared: Positions to weight; by default those that two tasks reach.
+        shared: Positions to weight.
     """
     weighted = weighted_positions(reached, weights, shared)
     mixture: TaskGradient = {}
@@ -69,17 +69,15 @@ def inject(value: Tensor, parameters: Sequence[Tensor], gradients: Mapping[int, 
     Args:
         value: The loss to show, scalar.
         parameters: All parameters, in the order of the positions.
-        gradients: By position; parameters without an entry are no part of the graph.
+        gradients: By position; parameters without an entry are no part of the graph. Where there are none,
+            backward is allowed all the same.
     """
+    if not gradients:
+        return value.detach() + torch.zeros((), device=value.device, requires_grad=True) * 0.0
     order = sorted(gradients)
     root = _Injection.apply(value.detach(), [gradients[p] for p in order], *[parameters[p] for p in order])
     assert isinstance(root, Tensor)
     return root
-
-
-def inject_nothing(value: Tensor) -> Tensor:
-    """Scalar that shows ``value`` and whose backward reaches no parameter, but is allowed."""
-    return value.detach() + torch.zeros((), device=value.device, requires_grad=True) * 0.0
 
 
 class _Context(FunctionCtx):

@@ -20,13 +20,12 @@ def identity(n: int) -> Array:
     return eye
 
 
-def nonnegative(matrix: Array, target: Array, iterations: int | None = None) -> Array:
+def nonnegative(matrix: Array, target: Array) -> Array:
     """Minimize ``||matrix y - target||`` subject to ``y >= 0``.
 
     Args:
         matrix: ``[n, r]``, columns of length 1 or so.
         target: ``[n]``, of length 1 or so at most.
-        iterations: After which the other algorithm takes over; ``3 r`` by default.
 
     Returns:
         ``[r]``, non-negative.
@@ -39,7 +38,7 @@ def nonnegative(matrix: Array, target: Array, iterations: int | None = None) -> 
     if not matrix.shape[1]:
         return np.zeros(0)  # on which SciPy 1.17 aborts
     try:
-        solution: Array = nnls(matrix, target, maxiter=iterations)[0]
+        solution: Array = nnls(matrix, target)[0]
     except RuntimeError:
         return _bounded(matrix, target)
     slope = (target - matrix @ solution) @ matrix

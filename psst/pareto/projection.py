@@ -11,20 +11,18 @@ _ACTIVE = 1e-9
 """Slack of a row of largest entry 1, at which it counts as active."""
 
 
-def of_unit_size(rows: Rows) -> Rows:
-    """The same inequalities ``A a >= b`` with a largest entry of 1 in each row of A; rows of zeros stay."""
-    sizes = np.abs(rows[0]).max(axis=1)
-    sizes[sizes == 0.0] = 1.0
-    return rows[0] / sizes[:, None], rows[1] / sizes
-
-
 def constraints(n_tasks: int, min_main_share: float = 0.0, rows: Rows | None = None) -> Rows:
-    """Inequalities ``normals a >= offsets`` of every step: signs, the main task's share, the user's rows."""
+    """Inequalities ``normals a >= offsets`` of every step: signs, the main task's share, the user's rows.
+
+    Those are scaled to a largest entry of 1 in each row; rows of zeros stay.
+    """
     normals, offsets = identity(n_tasks), np.zeros(n_tasks)
     offsets[0] = min_main_share
     if rows is None:
         return normals, offsets
-    return np.concatenate([normals, rows[0]]), np.concatenate([offsets, rows[1]])
+    sizes = np.abs(rows[0]).max(axis=1)
+    sizes[sizes == 0.0] = 1.0
+    return np.concatenate([normals, rows[0] / sizes[:, None]]), np.concatenate([offsets, rows[1] / sizes])
 
 
 def nearest_feasible(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from psst.pareto.interval import interval_gap, nearest_in_interval
+from psst.pareto.interval import nearest_in_interval
 from psst.pareto.least_squares import Array, factor, identity
-from psst.pareto.projection import Rows, constraints, nearest_feasible, of_unit_size, optimality_gap
+from psst.pareto.projection import Rows, constraints, nearest_feasible, optimality_gap
 
 RIDGE = 1e-6
 """Ridge of ``nearest``, relative to the trace: decides between weights of one and the same direction."""
@@ -99,20 +99,14 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
 
 def _of_two(normalized: Array | None, target: Array, least: float, rows: Rows | None) -> Solution | None:
     """Closed form: an interval of the main task's weight."""
-    limits = [(1.0, 0.0, least), (0.0, 1.0, 0.0)]
-    if rows is not None:
-        normals, bounds = of_unit_size(rows)
-        limits += [(p, q, bound) for (p, q), bound in zip(normals.tolist(), bounds.tolist(), strict=True)]
-    wanted = float(target[0])
-    weight = nearest_in_interval(wanted, limits)
-    if weight is None:
-        return None
     curvature = 2.0 * RIDGE
     if normalized is not None:
         (first, cross), (_, second) = normalized.tolist()
         curvature += max(first - 2.0 * cross + second, 0.0)
-    gap = interval_gap(curvature, wanted, weight, limits)
-    return Solution.certified(np.array([weight, 1.0 - weight]), gap)
+    normals, offsets = constraints(2, least, rows)
+    limits = [(p, q, bound) for (p, q), bound in zip(normals.tolist(), offsets.tolist(), strict=True)]
+    found = nearest_in_interval(float(target[0]), limits, curvature)
+    return None if found is None else Solution.certified(np.array([found[0], 1.0 - found[0]]), found[1])
 
 
 def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows | None) -> Solution | None:
@@ -120,7 +114,7 @@ def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows |
 
     Where the gap stays open, rows nearly contradict each other: another attempt loosens all but the signs.
     """
-    normals, offsets = constraints(len(target), least, None if rows is None else of_unit_size(rows))
+    normals, offsets = constraints(len(target), least, rows)
     metric = _metric(normalized, len(target))
     attempts: list[Solution] = []
     for loosening in (0.0, _LOOSENING):

@@ -11,6 +11,7 @@ from psst.pareto.least_squares import Array
 _GAIN = 4.0
 _LARGEST_ERROR = 2.0
 _SMALLEST_DEAD_ZONE = 0.25
+"""Error that is left alone, unless two standard deviations of its noise are more."""
 _DRIFT_RATE = 2.0
 """Most that the logarithm of a weight drifts within one patience."""
 _DRIFT_REACH = 1.0
@@ -20,11 +21,6 @@ _MOST = 100.0
 """Largest weight, in units of the prior's: a loss of a far larger scale than others does not take over."""
 _LEAST_PATIENCE = 200
 _LEAST_PROGRESS = 0.01
-
-
-def dead_zone(sd: float, unit: float) -> float:
-    """Error that is left alone: a quarter of the unit, or two standard deviations of the noise."""
-    return max(_SMALLEST_DEAD_ZONE, 2.0 * sd / unit)
 
 
 def _tilt(error: Array, dz: float) -> Array:
@@ -76,13 +72,13 @@ class Subproblem:
         self.watch = ReachWatch(run_steps)
         self._drift: Array | None = None
 
-    def aim(self, error: Array, prior: Array, dz: float, in_sector: bool) -> Aim:
+    def aim(self, error: Array, prior: Array, sd: float, in_sector: bool) -> Aim:
         """Target weights of one step.
 
         Args:
             error: ``[m]``, not clipped.
             prior: ``[m]``.
-            dz: Dead zone.
+            sd: Standard deviation of the error's noise.
             in_sector: Whether the losses lie in the subproblem's own sector.
 
         Returns:
@@ -92,7 +88,7 @@ class Subproblem:
         """
         distance = float(np.abs(error).max())
         given_up = self.watch.update(distance, in_sector)
-        tilts = np.zeros_like(error) if given_up else _tilt(error, dz)
+        tilts = np.zeros_like(error) if given_up else _tilt(error, max(_SMALLEST_DEAD_ZONE, 2.0 * sd))
         drift = self._drifted(tilts, distance, given_up)
         base = _tilted_weights(prior, drift)
         tilted = np.minimum(_tilted_weights(prior, tilts + drift), _MOST * base)

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from psst.pareto.injection import combine, inject, inject_nothing, shared_positions
+from psst.pareto.injection import inject, shared_positions
+from psst.pareto.injection import combine as combined
 from psst.pareto.products import gramian
 from psst.pareto.scopes import Scope
 
@@ -99,6 +100,10 @@ def test_a_constant_loss_reaches_nothing_and_its_row_is_zero():
     assert not matrix[1].any()
 
 
+def combine(gradients, reached, weights):
+    return combined(gradients, reached, weights, shared_positions(reached))
+
+
 def test_weights_act_on_shared_parameters_only():
     gradients = [{0: torch.tensor([1.0, 2.0]), 1: torch.tensor([3.0])}, {0: torch.tensor([10.0, -2.0])}]
     mixture = combine(gradients, [{0, 1}, {0}], [0.25, 0.75])
@@ -175,7 +180,7 @@ def test_autocast_does_not_tie_separate_graphs_together():
 
 
 def test_nothing_injected_is_a_root_that_reaches_no_parameter():
-    root = inject_nothing(torch.tensor(4.5))
+    root = inject(torch.tensor(4.5), [], {})
     assert root.item() == 4.5
     (root / 2).backward()
 

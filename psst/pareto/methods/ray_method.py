@@ -12,7 +12,7 @@ from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import Decision, Method, StepState
 from psst.pareto.ray_set import RaySet
 from psst.pareto.solver import Solution
-from psst.pareto.subproblem import Aim, Subproblem, dead_zone
+from psst.pareto.subproblem import Aim, Subproblem
 
 
 class RayMethod(Method):
@@ -68,7 +68,7 @@ class RayMethod(Method):
         error = (centered - rays.at(step)[index]) / unit
         near = float(np.abs(error).max()) <= 0.5
         in_sector = near if len(rays) == 1 else rays.sector(centered, step) == index
-        return self._subproblem.aim(error, rays.priors[index], dead_zone(rays.sd, unit), in_sector)
+        return self._subproblem.aim(error, rays.priors[index], rays.sd / unit, in_sector)
 
     @abstractmethod
     def _solve(
