@@ -62,12 +62,7 @@ class Head(nn.Module, ABC):
     ) -> tuple[Tensor, Tensor]:
         """Return what training minimizes, and the logits ``[B, NQ, N]``: cross-entropy by default.
 
-        Args:
-            support: As in `forward`.
-            support_labels: As in `forward`.
-            query: As in `forward`.
-            query_labels: ``[B, NQ]``, integers in [0, N).
-            n_way: N.
+        ``query_labels`` are ``[B, NQ]``, integers in [0, N); all else is as in `forward`.
         """
         logits = self(support, support_labels, query, n_way)
         return F.cross_entropy(logits.flatten(0, 1), query_labels.flatten()), logits

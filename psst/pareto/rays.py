@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
 from psst.pareto.ray_set import RESOLUTION, RaySet
 from psst.pareto.trajectory import Trajectory
@@ -29,7 +30,7 @@ def rays_between(trajectories: Sequence[Trajectory]) -> RaySet:
     """
     _check(trajectories)
     steps = min(len(trajectory.log_losses) for trajectory in trajectories)
-    centered = [trajectory.centered[:steps] for trajectory in trajectories]
+    centered = [centered_log(trajectory.log_losses[:steps]) for trajectory in trajectories]
     noise = _paired_noise([second - first for first, second in pairwise(centered)])
     points = [(first + second) / 2 for first, second in pairwise(centered)]
     priors = [_between(first.weights, second.weights) for first, second in pairwise(trajectories)]

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from psst.files import read_npz, write_npz
-from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
 
 _VERSION = 1
@@ -49,11 +48,6 @@ class Trajectory:
         object.__setattr__(self, "log_losses", log_losses)
         object.__setattr__(self, "weights", weights / weights.sum())
 
-    @property
-    def centered(self) -> Array:
-        """``[steps, m]`` sector coordinates."""
-        return centered_log(self.log_losses)
-
     def save(self, path: str | Path) -> None:
         """Write an npz file, atomically."""
         write_npz(path, {name: getattr(self, name) for name in _FIELDS}, _VERSION)
@@ -66,11 +60,7 @@ class Trajectory:
 
 
 class Track:
-    """Rows of numbers, one an optimizer step, at eight bytes a number.
-
-    Args:
-        first_step: Step of the first row.
-    """
+    """Rows of numbers, one an optimizer step from `first_step` on, at eight bytes a number."""
 
     def __init__(self, first_step: int = 0) -> None:
         self.first_step = first_step

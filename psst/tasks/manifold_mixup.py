@@ -53,8 +53,7 @@ class ManifoldMixup(Task):
         """Take the main task's classifier, and hold `stages` against the backbone."""
         backbone = setup.encoder.backbone
         self._logits, self._n_classes = logits_of(setup.main, self.name), len(setup.classes)
-        self._frozen = backbone.has_frozen
-        blocks = None if self._frozen else getattr(backbone, "blocks", None)
+        blocks = None if backbone.has_frozen else getattr(backbone, "blocks", None)
         last = len(blocks) - 1 if isinstance(blocks, nn.Sequential) else 0
         self._stages = list(range(last + 1) if self.stages is None else self.stages)
         if not self._stages or not all(0 <= stage <= last for stage in self._stages):
@@ -76,7 +75,7 @@ class ManifoldMixup(Task):
         def mixed(rows: Tensor) -> Tensor:
             return share * rows + (1 - share) * rows[partner]
 
-        if self._frozen:
+        if encode.encoder.backbone.has_frozen:
             features = encode.features(mixed(encode.frozen(part)))
         elif stage == 0:
             features = encode.images(mixed(part.images()))
@@ -87,10 +86,9 @@ class ManifoldMixup(Task):
                 features = encode.images(part.images())
             finally:
                 hook.remove()
-        logits, labels = self._logits(features), part.labels
-        return share * F.cross_entropy(logits, labels) + (1 - share) * F.cross_entropy(
-            logits, labels[partner]
-        )
+        logits = self._logits(features)
+        own, other = (F.cross_entropy(logits, labels) for labels in (part.labels, part.labels[partner]))
+        return share * own + (1 - share) * other
 
     def chance(self, batch: Batch) -> float | None:
         """Return log M."""

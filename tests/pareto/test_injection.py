@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from psst.pareto.injection import inject, shared_positions
 from psst.pareto.injection import combine as combined
+from psst.pareto.injection import inject, shared_positions
 from psst.pareto.products import gramian
 from psst.pareto.scopes import Scope
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from psst.pareto import RaySet, Trajectory, rays_between
+from psst.pareto import RaySet, Trajectory, centered_log, rays_between
 
 STEPS = 200
 
@@ -32,7 +32,9 @@ def test_rays_are_midpoints_at_the_same_step_and_geometric_means_of_the_weights(
     assert (len(rays), rays.n_tasks, rays.first_step, rays.n_steps) == (4, 2, 600, STEPS)
     for k in range(4):
         np.testing.assert_allclose(
-            rays.points[k], (anchors[k].centered + anchors[k + 1].centered) / 2, atol=1e-12
+            rays.points[k],
+            (centered_log(anchors[k].log_losses) + centered_log(anchors[k + 1].log_losses)) / 2,
+            atol=1e-12,
         )
     np.testing.assert_allclose(rays.priors.sum(axis=1), 1.0)
     odds = rays.priors[:, 1] / rays.priors[:, 0]
