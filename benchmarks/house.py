@@ -15,13 +15,13 @@ LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
     "images + datamodules": 5444,
     "episodes": 1196,
     "training + evaluation": 1476,
-    "search": 4608,
-    "pareto + callbacks + balancers": 4247,
-    "all lines": 25358,
-    "public names": 478,
+    "search": 4607,
+    "pareto + callbacks + balancers": 4074,
+    "all lines": 25014,
+    "public names": 470,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
-    "lines of a module, median": 95,
+    "lines of a module, median": 94,
 }
 GOALS = {
     "images + datamodules": 5500,
@@ -30,7 +30,7 @@ GOALS = {
     "all lines": 19500,
     "search": 3500,
 }
-GOALS |= {"public names": 449, "lines of a module, median": 95}
+GOALS |= {"public names": 449, "lines of a module, median": 94}
 ROOMS = {
     "images + datamodules": ("images", "datamodules"),
     "episodes": ("episodes",),
