@@ -18,7 +18,7 @@ LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
     "search": 4607,
     "pareto + callbacks + balancers": 4074,
     "all lines": 25014,
-    "public names": 470,
+    "public names": 467,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
     "lines of a module, median": 94,

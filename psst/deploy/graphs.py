@@ -22,7 +22,7 @@ GRAPHS = ("encoder.onnx", "classifier.onnx", "encoder.pt2", "classifier.pt2")
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 _TOLERANCE = 1e-4  # of the largest number: another runtime adds float32 numbers in another order
 _CLASSES = 3
-Inputs = tuple[Tensor, ...]
+_Inputs = tuple[Tensor, ...]
 
 
 class _Classifier(nn.Module):
@@ -78,7 +78,7 @@ def write_graphs(module: FewShotModule, folder: Path, images: Tensor, kinds: Seq
 
 
 @torch.no_grad()
-def _write(model: nn.Module, traced: Inputs, asked: Inputs, path: Path) -> Exception | None:
+def _write(model: nn.Module, traced: _Inputs, asked: _Inputs, path: Path) -> Exception | None:
     """Make a graph from some inputs and compare it on others; return why there is none."""
     expected = model(*asked)
     level = logging.root.manager.disable
@@ -102,13 +102,13 @@ def _write(model: nn.Module, traced: Inputs, asked: Inputs, path: Path) -> Excep
     return None
 
 
-def _pt2(program: ExportedProgram, path: Path) -> Callable[[Inputs], Tensor]:
+def _pt2(program: ExportedProgram, path: Path) -> Callable[[_Inputs], Tensor]:
     torch.export.save(program, path)
     reloaded = torch.export.load(path).module()
     return lambda asked: cast(Tensor, reloaded(*asked))
 
 
-def _onnx(program: ExportedProgram, path: Path) -> Callable[[Inputs], Tensor]:
+def _onnx(program: ExportedProgram, path: Path) -> Callable[[_Inputs], Tensor]:
     import onnxruntime
 
     output = "logits" if path.stem == "classifier" else "features"

@@ -163,7 +163,7 @@ def _judge_of(text: str) -> EpisodeJudge:
     return EpisodeJudge(run)
 
 
-def fold_of(left_out: int, folds: int, way: int, store: ImageStore) -> ImageStore:
+def _fold_of(left_out: int, folds: int, way: int, store: ImageStore) -> ImageStore:
     """Return a store with a fold of its classes left out, or of their images where classes are too few.
 
     Args:
@@ -212,7 +212,7 @@ def _make_ready(data: EpisodicDataModule, fold: tuple[int, int] | None) -> None:
     """Make data ready for use, outside a trainer."""
     data.prepare_data()
     if fold is not None:
-        data.divide(partial(fold_of, *fold, data.evaluation.way))
+        data.divide(partial(_fold_of, *fold, data.evaluation.way))
     data.setup("fit")
 
 

@@ -26,7 +26,7 @@ from psst.search.unit import Measured, Metric, Unit
 
 _SHARDS = 8
 
-Compute = Callable[[], dict[str, Tensor]]
+_Compute = Callable[[], dict[str, Tensor]]
 
 
 class MetricJudge(Judge):
@@ -219,7 +219,7 @@ def _check_checkpoint_loads(trainer: Trainer, path: Path) -> None:
 
 
 def _on_training_batches(
-    run: PythonRun, module: LightningModule, count: int, each: Callable[[Compute], object]
+    run: PythonRun, module: LightningModule, count: int, each: Callable[[_Compute], object]
 ) -> None:
     """Give `each` a function that computes the named losses of a training batch, batch by batch.
 
@@ -264,7 +264,7 @@ def renewed(run: PythonRun, state: State, count: int) -> State:
     layers = {n: m for n, m in module.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
 
     @torch.no_grad()
-    def look_at(compute: Compute) -> None:
+    def look_at(compute: _Compute) -> None:
         if not loaded:
             loaded.append(module.load_state_dict(state))
             for layer in layers.values():
