@@ -8,7 +8,7 @@ from psst.pareto.least_squares import Array, factor, identity, nonnegative
 from psst.pareto.solver import Solution, scaled
 
 
-def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
+def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = None) -> Solution:
     """The shortest vector in the convex hull of the rows' gradients: ``min ||y^T V J||, y >= 0, sum y = 1``.
 
     A row that only combines tasks without any gradient is dropped: it would answer "stay" for all the others.
@@ -16,12 +16,13 @@ def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
     Args:
         gramian: ``[m, m]`` ``J J^T`` of the task gradients.
         rows: ``[r, m]`` signed combinations V; the m tasks themselves by default.
+        origin: ``[m]``, of any sign: the vector is to be nearest to this mixture of the gradients instead.
 
     Returns:
         ``weights = V^T y``, which are unique where the task gradients are linearly independent (`y` is not).
         They sum to 1 for the default rows, and may be negative where a row is. The gap is
-        ``||d||^2 - min_r <row r, d>`` of the direction ``d = weights^T J``, relative to the largest
-        ``||row||^2`` where that is above 1.
+        ``||d||^2 - min_r <row r, d>`` of the direction ``d = (weights - origin)^T J`` and rows seen from the
+        origin, relative to the largest ``||row||^2`` where that is above 1.
 
     Source:
         Desideri, C. R. Acad. Sci. Paris 350, 2012; for signed rows Lin et al., Pareto MTL, 2019, eq. 14.
@@ -30,7 +31,7 @@ def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
     normalized = scaled(gramian)
     if normalized is None:
         return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
-    if rows is None and len(normalized) == 2:
+    if rows is None and origin is None and len(normalized) == 2:
         closed = _two_task_min_norm(normalized)
         if closed is not None:
             return closed
@@ -38,25 +39,10 @@ def min_norm(gramian: Array, rows: Array | None = None) -> Solution:
     rows = rows[(rows[:, normalized.diagonal() > 0.0] != 0.0).any(axis=1)]
     if not len(rows):
         return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
-    hull, gap = _shortest(factor(normalized) @ rows.T)
+    root = factor(normalized)
+    points = root @ rows.T
+    hull, gap = _shortest(points if origin is None else points - (root @ origin)[:, None])
     return Solution.certified(rows.T @ hull, gap)
-
-
-def onto_hull(gramian: Array, mixture: Array) -> Solution:
-    """Weights of the convex combination of the gradients nearest to a mixture of any sign.
-
-    ``min ||J^T (a - mixture)||`` over ``a >= 0, sum a = 1``, all ``[m]``; a mixture of zeros gives
-    `min_norm`. Tasks without a gradient get no weight.
-    """
-    normalized = scaled(gramian)
-    if normalized is None:
-        return Solution(np.full(len(mixture), 1.0 / len(mixture)), 0.0, "skipped")
-    moving = normalized.diagonal() > 0.0
-    root = factor(normalized)[:, moving]
-    hull, gap = _shortest(root - (root @ mixture[moving])[:, None])
-    weights = np.zeros(len(mixture))
-    weights[moving] = hull
-    return Solution.certified(weights, gap)
 
 
 def _shortest(points: Array) -> tuple[Array, float]:

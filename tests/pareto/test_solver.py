@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from psst.pareto import Solution, min_norm, nearest
-from psst.pareto.hull import onto_hull
 from psst.pareto.least_squares import _bounded, nonnegative
 from psst.pareto.projection import constraints, nearest_feasible, optimality_gap
 from psst.pareto.solver import _LOOSENING, RIDGE
@@ -238,7 +237,7 @@ def test_any_finite_matrix_is_answered(matrix, seed):
         min_norm(matrix),
         nearest(matrix, target, rows=(normals, bounds)),
         nearest(matrix, np.eye(m)[0]),
-        onto_hull(matrix, mixture),
+        min_norm(matrix, origin=mixture),
     ]
     for solution in solutions:
         laws.assert_on_simplex(solution.weights)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from psst.pareto.hull import onto_hull
+from psst.pareto.hull import min_norm
 from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import StepState
 from psst.pareto.methods.ray_method import RayMethod
@@ -57,7 +57,7 @@ class Ray(RayMethod):
         length = float(np.linalg.norm(error))
         pull = 0.0 if aim.given_up else 1.0 / max(_FULL_BALANCE, length)
         inverse = np.exp(np.maximum(centered.min() - centered, -_LARGEST_LOG_RATIO))
-        solution = onto_hull(state.gramian * np.outer(inverse, inverse), pull * error)
+        solution = min_norm(state.gramian * np.outer(inverse, inverse), origin=pull * error)
         weights = solution.weights * inverse
         weights = weights / weights.sum()
         weights /= max(
