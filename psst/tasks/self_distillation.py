@@ -1,12 +1,13 @@
 """Predict what an average of one's own past says of another view."""
 
-import copy
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from psst.backbones import Setup
+from psst.backbones import Encoder, Setup
 from psst.episodes import Batch
 from psst.images.view import View
 from psst.tasks.contrast import projection
@@ -36,7 +37,6 @@ class SelfDistillation(Task):
     """
 
     name = "self_distillation"
-    updates: Tensor
 
     def __init__(self, decay: float = 0.99, policy: str = "main") -> None:
         super().__init__()
@@ -51,27 +51,21 @@ class SelfDistillation(Task):
     def build(self, setup: Setup) -> None:
         """Make the predictor, and the teacher as a copy of the encoder."""
         self.predictor = projection(setup.num_features, setup.num_features)
-        self.teacher = copy.deepcopy(setup.encoder).requires_grad_(False)
-        self.register_buffer("updates", torch.tensor(0))
+        averaging = get_ema_multi_avg_fn(self.decay)  # type: ignore[no-untyped-call]  # untyped in torch
+        self.teacher = AveragedModel(setup.encoder, multi_avg_fn=averaging)
+        self.teacher.requires_grad_(False)
 
     def start(self, setup: Setup) -> None:
         """Begin the average with the weights that the fit begins with; a resumed one goes on."""
-        if not self.updates:
-            self.teacher.load_state_dict(setup.encoder.state_dict())
+        if not self.teacher.n_averaged:
+            self.teacher.update_parameters(setup.encoder)
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean distance over all images, unlabeled ones included."""
         _, view = self.views()
-        target = encode.by(self.teacher)(batch, view)
+        target = encode.by(cast(Encoder, self.teacher.module))(batch, view)
         return (1 - F.cosine_similarity(self.predictor(encode(batch)), target, dim=1)).mean()
 
-    @torch.no_grad()
     def after_step(self, setup: Setup) -> None:
         """Move the teacher towards the encoder; running statistics are taken as they are."""
-        student = dict(setup.encoder.named_parameters())
-        for name, average in self.teacher.named_parameters():
-            average.lerp_(student[name], 1 - self.decay)
-        buffers = dict(setup.encoder.named_buffers())
-        for name, buffer in self.teacher.named_buffers():
-            buffer.copy_(buffers[name])
-        self.updates += 1
+        self.teacher.update_parameters(setup.encoder)

@@ -59,19 +59,19 @@ def test_the_teacher_is_the_moving_average_of_the_encoder(setup):
         shaken(setup)
         task.after_step(setup)
         average = 0.9 * average + 0.1 * parameter.detach()
-    torch.testing.assert_close(dict(task.teacher.named_parameters())[name], average)
-    for mine, its in zip(setup.encoder.buffers(), task.teacher.buffers(), strict=True):
+    torch.testing.assert_close(dict(task.teacher.module.named_parameters())[name], average)
+    for mine, its in zip(setup.encoder.buffers(), task.teacher.module.buffers(), strict=True):
         assert torch.equal(mine, its)
     resumed = built(SelfDistillation(decay=0.9), setup, start=False)
     resumed.load_state_dict(task.state_dict())
     resumed.start(setup)
-    torch.testing.assert_close(dict(resumed.teacher.named_parameters())[name], average)
+    torch.testing.assert_close(dict(resumed.teacher.module.named_parameters())[name], average)
 
 
 def test_self_distillation_predicts_the_teachers_other_crop(setup):
     task, batch = built(SelfDistillation(), setup), make_batch()
     shaken(setup)
-    target = copy.deepcopy(task.teacher).eval()(batch.images(View(crop=1)))
+    target = copy.deepcopy(task.teacher.module).eval()(batch.images(View(crop=1)))
     found = task.predictor(Encode(setup.encoder, (0, "train", 7))(batch))
     expected = (1 - F.cosine_similarity(found, target, dim=1)).mean()
     torch.testing.assert_close(laws.loss_of(task, setup, batch), expected)
