@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -21,7 +22,7 @@ from psst.episodes.settings import check_numbers
 from psst.episodes.stream import BatchStream, EpisodeLoader, EpisodeOrder, ImageSplit, Reader, TrainingPlan
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
-from psst.images.build import build_store
+from psst.images.build import Check, build_store
 from psst.images.files.download import RemoteFile, fetch
 from psst.images.source import Source
 from psst.images.sources.layout import Layout
@@ -127,16 +128,30 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
         Raises:
             ConnectionError: a file is not to be had.
+            ValueError: a class has fewer images than an episode takes; said before any is decoded.
         """
+        self.fetch()
+        self.open_store(None if self._division else self._require_images)
+
+    def fetch(self) -> None:
+        """Fetch the files if `download` says so."""
         if self.download:
             fetch(self.remote, Path(getattr(self, "root", ".")), self.mirror, self.manual)
-        self.open_store()
 
-    def open_store(self) -> ImageStore:
-        """Return the store, built or opened at the first call; raises as `build_store` does."""
+    def open_store(self, check: Check = None) -> ImageStore:
+        """Return the store, built or opened at the first call; `check` and errors as of `build_store`."""
         if self._opened is None:
-            self._opened = build_store(self.source(), self.size, Path(self.cache_dir))
+            self._opened = build_store(self.source(), self.size, Path(self.cache_dir), check=check)
         return self._opened
+
+    def _require_images(self, labels: Any, layout: Mapping[str, Any]) -> None:
+        """Refuse classes with fewer images than an episode takes of one."""
+        asked = [] if self.evaluation.file else [("val", self.evaluation), ("test", self.evaluation)]
+        for split, each in [("train", self.episodes)] * (self.batches != "classes") + asked:
+            images = {one: np.flatnonzero(labels == one) for one in layout["splits"][split]}
+            owner, names = f"split '{split}' of {type(self).__name__}", layout["class_names"]
+            if images:  # how many there are is for `setup`
+                EpisodeSampler(images, replace(each, way=1), 0, owner=owner, class_names=names)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and check every split against the settings, so that no run fails at its test.

@@ -1,12 +1,15 @@
 """Any network of timm as a backbone."""
 
 import difflib
+import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import torch
 from safetensors import SafetensorError
@@ -132,25 +135,47 @@ def create(
         pretrained: Whether to take timm's published weights.
 
     Raises:
-        ValueError: timm knows no such network, cannot make it so, or has no weights of it.
+        ValueError: timm knows no such network, cannot make it so, or has no weights of it; or they are not on
+            this machine, and it is offline.
     """
     import timm
+    from huggingface_hub import constants
 
     if ":" not in name and not timm.is_model(name):
         close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.4)
         hint = f"did you mean {', '.join(close)}?" if close else "`timm.list_models()` lists them."
         raise ValueError(f"`{argument}={name}` must be a network of timm {timm.__version__}; {hint}")
+    fetched, before = pretrained or name.startswith("hf-hub:"), constants.HF_HUB_OFFLINE
+    offline = fetched and not _answers(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or offline  # looks at what was fetched before, and tries nothing again
     try:
         network: nn.Module = timm.create_model(
             name, pretrained=pretrained, num_classes=0, in_chans=channels, **options
         )
     except (TypeError, RuntimeError, OSError) as error:
+        if offline:
+            raise ValueError(
+                f"the published weights of `{argument}={name}` are not on this machine, and it is offline: "
+                f"{constants.ENDPOINT} does not answer; give a file of weights, `encoder: NAME@FILE` or "
+                "`checkpoint_path`."
+            ) from error
         weights = " with its published weights" if pretrained else ""
         raise ValueError(
             f"timm cannot make `{argument}={name}`{weights} for {channels} channels with "
             f"`options={dict(options)}`: {error}"
         ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
     return network
+
+
+def _answers(address: str) -> bool:
+    """Whether a server can be reached; a proxy is taken at its word."""
+    place = urlsplit(address)
+    with suppress(OSError):
+        socket.create_connection((place.hostname or "", place.port or 443), timeout=3).close()
+        return True
+    return bool(getproxies())
 
 
 def read_weights(path: str, what: str) -> dict[str, Any]:

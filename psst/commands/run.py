@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
 from psst.commands.quiet import quiet
@@ -54,27 +55,44 @@ class _Run(RunCLI):
                 f"`trainer.devices={self.trainer.num_devices}` makes {self.trainer.world_size} processes, "
                 "each with some of the features; predict with `--trainer.devices 1`."
             )
+        for one in self.trainer.callbacks:  # type: ignore[attr-defined]  # untyped in Lightning
+            if isinstance(one, EarlyStopping) and one.monitor.startswith("val"):
+                one._check_on_train_epoch_end = False  # an epoch may end before the first validation
         path = self.config[self.config["subcommand"]].get("ckpt_path")
         if path is not None and path not in ("best", "last", "hpc"):  # those are Lightning's to find
             read_checkpoint(Path(path))
 
     def after_fit(self) -> None:
-        """Say what came of it and what may follow; it is validated, if it was not by then."""
+        """Say what came of it and what may follow; it is saved and validated, if it was not by then.
+
+        Raises:
+            ValueError: A callback waited for a metric that nobody computes.
+        """
         trainer = self.trainer
         if getattr(trainer, "fast_dev_run", False) or trainer.limit_val_batches == 0:
             return
-        accuracy = trainer.callback_metrics.get("val/accuracy")
-        if accuracy is None and trainer.world_size == 1:  # several ranks have taken leave of each other
+        folder, keeper = Path(trainer.log_dir or trainer.default_root_dir), trainer.checkpoint_callback
+        path = getattr(keeper, "best_model_path", "")
+        if keeper is not None and not path:
+            trainer.save_checkpoint(path := str(folder / "checkpoints" / "last.ckpt"))
+        known = dict(trainer.callback_metrics)
+        if "val/accuracy" not in known and trainer.world_size == 1:  # several ranks have taken leave
             trainer.validate(self.model, datamodule=self.datamodule, verbose=False)
-            accuracy = trainer.callback_metrics.get("val/accuracy")
-        path = getattr(trainer.checkpoint_callback, "best_model_path", "")
+            known |= trainer.callback_metrics
+        accuracy = known.get("val/accuracy")
         if not trainer.is_global_zero or accuracy is None or not path:
             return
-        config = Path(trainer.log_dir or trainer.default_root_dir) / "config.yaml"
+        config = folder / "config.yaml"
         sys.stdout.write(
             f"validation accuracy {100 * float(accuracy):.2f} %; checkpoint {path}\n"
             f"next: psst test --config {config} --ckpt_path {path}\n"
         )
+        for one in trainer.callbacks:  # type: ignore[attr-defined]  # as above
+            if (monitor := getattr(one, "monitor", None)) is not None and monitor not in known:
+                raise ValueError(
+                    f"`monitor={monitor}` of {type(one).__name__} was never computed; give `val/accuracy`, "
+                    f"or another of {', '.join(sorted(known))}."
+                )
 
     def after_predict(self) -> None:
         """Save what predict computed: the features of every test image, beside its class."""

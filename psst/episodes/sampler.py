@@ -247,7 +247,8 @@ class EpisodeSampler:
             apart = ", support and queries of different groups" if self._sides is None else ""
             raise ValueError(
                 f"{shot} and {query} need {needed} images a class{apart}; in {owner} {', '.join(short[:3])}"
-                f"{more}; lower one of the two, or add images."
+                f"{more}; lower one of the two, add images, or leave small classes out, as ImageFolder does "
+                f"by `data.init_args.min_images={needed}`."
             )
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from psst.waiting import alone, bar
 _PARTIAL = ".partial"  # ends the name of a folder that is not finished
 _IMAGES, _BYTES = 32, 2**22  # of a batch, at most, so that large images do not pile up
 
+Check = Callable[[npt.NDArray[np.int64], Mapping[str, Any]], None] | None
 _known: dict[str, str] | None = None  # description of a source, size and cache -> folder; None outside a run
 
 
@@ -59,7 +60,9 @@ def trust(known: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
         _known = outer
 
 
-def build_store(source: Source, size: int, cache: str | Path, workers: int | None = None) -> ImageStore:
+def build_store(
+    source: Source, size: int, cache: str | Path, workers: int | None = None, check: Check = None
+) -> ImageStore:
     """Return the store of ``source`` at ``size`` below ``cache``; build it if it is not there.
 
     The store is written to a folder that ends in ``.partial`` and renamed when complete. Concurrent calls
@@ -72,6 +75,7 @@ def build_store(source: Source, size: int, cache: str | Path, workers: int | Non
         size: side length of the stored images, in pixels.
         cache: folder of all stores; made if missing. One that holds the store need not be writable.
         workers: decoding threads; None for one a core.
+        check: raises, before any image is decoded, if it dislikes the class of each and what `arrange` says.
 
     Raises:
         FileNotFoundError: the data are not there.
@@ -86,7 +90,7 @@ def build_store(source: Source, size: int, cache: str | Path, workers: int | Non
     folder = _folder(source.name, size, key, Path(cache))
     with unfinished(folder / ImageStore.meta_file) as is_missing:
         if is_missing:
-            _build(source, size, key, folder, workers or cores())
+            _build(source, size, key, folder, workers or cores(), check)
     if description:
         known[description] = str(folder.resolve())
     return ImageStore(folder)
@@ -129,8 +133,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers: int) -> None:
+def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers: int, check: Check) -> None:
     records, layout, labels = arrange(source.scan(), source.name)
+    if check is not None:
+        check(labels[0], layout)
     partial = folder.with_name(folder.name + _PARTIAL)
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
         if leftover.exists():

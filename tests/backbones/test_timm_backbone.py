@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 
@@ -68,3 +70,42 @@ def test_weights_of_another_network_are_refused(tmp_path):
         Timm(SMALL, checkpoint_path=str(tmp_path / "nowhere.pth")).build((3, 32, 32))
     with pytest.raises(ValueError, match="keep one"):
         Timm(SMALL, pretrained=True, checkpoint_path="x.pth")
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """A hub that does not answer; returns the folder of what was fetched before."""
+    from huggingface_hub import constants
+
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def test_published_weights_offline_are_refused_at_once_with_the_way_out(offline):
+    begun = time.monotonic()
+    with pytest.raises(
+        ValueError, match=r"weights of `.*name=resnet10t` .* it is offline: .*`checkpoint_path`"
+    ):
+        Timm(SMALL, pretrained=True).build((3, 32, 32))
+    assert time.monotonic() - begun < 20  # five tries of two files take 46
+
+
+def test_published_weights_that_were_fetched_before_are_found_offline(offline):
+    import timm
+    from huggingface_hub import constants
+    from safetensors.torch import save_file
+
+    published = timm.get_pretrained_cfg(SMALL)
+    trained, home = timm.create_model(SMALL), offline / f"models--{published.hf_hub_id.replace('/', '--')}"
+    for folder in ("refs", "snapshots/one"):
+        (home / folder).mkdir(parents=True)
+    (home / "refs" / "main").write_text("one")
+    save_file(trained.state_dict(), home / "snapshots" / "one" / "model.safetensors")
+    before, backbone = constants.HF_HUB_OFFLINE, Timm(SMALL, pretrained=True)
+    backbone.build((3, 32, 32))
+    assert torch.equal(backbone.network.conv1[0].weight, trained.conv1[0].weight)
+    assert before == constants.HF_HUB_OFFLINE

@@ -58,17 +58,22 @@ def test_lists_of_the_user(root, tmp_path):
     assert [store.class_names[i] for i in store.splits["val"]] == ["class4", "class5", "class6", "class7"]
 
 
-def test_class_with_one_image_is_named_before_training(root):
-    for path in sorted((root / "class3").iterdir())[1:]:
-        path.unlink()
-    data = datamodule(root)
-    data.prepare_data()
-    with pytest.raises(ValueError, match=r"need 3 images a class; .* `class3` has 1; lower one of the two"):
-        data.setup("fit")
-
-
 def test_channels_are_one_or_three(root):
     with pytest.raises(
         ValueError, match=r"`data.init_args.channels=4` must be 1 \(grayscale\) or 3 \(color\)"
     ):
         datamodule(root, channels=4)
+
+
+def test_a_class_with_too_few_images_is_named_before_any_is_decoded_and_may_be_left_out(root):
+    for path in sorted((root / "class7").iterdir())[1:]:
+        path.unlink()
+    for path in root.rglob("0.jpg"):
+        path.write_bytes(b"no picture")
+    told = r"need 3 images a class; .*`class7` has 1; .*`data.init_args.min_images=3`"
+    with pytest.raises(ValueError, match=told):
+        datamodule(root).prepare_data()
+    with pytest.raises(ValueError, match="12 of 67 images are damaged"):  # a store serves any episodes
+        prepare(datamodule(root))
+    with pytest.warns(match=r"class7 \(1\)"), pytest.raises(ValueError, match="11 of 66 images are damaged"):
+        datamodule(root, min_images=3).prepare_data()
