@@ -51,6 +51,7 @@ _NOISE = (
 _WRONG_KIND = re.compile(
     r'Parser key "(?P<key>\w+)": Import path (?P<path>\S+) does not correspond to a subclass of (?P<kind>\w+)'
 )
+_ERRNO = re.compile(r"^\[Errno \d+\] ")
 _TO_WRITE = {
     "Backbone": "psst.backbones.Backbone with `make(image_shape)`, which makes the network and returns the "
     "length of its features, and `forward(images)`, which returns them",
@@ -130,7 +131,7 @@ def _is_users(error: Exception) -> bool:
 
 
 def _paragraph(error: Exception, words: Sequence[str]) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = _ERRNO.sub("", str(error).strip()) or type(error).__name__
     if type(error).__name__ != "ArgumentError" and not text.startswith(_NOISE):
         return text
     text = text.replace(

@@ -74,7 +74,12 @@ def test_the_help_of_a_command_ends_with_an_example(command, capsys):
             ["fit", "--config", "omniglot_minimal_conv4", "--data.init_args.root", "absent"],
             ["`data.init_args.root=absent`"],
         ),
-        (["fit"], ["required", "model"]),
+        (["fit"], ["model", "--config NAME_OR_FILE"]),
+        (["test", "model.ckpt"], ["`model.ckpt`", "--config", "--ckpt_path FILE"]),
+        (["export", "taken"], ["`--output` is missing"]),
+        (["export", "taken", "--output", "out", "--images", "x"], ["`--images x`", "--onnx"]),
+        (["data", "photos"], ["`action=photos`", "'prepare'"]),
+        (["doctor", "--cache", "taken"], ["`--cache taken` is a file"]),
         (["fti"], ["unknown command `fti`; did you mean `fit`?"]),
         (["fit", "--config", "broken.yaml"], ["`broken.yaml`, line 2, column 1", "'\\t'"]),
         ([*RUN, "--trainer.max_step", "3"], ["did you mean `trainer.max_steps`?"]),
@@ -140,6 +145,33 @@ def test_a_fit_ends_with_what_came_of_it_and_says_what_it_left_out(tmp_path, cap
     words = following.removeprefix("next: psst ").split()
     assert main([*words, "--data.init_args.evaluation.test_episodes", "10"]) == 0
     assert main(["search", "--plan", "--config", words[2]]) == 0
+
+
+def test_early_stopping_before_the_first_validation_is_no_error_and_a_metric_of_nobody_is_named(capsys):
+    small = ["--data.init_args.episodes.way", "2", "--data.init_args.episodes.query", "1"]
+    words = [
+        *RUN,
+        *small,
+        "--data.init_args.evaluation.val_episodes",
+        "10",
+        "--trainer.default_root_dir",
+        "runs",
+    ]
+    words += ["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks.monitor"]
+    assert main([*words, "val/accuracy"]) == 0  # the epoch is longer than the run
+    assert "validation accuracy" in capsys.readouterr().out
+    assert "`monitor=val_loss` of EarlyStopping was never computed; give `val/accuracy`" in refused(
+        [*words, "val_loss"], capsys
+    )
+
+
+def test_a_run_that_is_over_before_its_first_validation_leaves_a_checkpoint(tmp_path, capsys):
+    small = ["--data.init_args.episodes.way", "2", "--data.init_args.episodes.query", "1"]
+    rare = ["--trainer.check_val_every_n_epoch", "5", "--data.init_args.episodes.per_epoch", "1"]
+    few = ["--data.init_args.evaluation.val_episodes", "10", "--trainer.default_root_dir", "runs"]
+    assert main([*RUN, *small, *rare, *few]) == 0
+    (checkpoint,) = Path("runs").rglob("*.ckpt")
+    assert f"checkpoint {checkpoint}" in capsys.readouterr().out
 
 
 def test_the_doctor_names_what_is_wrong(tmp_path, capsys, monkeypatch):

@@ -45,17 +45,20 @@ def _adapt(
     from psst.commands.adapt_page import adapt_page
     from psst.deploy.adapt import adapt
     from psst.deploy.classifier import require_new
+    from psst.files import atomic_folder
     from psst.images.sources.groups import ImageGroups
 
-    require_new(output)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"`{folder}` is no folder; give one that holds a folder of images a class.")
+    require_new(output, "--output ")
     begun = time.monotonic()
-    with _as_typed():
+    with atomic_folder(output) as place, _as_typed():  # one that cannot be made is said before the work
         groups = None if pattern is None and level is None else ImageGroups(pattern=pattern, level=level)
         classifier, choice = adapt(folder, encoder, groups, cache)
-    classifier.save(output)
-    alike = "images" if groups is None else f"{choice.n} groups"
-    page = adapt_page(output, classifier, choice, alike, time.monotonic() - begun)
-    page.write(output / "report.html")
+        classifier.save(place)
+        alike = "images" if groups is None else f"{choice.n} groups"
+        page = adapt_page(output, classifier, choice, alike, time.monotonic() - begun)
+        page.write(place / "report.html")
     console = Console(file=(text := io.StringIO()), width=100, highlight=False, markup=False)
     told = f"{page.remark}\nConfused classes and the rest: {output / 'report.html'}\nNext: {page.commands[0]}"
     console.print("\n".join(page.sentences), page.tables[0], told, soft_wrap=True)
@@ -68,5 +71,6 @@ def _as_typed() -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        text = str(error).replace("data.init_args.groups.", "--").replace("data.init_args.root", "folder")
-        raise type(error)(text.replace("data.init_args.cache_dir", "--cache")) from error
+        text = str(error).replace("data.init_args.groups.", "--").replace("`data.init_args.root=", "`")
+        text = text.replace("data.init_args.cache_dir", "--cache").replace("`encoder=", "`--encoder=")
+        raise type(error)(text) from error

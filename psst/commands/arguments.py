@@ -3,6 +3,7 @@
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from psst.commands.quiet import quiet
 
@@ -19,9 +20,9 @@ def carry_out(
         flags: Help of those keywords that take no value.
 
     Raises:
-        ArgumentError: The words do not fit (from argparse).
+        ArgumentError: The words do not fit (from argparse); it gets the options that there are.
     """
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(
         prog=f"psst {words[0]}",
@@ -35,7 +36,12 @@ def carry_out(
     )
     for name, summary in (flags or {}).items():
         parser.add_argument(f"--{name}", action="store_true", help=summary)
-    options = parser.parse_args(words[1:])
+    try:
+        options = parser.parse_args(words[1:])
+    except ArgumentError as error:
+        told: Any = error
+        told.known = {option.lstrip("-") for option in parser._option_string_actions}
+        raise
     quiet()
     sys.stdout.write(f"{function(**parser.instantiate(options).as_dict())}\n")
     return 0

@@ -1,5 +1,6 @@
 """``psst classify``: the class of each image, from a few examples of every class."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from psst.commands.arguments import carry_out
@@ -19,7 +20,7 @@ def _classify(
     examples: Path,
     images: Path,
     *,
-    encoder: Path | None = None,
+    encoder: str | None = None,
     output: Path | None = None,
     sheet: Path | None = None,
     unknown: float = 0.0,
@@ -29,13 +30,14 @@ def _classify(
     Args:
         examples: Of every class, or a saved classifier.
         images: A file, or a folder and all folders in it.
-        encoder: Folder that `psst export` wrote; a saved classifier has its own.
+        encoder: Folder that `psst export` wrote, or another as for `psst adapt`; a saved classifier has one.
         output: A .csv or .json file to write; the table is printed in any case.
         sheet: A .png or .jpg file to draw the least certain images on, with the examples most like each.
         unknown: An image whose largest probability is below it is called unknown.
     """
-    from psst.deploy import FewShotClassifier, image_files
-    from psst.files import write_rows
+    from psst.deploy import FeatureClassifier, FewShotClassifier, image_files
+    from psst.deploy.adapt import frozen_encoder
+    from psst.files import atomic_path, write_rows
     from psst.images.files.paths import printable
 
     if output is not None and output.suffix not in (".csv", ".json"):
@@ -44,24 +46,33 @@ def _classify(
         raise ValueError(f"`--sheet {sheet}` must end in .png or .jpg.")
     if not 0 <= unknown < 1:
         raise ValueError(f"`--unknown {unknown}` must be a probability in [0, 1).")
+    if not examples.is_dir():
+        raise FileNotFoundError(f"`{examples}` is no folder; give a saved classifier, or a folder a class.")
+    files = image_files(images)
     if (examples / "classifier.json").is_file():
+        if encoder is not None:
+            raise ValueError(f"`--encoder {encoder}`: the classifier `{examples}` has its own; leave it out.")
         classifier = FewShotClassifier.from_pretrained(examples)
         classifier.unknown = unknown or classifier.unknown
     elif encoder is None:
         raise ValueError(
-            f"`{examples}` is no saved classifier: name the encoder of these examples with `--encoder "
-            "FOLDER`, a folder that `psst export` wrote."
+            f"`{examples}` is no saved classifier: name the encoder of these examples with `--encoder`, a "
+            "folder that `psst export` wrote, or efficientnet-lite0."
         )
-    else:
+    elif Path(encoder).is_dir():
         classifier = FewShotClassifier(encoder, unknown=unknown).fit(examples)
-    files = image_files(images)
-    probabilities = classifier.predict_proba(files)
-    rows = [
-        {"image": printable(str(path)), "class": str(name), "probability": round(float(row.max()), 4)}
-        for path, name, row in zip(files, classifier.named(probabilities), probabilities, strict=True)
-    ]
-    if output is not None:
-        write_rows(output, rows)
+    else:
+        classifier = FewShotClassifier(frozen_encoder(encoder), FeatureClassifier(), unknown=unknown).fit(
+            examples
+        )
+    with atomic_path(output) if output else nullcontext(Path()) as place:  # said before the work
+        probabilities = classifier.predict_proba(files)
+        rows = [
+            {"image": printable(str(path)), "class": str(name), "probability": round(float(row.max()), 4)}
+            for path, name, row in zip(files, classifier.named(probabilities), probabilities, strict=True)
+        ]
+        if output:
+            write_rows(place, rows)
     width = max(len(row["image"]) for row in rows)  # type: ignore[arg-type]  # a text
     lines = [f"{row['image']:<{width}}  {row['class']}  {row['probability']:.2f}" for row in rows]
     calibrated = "" if classifier.temperature_ else ", uncalibrated"

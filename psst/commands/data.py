@@ -48,11 +48,11 @@ def main(words: list[str]) -> int:
 
 
 def prepare(datamodule: "EpisodicDataModule") -> "ImageStore":
-    """Fetch what a datamodule is to fetch, and build its store, or open it if it is there.
+    """Fetch what a datamodule is to fetch, and build its store, or open it, whatever its episodes take.
 
-    Raises as `EpisodicDataModule.prepare_data` and `build_store` do.
+    Raises as `EpisodicDataModule.fetch` and `build_store` do.
     """
-    datamodule.prepare_data()
+    datamodule.fetch()
     return datamodule.open_store()
 
 
@@ -130,7 +130,7 @@ def _datamodule(rest: list[str]) -> "EpisodicDataModule":
 
 
 def _look(
-    action: Literal["info", "verify"],
+    action: Literal["info", "verify", "prepare", "features"],
     path: Path,
     column: str | None = None,
     pattern: str | None = None,
@@ -140,7 +140,7 @@ def _look(
     """Look at a data set or a store, or compare a store with its checksums.
 
     Args:
-        action: Either, or `prepare` to decode a data set once, or `features` to encode it once.
+        action: What to do; `prepare` decodes a data set once, `features` encodes it once.
         path: Of the data set or the store.
         column: Csv column that names the group of an image; needs `splits`.
         pattern: Regular expression on the path whose first group names it.

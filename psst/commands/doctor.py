@@ -22,15 +22,17 @@ def main(words: list[str]) -> int:
     return carry_out(_doctor, words, _TEXT)
 
 
-def _doctor(*, cache_dir: Path = Path(".psst")) -> str:
+def _doctor(*, cache: Path = Path(".psst")) -> str:
     """Tell versions, devices, memory and room, and name what is wrong.
 
     Args:
-        cache_dir: Folder of image stores and features.
+        cache: Folder of image stores and features.
     """
+    if cache.exists() and not cache.is_dir():
+        raise ValueError(f"`--cache {cache}` is a file; name a folder.")
     wrong: list[str] = []
     lines = [f"Python {platform.python_version()} on {platform.platform()}, {os.cpu_count()} cores"]
-    lines += [_packages(wrong), *_torch(wrong), _room(cache_dir, wrong)]
+    lines += [_packages(wrong), *_torch(wrong), _room(cache, wrong)]
     lines += [f"wrong: {text}" for text in wrong] or ["nothing is wrong"]
     return "\n".join(lines)
 
@@ -74,13 +76,13 @@ def _torch(wrong: list[str]) -> list[str]:
     ]
 
 
-def _room(cache_dir: Path, wrong: list[str]) -> str:
+def _room(cache: Path, wrong: list[str]) -> str:
     """What the caches hold, and what is free there."""
-    held = sum(path.stat().st_size for path in cache_dir.rglob("*") if path.is_file())
-    place = next(path for path in (cache_dir.resolve(), *cache_dir.resolve().parents) if path.is_dir())
+    held = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file())
+    place = next(path for path in (cache.resolve(), *cache.resolve().parents) if path.is_dir())
     free = shutil.disk_usage(place).free
     if free < _ROOM:
         wrong.append(f"{free / 2**30:.1f} GiB are free at `{place}`; give `cache_dir` on a larger disk")
     if not os.access(place, os.W_OK):
         wrong.append(f"`{place}` cannot be written to; give another `cache_dir`")
-    return f"`{cache_dir}` holds {held / 2**20:.0f} MiB, {free / 2**30:.0f} GiB are free"
+    return f"`{cache}` holds {held / 2**20:.0f} MiB, {free / 2**30:.0f} GiB are free"

@@ -55,6 +55,10 @@ def _export(
 
     wanted: dict[Kind, bool] = {"onnx": onnx, "pt2": torch_export}
     kinds = [kind for kind, asked in wanted.items() if asked]
+    if images is not None and not kinds:
+        raise ValueError(
+            f"`--images {images}` is for graphs; add `--onnx` or `--torch-export`, or leave it out."
+        )
     if calibrate is not None:
         find(calibrate)  # before anything is written
     folder = export_encoder(checkpoint, output, overwrite, kinds, images)

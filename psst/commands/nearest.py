@@ -29,6 +29,9 @@ _KINDS = {
     **dict.fromkeys(("list", "tuple", "Iterable"), "a list"),
 }
 _OWN = ("class_path", "init_args")
+_OF_RUNS = ("fit", "validate", "test", "search")
+_MISSING = re.compile(r"the following arguments are required: (.*)")
+_TOO_MANY = re.compile(r"unrecognized arguments: ([^-].*)")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -48,6 +51,14 @@ def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Se
     """
     way, rest = [part for key in _KEY.findall(told) for part in key.split(".")], _KEY.split(told)[-1]
     classes, unknown = _CLASS.findall(told), _UNKNOWN.search(rest)
+    if missing := _MISSING.search(told):
+        if classes:
+            return f"`--{'.'.join([*way, 'init_args', missing[1]])}` is missing; {classes[-1]} needs it."
+        names = [name.rpartition(".")[2] for name in missing[1].split(", ")]
+        typed = ", ".join(f"`--{name}`" if name in keys else f"`{name}`" for name in names)
+        return f"{typed} {'is' if len(names) == 1 else 'are'} missing{_ways(words)}."
+    if extra := _TOO_MANY.search(told):
+        return f"`{extra[1]}` is too much, or lacks the option before it{_ways(words)}."
     if unknown is not None:
         wrong = unknown["word"].split(".")
         way += [*filter(None, [unknown["group"]]), *wrong]
@@ -65,6 +76,14 @@ def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Se
         return f"`{key}` is unknown{f' to {classes[-1]}' if classes else ''}{place}{meant}"
     got = rest.rpartition("Got value: ")[2] if "Got value" in rest else ""
     return f"`{key.lstrip('-')}={value or got}`{place}{_law(rest).rstrip('.')}{meant}"
+
+
+def _ways(words: Sequence[str]) -> str:
+    """What to type, for a command whose words are missing or too many."""
+    if words and words[0] in _OF_RUNS:
+        model = "" if words[0] in ("fit", "search") else " and a trained model with `--ckpt_path FILE`"
+        return f"; name a run with `--config NAME_OR_FILE`{model}"
+    return f"; `psst {words[0]} --help` has examples" if words else ""
 
 
 def _law(rest: str) -> str:

@@ -11,12 +11,12 @@ examples:
 
 With the options of a run it saves the features of that run's test images:
   psst predict --config RUN/config.yaml --ckpt_path RUN/checkpoints/NAME.ckpt"""
-_OWN = ("--help", "-h", "--output")
+_OF_RUNS = ("--config", "-c", "--ckpt_path")
 
 
 def main(words: list[str]) -> int:
     """Embed a folder of images, or the test images of a run."""
-    if words[1:] and words[1].startswith("-") and words[1].partition("=")[0] not in _OWN:
+    if any(word.partition("=")[0] in _OF_RUNS for word in words):
         from psst.commands import run
 
         return run.main(words)
@@ -43,14 +43,17 @@ def _predict(model: Path, images: Path, *, output: Path = Path("features.csv")) 
         raise ValueError(f"`--output {output}` must end in .csv, .json or .npz.")
     encoder = load_encoder(model) if model.is_dir() else read_finished(model).encoder
     files = image_files(images)
-    features = embed_images(encoder.to("cuda" if torch.cuda.is_available() else "cpu"), files)
-    names, columns = [printable(str(path)) for path in files], [f"f{i}" for i in range(features.shape[1])]
-    each = zip(names, features.tolist(), strict=True)
-    if output.suffix == ".npz":
-        with atomic_path(output) as temporary:
-            np.savez(temporary, images=np.array(names), features=features)
-    elif output.suffix == ".json":
-        write_rows(output, [{"image": name, "features": row} for name, row in each])
-    else:
-        write_rows(output, [{"image": name, **dict(zip(columns, row, strict=True))} for name, row in each])
+    names = [printable(str(path)) for path in files]
+    with atomic_path(output) as place:  # one that cannot be written is said before the work
+        features = embed_images(encoder.to("cuda" if torch.cuda.is_available() else "cpu"), files)
+        columns, each = (
+            [f"f{i}" for i in range(features.shape[1])],
+            zip(names, features.tolist(), strict=True),
+        )
+        if output.suffix == ".npz":
+            np.savez(place, images=np.array(names), features=features)
+        elif output.suffix == ".json":
+            write_rows(place, [{"image": name, "features": row} for name, row in each])
+        else:
+            write_rows(place, [{"image": name, **dict(zip(columns, row, strict=True))} for name, row in each])
     return f"{output}: {len(columns)} features of each of {len(files)} images, beside their paths"

@@ -5,8 +5,9 @@ what choosing and training reaches on new images like these, not the best of sev
 """
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from psst.deploy.feature_classifier import FeatureClassifier
 from psst.episodes import Policies
 from psst.features import FeatureCache, build_features
 from psst.images.build import build_store
+from psst.images.source import ImageRecord
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.lists import UNDIVIDED
@@ -31,7 +33,7 @@ from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
 from psst.waiting import bar
 
-__all__ = ["Choice", "adapt", "choose_head"]
+__all__ = ["Choice", "adapt", "choose_head", "frozen_encoder"]
 
 _CANDIDATES = {  # the first of equals is taken: simple ones go first
     "nearest mean": FeatureClassifier("nearest_mean"),
@@ -132,34 +134,46 @@ def choose_head(
     return Choice(*found, _share(told == labels, n), shares, confusion_matrix(labels, told))
 
 
+def frozen_encoder(name: str) -> Encoder:
+    """Return a pretrained encoder, named as for `adapt`, behind which an adapter adds nothing."""
+    source, found = find_frozen(name), Encoder(Adapted(name, width=1)).eval()
+    found.build((source.channels, *source.recipe["size"]))
+    return found
+
+
 def _encoded(
     folder: str | Path, encoder: str, groups: ImageGroups | None, cache: str | Path
 ) -> tuple[ImageStore, Encoder, npt.NDArray[np.float32], _Ids, npt.NDArray[np.str_]]:
     """Return images, all to train on, an encoder whose adapter adds nothing, features, groups and paths."""
-    source, backbone = find_frozen(encoder), Adapted(encoder, width=1)
-    size, frozen = int(source.recipe["size"][0]), Encoder(backbone).eval()
-    frozen.build((source.channels, size, size))
-    images = FolderSource(folder, "adapt", source.channels, UNDIVIDED, groups=groups)
+    frozen = frozen_encoder(encoder)
+    channels, size, _ = frozen.image_shape or (0, 0, 0)
+    images = FolderSource(folder, "adapt", channels, UNDIVIDED, groups=groups)
+    with warnings.catch_warnings(action="ignore"):  # building the store tells
+        records = images.scan()
+    _require_enough(records, folder, encoder)
     store = build_store(images, size, cache)
-    with warnings.catch_warnings(action="ignore"):  # whoever built the store was told
-        paths = np.array([str(one.reference) for one in images.scan()])
     alike = np.where(store.image_groups < 0, -1 - np.arange(len(store)), store.image_groups)
-    _require_enough(store, alike, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     path = build_features(frozen, store, [View(UPRIGHT)], Policies(), cache, device)
     with torch.no_grad():
-        features = backbone.adapted(FeatureCache.open(path).features[:, 0].float())
-    return store, frozen, features.numpy(), alike, paths
+        features = cast(Adapted, frozen.backbone).adapted(FeatureCache.open(path).features[:, 0].float())
+    return store, frozen, features.numpy(), alike, np.array([str(one.reference) for one in records])
 
 
-def _require_enough(store: ImageStore, groups: _Ids, folder: str | Path) -> None:
-    if len(store.class_names) < 2:
-        raise ValueError(f"`{folder}` holds one class, `{store.class_names[0]}`; add a folder of another.")
-    for number, name in enumerate(store.class_names):
-        if (found := len(np.unique(groups[store.labels == number]))) < _LEAST:
+def _require_enough(records: Sequence[ImageRecord], folder: str | Path, encoder: str) -> None:
+    """Refuse what leaves nothing to learn from, before any image is decoded."""
+    alike: dict[str, set[object]] = {record.class_name: set() for record in records if record.class_name}
+    for number, record in enumerate(records):
+        if record.class_name:
+            alike[record.class_name].add(number if record.image_group is None else record.image_group)
+    if len(alike) < 2:
+        raise ValueError(f"`{folder}` holds one class, `{next(iter(alike))}`; add a folder of another.")
+    for name, found in alike.items():
+        if len(found) < _LEAST:
             raise ValueError(
-                f"class `{name}` of `{folder}` has {found} images, or groups of them, leaving some out needs "
-                f"{_LEAST}; add some, or use these: `psst classify {folder} NEW_IMAGES --encoder ENCODER`."
+                f"class `{name}` of `{folder}` has {len(found)} images, or groups of them, leaving some out "
+                f"needs {_LEAST}; add some, or use these: `psst classify {folder} NEW_IMAGES --encoder "
+                f"{encoder}`."
             )
 
 

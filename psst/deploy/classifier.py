@@ -242,11 +242,11 @@ def embed_images(encoder: Encoder, images: Sequence[Any]) -> npt.NDArray[np.floa
     return np.concatenate(found)
 
 
-def require_new(folder: str | Path) -> Path:
+def require_new(folder: str | Path, typed: str = "folder=") -> Path:
     """Return the path of a folder that is to be made; FileExistsError if it holds something."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"`{folder}` exists and is not empty; name a new folder.")
+        raise FileExistsError(f"`{typed}{folder}` exists and is not empty; name a new folder.")
     return folder
 
 
@@ -258,6 +258,8 @@ def image_files(path: Path) -> list[Path]:
     """
     if path.is_file():
         return [path]
+    if not path.exists():
+        raise FileNotFoundError(f"`{path}` does not exist; give an image, or a folder of images.")
     endings = Image.registered_extensions()
     found = sorted(one for one in path.rglob("*") if one.suffix.lower() in endings and one.is_file())
     if not found:

@@ -39,7 +39,9 @@ def test_the_command_leaves_a_classifier_and_says_what_to_type_next(place, capsy
     assert [line.split()[1] for line in shown.splitlines()[:5]] == ["amber"] * 3 + ["blue"] * 2
     assert "uncalibrated" not in shown
     assert main(["adapt", "photos", "--encoder", "away"]) == 2
-    assert "`classifier` exists and is not empty; name a new folder" in capsys.readouterr().err
+    assert "`--output classifier` exists and is not empty; name a new folder" in capsys.readouterr().err
+    assert main(["adapt", "phtos", "--encoder", "away"]) == 2  # the first mistake first
+    assert "`phtos` is no folder" in capsys.readouterr().err
 
 
 def test_a_search_that_has_too_few_classes_names_words_that_work(place, capsys):
@@ -100,6 +102,7 @@ def _one_class(place):
 
 def _one_image(place):
     save_pictures(place / "few", {"amber": 4, "blue": 1})
+    (place / "few" / "amber" / "0.png").write_bytes(b"no picture")  # nothing is decoded before it is said
 
 
 def _damaged(place):
@@ -113,10 +116,10 @@ def _damaged(place):
         (
             _one_image,
             ["few"],
-            "class `blue` of `few` has 1 images, .*, leaving some out needs 3; .*psst classify few",
+            "class `blue` of `few` has 1 images, .* out needs 3; .*psst classify few .* encoder`",
         ),
-        (None, ["encoder"], "`folder=encoder` holds no folders with images"),
-        (None, ["nowhere"], "`folder=nowhere`.* does not exist"),
+        (None, ["encoder"], "`encoder` holds no folders with images"),
+        (None, ["nowhere"], "`nowhere` is no folder; give one"),
         (_damaged, ["photos"], r"1 of 14 images are damaged; the first: .*3\.png"),
         (None, ["photos", "--pattern", "["], r"`--pattern=\[` is no regular expression"),
         (None, ["photos", "--pattern", "(.*)/"], "class `amber` of `photos` has 1 images, or groups of them"),
@@ -124,8 +127,11 @@ def _damaged(place):
         (
             None,
             ["photos", "--encoder", "resnet18"],
-            "`encoder=resnet18` must be `efficientnet-lite0`, `timm:NAME`",
+            "`--encoder=resnet18` must be `efficientnet-lite0`, `timm:NAME`",
         ),
+        (None, ["photos", "new"], "`new` is too much, or lacks the option before it"),
+        (None, ["photos", "--pattren", "(.)"], "`--pattren` is unknown; did you mean `pattern`?"),
+        (None, ["photos", "--output", "model.ckpt/new"], "`model.ckpt/new` cannot be made"),
         (None, ["photos", "--encoder", "efficientnet-lite0"], r"pip install 'psst-fewshot\[pretrained\]'"),
     ],
 )

@@ -120,9 +120,11 @@ def test_the_command_classifies_a_folder_and_writes_what_it_found(place, tmp_pat
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["examples", "new"], "name the encoder of these examples with `--encoder FOLDER`"),
-        (["examples", "nowhere", "--encoder", "encoder"], "nowhere` holds no image"),
+        (["examples", "new"], "name the encoder of these examples with `--encoder`"),
+        (["examples", "nowhere", "--encoder", "encoder"], "`nowhere` does not exist"),
         (["new", "new", "--encoder", "encoder"], r"give examples of two classes or more"),
+        (["nowhere", "new", "--encoder", "encoder"], "`nowhere` is no folder; give a saved classifier"),
+        (["examples", "new", "--encoder", "resnet18"], "`encoder=resnet18` must be `efficientnet-lite0`"),
         (["examples", "new", "--encoder", "examples"], "is no export: config.json is missing"),
         (["examples", "new", "--encoder", "encoder", "--output", "x.txt"], "must end in .csv or .json"),
         (["examples", "new/notes.txt", "--encoder", "encoder"], "cannot be decoded as an image"),

@@ -87,10 +87,13 @@ def test_a_name_that_is_no_utf_8_is_written_as_it_can_be_read(place, files, tmp_
     ("words", "told"),
     [
         (["model.ckpt", "photos", "--output", "f.txt"], "`--output f.txt` must end in .csv, .json or .npz"),
-        (["model.ckpt", "nowhere"], "`nowhere` holds no image"),
+        (["model.ckpt", "nowhere"], "`nowhere` does not exist; give an image"),
         (["nowhere", "photos"], "`nowhere` is not a file; name a checkpoint"),
         (["photos", "photos"], "is no export: config.json is missing"),
         (["model.ckpt", "model.ckpt"], "`model.ckpt` .* cannot be decoded as an image"),
+        (["--model", "model.ckpt", "photos"], "`--model` is unknown"),
+        (["model.ckpt"], "`images` is missing; `psst predict --help` has examples"),
+        (["model.ckpt", "photos/blue/0.png", "--output", "no/f.csv"], "error: `no/f.csv` cannot be written"),
         (["--config", "quickstart"], "`psst predict` needs a trained model"),
     ],
 )
