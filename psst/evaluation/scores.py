@@ -61,11 +61,6 @@ class EpisodeScores:
         """Half of the 95% interval over the draw of episodes: 1.96 std(ddof=1) / sqrt(n)."""
         return half_width(self.accuracies)
 
-    @property
-    def loss(self) -> float:
-        """Mean loss."""
-        return float(self.losses.mean(dtype=np.float64))
-
     def __str__(self) -> str:
         setting = f"{self.n_way}-way {self.n_shot}-shot, {self.n} episodes, seed {self.seed}"
         return f"{100 * self.mean:.2f} +- {100 * self.half_width:.2f} % ({setting})"
