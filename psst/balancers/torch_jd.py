@@ -71,8 +71,7 @@ class TorchJD(Method):
         self.normalize = normalize
         self.epoch_steps = epoch_steps
         self.seed = seed
-        _table().check(name, options or {})
-        self.needs_gramian = _table().needs_gramian(name)
+        self.needs_gramian = _table().check(name, options or {})
 
     def start(self, n_tasks: int) -> None:
         """A fresh balancer for that many tasks; ValueError if its options do not fit them."""

@@ -62,21 +62,20 @@ _WEIGHTINGS: dict[str, _Entry] = {
 }
 """ConFIG has no weighting of a Gramian there, but asks the Jacobian for inner products only."""
 
-_by_losses = FedByLosses
 _by_epochs = partial(FedByLosses, hear=lambda module, losses: module.step())
 _by_progress = partial(FedByLosses, hear=lambda module, losses: module.update(losses))
 
 _SCALARIZERS: dict[str, _Entry] = {
-    "COSMOS": _Entry(scalarization.COSMOS, feed=_by_losses),
+    "COSMOS": _Entry(scalarization.COSMOS, feed=FedByLosses),
     "DWA": _Entry(
         scalarization.DWA, ("_loss_sum", "_n_batches", "_previous_averages"), _by_epochs, by_epoch=True
     ),
     "FAMO": _Entry(scalarization.FAMO, ("_w", "_prev_losses"), _by_progress),
-    "GeometricMean": _Entry(scalarization.GeometricMean, feed=_by_losses),
-    "IMTLL": _Entry(scalarization.IMTLL, ("log_scale",), _by_losses, learns=True),
-    "PBI": _Entry(scalarization.PBI, feed=_by_losses),
-    "STCH": _Entry(scalarization.STCH, feed=_by_losses),
-    "UW": _Entry(scalarization.UW, ("log_var",), _by_losses, learns=True),
+    "GeometricMean": _Entry(scalarization.GeometricMean, feed=FedByLosses),
+    "IMTLL": _Entry(scalarization.IMTLL, ("log_scale",), FedByLosses, learns=True),
+    "PBI": _Entry(scalarization.PBI, feed=FedByLosses),
+    "STCH": _Entry(scalarization.STCH, feed=FedByLosses),
+    "UW": _Entry(scalarization.UW, ("log_var",), FedByLosses, learns=True),
 }
 """Constant, Mean, Random and Sum give the weights of the weightings of these names."""
 
@@ -109,12 +108,6 @@ def _find(name: str) -> _Entry:
     return ENTRIES[name]
 
 
-def needs_gramian(name: str) -> bool:
-    """Whether it reads the step's Gramian."""
-    _find(name)
-    return name not in _SCALARIZERS and name not in _CONSTANT
-
-
 def make(name: str, options: Mapping[str, Any], n_tasks: int, learning_rate: float, epoch_steps: int) -> Fed:
     """A fresh one, tried once on a Gramian and losses of ones; the arguments are `TorchJD`'s.
 
@@ -140,10 +133,11 @@ def make(name: str, options: Mapping[str, Any], n_tasks: int, learning_rate: flo
     return feed(module, state)
 
 
-def check(name: str, options: Mapping[str, Any]) -> None:
-    """As `make`, of what can be said before the number of tasks is known."""
+def check(name: str, options: Mapping[str, Any]) -> bool:
+    """As `make`, of what can be said before the number of tasks is known; whether it reads the Gramian."""
     lengths = [len(value) for value in options.values() if isinstance(value, list)]
     _module(name, _find(name), options, max(lengths, default=2))
+    return name not in _SCALARIZERS and name not in _CONSTANT
 
 
 def _module(name: str, entry: _Entry, options: Mapping[str, Any], n_tasks: int) -> nn.Module:
