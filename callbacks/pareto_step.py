@@ -30,7 +30,6 @@ class ParetoStep:
         method: Decides; of this fit alone.
         names: The tasks, the main one first; empty before `start`.
         skipped: Steps without a usable Gramian: zero or not finite.
-        unreachable: Whether the method has given up steering towards its ray.
         track: ``[steps, 2 m]`` log of the averaged losses and weights of each optimizer step.
     """
 
@@ -40,7 +39,6 @@ class ParetoStep:
         self.settings = settings
         self.names: tuple[str, ...] = ()
         self.skipped = 0
-        self.unreachable = False
         self.track = Track(first_step)
         self._weights: Array = np.empty(0)
         self._reached: Mapping[str, Sequence[str]] = {}
@@ -201,7 +199,6 @@ class ParetoStep:
         """The method's weights, with those of absent tasks shared out among the others."""
         log_losses = self.ema.update(losses, step)
         decision = self.method.decide(StepState(matrix, losses, log_losses, step))
-        self.unreachable = bool(decision.certificates.get("unreachable", self.unreachable))
         finite = bool(np.isfinite(decision.weights).all())
         shares = np.abs(decision.weights if decision.shares is None else decision.shares)
         if finite:

@@ -102,11 +102,6 @@ class PSSTCallback(Callback):
         return self._step.skipped
 
     @property
-    def unreachable(self) -> bool:
-        """Whether the method has given up steering towards its ray."""
-        return self._step.unreachable
-
-    @property
     def mean_weights(self) -> Array:
         """``[m]`` mean of the weights decided in this fit; NaN before the first."""
         return _mean_of(self._rows()[1])
@@ -199,8 +194,7 @@ class PSSTCallback(Callback):
     def fit_state(self) -> dict[str, Any]:
         """What `trajectory` and `mean_weights` are made of: unlike `state_dict`, it is of this fit alone."""
         track = self._step.track.state_dict()
-        track["rows"] = torch.tensor(track["rows"], dtype=torch.float64)
-        return {"track": track, "unreachable": self._step.unreachable}
+        return {**track, "rows": torch.from_numpy(track["rows"])}
 
     def continue_fit(self, state: Mapping[str, Any]) -> None:
         """Make a fit that is resumed from a checkpoint one with that in which `fit_state` was taken.
@@ -222,8 +216,7 @@ class PSSTCallback(Callback):
         if isinstance(names, Sequence) and not isinstance(names, str):
             self._start(tuple(names))
         if self._continued is not None:
-            self._step.track.load_state_dict(self._continued["track"])
-            self._step.unreachable = bool(self._continued["unreachable"])
+            self._step.track.load_state_dict(self._continued)
 
     def _after_step(
         self, trainer: pl.Trainer, module: pl.LightningModule, output: Mapping[str, Any] | None

@@ -410,7 +410,6 @@ def test_losses_of_any_sign_train_with_methods_that_need_no_ratios():
 def test_before_a_fit_there_is_nothing_to_tell():
     callback = PSSTCallback(tradeoff=0.5)
     assert not len(callback.mean_weights)
-    assert not callback.unreachable
     callback.setup(trainer(), TwoTasks(), "test")
     assert callback.state_dict()["task_names"] is None
 
