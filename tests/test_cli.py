@@ -87,6 +87,8 @@ def test_the_help_of_a_command_ends_with_an_example(command, capsys):
         ([*RUN, "--seed_everthing", "3"], ["did you mean `seed_everything`?"]),
         ([*RUN, "--config", "wrong.yaml"], ["(`wrong.yaml`, line 5); did you mean `hidden`?"]),
         ([*RUN, "--data.init_args.episodes.wya", "3"], ["did you mean `way`?"]),
+        ([*RUN, "--data.init_args.nway", "3"], ["did you mean `episodes.way`?"]),
+        ([*RUN, "--max_step", "3"], ["did you mean `trainer.max_steps`?"]),
         ([*RUN, "--model.init_args.backbone", "psst.backbones.Conv5"], ["did you mean `Conv4`?"]),
         (
             ["test", "--config", "quickstart"],

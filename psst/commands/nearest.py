@@ -35,9 +35,10 @@ _TOO_MANY = re.compile(r"unrecognized arguments: ([^-].*)")
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that is most like another; None if none is."""
-    found = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    """Return the known word, or the last part of a dotted one, that is most like another; None if none is."""
+    ends = {one.rpartition(".")[2]: one for one in reversed(list(known))}
+    found = get_close_matches(word, [*ends.values(), *ends], n=1, cutoff=0.6)
+    return ends.get(found[0], found[0]) if found else None
 
 
 def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Sequence[str] = ()) -> str:
@@ -101,11 +102,12 @@ def _wrong(
     """The wrong one of the words that a key ends with, and those that would be right there."""
     if not classes:
         firsts = {one.partition(".")[0] for one in keys}
-        return (key, keys) if key.partition(".")[0] in firsts else (parts[0], firsts)
+        known = keys if key.partition(".")[0] in firsts or nearest(parts[0], firsts) is None else firsts
+        return (key if known is keys else parts[0]), known
     arguments = [*_arguments(kind := _class(classes[-1])), *_OWN]
     if parts[0] in arguments and len(parts) > 1:
         return parts[1], _members(kind, parts[0])
-    return parts[0], arguments
+    return parts[0], [*(f"{one}.{each}" for one in arguments for each in _members(kind, one)), *arguments]
 
 
 def _class(path: str) -> Any:

@@ -1,6 +1,6 @@
 """Charts of a search: those of its report, in which a click picks a model in all of them, and its picture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,11 @@ def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
 
 
 def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> Any:
-    """Main loss over that of the auxiliary task, or over their mean in logarithms, with the front."""
-    others = np.exp(np.log(np.maximum(losses[:, 1:], 1e-9)).mean(axis=1))
-    front = moocore.is_nondominated(np.stack([losses[:, 0], others], axis=1), keep_weakly=True)
-    parts = zip(rows, losses[:, 0].tolist(), others.tolist(), strict=True)
-    rows = [{**row, "main": main, "other": other} for row, main, other in parts]
-    what = f"{result.tasks[1]} loss" if len(result.tasks) == 2 else "auxiliary losses, geometric mean"
+    """Main loss over that of the auxiliary task, with the front; of several, each on an axis of its own."""
+    if len(result.tasks) > 2:
+        return _parallel(result.tasks, rows, losses)
+    front, what = moocore.is_nondominated(losses, keep_weakly=True), f"{result.tasks[1]} loss"
+    rows = [{**row, "main": a, "other": b} for row, (a, b) in zip(rows, losses.tolist(), strict=True)]
     encoding: dict[str, Any] = {
         "x": alt.X("other:Q", title=what, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6)),
         "y": alt.Y("main:Q", title="main loss", scale=alt.Scale(zero=False)),
@@ -152,6 +151,28 @@ def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> An
     encoding |= {"color": _color(rows), "opacity": _SHOWN}
     tooltip = _tooltip(pick="model", main="main loss", other=what)
     return alt.layer(line, *_points(rows, {**encoding, "tooltip": tooltip})).properties(height=260)
+
+
+def _parallel(tasks: Sequence[str], rows: Rows, losses: NDArray[np.float64]) -> Any:
+    """A line a model from axis to axis, each from its lowest loss up; dashed if another is below in all."""
+    spread = np.ptp(losses, axis=0)
+    shares, front = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1), moocore.is_nondominated(losses, keep_weakly=True)
+    cells = [
+        {**row, "task": task, "share": shares[i, j], "loss": losses[i, j], "front": bool(front[i])}
+        for i, row in enumerate(rows)
+        for j, task in enumerate(tasks)
+    ]
+    encoding: dict[str, Any] = {
+        "x": alt.X("task:N", title=None, sort=None, axis=alt.Axis(labelAngle=0, labelLimit=70)),
+        "y": alt.Y("share:Q", title="loss, lowest to highest", axis=alt.Axis(labels=False, ticks=False)),
+        "detail": "pick:N",
+        "color": _color(rows),
+        "opacity": _SHOWN,
+        "tooltip": [*_tooltip(pick="model", loss="loss"), alt.Tooltip("task:N")],
+    }
+    dash = alt.when("datum.front").then(alt.value([1, 0])).otherwise(alt.value([3, 3]))
+    lines = _chart(cells).mark_line().encode(**encoding, strokeDash=dash)
+    return alt.layer(lines, *_points(cells, encoding)).properties(height=260)
 
 
 def _costs(result: SearchResult) -> Any:

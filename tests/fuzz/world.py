@@ -59,7 +59,7 @@ def build(root):
     put_pictures(root / "pictures", [name for names in NAMES.values() for name in names], 3)
     (root / "run.yaml").write_text(yaml.safe_dump(RUN))
     (root / "recipe.yaml").write_text(yaml.safe_dump({**RUN, "recipe": RECIPE}))
-    ImageFolder("photos", size=SIDE).prepare_data()
+    ImageFolder("photos", size=SIDE).open_store()
     (store,) = (path.parent for path in (root / ".psst").rglob("meta.json"))
     store.rename(root / "store")
     save_checkpoint(root / "model.ckpt")

@@ -1,8 +1,10 @@
 """report.html: one file, small, that asks no network; a click picks a model in the table and all charts."""
 
+import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 import psst.plot
@@ -56,6 +58,23 @@ def test_it_holds_the_first_line_the_tables_and_what_to_do_next(report):
     assert "minus plain</th>" in text
     assert re.search(r"psst export \S+/best.ckpt --output encoder", text)
     assert "rotation: harms" in text
+
+
+def test_three_losses_and_more_are_axes_that_each_model_crosses(report):
+    text = report.read_text(encoding="utf-8")
+    chart = json.loads(re.search(r'id="charts">(.*?)</script>', text)[1])[1]
+    cells = chart["datasets"][chart["layer"][0]["data"]["name"]]
+    tasks = list(dict.fromkeys(cell["task"] for cell in cells))
+    assert tasks == ["main", *TASKS]
+    table = np.array([[cell["loss"], cell["share"]] for cell in cells]).reshape(-1, len(tasks), 2)
+    assert [{cell["pick"] for cell in cells[i : i + 4]} for i in range(0, len(cells), 4)] == [
+        {cell["pick"]} for cell in cells[::4]
+    ]
+    for losses, shares in table.transpose(1, 2, 0):
+        assert (shares.min(), shares.max()) == (0, 1)
+        assert (np.argsort(losses, kind="stable") == np.argsort(shares, kind="stable")).all()
+    below = (table[:, None, :, 0] < table[None, :, :, 0]).all(axis=2).any(axis=0)
+    assert [cell["front"] for cell in cells[::4]] == (~below).tolist()
 
 
 def test_names_are_shown_and_never_run(tmp_path):
