@@ -108,7 +108,6 @@ def test_folds_of_images_part_each_class_and_keep_groups_whole(tmp_path):
             picture.save(tmp_path / "signs" / f"{number}" / f"{number}{image // 3}_{image}.png")
     groups = ImageGroups(pattern="(.*)_")
     data = ImageFolder(str(tmp_path / "signs"), size=8, channels=1, groups=groups, cache_dir=str(tmp_path))
-    data.prepare_data()
     store = data.open_store()
     seen = []
     for number in range(3):
