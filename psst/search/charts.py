@@ -107,7 +107,7 @@ def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict
         "low": value - half,
         "high": value + half,
         "place": _place(one),
-        "pick": picks.get(one.unit, one.name),
+        "pick": picks.get(one.unit, one.unit),
         "best": one.unit == result.best.unit,
         "final": one.unit in {final.unit for final in result.finals.values()},
     }
@@ -156,7 +156,8 @@ def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> An
 def _parallel(tasks: Sequence[str], rows: Rows, losses: NDArray[np.float64]) -> Any:
     """A line a model from axis to axis, each from its lowest loss up; dashed if another is below in all."""
     spread = np.ptp(losses, axis=0)
-    shares, front = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1), moocore.is_nondominated(losses, keep_weakly=True)
+    shares = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1)
+    front = moocore.is_nondominated(losses, keep_weakly=True)
     cells = [
         {**row, "task": task, "share": shares[i, j], "loss": losses[i, j], "front": bool(front[i])}
         for i, row in enumerate(rows)
