@@ -22,7 +22,7 @@ from psst.episodes.settings import check_numbers
 from psst.episodes.stream import BatchStream, EpisodeLoader, EpisodeOrder, ImageSplit, Reader, TrainingPlan
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
 from psst.images.augment import Augmentation
-from psst.images.build import Check, build_store
+from psst.images.build import build_store
 from psst.images.files.download import RemoteFile, fetch
 from psst.images.source import Source
 from psst.images.sources.layout import Layout
@@ -123,22 +123,18 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def source(self) -> Source:
         """Return the data set to store."""
 
-    def prepare_data(self) -> None:
+    def prepare_data(self, check: bool = True) -> None:
         """Fetch the files if `download` says so, and build the store if it is not there.
 
         Raises:
             ConnectionError: a file is not to be had.
-            ValueError: a class has fewer images than an episode takes; said before any is decoded.
+            ValueError: a class has fewer images than an episode takes, if `check`; said before any is decoded.
         """
-        self.fetch()
-        self.open_store(None if self._division else self._require_images)
-
-    def fetch(self) -> None:
-        """Fetch the files if `download` says so."""
         if self.download:
             fetch(self.remote, Path(getattr(self, "root", ".")), self.mirror, self.manual)
+        self.open_store(self._require_images if check and self._division is None else None)
 
-    def open_store(self, check: Check = None) -> ImageStore:
+    def open_store(self, check: Callable[[Any, Any], None] | None = None) -> ImageStore:
         """Return the store, built or opened at the first call; `check` and errors as of `build_store`."""
         if self._opened is None:
             self._opened = build_store(self.source(), self.size, Path(self.cache_dir), check=check)

@@ -91,32 +91,28 @@ def main(args: Sequence[str] | None = None) -> int:
         meant = nearest(words[0], _COMMANDS)
         known = f"did you mean `{meant}`?" if meant else f"known are: {', '.join(_COMMANDS)}."
         return _refuse(f"unknown command `{words[0]}`; {known}")
-    if os.environ.get("PSST_TRACEBACK") == "1":
-        return _run(words)
-    return _run_without_traceback(words)
-
-
-def _run(words: list[str]) -> int:
     here = os.getcwd()  # noqa: PTH109 - a class in ./mine.py is found as `mine.Class`, installed ones come first
     if here not in sys.path:
         sys.path.append(here)
     begin_process()
-    module = import_module(_COMMANDS[words[0]][0])
-    status: int = module.main(words)
-    return status
+    return _run(words)
 
 
-def _run_without_traceback(words: list[str]) -> int:
+def _run(words: list[str]) -> int:
+    bare = os.environ.get("PSST_TRACEBACK") == "1"
     try:
-        return _run(words)
+        status: int = import_module(_COMMANDS[words[0]][0]).main(words)
+        return status
     except KeyboardInterrupt:
+        if bare:
+            raise
         return _refuse("interrupted.", status=130)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into exit status 1
             return _refuse("interrupted.", status=130)
         raise
     except Exception as error:
-        if not _is_users(error):
+        if bare or not _is_users(error):
             raise
         return _refuse(_paragraph(error, words))
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,18 @@ from rich.table import Table
 
 from psst.files import write_atomic
 
-__all__ = ["Page"]
+__all__ = ["Page", "vega"]
+
+
+@cache
+def vega() -> str:
+    """Return the JavaScript that draws Vega-Lite charts; it asks no network."""
+    import altair
+    import vl_convert
+
+    version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
+    return script
 
 
 @dataclass(frozen=True)

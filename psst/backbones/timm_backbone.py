@@ -153,16 +153,12 @@ def create(
             name, pretrained=pretrained, num_classes=0, in_chans=channels, **options
         )
     except (TypeError, RuntimeError, OSError) as error:
-        if offline:
-            raise ValueError(
-                f"the published weights of `{argument}={name}` are not on this machine, and it is offline: "
-                f"{constants.ENDPOINT} does not answer; give a file of weights, `encoder: NAME@FILE` or "
-                "`checkpoint_path`."
-            ) from error
         weights = " with its published weights" if pretrained else ""
+        way_out = "give a file of weights, as `encoder: NAME@FILE` or `checkpoint_path`"
+        away = f"they are not on this machine, and it is offline: {constants.ENDPOINT} is away; {way_out}."
         raise ValueError(
             f"timm cannot make `{argument}={name}`{weights} for {channels} channels with "
-            f"`options={dict(options)}`: {error}"
+            f"`options={dict(options)}`: {away if offline else error}"
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before

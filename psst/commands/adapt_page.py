@@ -11,8 +11,7 @@ from rich.table import Column, Table
 
 from psst.deploy import FewShotClassifier
 from psst.deploy.adapt import Choice
-from psst.page import Page
-from psst.search.charts import vega
+from psst.page import Page, vega
 
 _PAIRS, _CLASSES = 10, 40  # shown, the most confused of more
 _STEP = 26  # pixels a line

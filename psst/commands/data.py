@@ -50,9 +50,9 @@ def main(words: list[str]) -> int:
 def prepare(datamodule: "EpisodicDataModule") -> "ImageStore":
     """Fetch what a datamodule is to fetch, and build its store, or open it, whatever its episodes take.
 
-    Raises as `EpisodicDataModule.fetch` and `build_store` do.
+    Raises as `EpisodicDataModule.prepare_data` and `build_store` do.
     """
-    datamodule.fetch()
+    datamodule.prepare_data(check=False)
     return datamodule.open_store()
 
 
@@ -96,11 +96,7 @@ def info(store: "ImageStore | str | Path") -> str:
 
 
 def _recognize(path: str | Path) -> str:
-    """Say which data sets the content of ``path`` may be read as, one line each, the best first.
-
-    Raises:
-        FileNotFoundError: there is nothing at ``path``.
-    """
+    """Say which data sets the content of ``path`` may be read as, one line each, the best first."""
     place = Path(path).expanduser()
     if not place.exists():
         raise FileNotFoundError(f"`{path}` does not exist; give the folder of a data set or of a store.")

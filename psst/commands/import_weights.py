@@ -42,10 +42,6 @@ def _import(
         mean: Of the channels, in [0, 1], by which the images of these weights were normalized; that of the
             training images if not given.
         std: As `mean`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The weights are those of another network, or `mean` or `std` have other channels.
     """
     from pytorch_lightning import Trainer
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class Recipe:
     source: str
     results: tuple[Published, ...]
     then: tuple[Mapping[str, Any], ...] = ()
-    departs: tuple[str, ...] = field(default=())
+    departs: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, found: object, where: str) -> "Recipe":
@@ -85,14 +85,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class _Reproduced:
-    """What came of a recipe.
-
-    Attributes:
-        found: Accuracies in [0, 1] with their intervals, a row of the paper's each.
-        steps: Optimizer steps of all stages.
-        seconds: Of training and validation, of all stages.
-        checkpoint: Of the last stage, the best on validation.
-    """
+    """Accuracies of the rows of the paper's table, the length of all stages, and the last one's best."""
 
     found: list[ClassDifference]
     steps: int

@@ -82,10 +82,6 @@ def _reproduce(
         keys: YAML of other keys, laid over every stage, such as ``trainer.devices: 2``.
         seed: Of everything random.
         tiny: Whether to take two steps on a small archive.
-
-    Raises:
-        FileNotFoundError: No such recipe, or `root` holds no data.
-        ValueError: The file is no recipe.
     """
     from psst.commands.recipe import Recipe, reproduce
     from psst.commands.tiny import write_tiny

@@ -54,7 +54,8 @@ def main(words: list[str]) -> int:
     _silence()
     budget = read_budget(options.budget, options.budget_steps)
     experiment = Experiment(rest, SearchSettings)
-    output = options.output or Path("runs") / _name(rest)
+    named = [Path(str(path)).stem for path in experiment.config.get("config") or ["search"]]
+    output = options.output or Path("runs") / named[-1]
     if output.exists() and not output.is_dir():
         raise ValueError(f"`--output {output}` is a file; name a folder.")
     settings = experiment.settings()
@@ -78,11 +79,3 @@ def _silence() -> None:
 
     quiet()
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-
-
-def _name(rest: list[str]) -> str:
-    """Name the output after the last config."""
-    words = [word.removeprefix("--config=") for word in rest]
-    configs = [b for a, b in zip(rest, words[1:], strict=False) if a in ("--config", "-c")]
-    configs += [word for word, bare in zip(words, rest, strict=True) if word != bare]
-    return Path(configs[-1]).stem if configs else "search"

@@ -30,10 +30,6 @@ def _transfer(checkpoint: Path, data: str, *, shots: str = "1,5", way: int | Non
         data: YAML files with a `data:` each, or shipped runs or recipes by name, joined by commas.
         shots: Support images a class, joined by commas.
         way: Classes of an episode; that of each data set if not given.
-
-    Raises:
-        FileNotFoundError: There is no such checkpoint or config.
-        ValueError: A number is out of its range, or the images have other channels than the model reads.
     """
     from psst.configs import find
     from psst.deploy.export import load_module

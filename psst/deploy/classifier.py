@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import normalize
+from sklearn.utils.validation import check_is_fitted
 
 from psst import __version__
 from psst.backbones import Encoder
@@ -225,8 +225,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return embed_images(own, images)
 
     def _require_fitted(self) -> None:
-        if not hasattr(self, "classes_"):
-            raise NotFittedError("the classifier has no examples; call `fit` first.")
+        check_is_fitted(self, "classes_", msg="the classifier has no examples; call `fit` first.")
 
 
 def embed_images(encoder: Encoder, images: Sequence[Any]) -> npt.NDArray[np.float32]:
@@ -242,11 +241,11 @@ def embed_images(encoder: Encoder, images: Sequence[Any]) -> npt.NDArray[np.floa
     return np.concatenate(found)
 
 
-def require_new(folder: str | Path, typed: str = "folder=") -> Path:
+def require_new(folder: str | Path, typed: str = "folder=", advice: str = "name a new folder") -> Path:
     """Return the path of a folder that is to be made; FileExistsError if it holds something."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"`{typed}{folder}` exists and is not empty; name a new folder.")
+        raise FileExistsError(f"`{typed}{folder}` exists and is not empty; {advice}.")
     return folder
 
 

@@ -8,6 +8,7 @@ import torch
 from psst import __version__
 from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, write_encoder
 from psst.deploy.card import CARD, model_card
+from psst.deploy.classifier import require_new
 from psst.deploy.graphs import GRAPHS, Kind, require_packages, write_graphs
 from psst.deploy.origin import images_of, origin_of
 from psst.files import atomic_folder, write_atomic
@@ -75,16 +76,10 @@ def export_encoder(
 
 
 def _refuse_existing(output: Path, overwrite: bool) -> None:
-    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
-        return
+    ours = {CONFIG, WEIGHTS, CARD, *GRAPHS}
     if not overwrite:
-        raise FileExistsError(f"`--output {output}` exists; name a new folder or add `--overwrite`.")
-    if not output.is_dir() or not {path.name for path in output.iterdir()} <= {
-        CONFIG,
-        WEIGHTS,
-        CARD,
-        *GRAPHS,
-    }:
+        require_new(output, "--output ", "name a new folder or add `--overwrite`")
+    elif output.exists() and not (output.is_dir() and {path.name for path in output.iterdir()} <= ours):
         raise FileExistsError(f"`--output {output}` holds something other than an export and is left alone.")
 
 

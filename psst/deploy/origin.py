@@ -57,7 +57,7 @@ def _test_images(description: Mapping[str, Any]) -> Any:
     try:
         data = Experiment([f"--data={json.dumps(description)}"], needs_model=False).datamodule()
         assert isinstance(data, EpisodicDataModule)  # FewShotModule trains on no others
-        data.fetch()
+        data.prepare_data(check=False)
         store = data.open_store()
     except (OSError, ValueError) as error:
         raise ValueError(f"the data of the run cannot be read ({error}); {_WAY_OUT}.") from error

@@ -26,7 +26,7 @@ from psst.waiting import alone, bar
 _PARTIAL = ".partial"  # ends the name of a folder that is not finished
 _IMAGES, _BYTES = 32, 2**22  # of a batch, at most, so that large images do not pile up
 
-Check = Callable[[npt.NDArray[np.int64], Mapping[str, Any]], None] | None
+_Check = Callable[[Any, Any], None] | None
 _known: dict[str, str] | None = None  # description of a source, size and cache -> folder; None outside a run
 
 
@@ -61,7 +61,7 @@ def trust(known: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
 
 
 def build_store(
-    source: Source, size: int, cache: str | Path, workers: int | None = None, check: Check = None
+    source: Source, size: int, cache: str | Path, workers: int | None = None, check: _Check = None
 ) -> ImageStore:
     """Return the store of ``source`` at ``size`` below ``cache``; build it if it is not there.
 
@@ -133,7 +133,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers: int, check: Check) -> None:
+def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers: int, check: _Check) -> None:
     records, layout, labels = arrange(source.scan(), source.name)
     if check is not None:
         check(labels[0], layout)

@@ -1,14 +1,12 @@
 """Charts of a search: those of its report, in which a click picks a model in all of them, and its picture."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import moocore
 import numpy as np
-import vl_convert
 from numpy.typing import NDArray
 
 from psst.files import atomic_path
@@ -17,7 +15,7 @@ from psst.search.folds import FROZEN, OWN
 from psst.search.result import PLAIN, SearchResult, loss_matrix
 from psst.search.unit import Candidate
 
-__all__ = ["charts_of", "draw_front", "front", "losses", "tradeoffs", "vega"]
+__all__ = ["charts_of", "draw_front", "front", "losses", "tradeoffs"]
 
 _COLORS = {  # seen on white and on black
     SEARCH: "#3f83d4",
@@ -34,14 +32,6 @@ _STEP = 26  # pixels a line
 _WIDTH = 420  # pixels of a chart in a picture
 _MOST = 24  # models in a picture, the best on validation; finals beside
 Rows = list[dict[str, Any]]
-
-
-@cache
-def vega() -> str:
-    """Return the JavaScript that draws Vega-Lite charts; it asks no network."""
-    version = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    return script
 
 
 def charts_of(result: SearchResult, picks: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -216,11 +206,9 @@ def _color(rows: Rows) -> alt.Color:
 
 def _points(rows: Rows, encoding: dict[str, Any]) -> list[alt.Chart]:
     """One a model, and a ring around what is handed over."""
-    points = [_chart(rows).mark_point(filled=True, size=90).encode(**encoding)]
-    best = [row for row in rows if row["best"]]
-    if best:
-        points.append(_chart(best).mark_point(size=320).encode(**{**encoding, "color": alt.value("#d8383f")}))
-    return points
+    rings = _chart([row for row in rows if row["best"]]).mark_point(size=320)
+    ringed = rings.encode(**{**encoding, "color": alt.value("#d8383f")})
+    return [_chart(rows).mark_point(filled=True, size=90).encode(**encoding), ringed]
 
 
 def _tooltip(**titles: str) -> list[alt.Tooltip]:

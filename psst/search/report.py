@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from psst.files import write_json, write_rows
-from psst.page import Page
+from psst.page import Page, vega
 from psst.search import choose
 from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
@@ -41,7 +41,7 @@ def write_report(result: SearchResult, folder: Path) -> None:
 
 def _page(result: SearchResult, folder: Path) -> Page:
     """The report as a page."""
-    from psst.search.charts import charts_of, vega
+    from psst.search.charts import charts_of
 
     picks = {one.unit: f"{one.name}, {_origin(one)}" for one in result.candidates}
     place = os.path.relpath(folder)
