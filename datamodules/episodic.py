@@ -128,7 +128,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
         Raises:
             ConnectionError: a file is not to be had.
-            ValueError: a class has fewer images than an episode takes, if `check`; said before any is decoded.
+            ValueError: a class has fewer images than an episode takes, if `check`; before any is decoded.
         """
         if self.download:
             fetch(self.remote, Path(getattr(self, "root", ".")), self.mirror, self.manual)
