@@ -16,7 +16,7 @@ import torch
 
 import psst.commands.search
 import psst.datamodules.glyphs
-import psst.search.picture
+import psst.search.charts
 import psst.search.session  # noqa: F401  # so that processes made by fork have it
 from psst.cli import main
 from psst.search.settings import SearchSettings
