@@ -155,6 +155,7 @@ def create(
     except (TypeError, RuntimeError, OSError) as error:
         weights = " with its published weights" if pretrained else ""
         way_out = "give a file of weights, as `encoder: NAME@FILE` or `checkpoint_path`"
+        offline = offline and "No pretrained weights" not in str(error)  # nobody has published any
         away = f"they are not on this machine, and it is offline: {constants.ENDPOINT} is away; {way_out}."
         raise ValueError(
             f"timm cannot make `{argument}={name}`{weights} for {channels} channels with "
