@@ -14,14 +14,12 @@ from pathlib import Path
 import pytest
 import torch
 
-import psst.commands.search
-import psst.datamodules.glyphs
-import psst.search.charts
-import psst.search.session  # noqa: F401  # so that processes made by fork have it
 from psst.cli import main
 from psst.search.settings import SearchSettings
 from psst.training.experiment import Experiment
 from tests.search.small import WORDS
+
+PRELOADED = ["psst.commands.search", "psst.datamodules.glyphs", "psst.search.charts", "psst.search.session"]
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +35,13 @@ def reference(tmp_path_factory):
 
 
 def search(words, output, *more):
-    """The command in a process of its own, which has imported everything already."""
+    """The command in a process of its own, which has imported everything already.
+
+    It is not forked from this one: a thread that draws charts here would be missed there.
+    """
     arguments = [*words, "--output", str(output), *more]
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=run, args=(arguments, output.with_suffix(".log")))
     process.start()
     return process
