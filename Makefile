@@ -22,8 +22,8 @@ demo: $(STAMP) ## environment, install, then a whole search on the embedded glyp
 test: $(STAMP) ## environment, install, then the tests (about 4 minutes)
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-slow: $(STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow -n auto --dist worksteal --durations 12
+slow: $(STAMP) ## the tests that take minutes; SLOW="-k kill" for some of them
+	$(BIN)/python -m pytest -m slow $(SLOW) -n auto --dist worksteal --durations 12
 
 check: $(STAMP) ## format, lint, types, layers and the size of the house
 	$(BIN)/ruff format --check .
