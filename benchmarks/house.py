@@ -12,12 +12,12 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 5461,
+    "images + datamodules": 5459,
     "episodes": 1197,
     "training + evaluation": 1471,
     "search": 4617,
     "pareto + callbacks + balancers": 4043,
-    "all lines": 25079,
+    "all lines": 25077,
     "public names": 466,
     "cycles between rooms": 0,
     "lines of a function, median": 8,

@@ -102,6 +102,8 @@ class EpisodicDataModule(LightningDataModule, ABC):
         check_numbers({name: getattr(self, name) for name in least}, least)
         ways = {"episodes.way": episodes.way, "evaluation.way": evaluation.way}
         check_numbers(ways, dict.fromkeys(ways, 2))
+        if self.channels not in (1, 3):
+            raise ValueError(f"`data.init_args.channels={self.channels}` must be 1 (grayscale) or 3 (color).")
         if not cache_dir:
             raise ValueError("`data.init_args.cache_dir=` is empty; name a folder.")
         name = type(self).__name__

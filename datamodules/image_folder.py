@@ -49,8 +49,6 @@ class ImageFolder(InLayouts):
         min_images: int = 0,
         **shared: Any,
     ) -> None:
-        if channels not in (1, 3):
-            raise ValueError(f"`data.init_args.channels={channels}` must be 1 (grayscale) or 3 (color).")
         self.channels = channels
         super().__init__(root, size, **shared)
         check_numbers({"min_images": min_images}, {"min_images": 0})

@@ -30,8 +30,6 @@ class _PairsData(EpisodicDataModule):
     def __init__(
         self, splits: str = SEEDED, split_seed: int = 0, channels: int = 3, size: int = 84, **shared: Any
     ) -> None:
-        if channels not in (1, 3):
-            raise ValueError(f"`data.init_args.channels={channels}` must be 1 (grayscale) or 3 (color).")
         self.splits, self.split_seed, self.channels = splits, split_seed, channels
         super().__init__(size=size, **shared)
 
