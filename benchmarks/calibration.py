@@ -16,7 +16,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from psst.backbones.exported import read_config
-from psst.deploy.calibration import calibration_error, episode_logits, episodes_of
+from psst.deploy.calibration import calibration_error, encoded_logits, episodes_of
 from psst.episodes import EpisodeSampler
 from psst.randomness import stream_key
 
@@ -28,7 +28,7 @@ def main(folder: Path, config: str) -> None:
     temperature, count = read_config(folder)["temperature"], data.eval_episodes("test")
     (sampler, *_) = data.episode_plan("test").values()
     way, shot = sampler.n_way, sampler.n_shot
-    logits, labels = episode_logits(folder, data.store, sampler, count)
+    logits, labels = encoded_logits(folder, data.store, sampler, count)
     print(f"{count} test episodes, {way}-way {shot}-shot, temperature {temperature:.3g}")
     right = (logits.argmax(axis=1) == labels).mean()
     errors = [calibration_error(logits / t, labels) for t in (temperature, 1.0)]
@@ -38,7 +38,7 @@ def main(folder: Path, config: str) -> None:
     known = min(way, len(classes) // 2)
     key = stream_key(data.seed, "unknown classes")
     wide = EpisodeSampler.of(data.store, classes, 2 * known, shot, sampler.n_query, key, data.seed)
-    logits, labels = episode_logits(folder, data.store, wide, count)
+    logits, labels = encoded_logits(folder, data.store, wide, count)
     sure = softmax(logits[:, :known] / temperature, axis=1).max(axis=1)  # of a class whatever the others are
     print(f"AUROC of {known} further classes against {known} known ones {_auroc(labels < known, sure):.3f}")
 

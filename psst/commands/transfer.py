@@ -61,6 +61,7 @@ def accuracies(
     """
     from psst.evaluation import evaluate_episodes
     from psst.evaluation.class_draw import mean_accuracy
+    from psst.training.episode_evaluation import embed_split
 
     channels, side, _ = module.image_shape or (0, 0, 0)
     settings = {} if way is None else {"data.init_args.evaluation.way": way}
@@ -75,23 +76,13 @@ def accuracies(
             )
         data.prepare_data()
         data.setup("test")
-        features, ids = embedded = embedded or _embedded(module, data)
+        features, ids = embedded = embedded or embed_split(module, data, "test")
         count, plan = data.eval_episodes("test"), data.episode_plan("test").items()
         scores = {
             group: evaluate_episodes(features, sampler, module.head, count, ids) for group, sampler in plan
         }
         found.append(mean_accuracy(scores))
     return found
-
-
-def _embedded(module: "FewShotModule", data: Any) -> tuple[Any, Any]:
-    """Features of the test images, and their ids."""
-    import torch
-
-    with torch.no_grad():
-        batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
-        features = [module.embed_and_judge(batch)[0].float() for batch in batches]
-    return torch.cat(features), torch.cat([batch.ids for batch in batches])
 
 
 def _numbers(shots: str) -> list[int]:

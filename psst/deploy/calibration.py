@@ -9,19 +9,18 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from torch import Tensor
 
 from psst.backbones.exported import CONFIG, FORMAT, load_encoder, read_config
 from psst.configs import find, read
 from psst.deploy.card import CARD
 from psst.episodes import EpisodeSampler
-from psst.evaluation import evaluate_episodes
+from psst.evaluation import episode_logits
 from psst.fewshot import PrototypicalHead
 from psst.files import write_atomic, write_json
 from psst.images.store import ImageStore
 from psst.tasks.finished import read_checkpoint
 
-__all__ = ["calibrate_export", "calibration_error", "episode_logits", "fit_temperature"]
+__all__ = ["calibrate_export", "calibration_error", "encoded_logits", "fit_temperature"]
 
 _BOUNDS = (-7.0, 7.0)  # of the temperature's logarithm
 _AT_ONCE = 64  # images that are encoded together
@@ -78,7 +77,7 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
             "name the config of its run."
         )
     (sampler, *_) = data.episode_plan(split).values()
-    logits, labels = episode_logits(folder, store, sampler, data.eval_episodes(split))
+    logits, labels = encoded_logits(folder, store, sampler, data.eval_episodes(split))
     found = fit_temperature(logits, labels)
     write_json(folder / CONFIG, {**read_config(folder), "temperature": found}, FORMAT)
     before, after = (100 * calibration_error(logits / t, labels) for t in (1.0, found))
@@ -106,17 +105,14 @@ def episodes_of(config: str) -> Any:
     return data
 
 
-def episode_logits(
+def encoded_logits(
     folder: Path, store: ImageStore, sampler: EpisodeSampler, count: int
 ) -> tuple[_Floats, _Ids]:
     """Return logits ``[n, N]`` of all queries of `count` episodes on an exported encoder, and labels."""
-    encoder, ids, head = load_encoder(folder), np.unique(sampler.image_ids), PrototypicalHead("cosine")
-    found: list[Tensor] = []
-    head.register_forward_hook(lambda _head, _episodes, logits: found.append(logits))
+    encoder, ids = load_encoder(folder), np.unique(sampler.image_ids)
     with torch.no_grad():
         parts = np.split(ids, range(_AT_ONCE, len(ids), _AT_ONCE))
         features = torch.cat([encoder(torch.from_numpy(store.read(part))) for part in parts])
-    evaluate_episodes(features, sampler, head, count, ids)
-    logits = torch.cat(found).double().numpy()
+    logits = episode_logits(features, sampler, PrototypicalHead("cosine"), count, ids)
     answers = np.tile(np.arange(sampler.n_way).repeat(sampler.n_query), len(logits))
-    return logits.reshape(-1, sampler.n_way), answers
+    return logits.flatten(0, 1).double().numpy(), answers

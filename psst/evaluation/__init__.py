@@ -2,6 +2,7 @@
 
 from psst.evaluation.class_draw import ClassDifference as ClassDifference
 from psst.evaluation.class_draw import class_difference as class_difference
+from psst.evaluation.episodes import episode_logits as episode_logits
 from psst.evaluation.episodes import evaluate_episodes as evaluate_episodes
 from psst.evaluation.scores import EpisodeScores as EpisodeScores
 from psst.evaluation.scores import load_scores as load_scores

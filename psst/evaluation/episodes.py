@@ -60,6 +60,23 @@ def evaluate_episodes(
     )
 
 
+def episode_logits(
+    features: Tensor,
+    sampler: EpisodeSampler,
+    head: Head,
+    n_episodes: int,
+    image_ids: npt.NDArray[np.integer] | Tensor | None = None,
+) -> Tensor:
+    """Return the logits ``[n, N*Q, N]`` of the queries that `evaluate_episodes` judges."""
+    found: list[Tensor] = []
+    hook = head.register_forward_hook(lambda _head, _episodes, logits: found.append(logits))
+    try:
+        evaluate_episodes(features, sampler, head, n_episodes, image_ids)
+    finally:
+        hook.remove()
+    return torch.cat(found)
+
+
 def _score(
     features: Tensor,
     rows_of: npt.NDArray[np.int64],

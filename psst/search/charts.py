@@ -206,9 +206,11 @@ def _color(rows: Rows) -> alt.Color:
 
 def _points(rows: Rows, encoding: dict[str, Any]) -> list[alt.Chart]:
     """One a model, and a ring around what is handed over."""
-    rings = _chart([row for row in rows if row["best"]]).mark_point(size=320)
-    ringed = rings.encode(**{**encoding, "color": alt.value("#d8383f")})
-    return [_chart(rows).mark_point(filled=True, size=90).encode(**encoding), ringed]
+    points = [_chart(rows).mark_point(filled=True, size=90).encode(**encoding)]
+    if best := [row for row in rows if row["best"]]:  # an average has no losses to be shown by
+        rings = _chart(best).mark_point(size=320)
+        points.append(rings.encode(**{**encoding, "color": alt.value("#d8383f")}))
+    return points
 
 
 def _tooltip(**titles: str) -> list[alt.Tooltip]:

@@ -13,6 +13,7 @@ from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
+from psst.search.examples import Told, told
 from psst.search.judge import Judge, Stage, State, counted, evaluated
 from psst.search.settings import SearchSettings
 from psst.search.unit import Measured, Metric, Unit
@@ -141,6 +142,13 @@ class EpisodeJudge(Judge):
         """Read the score on each episode."""
         scores = load_scores(folder / _SCORES.format(stage))
         return Measured(_mean(scores), _mean(scores), scores)
+
+    def told(self, unit: Unit, state: State) -> Told:
+        """Classify some test episodes once more."""
+        module, data = self._few_shot(unit)
+        module.load_state_dict(state)
+        data.setup("test")
+        return told(module.eval(), data, "test")
 
     @cached_property
     def _module(self) -> FewShotModule:

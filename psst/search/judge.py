@@ -19,6 +19,7 @@ from psst.search.settings import SearchSettings
 from psst.search.unit import Measured, Metric, Unit
 
 if TYPE_CHECKING:
+    from psst.search.examples import Told
     from psst.search.python_run import PythonRun
     from psst.training.experiment import Experiment
 
@@ -147,6 +148,10 @@ class Judge(ABC):
     @abstractmethod
     def measured(self, folder: Path, result: Mapping[str, Any], stage: Stage = "val") -> Measured:
         """Read what `measure` has left of a unit; OSError, ValueError or KeyError where it is damaged."""
+
+    def told(self, unit: Unit, state: State) -> "Told | None":
+        """Return what a model tells of test classes, query by query, where there are such."""
+        return None
 
 
 def counted(compute: Callable[[], Mapping[str, Tensor]], tasks: Sequence[str]) -> int:

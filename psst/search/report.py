@@ -41,15 +41,24 @@ def write_report(result: SearchResult, folder: Path) -> None:
 
 def _page(result: SearchResult, folder: Path) -> Page:
     """The report as a page."""
+    from psst.confusion import confusion_chart, confusion_tables
     from psst.search.charts import charts_of
+    from psst.search.examples import episode_chart
 
+    told = result.told
+    charts, tables = {}, [_table(result), *([_tests_table(result)] if result.tests else [])]
+    if told is not None:
+        what = f"Which class a query was told to be, in {told.n_episodes} test episodes"
+        charts = {heading: episode_chart(pictures) for heading, pictures in told.episodes.items()}
+        charts |= {what: confusion_chart(told.confusion, told.names)}
+        tables += confusion_tables(told.confusion, told.names)
     picks = {one.unit: f"{one.name}, {_origin(one)}" for one in result.candidates}
     place = os.path.relpath(folder)
     return Page(
         title=place,
         sentences=[_first_line(result), *sentences(result)],
-        tables=[_table(result), *([_tests_table(result)] if result.tests else [])],
-        charts=charts_of(result, picks),
+        tables=tables,
+        charts={**charts_of(result, picks), **charts},
         script=vega(),
         commands=[command.format(place) for command in _NEXT] if (folder / "config.yaml").is_file() else [],
         remark=_interval_words(result) if result.tests else "",

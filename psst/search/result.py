@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from psst.search import choose
 from psst.search.course import SEARCH, Found
+from psst.search.examples import Told
 from psst.search.folds import FROZEN, OWN
 from psst.search.unit import Candidate, Difference, Measured, Metric
 
@@ -31,6 +32,7 @@ class SearchResult:
         costs: Passes of a step on main and one auxiliary task, by task.
         tests: Of the finals, by name; empty where nothing is tested.
         looks_at_test: When models have seen the test, and which.
+        told: What the model that is handed over tells of test classes, query by query.
         remarks: What is to be said beside.
     """
 
@@ -44,6 +46,7 @@ class SearchResult:
     costs: Mapping[str, float] = field(default_factory=dict)
     tests: dict[str, Measured] = field(default_factory=dict)
     looks_at_test: list[dict[str, Any]] = field(default_factory=list)
+    told: Told | None = None
     remarks: list[str] = field(default_factory=list)
 
     @property

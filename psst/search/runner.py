@@ -52,7 +52,7 @@ class UnitRunner:
         agree(None)
         try:
             if work.test:
-                found = self._measured(unit, self._content(unit.name)["state_dict"], "test")
+                found = self._measured(unit, self.content(unit.name)["state_dict"], "test")
             elif unit.members:
                 found = {**self._averaged(unit, place), "seconds": 0.0}
             else:
@@ -85,15 +85,15 @@ class UnitRunner:
     def _trained(self, unit: Unit, place: UnitFolder) -> dict[str, Any]:
         begin = agree(place.checkpoint) or (self.checkpoint(unit.parent) if unit.parent else None)
         found = self._fit(unit, place, begin)
-        content = self._content(unit.name)
+        content = self.content(unit.name)
         if not all(value.isfinite().all() for value in content["state_dict"].values()):
             raise NotFiniteError("its weights are NaN or infinite")
         return found | self._judged(unit, place, content) if unit.judged else found
 
     def _averaged(self, unit: Unit, place: UnitFolder) -> dict[str, Any]:
         """Average the models of its members; a parent gives everything but the weights."""
-        content = self._content(unit.parent or unit.members[0])
-        content["state_dict"] = averaged([self._content(name)["state_dict"] for name in unit.members])
+        content = self.content(unit.parent or unit.members[0])
+        content["state_dict"] = averaged([self.content(name)["state_dict"] for name in unit.members])
         return self._judged(unit, place, content)
 
     def _judged(self, unit: Unit, place: UnitFolder, content: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class UnitRunner:
         told = {} if weights is None else _told(weights, names, place.path / "trajectory.npz")
         return {"seconds": saving.seconds, "rates": [rate.now, rate.highest], **told}
 
-    def _content(self, name: str) -> dict[str, Any]:
+    def content(self, name: str) -> dict[str, Any]:
         """Of a finished unit's checkpoint."""
         content: dict[str, Any] = torch.load(self.checkpoint(name), map_location="cpu", weights_only=True)
         return content

@@ -212,6 +212,8 @@ class Search:
         result.looks_at_test = agree(touch_test(self.folder, sorted(one.unit for one in finals.values())))
         [tests] = _run_lines([self.course.tests(list(finals.values()))], engine, self)
         result.tests = {name: tests[one.unit] for name, one in finals.items()}
+        best = result.best.unit
+        result.told = self.judge.told(self.course.units[best], self.runner.content(best)["state_dict"])
 
 
 def _run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[Any]:

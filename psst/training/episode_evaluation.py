@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -130,3 +130,15 @@ class EpisodeEvaluation(LightningModule):
             features = torch.cat([part[0] for part in parts]).to(features.device)
             image_ids = torch.cat([part[1] for part in parts])
         return features, image_ids.numpy()
+
+
+def embed_split(module: EpisodeEvaluation, data: Any, split: Literal["val", "test"]) -> tuple[Tensor, Tensor]:
+    """Return what the head reads of all images of a split, ``[n, ...]``, and their ids ``[n]``.
+
+    Without a trainer; the module is in evaluation mode, and the data are set up.
+    """
+    loader = data.val_dataloader() if split == "val" else data.test_dataloader()
+    with torch.no_grad():
+        batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
+        features = [module.embed_and_judge(batch)[0].float() for batch in batches]
+    return torch.cat(features), torch.cat([batch.ids for batch in batches])

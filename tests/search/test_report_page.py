@@ -9,6 +9,7 @@ import pytest
 
 import psst.plot
 from psst.page import Page
+from psst.search.examples import Told
 from psst.search.mixture import MAIN_ONLY, alone, together
 from psst.search.report import write_report
 from tests.search.chromium import chromium
@@ -30,6 +31,12 @@ def twenty():
         "fixed": replace(candidate(together(TASKS), 0.69), unit="fixed", line="fixed"),
     }
     result = result_of(found, rivals, tests={"search": 0.75, "plain": 0.70, "fixed": 0.66})
+    told = {"class": "b", "told": "c", "how": "wrong", "column": "1"}
+    picture = {
+        **told,
+        "url": "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
+    }
+    result.told = Told(["b", "c"], np.array([[8, 2], [0, 10]]), {"The worst": [picture]}, 200)
     result.units = {name: {"passes": 9.0 + i} for i, name in enumerate(("search", "plain", "fixed"))}
     for name, found in result.found.items():
         found.units = {name}
@@ -58,6 +65,7 @@ def test_it_holds_the_first_line_the_tables_and_what_to_do_next(report):
     assert "minus plain</th>" in text
     assert re.search(r"psst export \S+/best.ckpt --output encoder", text)
     assert "rotation: harms" in text
+    assert "Most confused, 2 mistakes in all" in text
 
 
 def test_three_losses_and_more_are_axes_that_each_model_crosses(report):
@@ -92,7 +100,7 @@ def test_a_browser_shows_it_without_a_word_or_a_request_and_clicks_reach_everyth
 ):
     with chromium(tmp_path) as page:
         page.open(report, width, dark)
-        assert page.run("document.body.dataset.drawn") == "3"
+        assert page.run("document.body.dataset.drawn") == "5"
         assert page.run(
             "document.documentElement.scrollWidth <= innerWidth"
         )  # wide tables scroll by themselves
@@ -100,15 +108,17 @@ def test_a_browser_shows_it_without_a_word_or_a_request_and_clicks_reach_everyth
         assert (ground == "rgb(255, 255, 255)") is not dark
         page.click("tr[data-pick]:nth-of-type(3)")
         picked = page.run("document.querySelector('tr.picked').dataset.pick")
-        assert page.run("views.map(view => view.signal('picked'))") == [picked] * 3
+        assert page.run("views.map(view => view.signal('picked'))") == [picked] * 5
         faded = "document.querySelectorAll('#chart1 .mark-symbol path[opacity=\"0.25\"]').length"
         assert page.run(f"Promise.all(views.map(view => view.runAsync())).then(() => {faded})") > 10
         page.click("tr.picked")
         assert page.run("document.querySelectorAll('tr.picked').length") == 0
+        assert page.run("document.querySelectorAll('#chart3 image').length") == 1
         page.click("#chart0 .mark-symbol path")
         assert page.run("views[2].signal('picked')") == page.run("document.body.dataset.picked") != ""
         assert page.trouble == []
-        assert page.requests == [report.resolve().as_uri()]
+        asked = [one for one in page.requests if not one.startswith("data:")]  # what it holds itself
+        assert asked == [report.resolve().as_uri()]
 
 
 @pytest.mark.parametrize("kind", ["png", "svg"])
