@@ -1,8 +1,5 @@
 """What is refused before the first batch, with the reason and the way out."""
 
-import difflib
-from collections.abc import Sequence
-
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
@@ -41,15 +38,4 @@ def refuse_optimizers(trainer: pl.Trainer) -> None:
                 "PSSTCallback weights gradients anew whenever `training_step` runs, but "
                 f"{type(optimizer).__name__} runs it several times a step and compares loss values; use a "
                 "first-order optimizer such as Adam or SGD."
-            )
-
-
-def refuse_unknown(shared: Sequence[str], names: Sequence[str]) -> None:
-    """ValueError where `shared` names no parameter, of all `names`, and no module that holds one."""
-    modules = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
-    for wanted in shared:
-        if wanted not in modules:
-            near = difflib.get_close_matches(wanted, sorted(modules), n=3, cutoff=0.3) or sorted(modules)[:3]
-            raise ValueError(
-                f"`shared` names {wanted!r}, which is no parameter and holds none; nearest are {near}."
             )

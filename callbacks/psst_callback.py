@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -10,9 +10,9 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning.callbacks import Callback
 
-from psst.callbacks.checks import refuse_optimizers, refuse_unknown, refuse_unsupported
+from psst.callbacks.checks import refuse_optimizers, refuse_unsupported
 from psst.callbacks.pareto_step import ParetoStep
-from psst.callbacks.settings import Accumulate, ScopeName, Settings
+from psst.callbacks.settings import Settings
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
 from psst.pareto import FixedWeights, Levels, Method, Tradeoff
 from psst.pareto.coordinates import LossEMA
@@ -73,9 +73,9 @@ class PSSTCallback(Callback):
         tradeoff: float | None = None,
         levels: dict[str, float] | None = None,
         ema: float = 0.99,
-        scope: ScopeName = "parameters",
+        scope: Literal["parameters", "last_block"] = "parameters",
         shared: Sequence[str] | None = None,
-        accumulate: Accumulate = "micro_batch",
+        accumulate: Literal["micro_batch", "window"] = "micro_batch",
         main: str | None = None,
     ) -> None:
         self._prototype = deepcopy(_chosen(method, tradeoff, levels))
@@ -151,8 +151,7 @@ class PSSTCallback(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check what only now exists, the module's ``task_names`` too."""
         refuse_optimizers(trainer)
-        if self._settings.shared is not None:
-            refuse_unknown(self._settings.shared, [name for name, _ in pl_module.named_parameters()])
+        self._settings.refuse_unknown([name for name, _ in pl_module.named_parameters()])
         self._begin(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-__all__ = ["STEP", "confusion_chart", "confusion_tables", "on_page"]
+__all__ = ["confusion_chart", "confusion_tables", "on_page"]
 
-STEP = 26  # pixels a line
+_STEP = 26  # pixels a line
 _PAIRS, _CLASSES = 10, 40  # shown, the most confused of more
 
 
@@ -55,10 +55,10 @@ def confusion_chart(counts: npt.NDArray[np.int64], names: Sequence[str]) -> dict
         color=alt.Color("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), legend=legend),
         tooltip=["class:N", "told:N", "images:Q", alt.Tooltip("share:Q", format=".0%")],
     )
-    return on_page(chart.mark_rect(), height=STEP * len(shown))
+    return on_page(chart.mark_rect(), lines=len(shown))
 
 
-def on_page(chart: Any, **size: Any) -> dict[str, Any]:
+def on_page(chart: Any, lines: int) -> dict[str, Any]:
     """Return what `psst.page.Page` draws: as wide as the page, with the parameter that a click sets."""
-    chart = chart.properties(**{"width": "container", **size})
+    chart = chart.properties(width="container", height=_STEP * lines)
     return dict(chart.add_params(alt.param(name="picked", value="")).to_dict())

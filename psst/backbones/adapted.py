@@ -1,14 +1,14 @@
 """A frozen pretrained encoder and the small adapter that is trained behind it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psst.backbones.backbone import Backbone
-from psst.backbones.pretrained import Frozen, Pooling, find_frozen
+from psst.backbones.pretrained import Frozen, find_frozen
 
 _LEAST_SIDE = 8  # smaller pictures, enlarged to an encoder's input, show it nothing
 
@@ -61,7 +61,7 @@ class Adapted(Backbone):
         self,
         encoder: str,
         input_size: int | None = None,
-        pooling: Pooling = "mean",
+        pooling: Literal["cls", "mean", "both"] = "mean",
         width: int = 256,
         depth: int = 1,
         dropout: float = 0.0,

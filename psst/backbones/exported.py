@@ -11,7 +11,7 @@ from torch import Tensor
 from psst.backbones.adapted import Adapted
 from psst.backbones.backbone import Backbone
 from psst.backbones.encoder import Encoder
-from psst.backbones.pretrained import rebuild_frozen
+from psst.backbones.pretrained import Frozen
 from psst.components import describe, instantiate
 from psst.files import read_json, write_json
 
@@ -76,7 +76,7 @@ def rebuild_encoder(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
     backbone = instantiate(config["backbone"], Backbone)
     if isinstance(backbone, Adapted):
         inner = {k.removeprefix(_FROZEN): value for k, value in tensors.items() if k.startswith(_FROZEN)}
-        backbone.source = rebuild_frozen(config["frozen"], inner)
+        backbone.source = Frozen.rebuilt(config["frozen"], inner)
     encoder = Encoder(backbone)
     encoder.build(config["image_shape"])
     encoder.load_state_dict({k: value for k, value in tensors.items() if not k.startswith(_FROZEN)})

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from psst.backbones.encoder import Encoder
 from psst.backbones.fused import fused
 from psst.backbones.timm_backbone import create, load_weights, read_weights
 
-Pooling = Literal["cls", "mean", "both"]
 _LITE = "efficientnet-lite0"
 _LEAST_INPUT = 32  # what most networks halve five times
 _AT_ONCE = 64  # images of a forward pass, for memory
@@ -94,6 +93,17 @@ class Frozen:
 
         return all_tensors(self.network) if isinstance(self.network, Encoder) else self.network.state_dict()
 
+    @classmethod
+    def rebuilt(cls, recipe: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Frozen":
+        """Make a network from its recipe and its tensors; nothing is fetched."""
+        from psst.backbones.exported import rebuild_encoder
+
+        if "export" in recipe:
+            return cls(rebuild_encoder(recipe["export"], tensors), recipe)
+        network = create(recipe["timm"], "encoder", 3, recipe["options"])
+        network.load_state_dict(tensors)
+        return cls(network, recipe)
+
     def _features(self, images: Tensor) -> Tensor:
         images = images.float().expand(-1, self.channels, -1, -1)
         size = tuple(self.recipe["size"])
@@ -110,18 +120,7 @@ class Frozen:
         return torch.cat([norm(part) for name, part in parts.items() if pooling in (name, "both")], dim=1)
 
 
-def rebuild_frozen(recipe: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Frozen:
-    """Make a network from its recipe and its tensors; nothing is fetched."""
-    from psst.backbones.exported import rebuild_encoder
-
-    if "export" in recipe:
-        return Frozen(rebuild_encoder(recipe["export"], tensors), recipe)
-    network = create(recipe["timm"], "encoder", 3, recipe["options"])
-    network.load_state_dict(tensors)
-    return Frozen(network, recipe)
-
-
-def find_frozen(encoder: str, input_size: int | None = None, pooling: Pooling = "mean") -> Frozen:
+def find_frozen(encoder: str, input_size: int | None = None, pooling: str = "mean") -> Frozen:
     """Return the network that `encoder` names; made once a process while its file stays as it is.
 
     Raises:
@@ -138,7 +137,7 @@ def find_frozen(encoder: str, input_size: int | None = None, pooling: Pooling = 
 
 
 @lru_cache(maxsize=4)
-def _found(encoder: str, input_size: int | None, pooling: Pooling, stamp: object) -> Frozen:
+def _found(encoder: str, input_size: int | None, pooling: str, stamp: object) -> Frozen:
     name, at, file = encoder.partition("@")
     if at:
         return _of_timm(name, input_size, pooling, path=file)
@@ -155,7 +154,7 @@ def _found(encoder: str, input_size: int | None, pooling: Pooling, stamp: object
 
 
 def _of_timm(
-    name: str, input_size: int | None, pooling: Pooling, path: str | None = None, in_order: bool = False
+    name: str, input_size: int | None, pooling: str, path: str | None = None, in_order: bool = False
 ) -> Frozen:
     from timm.data.config import resolve_model_data_config
 
@@ -181,7 +180,7 @@ def _of_timm(
     return Frozen(network, recipe)
 
 
-def _of_export(folder: Path, input_size: int | None, pooling: Pooling) -> Frozen:
+def _of_export(folder: Path, input_size: int | None, pooling: str) -> Frozen:
     from psst.backbones.exported import load_encoder, read_config
 
     config = read_config(folder)

@@ -7,7 +7,7 @@ import altair as alt
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from psst.confusion import STEP, confusion_chart, confusion_tables, on_page
+from psst.confusion import confusion_chart, confusion_tables, on_page
 from psst.deploy import FewShotClassifier
 from psst.deploy.adapt import Choice
 from psst.page import Page, vega
@@ -61,7 +61,7 @@ def _bars(choice: Choice) -> dict[str, Any]:
     )
     bars = chart.mark_bar(opacity=0.5).encode(x=alt.X("mean:Q", title="% told right"))
     intervals = chart.mark_rule(strokeWidth=3).encode(x="low:Q", x2="high:Q")
-    return on_page(bars + intervals, height=STEP * len(rows))
+    return on_page(bars + intervals, lines=len(rows))
 
 
 def _text(share: tuple[float, float, float]) -> str:

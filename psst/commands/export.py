@@ -50,8 +50,7 @@ def _export(
         torch_export: Write encoder.pt2 and classifier.pt2 too.
         overwrite: Replace an earlier export.
     """
-    from psst.deploy.export import export_encoder
-    from psst.deploy.graphs import Kind
+    from psst.deploy.export import Kind, export_encoder
 
     wanted: dict[Kind, bool] = {"onnx": onnx, "pt2": torch_export}
     kinds = [kind for kind, asked in wanted.items() if asked]

@@ -4,8 +4,13 @@ import argparse
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from psst.commands.quiet import quiet
+
+if TYPE_CHECKING:
+    from psst.search.judge import Judge
+    from psst.search.settings import SearchSettings
 
 _TEXT = """\
 All other options are those of `psst fit`: --config takes a file or a shipped name, any key of it can be
@@ -47,7 +52,7 @@ def main(words: list[str]) -> int:
     if options.workers < 1:
         raise ValueError(f"`--workers {options.workers}` must be at least 1.")
     from psst.search import run_search
-    from psst.search.budget import print_plan, read_budget, solved
+    from psst.search.budget import read_budget, solved
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
 
@@ -68,9 +73,43 @@ def main(words: list[str]) -> int:
         if budget is not None:
             steps = solved(budget, judge, settings, output)
             judge.run = experiment.varied((("trainer.max_steps", steps),))
-        print_plan(judge, settings)
+        _print_plan(judge, settings)
     sys.stdout.flush()
     return 0
+
+
+def _print_plan(judge: "Judge", settings: "SearchSettings") -> None:
+    """Print units, steps, passes and seconds of a search, as far as they are known; nothing is kept.
+
+    Raises:
+        ValueError: As the search itself would.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from psst.search.budget import measured_pace
+    from psst.search.folds import make_course
+    from psst.search.progress import seconds_text
+
+    remark = judge.check(settings)
+    pace = measured_pace(judge, settings)
+    table = Table(
+        "unit",
+        *(Column(name, justify="right") for name in ("number", "steps", "passes", "seconds")),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    rows = make_course(judge, settings, judge.run.max_steps, Path(), "").rows()
+    for row in rows:
+        numbers = (f"{value:.0f}" for value in (row.steps, row.passes, row.passes * pace.step))
+        table.add_row(row.label, str(row.number), *numbers)
+    total = sum(row.passes for row in rows)
+    console = Console(width=max(Console().width, 100), highlight=False)
+    console.print(table)
+    took = f"{seconds_text(total * pace.step)} at {1000 * pace.step:.1f} ms a pass"
+    line = f"in all {total:.0f} passes, about {took}"
+    console.print(f"{line}, and {pace.judging:.1f} s for each validation{'; ' + remark if remark else ''}")
 
 
 def _silence() -> None:

@@ -61,7 +61,6 @@ def accuracies(
     """
     from psst.evaluation import evaluate_episodes
     from psst.evaluation.class_draw import mean_accuracy
-    from psst.training.episode_evaluation import embed_split
 
     channels, side, _ = module.image_shape or (0, 0, 0)
     settings = {} if way is None else {"data.init_args.evaluation.way": way}
@@ -76,7 +75,7 @@ def accuracies(
             )
         data.prepare_data()
         data.setup("test")
-        features, ids = embedded = embedded or embed_split(module, data, "test")
+        features, ids = embedded = embedded or module.embed_split(data, "test")
         count, plan = data.eval_episodes("test"), data.episode_plan("test").items()
         scores = {
             group: evaluate_episodes(features, sampler, module.head, count, ids) for group, sampler in plan

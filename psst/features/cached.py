@@ -12,7 +12,7 @@ from torch import Tensor
 
 from psst.episodes import Batch
 from psst.features.build import FEATURES, verify_features
-from psst.features.views import check_crops
+from psst.features.views import FeatureViews
 from psst.images.view import UPRIGHT, View
 from psst.randomness import torch_generator
 
@@ -91,7 +91,7 @@ class FeatureCache:
             return torch.zeros(2, n, dtype=torch.long)
         table = self._table(view.policy)
         crops = len(table) - 1
-        check_crops(view, crops)
+        FeatureViews(crops, turned=0).columns([view], turns=False)  # which refuses a further one
         generator = torch_generator("cpu", *key, view.policy, "crops" if view.crop else "main")
         if view.crop:
             drawn = 1 + torch.rand(n, crops, generator=generator).argsort(dim=1)[:, view.crop - 1]

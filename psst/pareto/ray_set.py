@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,8 +16,6 @@ from psst.pareto.least_squares import Array
 
 _VERSION = 1
 _FIELDS = ("points", "first_step", "priors", "noise")
-RESOLUTION = 4.0
-"""Standard deviations of the measured noise below which two points count as one."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,6 +32,7 @@ class RaySet:
         ValueError: If the shapes do not fit together, or a prior is negative.
     """
 
+    RESOLUTION: ClassVar = 4.0  # standard deviations of the noise below which two points count as one
     points: Array
     first_step: int
     priors: Array
@@ -138,7 +138,7 @@ class RaySet:
         others = np.abs(points - points[index]).max(axis=1)
         others[index] = np.inf
         nearest = float(others.min())
-        unit = max(nearest if np.isfinite(nearest) else 0.0, RESOLUTION * self.sd)
+        unit = max(nearest if np.isfinite(nearest) else 0.0, self.RESOLUTION * self.sd)
         return unit if unit > 0.0 else 1.0
 
     def sector(self, centered: Array, step: int) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
-from psst.pareto.ray_set import RESOLUTION, RaySet
+from psst.pareto.ray_set import RaySet
 from psst.pareto.trajectory import Trajectory
 
 _COINCIDENT = 1e-6
@@ -34,7 +34,7 @@ def rays_between(trajectories: Sequence[Trajectory]) -> RaySet:
     noise = _paired_noise([second - first for first, second in pairwise(centered)])
     points = [(first + second) / 2 for first, second in pairwise(centered)]
     priors = [_between(first.weights, second.weights) for first, second in pairwise(trajectories)]
-    points, priors = _merge(points, priors, max(RESOLUTION * float(noise.max()), _COINCIDENT))
+    points, priors = _merge(points, priors, max(RaySet.RESOLUTION * float(noise.max()), _COINCIDENT))
     return RaySet(np.stack(points), trajectories[0].first_step, np.stack(priors), noise)
 
 

@@ -1,10 +1,11 @@
 """The quadratic program of a Pareto step, on the m x m Gramian alone, and what every program answers."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from psst.pareto.interval import nearest_in_interval
 from psst.pareto.least_squares import Array, factor, identity
 from psst.pareto.projection import Rows, constraints, nearest_feasible, optimality_gap
 
@@ -15,6 +16,13 @@ _LARGEST_GAP = 1e-9
 
 _LOOSENING = 0.5 * _LARGEST_GAP
 """How far a second attempt loosens rows of largest entry 1."""
+_FLAT = 1e-14
+"""Slope of a row of largest entry 1 below which the main weight does not matter to it."""
+_ACTIVE = 1e-9
+"""Slack of a row at which it counts as active."""
+
+_Row = tuple[float, float, float]
+"""``(p, q, b)``: ``p x + q (1 - x) >= b`` for the main weight x; of largest entry 1 in (p, q)."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ def _of_two(normalized: Array | None, target: Array, least: float, rows: Rows | 
         curvature += max(first - 2.0 * cross + second, 0.0)
     normals, offsets = constraints(2, least, rows)
     limits = [(p, q, bound) for (p, q), bound in zip(normals.tolist(), offsets.tolist(), strict=True)]
-    found = nearest_in_interval(float(target[0]), limits, curvature)
+    found = _nearest_in_interval(float(target[0]), limits, curvature)
     return None if found is None else Solution.certified(np.array([found[0], 1.0 - found[0]]), found[1])
 
 
@@ -145,3 +153,35 @@ def _metric(normalized: Array | None, n_tasks: int) -> Array:
         root = factor(normalized)
         metric = root.T @ root + ridge
     return metric
+
+
+def _nearest_in_interval(target: float, rows: Iterable[_Row], curvature: float) -> tuple[float, float] | None:
+    """The x nearest to `target` that satisfies the rows, to 1e-12, and its gap; None if there is none.
+
+    The gap is the residual of the optimality conditions: a slope is right where an active row stops the way
+    down.
+
+    Args:
+        target: Where the slope of the objective is 0.
+        rows: The constraints.
+        curvature: Of the objective along x.
+    """
+    rows, least, most = list(rows), -math.inf, math.inf
+    for p, q, bound in rows:
+        slope, lack = p - q, bound - q
+        if slope > _FLAT:
+            least = max(least, lack / slope)
+        elif slope < -_FLAT:
+            most = min(most, lack / slope)
+        elif lack > 1e-12:
+            return None
+    if least > most + 1e-12:
+        return None
+    weight = min(max(target, least), max(most, least))
+    slope = curvature * (weight - target)
+    violation, held = 0.0, slope == 0.0
+    for p, q, bound in rows:
+        slack = p * weight + q * (1.0 - weight) - bound
+        violation = max(violation, -slack)
+        held = held or (slack <= _ACTIVE and slope * (p - q) > 0.0)
+    return weight, violation if held else violation + abs(slope)

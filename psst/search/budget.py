@@ -9,15 +9,12 @@ from typing import Any, NamedTuple
 
 import torch
 from pytorch_lightning.callbacks import LambdaCallback
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Column, Table
 
 from psst.search.folds import make_course
 from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY
 from psst.search.progress import seconds_text
-from psst.search.record import known_budget
+from psst.search.record import Manifest
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings, Setting
 from psst.search.unit import Unit
@@ -72,7 +69,7 @@ def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path)
     Raises:
         ValueError: It pays for no training.
     """
-    kept = known_budget(output)
+    kept = Manifest.known_budget(output)
     if kept.get("typed") == budget.typed:
         return int(kept["max_steps"])
     pace = None if budget.passes is not None else measured_pace(judge, settings)
@@ -112,29 +109,3 @@ def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[s
         module, data, _ = judge.fresh(unit)
         judge.measure(module, data, trainer, folder, "val")
     return _Pace(step, time.monotonic() - began)
-
-
-def print_plan(judge: Judge, settings: SearchSettings) -> None:
-    """Print units, steps, passes and seconds of a search, as far as they are known; nothing is kept.
-
-    Raises:
-        ValueError: As the search itself would.
-    """
-    remark = judge.check(settings)
-    pace = measured_pace(judge, settings)
-    table = Table(
-        "unit",
-        *(Column(name, justify="right") for name in ("number", "steps", "passes", "seconds")),
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    rows = make_course(judge, settings, judge.run.max_steps, Path(), "").rows()
-    for row in rows:
-        numbers = (f"{value:.0f}" for value in (row.steps, row.passes, row.passes * pace.step))
-        table.add_row(row.label, str(row.number), *numbers)
-    total = sum(row.passes for row in rows)
-    console = Console(width=max(Console().width, 100), highlight=False)
-    console.print(table)
-    took = f"{seconds_text(total * pace.step)} at {1000 * pace.step:.1f} ms a pass"
-    line = f"in all {total:.0f} passes, about {took}"
-    console.print(f"{line}, and {pace.judging:.1f} s for each validation{'; ' + remark if remark else ''}")

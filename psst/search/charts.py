@@ -1,7 +1,6 @@
 """Charts of a search: those of its report, in which a click picks a model in all of them, and its picture."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -9,13 +8,12 @@ import moocore
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.files import atomic_path
 from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
-from psst.search.result import PLAIN, SearchResult, loss_matrix
+from psst.search.result import PLAIN, SearchResult
 from psst.search.unit import Candidate
 
-__all__ = ["charts_of", "draw_front", "front", "losses", "tradeoffs"]
+__all__ = ["charts_of", "front", "losses", "tradeoffs"]
 
 _COLORS = {  # seen on white and on black
     SEARCH: "#3f83d4",
@@ -43,12 +41,6 @@ def charts_of(result: SearchResult, picks: Mapping[str, str]) -> dict[str, dict[
     """
     made = {**_pictures(result, picks), "What each has cost": _costs(result).add_params(_PICK)}
     return {heading: chart.properties(width="container").to_dict() for heading, chart in made.items()}
-
-
-def draw_front(result: SearchResult, path: Path) -> None:
-    """Write the picture as PNG, whole or not at all."""
-    with atomic_path(path) as temporary:
-        front(result).save(str(temporary), format="png", ppi=130)
 
 
 def front(result: SearchResult) -> alt.HConcatChart:
@@ -79,7 +71,7 @@ def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, Any]:
         finals = {one.unit for one in result.finals.values()}
         judged = [one for place, one in enumerate(judged) if place < _MOST or one.unit in finals]
     made = {"Trade-offs that were tried": _tradeoffs(result, [_row(result, one, picks) for one in judged])}
-    losses = loss_matrix(judged, result.tasks)
+    losses = _loss_matrix(judged, result.tasks)
     known = np.flatnonzero(np.isfinite(losses).all(axis=1))
     if len(known) > 1:
         rows = [_row(result, judged[i], picks) for i in known]
@@ -217,3 +209,12 @@ def _tooltip(**titles: str) -> list[alt.Tooltip]:
     (name, title), *numbers = titles.items()
     shown = [alt.Tooltip(f"{field}:Q", title=title, format=".4~g") for field, title in numbers]
     return [alt.Tooltip(f"{name}:N", title=title), *shown]
+
+
+def _loss_matrix(models: Sequence[Candidate], tasks: Sequence[str]) -> NDArray[np.float64]:
+    """``[n, m]`` validation losses of those models that have one for each task, else training losses; NaN."""
+    rows = []
+    for model in models:
+        known = {**model.result.get("training", {}), **model.result.get("losses", {})}
+        rows.append([float(known.get(task, np.nan)) for task in tasks])
+    return np.array(rows, dtype=np.float64).reshape(len(rows), len(tasks))

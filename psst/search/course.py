@@ -11,11 +11,11 @@ from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, singles, together, weight_grid
 from psst.search.ranks import agree, first_only
 from psst.search.record import unit_path
-from psst.search.runner import check_rates
 from psst.search.settings import USUAL, Look, SearchSettings, Setting
 from psst.search.unit import Candidate, Line, Measured, Results, Unit, Work
 
 SEARCH = "search"
+_FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
 _COOL_DOWN = 0.3  # of a training from scratch, in which its learning rate falls
 _DIVISIONS = {1: 4, 2: 2}  # of the evenly spread rays, by the number of auxiliary tasks; 1 for more
 
@@ -110,7 +110,7 @@ class Course:
     def own_rows(self) -> list[Row]:
         """Lay out the search alone."""
         rows: list[Row] = []
-        at, sizes = 0.0, look_sizes(self.looks, self.auxiliary, self.settings)
+        at, sizes = 0.0, self.look_sizes()
         for number, (look, size) in enumerate(zip(self.looks, sizes, strict=True), 1):
             if look.at > at:
                 piece = (look.at - at) * self.max_passes
@@ -121,6 +121,14 @@ class Course:
             each, count = layout.passes, len(layout.mixtures)
             rows.append(Row(f"look {number}: {look.tries}", count, each, count * each))
         return rows
+
+    def look_sizes(self) -> list[int]:
+        """Return how many trade-offs each look would like to try, as far as that is known beforehand."""
+        count, settings = len(self.auxiliary), self.settings
+        methods = len(by_methods((), self.auxiliary, settings.methods, settings.levels))
+        many = {"singles": len(singles(self.auxiliary)), "grid": 3 * count, "rays": 5 if count == 1 else 6}
+        around = {"around": 4, "mixtures": 1 + 2 * count, "methods": 2 * methods}
+        return [{**many, **around}[look.tries] for look in self.looks]
 
     def rows(self) -> list[Row]:
         """Lay out the search and its rivals."""
@@ -173,8 +181,8 @@ class Course:
                 results = yield [work]
                 if found.note_failure(parent, results[parent.name]) and line != SEARCH:
                     return found
-                require(results, parent)
-                check_rates(results[parent.name]["rates"], parent)
+                self._require(results, parent)
+                _check_rates(results[parent.name]["rates"], parent)
             last = number == len(looks)
             wanted = [only] if only is not None else self._tries(look, before)
             if not look.at:  # the same again from scratch would be the same model
@@ -306,6 +314,11 @@ class Course:
             raise ValueError(f"all branches of a look of `{SEARCH}` have failed: {'; '.join(found.remarks)}")
         return judged
 
+    def _require(self, results: Results, unit: Unit) -> None:
+        """Raise ValueError where a unit that others need has failed."""
+        if "failed" in results[unit.name]:
+            raise ValueError(f"`{unit.name}` has failed: {results[unit.name]['failed']}")
+
     def _steps(self, mixture: Mixture, passes: float) -> int:
         """Optimizer steps that some passes buy."""
         return max(1, round(passes / self.judge.cost(mixture.tasks)))
@@ -359,15 +372,6 @@ def rivals(settings: SearchSettings, auxiliary: Sequence[str]) -> dict[str, list
     return {name: known[name] for name in dict.fromkeys(("plain", *settings.rivals))}
 
 
-def look_sizes(looks: Sequence[Look], auxiliary: Sequence[str], settings: SearchSettings) -> list[int]:
-    """Return how many trade-offs each look would like to try, as far as that is known beforehand."""
-    count = len(auxiliary)
-    methods = len(by_methods((), auxiliary, settings.methods, settings.levels))
-    many = {"singles": len(singles(auxiliary)), "grid": 3 * count, "rays": 5 if count == 1 else 6}
-    around = {"around": 4, "mixtures": 1 + 2 * count, "methods": 2 * methods}
-    return [{**many, **around}[look.tries] for look in looks]
-
-
 def scratch(
     name: str, mixture: Mixture, steps: int, fold: tuple[int, int] | None = None, setting: Setting = USUAL
 ) -> Unit:
@@ -376,10 +380,20 @@ def scratch(
     return Unit(name, mixture, 0, steps, steps, falls, fold=fold, setting=setting)
 
 
-def require(results: Results, unit: Unit) -> None:
-    """Raise ValueError where a unit that others need has failed."""
-    if "failed" in results[unit.name]:
-        raise ValueError(f"`{unit.name}` has failed: {results[unit.name]['failed']}")
+def _check_rates(rates: Sequence[float], unit: Unit) -> None:
+    """Raise ValueError where a schedule of the user's has fallen so far that a look has nothing to let fall.
+
+    Args:
+        rates: Learning rate of the first group at the unit's end, and its largest so far.
+        unit: A piece of the trunk.
+    """
+    now, peak = rates
+    if now < _FALLEN * peak:
+        raise ValueError(
+            f"`model.init_args.scheduler` has the learning rate at {now:.2g} at step {unit.stop}, "
+            f"below a tenth of its peak {peak:.2g}: a look that leaves the trunk there lets it fall and "
+            "finds nothing to learn with. Leave the schedule out, or keep it high (a warm-up is welcome)."
+        )
 
 
 def _named(line: str, label: str) -> str:

@@ -3,14 +3,15 @@
 import logging
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from pytorch_lightning.utilities.seed import isolate_rng
 
 from psst.search.budget import read_budget
-from psst.search.engines import EngineName, check_engine
+from psst.search.engines import EngineName
 from psst.search.metric_judge import MetricJudge
 from psst.search.python_run import DataSource, ModuleFactory, PythonRun
 from psst.search.result import SearchResult
@@ -98,7 +99,7 @@ def search(
         raise ValueError(f"`mode={mode!r}` must be 'max' or 'min'.")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise ValueError(f"`max_steps={max_steps!r}` must be a whole number of optimizer steps above 0.")
-    check_engine(workers, engine)
+    _check_engine(workers, engine)
     allowed = read_budget(budget, budget_steps, ("budget=", "budget_steps="))
     run = PythonRun(module, data, max_steps, seed, trainer, {"monitor": monitor, "mode": mode})
     judge, settings = MetricJudge(run, Metric(monitor, mode, monitor)), settings or SearchSettings()
@@ -118,3 +119,13 @@ def _silence() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for remark in _UNFOUNDED:
         warnings.filterwarnings("ignore", message=f".*({remark})")
+
+
+def _check_engine(workers: int, engine: str) -> None:
+    """Raise ValueError where there is no such engine, ImportError where it is not installed."""
+    if isinstance(workers, bool) or workers < 1:
+        raise ValueError(f"`workers={workers}` must be at least 1.")
+    if engine not in get_args(EngineName):
+        raise ValueError(f"`engine={engine}` must be one of {list(get_args(EngineName))}.")
+    if engine == "ray" and find_spec("ray") is None:
+        raise ImportError("`engine=ray` needs Ray: pip install 'psst-fewshot[ray]'.")

@@ -10,17 +10,16 @@ import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from importlib.util import find_spec
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:  # until it gets its first work, a worker knows nothing of training
     from psst.search.runner import UnitRunner
     from psst.search.unit import Work
 
 EngineName = Literal["processes", "ray"]
-Outcome = dict[str, Any] | Exception
+_Outcome = dict[str, Any] | Exception
 """What came of a piece of work: an error is handed over like a result."""
 
 _runners: "dict[bytes, UnitRunner]" = {}  # of a worker process
@@ -37,9 +36,9 @@ class Engine:
     def __init__(self, runner: "UnitRunner") -> None:
         self._runner = runner
 
-    def submit(self, work: "Work") -> "Future[Outcome]":
+    def submit(self, work: "Work") -> "Future[_Outcome]":
         """Start one, only while fewer than `slots` are at work; the future fails if its process is gone."""
-        future: Future[Outcome] = Future()
+        future: Future[_Outcome] = Future()
         future.set_result(self._runner.do(work))
         return future
 
@@ -55,7 +54,7 @@ class _Processes(Engine):
         self._payload = payload
         self._pool = self._new_pool()
 
-    def submit(self, work: "Work") -> "Future[Outcome]":
+    def submit(self, work: "Work") -> "Future[_Outcome]":
         """Hand it to a process."""
         try:
             return self._pool.submit(_do_there, self._payload, work)
@@ -97,10 +96,10 @@ class _RayTasks(Engine):
         self._payload = self._ray.put(payload)
         self._running: list[Any] = []
 
-    def submit(self, work: "Work") -> "Future[Outcome]":
+    def submit(self, work: "Work") -> "Future[_Outcome]":
         """Hand it to Ray."""
         self._running.append(self._task.remote(self._payload, work))
-        future: Future[Outcome] = self._running[-1].future()
+        future: Future[_Outcome] = self._running[-1].future()
         return future
 
     def close(self) -> None:
@@ -116,16 +115,6 @@ class _RayTasks(Engine):
             self._ray.init(address="auto", **options)
         except ConnectionError:
             self._ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
-
-
-def check_engine(workers: int, engine: str) -> None:
-    """Raise ValueError where there is no such engine, ImportError where it is not installed."""
-    if isinstance(workers, bool) or workers < 1:
-        raise ValueError(f"`workers={workers}` must be at least 1.")
-    if engine not in get_args(EngineName):
-        raise ValueError(f"`engine={engine}` must be one of {list(get_args(EngineName))}.")
-    if engine == "ray" and find_spec("ray") is None:
-        raise ImportError("`engine=ray` needs Ray: pip install 'psst-fewshot[ray]'.")
 
 
 def make_engine(
@@ -161,7 +150,7 @@ def make_engine(
     return _RayTasks(payload, workers, threads) if engine == "ray" else _Processes(payload, workers)
 
 
-def _do_there(payload: bytes, work: "Work") -> Outcome:
+def _do_there(payload: bytes, work: "Work") -> _Outcome:
     """Do one piece of work in another process, whose runner comes with the first."""
     if payload not in _runners:
         path, sent = pickle.loads(payload)

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
 from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
-from psst.search.examples import Told, told
+from psst.search.examples import Told
 from psst.search.judge import Judge, Stage, State, counted, evaluated
 from psst.search.settings import SearchSettings
 from psst.search.unit import Measured, Metric, Unit
@@ -143,12 +144,12 @@ class EpisodeJudge(Judge):
         scores = load_scores(folder / _SCORES.format(stage))
         return Measured(_mean(scores), _mean(scores), scores)
 
-    def told(self, unit: Unit, state: State) -> Told:
+    def told(self, unit: Unit, state: State, device: torch.device) -> Told:
         """Classify some test episodes once more."""
         module, data = self._few_shot(unit)
         module.load_state_dict(state)
         data.setup("test")
-        return told(module.eval(), data, "test")
+        return Told.of(module.eval().to(device), data, "test")
 
     @cached_property
     def _module(self) -> FewShotModule:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from psst.search import choose
-from psst.search.course import SEARCH, Course, Found, Row, lay_out, look_sizes, require, scratch
+from psst.search.course import SEARCH, Course, Found, Row, lay_out, scratch
 from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
@@ -116,7 +116,7 @@ class FoldCourse(Course):
     def _sizes(self) -> list[tuple[Look, int]]:
         """Each look and how many trade-offs it tries, as planned: main only was tried before."""
         found = []
-        for look, size in zip(self.looks, look_sizes(self.looks, self.auxiliary, self.settings), strict=True):
+        for look, size in zip(self.looks, self.look_sizes(), strict=True):
             wanted = [MAIN_ONLY] * (size - (look.tries == "singles"))
             layout = lay_out(look, wanted, self.max_passes, self.settings, last=False)
             found.append((look, len(layout.mixtures)))
@@ -161,7 +161,7 @@ class FoldCourse(Course):
         fold, steps = (-1, self.folds), self.units[best.unit].steps
         final = scratch(_unit_name(f"final {best.name}", fold), best.mixture, steps, fold, best.setting)
         results = yield [self._training(final, found)]
-        require(results, final)
+        self._require(results, final)
         chosen = replace(best, unit=final.name, result=results[final.name])
         found.candidates = [chosen if one is best else one for one in found.candidates]
         found.finals = [chosen]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
 from jsonargparse import ArgumentError
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, autograd
@@ -149,7 +150,7 @@ class Judge(ABC):
     def measured(self, folder: Path, result: Mapping[str, Any], stage: Stage = "val") -> Measured:
         """Read what `measure` has left of a unit; OSError, ValueError or KeyError where it is damaged."""
 
-    def told(self, unit: Unit, state: State) -> "Told | None":
+    def told(self, unit: Unit, state: State, device: torch.device) -> "Told | None":
         """Return what a model tells of test classes, query by query, where there are such."""
         return None
 

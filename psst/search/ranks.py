@@ -5,13 +5,10 @@ is read from the files that the first rank has written; from then on it tells th
 Whatever writes or prints is wrapped in `first_only`: nothing else in the search asks for its rank.
 """
 
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import TypeVar
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.strategies import DDPStrategy
-from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from pytorch_lightning.utilities import rank_zero_only
 from torch import distributed
 
@@ -40,25 +37,3 @@ def save_checkpoint(trainer: Trainer, path: Path) -> None:
     else:
         trainer.save_checkpoint(path)  # collects; the first rank's trainer writes
     trainer.strategy.barrier()
-
-
-def check_ranks(trainer: Trainer) -> None:
-    """Refuse ranks that could not tell what they have found; let tasks rest, whose heads get no gradient.
-
-    Raises:
-        ValueError: The strategy starts its ranks for one fit only, or workers would start ranks.
-    """
-    if trainer.world_size == 1:
-        return
-    if isinstance(trainer.strategy, DDPStrategy):
-        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
-    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-        raise ValueError(
-            "`trainer.strategy` starts processes for one fit only, and what a search learns in them would be "
-            "lost; use `ddp`."
-        )
-    if parent_process() is not None:
-        raise ValueError(
-            f"`workers` train one unit each, but `trainer.devices` makes {trainer.world_size} processes of a "
-            "unit; set `trainer.devices` to 1, or have one worker."
-        )

@@ -125,6 +125,23 @@ class Manifest:
         content = {"identity": self.identity, "versions": self.versions, "budget": self.budget}
         write_json(self.path, {**content, "units": self.units}, _FORMAT)
 
+    def touch_test(self, units: Sequence[str]) -> list[dict[str, Any]]:
+        """Note, before models see the test, that they are about to; return all such notes in order."""
+        path = self.path.with_name(_TOUCHED)
+        looks: list[dict[str, Any]] = _read(path, f"the record of tests `{path}`").get("looks", [])
+        if not looks or looks[-1]["units"] != list(units):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            looks.append({"when": now, "units": list(units)})
+            first_only(write_json)(path, {"looks": looks}, _FORMAT)
+        return looks
+
+    @staticmethod
+    def known_budget(folder: Path) -> dict[str, Any]:
+        """Return what a search in this folder may take; nothing where that is not known."""
+        with suppress(ValueError):
+            return dict(_read(folder / _MANIFEST, "the manifest").get("budget", {}))
+        return {}
+
     def _known(self) -> dict[str, Any]:
         try:
             return _read(self.path, f"the search's manifest `{self.path}`")
@@ -133,24 +150,6 @@ class Manifest:
                 raise
             self.remarks.append(f"{str(error).split(',')[0]}; what units have left is read anew")
             return {}
-
-
-def known_budget(folder: Path) -> dict[str, Any]:
-    """What a search in this folder may take; empty where that is not known."""
-    with suppress(ValueError):
-        return dict(_read(folder / _MANIFEST, "the manifest").get("budget", {}))
-    return {}
-
-
-def touch_test(folder: Path, units: Sequence[str]) -> list[dict[str, Any]]:
-    """Note, before models see the test, that they are about to; return all such notes in order."""
-    path = folder / _TOUCHED
-    looks: list[dict[str, Any]] = _read(path, f"the record of tests `{path}`").get("looks", [])
-    if not looks or looks[-1]["units"] != list(units):
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        looks.append({"when": now, "units": list(units)})
-        first_only(write_json)(path, {"looks": looks}, _FORMAT)
-    return looks
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
-from psst.files import write_json, write_rows
+from psst.files import atomic_path, write_json, write_rows
 from psst.page import Page, vega
 from psst.search import choose
 from psst.search.course import SEARCH
@@ -29,36 +29,32 @@ _DEAR = 1.2  # passes of a step: a task above that has to pay for them
 
 def write_report(result: SearchResult, folder: Path) -> None:
     """Write the result files of a search, each whole or not at all."""
-    from psst.search.charts import draw_front
+    from psst.search.charts import front
 
     rows = _front_rows(result)
     write_rows(folder / "front.json", rows)
     write_rows(folder / "front.csv", rows)
-    draw_front(result, folder / "front.png")
+    with atomic_path(folder / "front.png") as path:
+        front(result).save(str(path), format="png", ppi=130)
     _page(result, folder).write(folder / "report.html")
     write_json(folder / "metrics.json", metrics(result), _FORMAT)
 
 
 def _page(result: SearchResult, folder: Path) -> Page:
     """The report as a page."""
-    from psst.confusion import confusion_chart, confusion_tables
+    from psst.confusion import confusion_tables
     from psst.search.charts import charts_of
-    from psst.search.examples import episode_chart
 
     told = result.told
-    charts, tables = {}, [_table(result), *([_tests_table(result)] if result.tests else [])]
-    if told is not None:
-        what = f"Which class a query was told to be, in {told.n_episodes} test episodes"
-        charts = {heading: episode_chart(pictures) for heading, pictures in told.episodes.items()}
-        charts |= {what: confusion_chart(told.confusion, told.names)}
-        tables += confusion_tables(told.confusion, told.names)
+    tables = [_table(result), *([_tests_table(result)] if result.tests else [])]
+    tables += [] if told is None else confusion_tables(told.confusion, told.names)
     picks = {one.unit: f"{one.name}, {_origin(one)}" for one in result.candidates}
     place = os.path.relpath(folder)
     return Page(
         title=place,
         sentences=[_first_line(result), *sentences(result)],
         tables=tables,
-        charts={**charts_of(result, picks), **charts},
+        charts={**charts_of(result, picks), **({} if told is None else told.charts())},
         script=vega(),
         commands=[command.format(place) for command in _NEXT] if (folder / "config.yaml").is_file() else [],
         remark=_interval_words(result) if result.tests else "",

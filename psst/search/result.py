@@ -1,12 +1,9 @@
 """What a search has found."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from psst.search import choose
 from psst.search.course import SEARCH, Found
@@ -118,15 +115,6 @@ class SearchResult:
             return None
         gain = ends[1].measured - ends[0].measured
         return gain if gain.better else None
-
-
-def loss_matrix(models: Sequence[Candidate], tasks: Sequence[str]) -> NDArray[np.float64]:
-    """``[n, m]`` validation losses of those models that have one for each task, else training losses; NaN."""
-    rows = []
-    for model in models:
-        known = {**model.result.get("training", {}), **model.result.get("losses", {})}
-        rows.append([float(known.get(task, np.nan)) for task in tasks])
-    return np.array(rows, dtype=np.float64).reshape(len(rows), len(tasks))
 
 
 def joined(found: Mapping[str, Found]) -> dict[str, Found]:

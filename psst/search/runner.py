@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,21 @@ import numpy as np
 import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from psst.callbacks import PSSTCallback
 from psst.components import instantiate
 from psst.files import atomic_path
 from psst.pareto import Method
 from psst.pareto.not_finite import NotFiniteError
+from psst.search.examples import Told
 from psst.search.judge import Judge, Stage, State
-from psst.search.ranks import agree, check_ranks, first_only, save_checkpoint
+from psst.search.ranks import agree, first_only, save_checkpoint
 from psst.search.record import UnitFolder, unit_path
 from psst.search.settings import SearchSettings
 from psst.search.unit import Unit, Work
 from psst.search.unit_callbacks import LearningRate, LoadState, StopAt, UnitCheckpoints, UnitWeights
-
-_FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
 
 
 class UnitRunner:
@@ -52,7 +54,7 @@ class UnitRunner:
         agree(None)
         try:
             if work.test:
-                found = self._measured(unit, self.content(unit.name)["state_dict"], "test")
+                found = self._measured(unit, self._content(unit.name)["state_dict"], "test")
             elif unit.members:
                 found = {**self._averaged(unit, place), "seconds": 0.0}
             else:
@@ -62,6 +64,11 @@ class UnitRunner:
         result = {**found, "steps": unit.steps, "passes": work.passes}
         place.finish(result)
         return agree(result)
+
+    def told(self, unit: Unit) -> Told | None:
+        """What a finished unit tells of test classes, query by query, on the trainer's device."""
+        device = self.trainer(unit, unit_path(self.folder, unit.name), []).strategy.root_device
+        return self.judge.told(unit, self._content(unit.name)["state_dict"], device)
 
     def trainer(
         self, unit: Unit, folder: Path, callbacks: list[Any], logger: CSVLogger | None = None
@@ -79,21 +86,21 @@ class UnitRunner:
             check_val_every_n_epoch=unit.horizon + 1,  # a unit is validated once, at its end
             num_sanity_val_steps=0,
         )
-        check_ranks(trainer)
+        _check_ranks(trainer)
         return trainer
 
     def _trained(self, unit: Unit, place: UnitFolder) -> dict[str, Any]:
         begin = agree(place.checkpoint) or (self.checkpoint(unit.parent) if unit.parent else None)
         found = self._fit(unit, place, begin)
-        content = self.content(unit.name)
+        content = self._content(unit.name)
         if not all(value.isfinite().all() for value in content["state_dict"].values()):
             raise NotFiniteError("its weights are NaN or infinite")
         return found | self._judged(unit, place, content) if unit.judged else found
 
     def _averaged(self, unit: Unit, place: UnitFolder) -> dict[str, Any]:
         """Average the models of its members; a parent gives everything but the weights."""
-        content = self.content(unit.parent or unit.members[0])
-        content["state_dict"] = averaged([self.content(name)["state_dict"] for name in unit.members])
+        content = self._content(unit.parent or unit.members[0])
+        content["state_dict"] = averaged([self._content(name)["state_dict"] for name in unit.members])
         return self._judged(unit, place, content)
 
     def _judged(self, unit: Unit, place: UnitFolder, content: dict[str, Any]) -> dict[str, Any]:
@@ -128,10 +135,32 @@ class UnitRunner:
         told = {} if weights is None else _told(weights, names, place.path / "trajectory.npz")
         return {"seconds": saving.seconds, "rates": [rate.now, rate.highest], **told}
 
-    def content(self, name: str) -> dict[str, Any]:
+    def _content(self, name: str) -> dict[str, Any]:
         """Of a finished unit's checkpoint."""
         content: dict[str, Any] = torch.load(self.checkpoint(name), map_location="cpu", weights_only=True)
         return content
+
+
+def _check_ranks(trainer: Trainer) -> None:
+    """Refuse ranks that could not tell what they have found; let tasks rest, whose heads get no gradient.
+
+    Raises:
+        ValueError: The strategy starts its ranks for one fit only, or workers would start ranks.
+    """
+    if trainer.world_size == 1:
+        return
+    if isinstance(trainer.strategy, DDPStrategy):
+        trainer.strategy._ddp_kwargs.setdefault("find_unused_parameters", True)
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise ValueError(
+            "`trainer.strategy` starts processes for one fit only, and what a search learns in them would be "
+            "lost; use `ddp`."
+        )
+    if parent_process() is not None:
+        raise ValueError(
+            f"`workers` train one unit each, but `trainer.devices` makes {trainer.world_size} processes of a "
+            "unit; set `trainer.devices` to 1, or have one worker."
+        )
 
 
 def averaged(states: Sequence[State]) -> State:
@@ -148,22 +177,6 @@ def averaged(states: Sequence[State]) -> State:
         else:
             mixed[key] = first.clone()
     return mixed
-
-
-def check_rates(rates: Sequence[float], unit: Unit) -> None:
-    """Raise ValueError where a schedule of the user's has fallen so far that a look has nothing to let fall.
-
-    Args:
-        rates: Learning rate of the first group at the unit's end, and its largest so far.
-        unit: A piece of the trunk.
-    """
-    now, peak = rates
-    if now < _FALLEN * peak:
-        raise ValueError(
-            f"`model.init_args.scheduler` has the learning rate at {now:.2g} at step {unit.stop}, "
-            f"below a tenth of its peak {peak:.2g}: a look that leaves the trunk there lets it fall and "
-            "finds nothing to learn with. Leave the schedule out, or keep it high (a warm-up is welcome)."
-        )
 
 
 def _told(weights: UnitWeights, names: Sequence[str], path: Path) -> dict[str, Any]:

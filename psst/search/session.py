@@ -12,13 +12,13 @@ import torch
 from psst.files import atomic_path
 from psst.images import trust
 from psst.search.budget import Budget, measured_pace, solved
-from psst.search.engines import Engine, EngineName, Outcome, make_engine
+from psst.search.engines import Engine, EngineName, make_engine
 from psst.search.episode_judge import EpisodeJudge
 from psst.search.folds import OWN, FoldCourse, make_course
 from psst.search.judge import Judge
 from psst.search.progress import SearchProgress, seconds_text
 from psst.search.ranks import agree, first_only
-from psst.search.record import Manifest, UnitFolder, occupied, touch_test, whole
+from psst.search.record import Manifest, UnitFolder, occupied, whole
 from psst.search.report import print_report, write_report
 from psst.search.result import SearchResult, joined
 from psst.search.runner import UnitRunner
@@ -209,11 +209,10 @@ class Search:
 
     def _test(self, result: SearchResult, engine: Engine) -> None:
         finals = result.finals
-        result.looks_at_test = agree(touch_test(self.folder, sorted(one.unit for one in finals.values())))
+        result.looks_at_test = agree(self.manifest.touch_test(sorted(one.unit for one in finals.values())))
         [tests] = _run_lines([self.course.tests(list(finals.values()))], engine, self)
         result.tests = {name: tests[one.unit] for name, one in finals.items()}
-        best = result.best.unit
-        result.told = self.judge.told(self.course.units[best], self.runner.content(best)["state_dict"])
+        result.told = self.runner.told(self.course.units[result.best.unit])
 
 
 def _run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[Any]:
@@ -227,7 +226,7 @@ def _run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[An
     """
     values: list[Any] = [None] * len(lines)
     asked = {place: next(line) for place, line in enumerate(lines)}
-    running: dict[Future[Outcome], Work] = {}
+    running: dict[Future[dict[str, Any] | Exception], Work] = {}
     losses: Counter[str] = Counter()
     while True:
         for place in list(asked):
@@ -262,7 +261,7 @@ def _advance(line: Line, place: int, asked: dict[int, list[Work]], values: list[
             return
 
 
-def _unwrapped(outcome: Outcome) -> dict[str, Any]:
+def _unwrapped(outcome: dict[str, Any] | Exception) -> dict[str, Any]:
     """Return a result, or raise the error of a unit."""
     if isinstance(outcome, Exception):
         raise outcome

@@ -5,16 +5,13 @@ from typing import Any
 
 from torch import Tensor
 
-_FORMAT = 1  # raised when an older psst could no longer read what this one writes
-FORMAT_NOTE = {"psst_format": _FORMAT}
-"""Part of every checkpoint, so that an older psst can refuse it by name."""
-
 
 def check_checkpoint(
     checkpoint: Mapping[str, Any],
     state: Mapping[str, Tensor],
     descriptions: Mapping[str, Any],
-    path: str | None = None,
+    newest: int,
+    path: str = "",
 ) -> None:
     """Check that every parameter of the model is in the checkpoint, in its shape, and nothing else.
 
@@ -22,16 +19,17 @@ def check_checkpoint(
         checkpoint: As loaded from the file.
         state: ``state_dict()`` of the model that is to be filled.
         descriptions: Its hyperparameters.
+        newest: Format that this psst reads; older ones do.
         path: Of the checkpoint, for the error.
 
     Raises:
         ValueError: It was written by a newer psst, or holds another model.
     """
     where = f"checkpoint {path}" if path else "the checkpoint"
-    version = checkpoint.get("psst_format", _FORMAT)
-    if version > _FORMAT:
+    version = checkpoint.get("psst_format", newest)
+    if version > newest:
         raise ValueError(
-            f"{where} has format {version}, this psst reads up to {_FORMAT}; install a newer psst-fewshot."
+            f"{where} has format {version}, this psst reads up to {newest}; install a newer psst-fewshot."
         )
     stored = checkpoint.get("state_dict", {})
     differing = [

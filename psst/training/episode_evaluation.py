@@ -48,6 +48,17 @@ class EpisodeEvaluation(LightningModule):
     def embed_and_judge(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what the head reads of each image, ``[n, ...]``, and the loss of each auxiliary task."""
 
+    @torch.no_grad()
+    def embed_split(self, data: Any, split: Literal["val", "test"]) -> tuple[Tensor, Tensor]:
+        """Return what the head reads of all images of a split, ``[n, ...]``, and their ids ``[n]``.
+
+        Without a trainer, on this module's device; it is in evaluation mode, and the data are set up.
+        """
+        loader = data.val_dataloader() if split == "val" else data.test_dataloader()
+        batches = [data.on_after_batch_transfer(batch.to(self.device), 0) for batch in loader]
+        features = [self.embed_and_judge(batch)[0].float() for batch in batches]
+        return torch.cat(features), torch.cat([batch.ids for batch in batches])
+
     def on_validation_epoch_start(self) -> None:
         """Check the datamodule before any image is embedded."""
         few_shot_data(getattr(self.trainer, "datamodule", None))
@@ -130,15 +141,3 @@ class EpisodeEvaluation(LightningModule):
             features = torch.cat([part[0] for part in parts]).to(features.device)
             image_ids = torch.cat([part[1] for part in parts])
         return features, image_ids.numpy()
-
-
-def embed_split(module: EpisodeEvaluation, data: Any, split: Literal["val", "test"]) -> tuple[Tensor, Tensor]:
-    """Return what the head reads of all images of a split, ``[n, ...]``, and their ids ``[n]``.
-
-    Without a trainer; the module is in evaluation mode, and the data are set up.
-    """
-    loader = data.val_dataloader() if split == "val" else data.test_dataloader()
-    with torch.no_grad():
-        batches = [data.on_after_batch_transfer(batch, 0) for batch in loader]
-        features = [module.embed_and_judge(batch)[0].float() for batch in batches]
-    return torch.cat(features), torch.cat([batch.ids for batch in batches])

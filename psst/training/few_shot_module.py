@@ -19,9 +19,11 @@ from psst.images.view import UPRIGHT, View
 from psst.pareto.not_finite import NotFiniteError
 from psst.randomness import torch_generator
 from psst.tasks import MAIN, Encode, MainTask, Task
-from psst.training.checkpoint import FORMAT_NOTE, check_checkpoint
+from psst.training.checkpoint import check_checkpoint
 from psst.training.data import few_shot_data
 from psst.training.episode_evaluation import EpisodeEvaluation
+
+_FORMAT = 1  # of checkpoints; raised when an older psst could no longer read what this one writes
 
 
 class FewShotModule(EpisodeEvaluation):
@@ -268,7 +270,7 @@ class FewShotModule(EpisodeEvaluation):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Note the format."""
-        checkpoint.update(FORMAT_NOTE)
+        checkpoint["psst_format"] = _FORMAT
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another model, naming both.
@@ -278,7 +280,7 @@ class FewShotModule(EpisodeEvaluation):
         """
         path = None if self._trainer is None else self._trainer.ckpt_path
         if self.strict_loading:
-            check_checkpoint(checkpoint, self.state_dict(), self.hparams, None if path is None else str(path))
+            check_checkpoint(checkpoint, self.state_dict(), self.hparams, _FORMAT, str(path or ""))
 
     def _logs_now(self) -> bool:
         """Whether what is logged in this step is kept: throwing it away takes Lightning a millisecond."""

@@ -13,10 +13,9 @@ from psst.datamodules import Glyphs
 from psst.episodes import Evaluation
 from psst.evaluation import evaluate_episodes
 from psst.fewshot import PrototypicalHead
-from psst.search.examples import episode_chart, told
+from psst.search.examples import Told
 from psst.tasks import Episodic
 from psst.training import FewShotModule
-from psst.training.episode_evaluation import embed_split
 
 EPISODES, WAY, QUERY = 40, 5, 7
 
@@ -30,13 +29,13 @@ def parts(tmp_path_factory):
     torch.manual_seed(0)
     module = FewShotModule(Conv4(hidden=8), Episodic(PrototypicalHead()), [])
     module.attach(data)
-    return module.eval(), data, told(module, data, "test")
+    return module.eval(), data, Told.of(module, data, "test")
 
 
 def test_confusions_count_every_query_and_agree_with_the_accuracy(parts):
     module, data, found = parts
     ((_, sampler),) = data.episode_plan("test").items()
-    features, ids = embed_split(module, data, "test")
+    features, ids = module.embed_split(data, "test")
     scores = evaluate_episodes(features, sampler, module.head, EPISODES, ids)
     names, drawn = np.unique(sampler.draw(0, EPISODES).class_ids, return_counts=True)
     counts = dict(zip([data.store.class_names[i] for i in names], drawn * QUERY, strict=True))
@@ -47,7 +46,7 @@ def test_confusions_count_every_query_and_agree_with_the_accuracy(parts):
 def test_the_episodes_are_the_worst_and_the_median_and_show_the_images_of_the_store(parts):
     module, data, found = parts
     ((_, sampler),) = data.episode_plan("test").items()
-    features, ids = embed_split(module, data, "test")
+    features, ids = module.embed_split(data, "test")
     scores = evaluate_episodes(features, sampler, module.head, EPISODES, ids)
     (median, worst), order = found.episodes, np.sort(scores.accuracies)
     assert f"{100 * order[EPISODES // 2]:.0f} % right" in median
@@ -56,12 +55,12 @@ def test_the_episodes_are_the_worst_and_the_median_and_show_the_images_of_the_st
     for pictures in found.episodes.values():
         assert len(pictures) == WAY * (2 + 6)
         for one in pictures:
-            assert one["how"] in ("support", {True: "right", False: "wrong"}[one["told"] == one["class"]])
+            assert one["how"] == {None: "support", one["class"]: "right"}.get(one.get("told"), "wrong")
             pixels = np.asarray(Image.open(io.BytesIO(b64decode(one["url"].partition(",")[2]))))
             near = min(
                 np.abs(np.frombuffer(image, np.uint8) - pixels.ravel().astype(float)).mean()
                 for image in known
             )
             assert near < 4  # of 255: JPEG
-        rows = episode_chart(pictures)["datasets"]
-        assert [pictures] == list(rows.values())
+    charts, shown = found.charts(), found.episodes
+    assert [list(charts[one]["datasets"].values()) for one in shown] == [[one] for one in shown.values()]
