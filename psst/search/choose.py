@@ -12,7 +12,7 @@ def ranked(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def preferred(finals: Sequence[Candidate]) -> Candidate:
-    """The largest average, unless another is ahead of it by more than one standard error; else the best.
+    """The largest average, unless another is ahead of it by more than two standard errors; else the best.
 
     An average of branches is the better model on classes that nobody has seen, and validation is noisy.
     """
@@ -21,7 +21,7 @@ def preferred(finals: Sequence[Candidate]) -> Candidate:
     if not whole.members:
         return order[0]
     gap = order[0].measured - whole.measured
-    return order[0] if gap.mean > gap.standard_error else whole
+    return order[0] if gap.mean > 2.0 * gap.standard_error else whole
 
 
 def plainest(found: Sequence[Candidate]) -> Candidate | None:

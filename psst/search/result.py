@@ -62,14 +62,16 @@ class SearchResult:
     def handed_over(self) -> str:
         """The name of the final that does best on validation; the simplest of equals.
 
-        Frozen features, the simpler in use, take its place where they are within one standard error.
+        Frozen features, else plain training, take its place where they are within one standard error.
         """
         order = [PLAIN, *(name for name in self.finals if name not in (PLAIN, OWN))]
         known = [name for name in order if name in self.finals]
         best = max(known, key=lambda name: self.finals[name].quality)
-        if FROZEN in known:
-            gap = self.finals[best].measured - self.finals[FROZEN].measured
-            return FROZEN if gap.mean <= gap.standard_error else best
+        for simpler in (FROZEN, PLAIN):
+            if simpler in known and best != simpler:
+                gap = self.finals[best].measured - self.finals[simpler].measured
+                if gap.mean <= gap.standard_error:
+                    return simpler
         return best
 
     @property
