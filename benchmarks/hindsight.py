@@ -60,17 +60,12 @@ def in_full(folder: Path) -> dict[str, Path]:
         unit = record(folder, row["unit"])
         if unit["setting"] != best["setting"]:
             continue
-        name, setting = (
-            row["name"],
-            Setting(**{**unit["setting"], "options": tuple(map(tuple, unit["setting"]["options"]))}),
-        )
-        mixture = unit["mixture"]
-        weights = tuple((task, weight) for task, weight in mixture["weights"])
-        level = None if mixture["level"] is None else tuple(mixture["level"])
-        own = Mixture(weights, mixture["method"], level=level)
-        found[name] = trained(
-            judge, out, scratch(name.replace(" ", "-"), own, best["stop"], (-1, best["fold"][1]), setting)
-        )
+        name, mixture, setting = row["name"], unit["mixture"], unit["setting"]
+        own = Mixture(tuple(map(tuple, mixture["weights"])), mixture["method"])
+        options = tuple(map(tuple, setting["options"]))
+        how = Setting(setting["length"], setting["rate"], options)
+        fold = (-1, best["fold"][1])
+        found[name] = trained(judge, out, scratch(name.replace(" ", "-"), own, best["stop"], fold, how))
         print(f"{folder.name}, {name}: {accuracy(found[name]):.2f} %", file=sys.stderr)
     return found
 

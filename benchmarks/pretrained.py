@@ -7,8 +7,8 @@ For each split (64:16:20 of the classes, `split_seed` 0, 1, ...) it runs `psst s
 pretrained_adapter` with the words after `--`, which resumes where it was, and tests every final at 5 shots
 too; beside them scikit-learn's logistic regression on frozen features. It prints a row a split, the means,
 and paired differences whose intervals resample splits and the classes within them. A second table says what
-the folds said: validation of main only, of the best task alone, of all at weight 1, of `upgrad` over all, of
-the best level and of the chosen one. `--table` prints what several names say together; `--cosines` how the
+the folds said: validation of main only, of the best task alone, of all at weight 1, of `upgrad` over all,
+and of the chosen one. `--table` prints what several names say together; `--cosines` how the
 tasks' gradients lie to main's, on adapters that were trained on all of them: the mean over batches, and in
 parentheses the cosine of the mean gradients.
 """
@@ -156,7 +156,6 @@ def show_folds(folders: list[Path]) -> None:
         "best task alone": lambda name: len(name.split()) == 1 and "=" in name and "all=" not in name,
         "all=1": lambda name: name == "all=1",
         "upgrad over all": lambda name: name == "upgrad",
-        "best level": lambda name: "at most" in name,
         "chosen": lambda name: True,
     }
     print(f"\n| split, on folds | {' | '.join(kinds)} |\n|{'---|' * (len(kinds) + 1)}")

@@ -125,7 +125,7 @@ class Course:
     def look_sizes(self) -> list[int]:
         """Return how many trade-offs each look would like to try, as far as that is known beforehand."""
         count, settings = len(self.auxiliary), self.settings
-        methods = len(by_methods((), self.auxiliary, settings.methods, settings.levels))
+        methods = len(by_methods((), self.auxiliary, settings.methods))
         many = {"singles": len(singles(self.auxiliary)), "grid": 3 * count, "rays": 5 if count == 1 else 6}
         around = {"around": 4, "mixtures": 1 + 2 * count, "methods": 2 * methods}
         return [{**many, **around}[look.tries] for look in self.looks]
@@ -264,7 +264,7 @@ class Course:
         if look.tries == "methods":
             best = choose.best_weights(before, self.errors)
             helping = [task for task in self.auxiliary if task in best]
-            return by_methods(helping, self.auxiliary, self.settings.methods, self.settings.levels)
+            return by_methods(helping, self.auxiliary, self.settings.methods)
         raw = self.judge.raw_tasks()
         return choose.next_mixtures(look.tries, before, self.auxiliary, self.errors, raw)
 

@@ -73,12 +73,6 @@ class Judge(ABC):
         Raises:
             ValueError: A unit would fail later.
         """
-        names = self.task_names()[1:]
-        for name, levels in settings.levels.items():
-            if name not in names or min(levels, default=0) <= 0:
-                raise ValueError(
-                    f"`search.levels.{name}={levels}` must be levels above 0, of one of {names}."
-                )
         for method in settings.methods:
             try:
                 method_named(method)
@@ -89,7 +83,7 @@ class Judge(ABC):
                 _ = [self.run.varied(((key, value),)) for value in values if key not in ("length", "rate")]
             except ArgumentError as error:
                 raise ValueError(f"`search.vary.{key}={values}`: {error}.".replace("\n", " ")) from error
-        return self.check_data(max(look.folds for look in settings.course_of(len(names))))
+        return self.check_data(max(look.folds for look in settings.course_of(len(self.task_names()) - 1)))
 
     @abstractmethod
     def check_data(self, folds: int) -> str:

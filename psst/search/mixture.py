@@ -18,8 +18,6 @@ class Mixture:
         weights: Auxiliary tasks that take part and their weights, the main task having 1; in units of the
             losses' running means but for tasks whose `unit` is ``raw``.
         method: Name of a method that weighs the same tasks step by step, such as ``upgrad``; empty for none.
-        level: A task and the level that its loss is held at, see `psst.pareto.Levels`; all other losses count
-            alike.
         rays: Name of a file of rays in the search's folder and the number of one, for methods that keep to
             one.
 
@@ -31,7 +29,6 @@ class Mixture:
     weights: Weights = ()
     method: str = ""
     rays: tuple[str, int] | None = None
-    level: tuple[str, float] | None = None
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -41,7 +38,7 @@ class Mixture:
     @property
     def plainly(self) -> bool:
         """Whether fixed weights make it, and some task takes part."""
-        return bool(self.weights) and not self.method and self.level is None
+        return bool(self.weights) and not self.method
 
     def name(self, auxiliary: Sequence[str]) -> str:
         """What reports call it, `auxiliary` being all tasks there are."""
@@ -49,9 +46,6 @@ class Mixture:
             return "main only"
         if self.rays is not None:
             return f"{self.method} {self.rays[1]}"
-        if self.level is not None:
-            others = "".join(f"{task} " for task in self.tasks if task != self.level[0])
-            return f"{others}{self.level[0]} at most {self.level[1]:g}"
         if self.method:
             return (
                 self.method
@@ -87,11 +81,6 @@ class Mixture:
             return None
         if self.method:
             return self.method
-        if self.level is not None:
-            task, level = self.level
-            alike = float(any(name not in (losses[0], task) for name in losses))
-            arguments = {"levels": {task: level}, "tradeoff": alike}
-            return {"class_path": "psst.pareto.Levels", "init_args": arguments}
         weights = dict(self.weights)
         places = [place for place, name in enumerate(losses[1:]) if name in raw]
         arguments = {"auxiliary": [weights.get(name, 0.0) for name in losses[1:]], "raw": places}
@@ -101,16 +90,9 @@ class Mixture:
 MAIN_ONLY = Mixture()
 
 
-def by_methods(
-    best: Sequence[str], order: Sequence[str], methods: Sequence[str], levels: Mapping[str, Sequence[float]]
-) -> list[Mixture]:
-    """Each method over all tasks and over those that were ahead; each level alone and beside these."""
+def by_methods(best: Sequence[str], order: Sequence[str], methods: Sequence[str]) -> list[Mixture]:
+    """Each method over all tasks and over those that were ahead."""
     found = [Mixture(together(tasks).weights, method) for method in methods for tasks in (order, best)]
-    for task, values in levels.items():
-        if task in order:
-            beside = [one for one in best if one != task]
-            sets = [(task,), (*beside, task)] if beside else [(task,)]
-            found += [Mixture(together(t).weights, level=(task, v)) for t in sets for v in values]
     return [one for one in dict.fromkeys(found) if one.weights]
 
 

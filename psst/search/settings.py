@@ -33,8 +33,7 @@ class Look:
         tries: Which trade-offs: ``singles`` (main only, each task, all together), ``around`` (main only and
             the best so far, with a third and three times their weights), ``mixtures`` (pairs and all of the
             tasks that were ahead), ``methods`` (those of `SearchSettings.methods` over all tasks and over
-            those that were ahead, and `SearchSettings.levels`), ``grid`` (each task at 0.3, 1 and 3),
-            ``rays`` (evenly spread rays).
+            those that were ahead), ``grid`` (each task at 0.3, 1 and 3), ``rays`` (evenly spread rays).
         at_most: What all branches together may take, as a share of T; fewer are tried where it is not enough.
         folds: On how many folds of the classes each trade-off is tried; only from scratch.
 
@@ -138,7 +137,6 @@ class SearchSettings:
             ``grid`` of weights that costs as much in all, the user's ``own`` small network from scratch for
             as long as all the rest took (on folds only).
         methods: Methods tried beside weights, such as ``upgrad``.
-        levels: Levels tried beside weights, by task: a loss is held at most there, see `psst.pareto.Levels`.
         vary: Settings that are tried on folds: values by key, the config's own first. ``length`` and ``rate``
             are factors on T and the learning rate, all others keys of the config.
         own: Keys of the config that make the user's own small network.
@@ -160,7 +158,6 @@ class SearchSettings:
     looks: list[Look] | None = None
     rivals: tuple[_Rival, ...] = ("plain", "fixed", "grid")
     methods: tuple[str, ...] = ()
-    levels: dict[str, list[float]] = field(default_factory=dict)
     vary: dict[str, list[Any]] = field(default_factory=lambda: dict(_LENGTHS_AND_RATES))
     own: dict[str, Any] = field(default_factory=dict)
     rays: int = 0

@@ -60,7 +60,6 @@ def found(tmp_path_factory):
         "trainer.max_steps": 12,
         "search.looks": LOOKS,
         "search.rivals": ["plain", "fixed", "own"],
-        "search.levels": {"preserve": [0.2]},
         "search.vary": {"length": [1, 0.5], "model.init_args.backbone.init_args.dropout": [0.0, 0.5]},
         "search.own": OWN,
     }
@@ -85,7 +84,6 @@ def test_every_way_is_measured_and_one_is_advised(found):
     assert {"frozen", "main only", "main only, dropout=0.5", "upgrad", "all=1"} <= {
         name.removesuffix(", 0.5 T").removesuffix(", dropout=0.5") for name in names
     } | names
-    assert any("preserve at most 0.2" in name for name in names)
     finals = [row for row in rows if row["final_of"]]
     assert {name for row in finals for name in row["final_of"].split()} == set(metrics["candidates"])
     frozen = metrics["candidates"]["frozen"]

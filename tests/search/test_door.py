@@ -205,7 +205,6 @@ def test_modules_that_cannot_work_are_refused_and_nothing_is_left(tmp_path, modu
         ({"budget": "soon"}, ValueError, "`budget=soon`"),
         ({"settings": SearchSettings(course="folds")}, ValueError, "has none; choose"),
         ({"settings": SearchSettings(methods=("upgrd",))}, ValueError, "`search.methods`.*`upgrad`"),
-        ({"settings": SearchSettings(levels={"far": [1.0]})}, ValueError, "`search.levels.far=.*other"),
         ({"settings": SearchSettings(vary={"model.x": [1, 2]})}, ValueError, "vary model.x, which only"),
         ({"workers": 2, "module": lambda: Heads()}, TypeError, "top level of a module"),
     ],
