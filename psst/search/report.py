@@ -1,6 +1,7 @@
 """What a search leaves behind and prints: first line, tables, front.*, metrics.json."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _NEXT = (
     "psst export {0}/best.ckpt --output encoder  # --onnx: for use without torch",
     "psst classify examples new_images --encoder encoder  # examples: a folder a class",
     "psst test --config {0}/config.yaml --ckpt_path {0}/best.ckpt",
+    "psst search --config {0}/config.yaml --output AGAIN  # the same search once more",
 )
 _DEAR = 1.2  # passes of a step: a task above that has to pay for them
 
@@ -57,7 +59,8 @@ def _page(result: SearchResult, folder: Path) -> Page:
         charts={**charts_of(result, picks), **({} if told is None else told.charts())},
         script=vega(),
         commands=[command.format(place) for command in _NEXT] if (folder / "config.yaml").is_file() else [],
-        remark=_interval_words(result) if result.tests else "",
+        remark=f"{_interval_words(result) if result.tests else ''} psst-fewshot {version('psst-fewshot')}, "
+        f"torch {version('torch')}.",
     )
 
 
