@@ -3,7 +3,7 @@
 cd benchmarks
 for seed in 0 1 2 3 4; do
 for tasks in "" ", {class_path: noise_task.Noise}"; do
-psst search --config quickstart --trainer.max_steps 1500 --search.rivals '[plain]' --seed_everything $seed \
+psst search --config quickstart --trainer.max_steps 1250 --search.rivals '[plain]' --seed_everything $seed \
           --data.init_args.augmentations.main psst.images.augment.Augmentation \
           --data.init_args.augmentations.main.init_args.resized_crop '[0.6, 1.0]' \
           --model.init_args.auxiliary "[{class_path: psst.tasks.Rotation}, {class_path: psst.tasks.Classes},

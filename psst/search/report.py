@@ -80,7 +80,7 @@ def print_report(result: SearchResult, output: Path, console: Console | None = N
 def _first_line(result: SearchResult) -> str:
     """What was handed over, its accuracy, how it compares with plain at equal cost, and the cost."""
     name, best = result.handed_over, result.best
-    simpler = f"of `{name}`: nothing is ahead of it by a standard error on validation"
+    simpler = f"of `{name}`: nothing is clearly ahead of it on validation"
     known = {SEARCH: "found by the search", PLAIN: simpler, FROZEN: simpler}
     own = known.get(name, f"the rival `{name}` was best on validation")
     words = [f"Handed over: {best.name} ({own})"]

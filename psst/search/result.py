@@ -62,15 +62,16 @@ class SearchResult:
     def handed_over(self) -> str:
         """The name of the final that does best on validation; the simplest of equals.
 
-        Frozen features, else plain training, take its place where they are within one standard error.
+        Frozen features take its place where they are within one standard error, else plain training where
+        it is within two: where the interval of the difference says nothing.
         """
         order = [PLAIN, *(name for name in self.finals if name not in (PLAIN, OWN))]
         known = [name for name in order if name in self.finals]
         best = max(known, key=lambda name: self.finals[name].quality)
-        for simpler in (FROZEN, PLAIN):
+        for simpler, errors in ((FROZEN, 1.0), (PLAIN, 2.0)):
             if simpler in known and best != simpler:
                 gap = self.finals[best].measured - self.finals[simpler].measured
-                if gap.mean <= gap.standard_error:
+                if gap.mean <= errors * gap.standard_error:
                     return simpler
         return best
 
