@@ -129,6 +129,14 @@ def test_the_average_of_all_branches_is_preferred_unless_one_is_clearly_ahead():
     assert choose.preferred(FOUND) is FOUND[3]
 
 
+def test_the_average_of_branches_of_one_trade_off_stands_whatever_validation_says():
+    branches = [replace(candidate(MAIN_ONLY, 0.7 + 0.1 * i), unit=name) for i, name in enumerate("abc")]
+    soup = replace(candidate(MAIN_ONLY, 0.79), members=("a", "b", "c"))
+    assert choose.preferred([*branches, soup]) is soup
+    other = replace(candidate(alone("classes"), 0.9), unit="c")
+    assert choose.preferred([*branches[:2], other, soup]) is other
+
+
 def test_a_task_is_ahead_where_it_beats_main_only_and_keeps_its_best_weight():
     assert [one.mixture.tasks for one in choose.ahead(FOUND)] == [("contrast",), ("classes",)]
     assert choose.best_weights(FOUND) == {"contrast": 1.0, "classes": 1.0}
