@@ -15,16 +15,16 @@ def preferred(finals: Sequence[Candidate]) -> Candidate:
     """The largest average, unless another is ahead of it by more than two standard errors; else the best.
 
     An average of branches is the better model on classes that nobody has seen, and validation is noisy:
-    where its branches share a trade-off, what sets one apart from it is noise, and it stands in any case.
+    where its branches share a trade-off, whatever else has that one is only ahead by noise, and is left out.
     """
     order = ranked(finals)
     whole = max(order, key=lambda one: len(one.members))
     if not whole.members:
         return order[0]
-    if len({one.mixture for one in finals if one.unit in whole.members}) == 1:
-        return whole
-    gap = order[0].measured - whole.measured
-    return order[0] if gap.mean > 2.0 * gap.standard_error else whole
+    shared = {one.mixture for one in finals if one.unit in whole.members}
+    best = next((one for one in order if shared != {one.mixture}), whole)
+    gap = best.measured - whole.measured
+    return best if gap.mean > 2.0 * gap.standard_error else whole
 
 
 def plainest(found: Sequence[Candidate]) -> Candidate | None:

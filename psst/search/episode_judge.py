@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ from psst.datamodules import EpisodicDataModule
 from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
-from psst.search.examples import Told
 from psst.search.judge import Judge, Stage, State, counted, evaluated
 from psst.search.settings import SearchSettings
 from psst.search.unit import Measured, Metric, Unit
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
+
+if TYPE_CHECKING:
+    from psst.search.examples import Told
 
 _SCORES = "{}_scores.npz"  # by stage; those of the test are written by the module
 _RENEWS = 10**8  # index of the first training batch that renews statistics: none is trained on
@@ -144,8 +146,10 @@ class EpisodeJudge(Judge):
         scores = load_scores(folder / _SCORES.format(stage))
         return Measured(_mean(scores), _mean(scores), scores)
 
-    def told(self, unit: Unit, state: State, device: torch.device) -> Told:
+    def told(self, unit: Unit, state: State, device: torch.device) -> "Told":
         """Classify some test episodes once more."""
+        from psst.search.examples import Told
+
         module, data = self._few_shot(unit)
         module.load_state_dict(state)
         data.setup("test")

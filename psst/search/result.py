@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from psst.search import choose
 from psst.search.course import SEARCH, Found
-from psst.search.examples import Told
 from psst.search.folds import FROZEN, OWN
 from psst.search.unit import Candidate, Difference, Measured, Metric
+
+if TYPE_CHECKING:
+    from psst.search.examples import Told
 
 PLAIN = "plain"
 
@@ -43,7 +45,7 @@ class SearchResult:
     costs: Mapping[str, float] = field(default_factory=dict)
     tests: dict[str, Measured] = field(default_factory=dict)
     looks_at_test: list[dict[str, Any]] = field(default_factory=list)
-    told: Told | None = None
+    told: "Told | None" = None
     remarks: list[str] = field(default_factory=list)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,13 +18,15 @@ from psst.components import instantiate
 from psst.files import atomic_path
 from psst.pareto import Method
 from psst.pareto.not_finite import NotFiniteError
-from psst.search.examples import Told
 from psst.search.judge import Judge, Stage, State
 from psst.search.ranks import agree, first_only, save_checkpoint
 from psst.search.record import UnitFolder, unit_path
 from psst.search.settings import SearchSettings
 from psst.search.unit import Unit, Work
 from psst.search.unit_callbacks import LearningRate, LoadState, StopAt, UnitCheckpoints, UnitWeights
+
+if TYPE_CHECKING:
+    from psst.search.examples import Told
 
 
 class UnitRunner:
@@ -65,7 +67,7 @@ class UnitRunner:
         place.finish(result)
         return agree(result)
 
-    def told(self, unit: Unit) -> Told | None:
+    def told(self, unit: Unit) -> "Told | None":
         """What a finished unit tells of test classes, query by query, on the trainer's device."""
         device = self.trainer(unit, unit_path(self.folder, unit.name), []).strategy.root_device
         return self.judge.told(unit, self._content(unit.name)["state_dict"], device)

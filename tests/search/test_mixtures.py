@@ -133,8 +133,9 @@ def test_the_average_of_branches_of_one_trade_off_stands_whatever_validation_say
     branches = [replace(candidate(MAIN_ONLY, 0.7 + 0.1 * i), unit=name) for i, name in enumerate("abc")]
     soup = replace(candidate(MAIN_ONLY, 0.79), members=("a", "b", "c"))
     assert choose.preferred([*branches, soup]) is soup
-    other = replace(candidate(alone("classes"), 0.9), unit="c")
-    assert choose.preferred([*branches[:2], other, soup]) is other
+    other = replace(candidate(alone("classes"), 0.9), unit="d")
+    assert choose.preferred([*branches, other, soup]) is other
+    assert choose.preferred([*branches[:2], replace(other, unit="c"), soup]).unit == "c"
 
 
 def test_a_task_is_ahead_where_it_beats_main_only_and_keeps_its_best_weight():
