@@ -1,16 +1,19 @@
-"""An auxiliary task of which nothing can be learned: does a search drop it at its first look?
+r"""An auxiliary task of which nothing can be learned: does a search drop it at its first look?
 
-cd benchmarks
-for seed in 0 1 2 3 4; do
-for tasks in "" ", {class_path: noise_task.Noise}"; do
-psst search --config quickstart --trainer.max_steps 1250 --search.rivals '[plain]' --seed_everything $seed \
+    cd benchmarks
+    for seed in 0 1 2 3 4; do
+      for tasks in "" ", {class_path: noise_task.Noise}"; do
+        psst search --config quickstart --trainer.max_steps 1250 --search.rivals '[plain]' \
           --data.init_args.augmentations.main psst.images.augment.Augmentation \
           --data.init_args.augmentations.main.init_args.resized_crop '[0.6, 1.0]' \
           --model.init_args.auxiliary "[{class_path: psst.tasks.Rotation}, {class_path: psst.tasks.Classes},
-{class_path: psst.tasks.SupervisedContrastive}$tasks]" --output "runs/noise-$seed${tasks:+-noise}"
-done
-done
-python noise_task.py runs/noise-?
+            {class_path: psst.tasks.SupervisedContrastive}$tasks]" \
+          --seed_everything $seed --output "runs/noise-$seed${tasks:+-noise}"
+      done
+    done
+    python noise_task.py runs/noise-?
+
+The searches without noise are named; each has that with it beside.
 """
 
 import json

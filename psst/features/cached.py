@@ -91,7 +91,7 @@ class FeatureCache:
             return torch.zeros(2, n, dtype=torch.long)
         table = self._table(view.policy)
         crops = len(table) - 1
-        FeatureViews(crops, turned=0).columns([view], turns=False)  # which refuses a further one
+        FeatureViews.refuse_further(view, crops)
         generator = torch_generator("cpu", *key, view.policy, "crops" if view.crop else "main")
         if view.crop:
             drawn = 1 + torch.rand(n, crops, generator=generator).argsort(dim=1)[:, view.crop - 1]

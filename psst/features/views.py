@@ -49,11 +49,7 @@ class FeatureViews:
         """
         pictures = {View(UPRIGHT): True}  # in order
         for view in asked:
-            if view.crop > self.crops:
-                raise ValueError(
-                    f"`data.init_args.features.crops={self.crops}` are cached, and a task asks for "
-                    f"{view.crop} different crops of the policy `{view.policy}`; raise it."
-                )
+            self.refuse_further(view, self.crops)
             if view.crop != UPRIGHT:
                 pictures |= {View(crop, (0,), view.policy): True for crop in range(self.crops)}
         return tuple(
@@ -61,3 +57,12 @@ class FeatureViews:
             for picture in pictures
             for turn in range(_TURNS if turns and picture.crop < self.turned else 1)
         )
+
+    @staticmethod
+    def refuse_further(view: View, crops: int) -> None:
+        """Raise ValueError if a view is a further crop than there are."""
+        if view.crop > crops:
+            raise ValueError(
+                f"`data.init_args.features.crops={crops}` are cached, and a task asks for {view.crop} "
+                f"different crops of the policy `{view.policy}`; raise it."
+            )
