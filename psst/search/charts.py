@@ -1,6 +1,8 @@
 """Charts of a search: those of its report, in which a click picks a model in all of them, and its picture."""
 
-from collections.abc import Mapping, Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -29,17 +31,21 @@ _SHOWN = alt.when(_PICKED).then(alt.value(1.0)).otherwise(alt.value(0.25))
 _STEP = 26  # pixels a line
 _WIDTH = 420  # pixels of a chart in a picture
 _MOST = 24  # models in a picture, the best on validation; finals beside
+_POINTS = 60  # of one curve at the most
 Rows = list[dict[str, Any]]
 
 
-def charts_of(result: SearchResult, picks: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return Vega-Lite specifications by heading: trade-offs, losses where they are known, costs.
+def charts_of(result: SearchResult, picks: Mapping[str, str], folder: Path) -> dict[str, dict[str, Any]]:
+    """Return Vega-Lite specifications by heading: trade-offs, losses where they are known, costs, curves.
 
     Args:
         result: Of the search.
         picks: How the table calls each unit.
+        folder: Of the search; the logs lie in ``units/NAME/version_*/metrics.csv``.
     """
     made = {**_pictures(result, picks), "What each has cost": _costs(result).add_params(_PICK)}
+    if curves := _curves(result, picks, folder / "units"):
+        made["How the losses of the search's models went"] = curves.add_params(_PICK)
     return {heading: chart.properties(width="container").to_dict() for heading, chart in made.items()}
 
 
@@ -70,6 +76,7 @@ def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, Any]:
     if not picks:  # a picture cannot be scrolled
         finals = {one.unit for one in result.finals.values()}
         judged = [one for place, one in enumerate(judged) if place < _MOST or one.unit in finals]
+    judged.sort(key=_place)  # the page's slider goes through them in this order
     made = {"Trade-offs that were tried": _tradeoffs(result, [_row(result, one, picks) for one in judged])}
     losses = _loss_matrix(judged, result.tasks)
     known = np.flatnonzero(np.isfinite(losses).all(axis=1))
@@ -88,7 +95,6 @@ def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict
         "value": value,
         "low": value - half,
         "high": value + half,
-        "place": _place(one),
         "pick": picks.get(one.unit, one.unit),
         "best": one.unit == result.best.unit,
         "final": one.unit in {final.unit for final in result.finals.values()},
@@ -98,7 +104,7 @@ def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict
 def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
     """Accuracy of each, with the interval of its difference to plain; plain is the band, rivals are lines."""
     label = f"validation {result.metric.label} {result.metric.unit}".rstrip()
-    order = list(dict.fromkeys(row["model"] for row in sorted(rows, key=lambda row: row["place"])))
+    order = list(dict.fromkeys(row["model"] for row in rows))
     encoding: dict[str, Any] = {
         "x": alt.X("value:Q", title=label, scale=alt.Scale(zero=False)),
         "y": alt.Y("model:N", title=None, sort=order, axis=alt.Axis(labelLimit=150)),
@@ -173,10 +179,43 @@ def _costs(result: SearchResult) -> Any:
     return _chart(rows).mark_bar().encode(**encoding).properties(height=_STEP * len(rows))
 
 
-def _place(one: Candidate) -> tuple[bool, int, float, str]:
-    """Order along the axis: main only, single tasks by weight, mixtures, averages."""
+def _curves(result: SearchResult, picks: Mapping[str, str], units: Path) -> Any:
+    """A line a task of each unit of the search alone, from its log; nothing where none is left."""
+    cells = [
+        {"unit": unit, "pick": picks.get(unit, ""), **cell}  # trunks have no row in the table
+        for unit in sorted(result.found[SEARCH].units)
+        for task in result.tasks
+        for cell in _curve(units / unit, task)
+    ]
+    encoding: dict[str, Any] = {
+        "x": alt.X("step:Q", title="optimizer steps"),
+        "y": alt.Y("loss:Q", title="training loss of a batch", scale=alt.Scale(type="log")),
+        "color": alt.Color("task:N", title=None, sort=None, legend=alt.Legend(orient="top")),
+        "detail": "unit:N",
+        "opacity": _SHOWN,
+        "tooltip": [*_tooltip(unit="unit", step="step", loss="loss"), alt.Tooltip("task:N")],
+    }
+    return _chart(cells).mark_line().encode(**encoding).properties(height=260) if cells else None
+
+
+def _curve(unit: Path, task: str) -> Iterator[dict[str, Any]]:
+    """Steps and losses of one task, as far as they were logged and have a logarithm."""
+    found = {}
+    for log in sorted(unit.glob("version_*/metrics.csv")):
+        with log.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                loss = float(row.get(f"psst/loss/{task}") or row.get(f"train/{task}_loss") or 0)
+                if 0 < loss < np.inf:
+                    found[int(row["step"])] = loss
+    for step in sorted(found)[:: -(-len(found) // _POINTS) or 1]:
+        yield {"task": task, "step": step, "loss": found[step]}
+
+
+def _place(one: Candidate) -> tuple[bool, int, list[str], float, str]:
+    """Order along the axis: main only, each task from its lowest weight up, mixtures, averages."""
     weights = one.mixture.weights
-    return bool(one.members), len(weights), sum(weight for _, weight in weights), one.name
+    tasks, total = [task for task, _ in weights], sum(weight for _, weight in weights)
+    return bool(one.members), len(weights), tasks, total, one.name
 
 
 def _half_to_plain(result: SearchResult, one: Candidate, plain: Candidate | None) -> float:

@@ -56,7 +56,7 @@ def _page(result: SearchResult, folder: Path) -> Page:
         title=place,
         sentences=[_first_line(result), *sentences(result)],
         tables=tables,
-        charts={**charts_of(result, picks), **({} if told is None else told.charts())},
+        charts={**charts_of(result, picks, folder), **({} if told is None else told.charts())},
         script=vega(),
         commands=[command.format(place) for command in _NEXT] if (folder / "config.yaml").is_file() else [],
         remark=f"{_interval_words(result) if result.tests else ''} psst-fewshot {version('psst-fewshot')}, "

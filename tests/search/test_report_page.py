@@ -51,6 +51,11 @@ def losses(step):
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     (folder / "config.yaml").write_text("")
+    for version, steps in ((0, range(0, 200, 2)), (1, range(180, 240, 2))):  # stopped once, and gone on
+        log = folder / "units" / "search" / f"version_{version}" / "metrics.csv"
+        log.parent.mkdir(parents=True)
+        rows = [f"{step},{5 - step / 100},{[1.5, 0][step == 8]}\n{step},,\n" for step in steps]
+        log.write_text("step,train/main_loss,psst/loss/rotation\n" + "".join(rows))
     write_report(twenty(), folder)
     return folder / "report.html"
 
@@ -85,6 +90,21 @@ def test_three_losses_and_more_are_axes_that_each_model_crosses(report):
     assert [cell["front"] for cell in cells[::4]] == (~below).tolist()
 
 
+def test_losses_are_curves_over_the_steps_as_they_were_logged(report):
+    text = report.read_text(encoding="utf-8")
+    (chart,) = [
+        one
+        for one in json.loads(re.search(r'id="charts">(.*?)</script>', text)[1])
+        if one.get("encoding", {}).get("x", {}).get("title") == "optimizer steps"
+    ]
+    cells = chart["datasets"][chart["data"]["name"]]
+    main, rotation = ([cell for cell in cells if cell["task"] == task] for task in ("main", "rotation"))
+    assert [cell["step"] for cell in main] == list(range(0, 240, 4))
+    assert all(cell["loss"] == 5 - cell["step"] / 100 for cell in main)
+    assert {cell["loss"] for cell in rotation} == {1.5}  # no logarithm, no point
+    assert 8 not in {cell["step"] for cell in rotation}
+
+
 def test_names_are_shown_and_never_run(tmp_path):
     evil = "</script><script>alert(1)</script>"
     page = Page(evil, [evil, evil], charts={evil: {"title": evil}}, commands=[evil], remark=evil)
@@ -100,7 +120,7 @@ def test_a_browser_shows_it_without_a_word_or_a_request_and_clicks_reach_everyth
 ):
     with chromium(tmp_path) as page:
         page.open(report, width, dark)
-        assert page.run("document.body.dataset.drawn") == "5"
+        assert page.run("document.body.dataset.drawn") == "6"
         assert page.run(
             "document.documentElement.scrollWidth <= innerWidth"
         )  # wide tables scroll by themselves
@@ -108,14 +128,20 @@ def test_a_browser_shows_it_without_a_word_or_a_request_and_clicks_reach_everyth
         assert (ground == "rgb(255, 255, 255)") is not dark
         page.click("tr[data-pick]:nth-of-type(3)")
         picked = page.run("document.querySelector('tr.picked').dataset.pick")
-        assert page.run("views.map(view => view.signal('picked'))") == [picked] * 5
+        assert page.run("views.map(view => view.signal('picked'))") == [picked] * 6
         faded = "document.querySelectorAll('#chart1 .mark-symbol path[opacity=\"0.25\"]').length"
         assert page.run(f"Promise.all(views.map(view => view.runAsync())).then(() => {faded})") > 10
         page.click("tr.picked")
         assert page.run("document.querySelectorAll('tr.picked').length") == 0
-        assert page.run("document.querySelectorAll('#chart3 image').length") == 1
+        assert page.run("document.querySelectorAll('#chart4 image').length") == 1
         page.click("#chart0 .mark-symbol path")
         assert page.run("views[2].signal('picked')") == page.run("document.body.dataset.picked") != ""
+        slid = "slider.value = 5; slider.dispatchEvent(new Event('input')); document.body.dataset.picked"
+        models = page.run("[...models]")
+        assert page.run(slid) == page.run("shown.value") == models[5]
+        assert page.run("views[0].signal('picked')") == models[5]
+        singles = [model.split(",")[0] for model in models if model.startswith("rotation=")]
+        assert singles == [f"rotation={weight}" for weight in (0.1, 0.3, 1, 3, 9)]
         assert page.trouble == []
         asked = [one for one in page.requests if not one.startswith("data:")]  # what it holds itself
         assert asked == [report.resolve().as_uri()]
