@@ -46,7 +46,8 @@ class PrototypicalHead(Head):
         with precise(support, query) as (support, query):
             if self.metric == "cosine":
                 centers = prototypes(F.normalize(support, dim=2), support_labels, n_way)
-                return self.scale * F.normalize(query, dim=2) @ F.normalize(centers, dim=2).mT
+                lengths = torch.linalg.vector_norm(query, dim=2, keepdim=True).clamp_min(1e-12)
+                return self.scale * (query @ F.normalize(centers, dim=2).mT) / lengths  # of few logits
             origin = support.mean(dim=1, keepdim=True).detach()
             return -squared_distances(query - origin, prototypes(support - origin, support_labels, n_way))
 
