@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from psst.images.augment import Augmentation
+from psst.images.geometry import rotate90
 from psst.images.view import UPRIGHT, View
-from psst.images.views import rotate90
 from psst.randomness import torch_generator
 
 _PARTS = ("episodes", "classes", "unlabeled")

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from psst.images import color, geometry
-from psst.images.views import shift
 
 _Range = tuple[float, float]
 _Draws = dict[str, Tensor]  # decision -> [n] uniform numbers in [0, 1)
@@ -113,7 +112,7 @@ class Augmentation:
             bounds = (-self.padding, self.padding + 1)
             moves = torch.randint(*bounds, (2, n), generator=generator, device=generator.device)
             down, right = moves.to(images.device)
-            images = shift(images, down, right)
+            images = geometry.shift(images, down, right)
         if self.flip:
             flipped = torch.randint(2, (n, 1, 1, 1), generator=generator, device=generator.device) == 1
             images = torch.where(flipped.to(images.device), images.flip(-1), images)
@@ -181,9 +180,8 @@ def _rectangles(
     kind: str, images: Tensor, draws: _Draws, share: _Range, ratio: _Range
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw top, left, height and width of a rectangle in each image, ``[n]``."""
-    shape, down, right = (draws[f"{kind}_{name}"] for name in ("shape", "down", "right"))
-    size = (images.shape[2], images.shape[3])
-    return geometry.rectangles(_between(draws[f"{kind}_share"], *share), shape, down, right, size, ratio)
+    area, shape, down, right = (draws[f"{kind}_{name}"] for name in ("share", "shape", "down", "right"))
+    return geometry.rectangles(_between(area, *share), shape, down, right, images.shape[2:], ratio)
 
 
 def _number(name: str, value: float, most: float = math.inf) -> float:

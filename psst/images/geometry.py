@@ -1,14 +1,88 @@
-"""Batched resampling: each image of a batch is cropped, turned or covered by its own amount.
+"""Batched geometry: each image of a batch is turned, moved, cut up, cropped or covered by its own amount.
 
-Images are ``[n, C, H, W]`` floats; results have the same shape. Sampling is bilinear. An image whose amounts
-change nothing is returned to the last bit; on a CPU no result depends on the batch or the number of threads.
+Images are ``[n, C, H, W]`` on any device, which is never waited for. What moves whole pixels takes any dtype,
+what resamples, bilinearly, floats. An image whose amounts change nothing is returned to the last bit; on a
+CPU no result depends on the batch or the number of threads.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+def rotate90(images: Tensor, turns: Tensor) -> Tensor:
+    """Turn each image, square, counter-clockwise by its own number of quarter turns, ``[n]`` integers.
+
+    Raises:
+        ValueError: the images are not square, or ``turns`` does not hold one number per image.
+    """
+    if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
+        raise ValueError(
+            f"quarter turns need `images` of shape [n, C, H, H], found {list(images.shape)}; "
+            "prepare the data with square images."
+        )
+    if turns.shape != images.shape[:1]:
+        raise ValueError(f"`turns` has shape {list(turns.shape)}, {len(images)} images need [{len(images)}].")
+    turns = turns.reshape(-1, 1, 1, 1).remainder(4)
+    half = torch.where(turns >= 2, images.flip(-2, -1), images)
+    return torch.where(turns % 2 == 1, half.rot90(1, (-2, -1)), half)
+
+
+def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Move each image by whole pixels, ``[n]``, negative for up and left; what enters is zero."""
+    height, width = images.shape[-2:]
+    rows = torch.arange(height, device=images.device) - down[:, None]
+    columns = torch.arange(width, device=images.device) - right[:, None]
+    # one row and one column of zeros stand for everything outside the image
+    rows = torch.where((rows < 0) | (rows >= height), height, rows)
+    columns = torch.where((columns < 0) | (columns >= width), width, columns)
+    return _gather(F.pad(images, (0, 1, 0, 1)), rows[:, :, None] * (width + 1) + columns[:, None, :])
+
+
+def patches(images: Tensor, grid: int, gap: int, generator: torch.Generator) -> Tensor:
+    """Cut each image into a grid of patches, each at a random place of its own within its cell.
+
+    The gap keeps a network from telling neighbors by lines that go on across their border. Pixels that do not
+    divide into `grid` cells are left out, evenly at both ends.
+
+    Args:
+        images: ``[n, C, H, W]`` of any dtype.
+        grid: cells in a row and in a column.
+        gap: by how many pixels a patch is smaller than its cell, both ways.
+        generator: draws the places.
+
+    Returns:
+        ``[n, grid * grid, C, H // grid - gap, W // grid - gap]``, row by row.
+
+    Raises:
+        ValueError: `grid` is below 1, `gap` negative, or nothing is left of a cell.
+    """
+    n, _, height, width = images.shape
+    cell = (height // max(grid, 1), width // max(grid, 1))
+    rows, columns = cell[0] - gap, cell[1] - gap
+    if grid < 1 or gap < 0 or min(rows, columns) < 1:
+        raise ValueError(
+            f"`grid={grid}` and `gap={gap}` cut images of {height} x {width} into cells of {cell[0]} x "
+            f"{cell[1]}; `grid` must be at least 1 and `gap` at least 0 and smaller than a cell."
+        )
+    cells = torch.arange(grid * grid, device=images.device)
+    offsets = torch.randint(gap + 1, (2, n, grid * grid), generator=generator, device=generator.device)
+    down, right = offsets.to(images.device)
+    top = (height - grid * cell[0]) // 2 + cells.div(grid, rounding_mode="floor") * cell[0] + down
+    left = (width - grid * cell[1]) // 2 + cells.remainder(grid) * cell[1] + right
+    down, right = torch.arange(rows, device=images.device), torch.arange(columns, device=images.device)
+    inside = down[:, None] * width + right
+    return _gather(images, (top * width + left)[:, :, None, None] + inside).transpose(1, 2)
+
+
+def _gather(images: Tensor, places: Tensor) -> Tensor:
+    """Return the pixels at ``places``, ``[n, ...]``, of each image, its rows in one: ``[n, C, ...]``."""
+    n, channels = images.shape[:2]
+    flat = places.reshape(n, 1, -1).expand(-1, channels, -1)
+    return images.flatten(2).gather(2, flat).reshape(n, channels, *places.shape[1:])
 
 
 def resized_crop(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:
@@ -26,13 +100,8 @@ def affine(
 ) -> Tensor:
     """Shear, enlarge and turn each image about its center, then move it; what enters is zero.
 
-    Args:
-        images: to change.
-        angles: ``[n]`` degrees, counter-clockwise.
-        right: ``[n]`` pixels, negative for left.
-        down: ``[n]`` pixels, negative for up.
-        scales: ``[n]`` above 0; 2 shows everything twice as large.
-        shears: ``[n]`` degrees between -90 and 90 by which the vertical leans to the right, before the turn.
+    All amounts are ``[n]``: `angles` in degrees, counter-clockwise; pixels to the `right` and `down`;
+    `scales` above 0; `shears`, degrees below 90 by which the vertical leans to the right, before the turn.
     """
     height, width = images.shape[2:]
     # from a place in the result to one in the image: undo the move, the turn, the scale, then the shear
@@ -58,25 +127,13 @@ def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
 
 
 def rectangles(
-    share: Tensor,
-    shape: Tensor,
-    down: Tensor,
-    right: Tensor,
-    size: tuple[int, int],
-    ratio: tuple[float, float],
+    share: Tensor, shape: Tensor, down: Tensor, right: Tensor, size: Sequence[int], ratio: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Place a rectangle in each image.
+    """Place a rectangle in each image of height and width `size`, with this `share` of its area.
 
-    The aspect ratio is log-uniform between those bounds of `ratio` that the image has room for at the drawn
-    area, so that areas keep their distribution and nothing is drawn twice.
-
-    Args:
-        share: ``[n]`` area of the rectangle as part of the image.
-        shape: ``[n]`` uniform in [0, 1): decides the aspect ratio.
-        down: ``[n]`` uniform in [0, 1): decides the row.
-        right: ``[n]`` uniform in [0, 1): decides the column.
-        size: height and width of the images.
-        ratio: least and largest width divided by height.
+    The aspect ratio is log-uniform between those bounds of `ratio`, width by height, that the image has room
+    for at this area, so that areas keep their distribution and nothing is drawn twice. It, the row and the
+    column are decided by `shape`, `down` and `right`, ``[n]``, uniform in [0, 1).
 
     Returns:
         Top, left, height and width, ``[n]`` whole numbers of pixels as floats, inside the image.

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
-from psst.images.views import patches
+from psst.images.geometry import patches
 from psst.tasks.encode import Encode
 from psst.tasks.task import Task
 

@@ -3,8 +3,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from psst.images.geometry import affine, erase, rectangles, resized_crop
-from psst.images.views import rotate90, shift
+from psst.images.geometry import affine, erase, rectangles, resized_crop, rotate90, shift
 
 
 def images_of(n, height=9, width=7, seed=0):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from psst.images.views import patches, rotate90, shift
+from psst.images.geometry import patches, rotate90, shift
 
 DTYPES = [torch.uint8, torch.float32]
 
