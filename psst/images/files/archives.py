@@ -24,7 +24,8 @@ import numpy.typing as npt
 from psst.files import explained
 from psst.images.files.paths import kind_of, printable
 
-_OPENERS: dict[bytes, Callable[..., Any]] = {  # by the first bytes of a compressed tar
+# by the first bytes of a compressed tar
+_OPENERS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -41,7 +42,11 @@ _CHUNK = 1 << 20  # bytes
 
 
 class _ArchiveError(ValueError):
-    """An archive is damaged, or no data set would hold what it holds; the message names it and the member."""
+    """An archive is damaged, or holds what no data set would; the message names it and the member."""
+
+
+_Member = tuple[str, Callable[[], bytes]]
+"""Path in an archive, as written there, and how to read the file."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,20 @@ def archive_entries(path: Path) -> Iterator[Entry]:
     """
     with path.open("rb") as file:
         head = file.read(512)
-    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
-        return _zip_entries(path)
     kind = kind_of(head.lstrip())
     opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
-    if opener or kind == "a tar archive" or (head and tarfile.is_tarfile(path)):
-        return _tar_entries(path, opener)
-    raise _ArchiveError(
-        f"`{path}` is no zip and no tar archive (also gz, bz2, xz){f' but {kind}' if kind else ''}; download "
-        "it again, or unpack it by hand."
-    )
+    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        members = _zip_members(path)
+    elif opener or kind == "a tar archive" or (head and tarfile.is_tarfile(path)):
+        members = _tar_members(path, opener)
+    else:
+        raise _ArchiveError(
+            f"`{path}` is no zip and no tar archive (also gz, bz2, xz){f' but {kind}' if kind else ''}; "
+            "download it again, or unpack it by hand."
+        )
+    found = [Entry(_safe_name(name, path), path, read) for name, read in members]
+    _require_distinct([entry.name for entry in found], path)
+    return iter([entry for entry in found if not _is_hidden(entry.name)])
 
 
 def open_npz(path: Path, key: str) -> npt.NDArray[Any]:
@@ -144,22 +153,21 @@ def _unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
     return file
 
 
-def _zip_entries(path: Path) -> Iterator[Entry]:
+def _zip_members(path: Path) -> Iterator[_Member]:
     with _readable(f"`{path}` cannot be read as a zip archive"):
         archive = zipfile.ZipFile(path)
-    named = [(_zip_name(info), info) for info in archive.infolist()]
-    files = {info: _safe_name(name, path) for name, info in named if not name.endswith("/")}
-    _require_distinct(files.values(), path)
     size = path.stat().st_size
-    for info, name in files.items():
-        what = f"`{name}` in `{path}`"
+    for info in archive.infolist():
+        name = _zip_name(info)
+        what = f"`{printable(name)}` in `{path}`"
+        if name.endswith("/"):
+            continue
         if info.flag_bits & 0x1:
             raise _ArchiveError(f"{what} is encrypted; unpack it with its password first.")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _ArchiveError(f"{what} is a link; pack the file itself.")
-        if not _is_hidden(name):
-            _require_growth(info.file_size, min(info.compress_size, size), _ZIP_ALLOWANCE, what)
-            yield Entry(name, path, partial(_read_zip, archive, info, what))
+        _require_growth(info.file_size, min(info.compress_size, size), _ZIP_ALLOWANCE, what)
+        yield name, partial(_read_zip, archive, info, what)
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
@@ -176,17 +184,36 @@ def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> byt
         return archive.read(info)
 
 
-def _tar_entries(path: Path, opener: Callable[..., Any] | None) -> Iterator[Entry]:
+def _tar_members(path: Path, opener: Callable[..., Any] | None) -> Iterator[_Member]:
     readable = _readable(f"`{path}` cannot be read as a tar archive")
     with ExitStack() as opened, readable:
         file = opened.enter_context(
             _unpacked(_decompressed(path, opener), f"`{path}`") if opener else path.open("rb")
         )
+        size, end = os.fstat(file.fileno()).st_size, 0
         with tarfile.open(fileobj=file, mode="r:") as archive:
-            places = _places(archive, path, os.fstat(file.fileno()).st_size)
+            for info in archive:
+                held = info.size if info.isreg() and not info.issparse() else 0
+                what = f"`{printable(info.name)}` in `{path}`"
+                if info.size < 0 or info.offset_data <= info.offset:
+                    raise tarfile.ReadError("a header has a negative size")
+                if info.offset_data + held > size:
+                    raise tarfile.ReadError(f"it ends inside {printable(info.name)}")
+                end = info.offset_data + -(-held // _BLOCK) * _BLOCK  # where the next header begins
+                if info.isdir():
+                    if posixpath.normpath(info.name) != ".":
+                        _safe_name(info.name, path)
+                    continue
+                if info.issym() or info.islnk():
+                    raise _ArchiveError(f"{what} is a link; pack the file itself (`tar --dereference`).")
+                if not info.isreg() or info.issparse():
+                    kind = "a sparse file" if info.isreg() else "a device, a pipe or of an unknown kind"
+                    raise _ArchiveError(f"{what} is {kind}; pack the archive again without it.")
+                yield info.name, partial(_read_tar, file, info.offset_data, info.size, what)
+        file.seek(end)
+        if file.read(_BLOCK) != bytes(_BLOCK):  # a cut between two members shows only here
+            raise tarfile.ReadError(f"it ends after {size} bytes without the mark of its end")
         opened.pop_all()  # the entries keep it open
-    for name, (offset, size) in places.items():
-        yield Entry(name, path, partial(_read_tar, file, offset, size, f"`{name}` in `{path}`"))
 
 
 def _decompressed(path: Path, opener: Callable[..., Any]) -> Iterator[bytes]:
@@ -198,49 +225,12 @@ def _decompressed(path: Path, opener: Callable[..., Any]) -> Iterator[bytes]:
             yield piece
 
 
-def _places(archive: tarfile.TarFile, path: Path, size: int) -> dict[str, tuple[int, int]]:
-    """Return path -> offset, size of the files in an uncompressed archive of ``size`` bytes."""
-    places: dict[str, tuple[int, int]] = {}
-    names, end = list[str](), 0
-    for info in archive:
-        held = info.size if info.isreg() and not info.issparse() else 0
-        if info.size < 0 or info.offset_data <= info.offset:
-            raise tarfile.ReadError("a header has a negative size")
-        if info.offset_data + held > size:
-            raise tarfile.ReadError(f"it ends inside {printable(info.name)}")
-        end = info.offset_data + -(-held // _BLOCK) * _BLOCK  # where the next header begins
-        if posixpath.normpath(info.name) == "." and info.isdir():
-            continue
-        name = _safe_name(info.name, path)
-        if info.isdir():
-            continue
-        names.append(name)
-        what = f"`{name}` in `{path}`"
-        if info.issym() or info.islnk():
-            raise _ArchiveError(f"{what} is a link; pack the file itself (`tar --dereference`).")
-        if not info.isreg() or info.issparse():
-            kind = "a sparse file" if info.isreg() else "a device, a pipe or of an unknown kind"
-            raise _ArchiveError(f"{what} is {kind}; pack the archive again without it.")
-        if not _is_hidden(name):
-            places[name] = info.offset_data, info.size
-    assert archive.fileobj is not None
-    archive.fileobj.seek(end)
-    if archive.fileobj.read(_BLOCK) != bytes(_BLOCK):  # a cut between two members shows only here
-        raise tarfile.ReadError(f"it ends after {size} bytes without the mark of its end")
-    _require_distinct(names, path)
-    return places
-
-
 def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:
-    pieces, left = [], size
-    while left and (piece := os.pread(file.fileno(), left, offset)):  # at most 2 GiB a call
-        pieces.append(piece)
-        offset, left = offset + len(piece), left - len(piece)
-    if left:
-        raise _ArchiveError(
-            f"{what} has {size} bytes, {size - left} are left; the archive changed while it was read."
-        )
-    return b"".join(pieces)
+    data = os.pread(file.fileno(), size, offset)  # at most 2 GiB, more than any file of a data set has
+    if len(data) < size:
+        law = "the archive changed while it was read"
+        raise _ArchiveError(f"{what} has {size} bytes, {len(data)} are left; {law}.")
+    return data
 
 
 def _is_hidden(name: str) -> bool:
@@ -253,10 +243,8 @@ def _safe_name(name: str, archive: Path) -> str:
     shown = printable(name)
     parts = re.split(r"[/\\]", name)
     if ".." in parts or not parts[0] or re.match(r"[A-Za-z]:", name) or "\0" in name:
-        raise _ArchiveError(
-            f"`{archive}` holds `{shown}`, which leads out of the folder it is unpacked to; do not trust the "
-            "archive, get it from its source again."
-        )
+        law = "leads out of the folder it is unpacked to; do not trust it, get it from its source again"
+        raise _ArchiveError(f"`{archive}` holds `{shown}`, which {law}.")
     path = "/".join(part for part in shown.split("/") if part not in ("", "."))
     if not path:
         raise _ArchiveError(f"`{archive}` holds a file without a name; get it from its source again.")
@@ -269,10 +257,8 @@ def _require_distinct(names: Iterable[str], archive: Path) -> None:
     folders: set[str] = set()
     for name in names:
         if name in seen:
-            raise _ArchiveError(
-                f"`{archive}` holds `{name}` twice; which of them counts is unclear: pack it again with one "
-                "of them."
-            )
+            way_out = "which of them counts is unclear: pack it again with one of them"
+            raise _ArchiveError(f"`{archive}` holds `{name}` twice; {way_out}.")
         seen.add(name)
         while (name := posixpath.dirname(name)) and name not in folders:
             folders.add(name)
