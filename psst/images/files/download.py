@@ -62,13 +62,8 @@ def fetch(
     """Have ``files`` in ``folder``, whole and with the known hashes; download those that are missing.
 
     A download goes to a hidden file beside its final name and is renamed when its hash is right; what a cut
-    connection or a killed process left there is continued. Two processes may start at once.
-
-    Args:
-        files: what is needed.
-        folder: the user's ``data.init_args.root``; made if missing.
-        mirror: base URL of a copy, tried first as ``{mirror}/{name}``.
-        manual: how to get the files by hand, sentences for the message when every mirror fails.
+    connection or a killed process left there is continued. Two processes may start at once. ``mirror``, the
+    base URL of a copy, is tried first; ``manual`` says how to get the files by hand when all fail.
 
     Raises:
         ValueError: a file is there with another hash (it is left alone), or ``mirror`` is no base URL.
@@ -92,7 +87,7 @@ def fetch(
             "downloaded is kept and continued next time.",
         ):
             reasons = _get(file, [*first, *file.urls], folder)
-        if reasons is not None:
+        if not (folder / file.name).is_file():
             failed[file] = reasons
     if failed:
         raise ConnectionError(_advice(failed, folder, manual))
@@ -119,25 +114,23 @@ def _hash(path: Path, like: str) -> str:
     return f"{algorithm}:{digest.hexdigest()}"
 
 
-def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str] | None:
-    """Download ``file`` unless another process did meanwhile; return why each of ``urls`` failed."""
+def _get(file: RemoteFile, urls: Sequence[str], folder: Path) -> list[str]:
+    """Download ``file`` unless another process did meanwhile; return why ``urls`` failed."""
     path, part, lock = (folder / name for name in (file.name, f".{file.name}.part", f".{file.name}.lock"))
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(lock, f"`{path}` is being downloaded"):
-        reasons = []
-        if not _is_there(path, file):
-            with bar(file.name, in_bytes=True) as show:
-                for url in urls:
-                    try:
-                        _retrieve(url, file, part, show)
-                        part.replace(path)
-                        break
-                    except _RefusedError as error:
-                        reasons.append(f"{_without_password(url)}: {error}")
+    reasons = []
+    with alone(lock, f"`{path}` is being downloaded"), bar(file.name, in_bytes=True) as show:
+        for url in () if _is_there(path, file) else urls:
+            try:
+                _retrieve(url, file, part, show)
+                part.replace(path)
+                break
+            except _RefusedError as error:
+                reasons.append(f"{_without_password(url)}: {error}")
         if not part.exists():
             with suppress(OSError):  # held or not; who waits for it makes a new one
                 lock.unlink()
-    return None if path.is_file() else reasons
+    return reasons
 
 
 def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:

@@ -33,18 +33,14 @@ def require_folder(root: str | Path) -> Path:
         FileNotFoundError: it does not exist or is empty.
         NotADirectoryError: it is a file.
     """
-    folder = Path(root).expanduser()
+    folder, given = Path(root).expanduser(), f"`data.init_args.root={root}`"
     if not str(root) or not folder.exists():
-        raise FileNotFoundError(
-            f"`data.init_args.root={root}` does not exist; set it to the folder that holds the data set."
-        )
+        raise FileNotFoundError(f"{given} does not exist; set it to the folder that holds the data set.")
     if not folder.is_dir():
-        raise NotADirectoryError(
-            f"`data.init_args.root={root}` is a file; set it to the folder that holds it, archives are "
-            "read in place."
-        )
+        way_out = "set it to the folder that holds it, archives are read in place"
+        raise NotADirectoryError(f"{given} is a file; {way_out}.")
     if not any(folder.iterdir()):
-        raise FileNotFoundError(f"`data.init_args.root={root}` is an empty folder; put the data set there.")
+        raise FileNotFoundError(f"{given} is an empty folder; put the data set there.")
     return folder
 
 

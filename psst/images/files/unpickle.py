@@ -17,6 +17,7 @@ from psst.images.files.paths import kind_of
 
 _LARGE = 1024  # bytes from which on strings and arrays are left where they lie
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|c(8|16)|[SU]\d{1,6})")
+_NDARRAY = "numpy.ndarray"  # stands for the type, which nothing calls
 
 
 class _RefusedError(Exception):
@@ -27,15 +28,9 @@ def load(source: Path | bytes, what: str = "") -> Any:
     """Build what a pickle holds, if that is NumPy arrays and scalars, plain values and plain containers.
 
     Nothing in the file is called or imported: a pickle that asks for anything else is refused. A file is
-    mapped into memory and its arrays are read-only views of it: pages are read when they are looked at, and
-    the system may drop them again. Only arrays that Python 3 wrote in protocol 2 or below, as text, take
-    memory, twice their size while they are read.
-
-    Text of Python 2 is taken for Latin-1. Its strings, and bytes, of 1 KiB or more come as a memoryview.
-
-    Args:
-        source: the file, or its bytes.
-        what: how messages name it; by default, the path.
+    mapped into memory and its arrays are read-only views of it. Only arrays that Python 3 wrote in protocol 2
+    or below, as text, take memory, twice their size while they are read. Text of Python 2 is taken for
+    Latin-1; its strings, and bytes, of 1 KiB or more come as a memoryview. Messages call it ``what``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -80,16 +75,14 @@ class _Reader:
         self._data, self._view, self._place = data, memoryview(data), 0
 
     def read(self, count: int) -> bytes | memoryview:
-        return self._until(self._place + count)
-
-    def readline(self) -> bytes:
-        return bytes(self._until(self._data.find(b"\n", self._place) + 1 or len(self._data) + 1))
-
-    def _until(self, end: int) -> bytes | memoryview:
-        if end > len(self._data):
+        if (end := self._place + count) > len(self._data):
             raise EOFError(f"it ends after {len(self._data):,} bytes, before its data do")
         piece, self._place = self._view[self._place : end], end
         return piece if len(piece) >= _LARGE else bytes(piece)
+
+    def readline(self) -> bytes:
+        end = self._data.find(b"\n", self._place) + 1 or len(self._data) + 1
+        return bytes(self.read(end - self._place))
 
 
 class _Unfinished:
@@ -112,11 +105,7 @@ _PythonUnpickler: Any = pickle._Unpickler
 
 
 class _Unpickler(_PythonUnpickler):  # type: ignore[misc]  # untyped in typeshed
-    """Builds NumPy arrays and scalars, plain values and plain containers, and nothing else.
-
-    The unpickler in Python leaves views of a mapped file as they are, and its memo is a dict: a large number
-    of an entry costs nothing.
-    """
+    """The unpickler in Python leaves views of a mapped file as they are; a memo's large numbers are free."""
 
     dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
     for _code in pickle.EXT1 + pickle.EXT2 + pickle.EXT4:  # classes of copyreg, which may be cached there
@@ -128,6 +117,8 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]  # untyped in typeshed
         self.memo = _Memo()
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy", "ndarray"):
+            return _NDARRAY
         try:
             # a partial of its own: a pickle cannot change what the next one is given
             return partial(_BUILDERS[module.replace("numpy.core", "numpy._core"), name])
@@ -149,13 +140,8 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]  # untyped in typeshed
         return value if isinstance(value, memoryview) else value.decode("latin1")
 
 
-def _ndarray() -> None:
-    """Name the type; nothing calls it."""
-    raise _RefusedError("a call of numpy.ndarray")
-
-
 def _begin_array(cls: object, shape: object, kind: object) -> _Unfinished:
-    if getattr(cls, "func", None) is not _ndarray:
+    if cls is not _NDARRAY:
         raise _RefusedError("a subclass of numpy.ndarray")
 
     def finish(state: tuple[Any, ...]) -> object:
@@ -210,7 +196,6 @@ _PLAINS: dict[str, Callable[..., Any]] = {
     **{"bytes": _bytes, "bytearray": _bytes, "complex": complex},
 }
 _BUILDERS: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _ndarray,
     ("numpy", "dtype"): _begin_type,
     ("numpy._core.multiarray", "_reconstruct"): _begin_array,
     ("numpy._core.multiarray", "scalar"): lambda dtype, data: _array(data, dtype, ())[()],
