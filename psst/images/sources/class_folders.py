@@ -28,12 +28,7 @@ class ClassFolders:
 
     @classmethod
     def of(cls, tree: ImageTree, groups: ImageGroups | None = None) -> "ClassFolders":
-        """Say what each folder with images means.
-
-        A class is a folder with images in it, named by its path below the root, or below the folder of its
-        split. Folders round everything (``data/images/...``) do not count, nor does the one that names a
-        group. A folder ``unlabeled`` beside the classes or the splits holds images without a label.
-        """
+        """Say what each folder with images means, see `FolderSource`; one that names a group is no class."""
         outer = len(_wrapper(tree.images))
         tops = {parts[outer].lower() for parts in tree.images if len(parts) > outer} - set(_UNLABELED)
         nested = {parts[outer].lower() for parts in tree.images if len(parts) > outer + 1} & set(SPLIT_NAMES)
@@ -89,15 +84,15 @@ def describe(folder: Path) -> str | None:
     if not found.classes:
         return None
     more = "" if tree.complete else "more than "
-    labeled = (parts for name in found.classes for parts in found.folders(name))
-    text = f"{more}{_count(len(found.classes), 'class folder')} with {more}{_images(tree, labeled)}"
+    labeled = tree.places(parts for name in found.classes for parts in found.folders(name))
+    text = f"{more}{_count(found.classes, 'class folder')} with {more}{_count(labeled, 'image')}"
     sizes = Counter(split for places in found.classes.values() for split in places)
     divided = ", ".join(f"{split} ({sizes[split]})" for split in found.splits)
     text += f" in {divided}" if found.has_splits else ", no split"
     if found.unlabeled:
-        text += f"; {_images(tree, found.unlabeled)} without a label"
+        text += f"; {_count(tree.places(found.unlabeled), 'image')} without a label"
     if closed := [*tree.unreadable, *tree.outside]:
-        text += f"; {_count(len(closed), 'folder or link')} that cannot be looked into"
+        text += f"; {_count(closed, 'folder or link')} that cannot be looked into"
     return text
 
 
@@ -113,9 +108,6 @@ def _wrapper(folders: Iterable[Parts]) -> Parts:
     return shared
 
 
-def _images(tree: ImageTree, folders: Iterable[Parts]) -> str:
-    return _count(sum(len(tree.images[parts]) for parts in folders), "image")
-
-
-def _count(number: int, noun: str) -> str:
+def _count(things: Iterable[object], noun: str) -> str:
+    number = sum(1 for _ in things)
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

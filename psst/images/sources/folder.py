@@ -71,18 +71,16 @@ class FolderSource:
     def scan(self) -> list[ImageRecord]:
         """List the images by split, class and file; see `Source.scan`.
 
-        Raises:
-            PermissionError: besides, a folder may not be read.
-            ValueError: besides, a link leads out of the folder, a class is in two splits, or no image has a
-                group where `groups` says how they are named.
+        PermissionError besides if a folder may not be read; ValueError if a link leads out of the folder, a
+        class is in two splits, or no image has a group where `groups` says how they are named.
         """
         tree, rows = self._tree(), self._rows()
         if _name_images(rows):
             return self._listed(tree, rows)
         if self.groups is not None and self.groups.column is not None:
             raise ValueError(
-                f"`data.init_args.groups.column={self.groups.column}` needs lists that name images, and "
-                f"`data.init_args.splits={self.splits}` names none; use `pattern` or `level`."
+                f"{self.groups} needs lists that name images, and `data.init_args.splits={self.splits}` "
+                "names none; use `pattern` or `level`."
             )
         if not tree.images:  # as downloaded: nothing is unpacked yet
             tree.open_archives()
@@ -115,9 +113,8 @@ class FolderSource:
         return None if has_none else Path(str(self.splits)).expanduser()
 
     @property
-    def _lists_title(self) -> str:
-        key = "root" if self.splits == self.root else "splits"
-        return f"`data.init_args.{key}={self.splits}`"
+    def _lists_key(self) -> str:
+        return "root" if self.splits == self.root else "splits"
 
     def _tree(self) -> ImageTree:
         return ImageTree.grow_whole(self.root, skip=self._lists)
@@ -125,30 +122,32 @@ class FolderSource:
     def _rows(self) -> list[ListedRow]:
         if self._lists is None:
             return []
-        column = None if self.groups is None else self.groups.column
-        return read_rows(self._lists, column, "root" if self.splits == self.root else "splits")
+        return read_rows(self._lists, None if self.groups is None else self.groups.column, self._lists_key)
 
     def _listed(self, tree: ImageTree, rows: list[ListedRow]) -> list[ImageRecord]:
         """Return the images that the user's lists name, and those without a label."""
-        found = _find_images(rows, tree)
+        found, lists = _find_images(rows, tree), f"`data.init_args.{self._lists_key}={self.splits}`"
         if None in found and tree.archives:
             tree.open_archives()
             found = _find_images(rows, tree)
         out = [row.image for row in rows if ".." in row.image.replace("\\", "/").split("/")]
-        self._warn(out, f"rows of {self._lists_title} lead upwards and stand for what they end with")
-        if missing := [row.image for row, place in zip(rows, found, strict=True) if place is None]:
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(rows)} images that {self._lists_title} lists are missing, first: "
-                f"{missing[0]}; put them below `data.init_args.root={self.root}`, or into an archive there, "
-                "or take them out of the lists."
-            )
+        self._warn(out, f"rows of {lists} lead upwards and stand for what they end with")
+        missing = []
         by_place: dict[_Place, ListedRow] = {}
         for row, place in zip(rows, found, strict=True):
-            if place is not None and (other := by_place.setdefault(place, row)) is not row:
+            if place is None:
+                missing.append(row.image)
+            elif (other := by_place.setdefault(place, row)) is not row:
                 raise ValueError(
-                    f"`{row.image}` and `{other.image}` in {self._lists_title} are one "
-                    "file; an image belongs to one class of one split: remove one of the lines."
+                    f"`{row.image}` and `{other.image}` in {lists} are one file; an image belongs to one "
+                    "class of one split: remove one of the lines."
                 )
+        if missing:
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(rows)} images that {lists} lists are missing, first: {missing[0]}; "
+                f"put them below `data.init_args.root={self.root}`, or into an archive there, or take them "
+                "out of the lists."
+            )
         kept = self._large(Counter(row.class_name for row in rows))
         placed = [(place, row) for place, row in by_place.items() if row.class_name in kept]
         return self._records(tree, ClassFolders.of(tree, self.groups), placed)
@@ -194,14 +193,14 @@ class FolderSource:
         way_out = f"or set `data.init_args.splits={SEEDED}` to pool the folders and divide the classes."
         if twice := [name for name, places in folders.classes.items() if len(places) > 1]:
             raise ValueError(
-                f"{len(twice)} of {len(folders.classes)} classes of `data.init_args.root={self.root}` are in "
-                f"two splits, first: `{twice[0]}` in {' and '.join(folders.classes[twice[0]])}; a class "
-                f"belongs to one split: take it out of the other, {way_out}"
+                f"{len(twice)} of {len(folders.classes)} classes of {title} are in two splits, first: "
+                f"`{twice[0]}` in {' and '.join(folders.classes[twice[0]])}; a class belongs to one split: "
+                f"take it out of the other, {way_out}"
             )
         if missing := [split for split in SPLITS if split not in folders.splits]:
             raise ValueError(
-                f"`data.init_args.root={self.root}` has no class folders with images in "
-                f"{'/ and '.join(missing)}/ beside {'/ and '.join(folders.splits)}/; add them, {way_out}"
+                f"{title} has no class folders with images in {'/ and '.join(missing)}/ beside "
+                f"{'/ and '.join(folders.splits)}/; add them, {way_out}"
             )
         return {name: next(iter(places)) for name, places in folders.classes.items()}
 
@@ -231,11 +230,10 @@ class FolderSource:
             return records
         alone = [record.reference.name for record in records if record.image_group is None]
         if len(alone) == len(records):
-            way, value = next((name, value) for name, value in vars(self.groups).items() if value is not None)
             raise ValueError(
-                f"`data.init_args.groups.{way}={value}` names the group of none of {len(records):,} images, "
-                f"such as `{alone[0]}`; a pattern is searched in this path, and level 1 is the folder of the "
-                "image, if that of its class is another."
+                f"{self.groups} names the group of none of {len(records):,} images, such as `{alone[0]}`; a "
+                "pattern is searched in this path, and level 1 is the folder of the image, if that of its "
+                "class is another."
             )
         self._warn(alone, "images have no group and stand for themselves")
         return records
@@ -254,10 +252,10 @@ def _name_images(rows: Sequence[ListedRow]) -> bool:
 
 
 def _find_images(rows: Sequence[ListedRow], tree: ImageTree) -> list[_Place | None]:
-    """Return where each listed image lies in ``tree``, None if it does not.
+    """Return where each listed image lies in ``tree``, None if it does not; paths may be of other machines.
 
-    A path may be of another machine: its longest end counts that is a path below the root, or the end of one
-    image's path only; before its name alone come the path below ``images/`` and the folder of its class.
+    The longest end counts that is a path below the root, or the end of one image's path only; before the name
+    alone come the path below ``images/`` and the folder of the class.
     """
     ends: dict[str, _Place | None] = {}
     whole: dict[str, _Place] = {}

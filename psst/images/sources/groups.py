@@ -43,20 +43,19 @@ class ImageGroups:
                 "regular expression with a group) and `level` (1 for the folder an image lies in)."
             )
         if self.level is not None and self.level < 1:
-            raise ValueError(
-                f"`data.init_args.groups.level={self.level}` must be at least 1, the folder an image lies in."
-            )
+            raise ValueError(f"{self} must be at least 1, the folder an image lies in.")
         try:
             named = self.pattern is None or re.compile(self.pattern).groups
         except re.error as error:
-            raise ValueError(
-                f"`data.init_args.groups.pattern={self.pattern}` is no regular expression: {error}."
-            ) from error
+            raise ValueError(f"{self} is no regular expression: {error}.") from error
         if not named:
-            raise ValueError(
-                f"`data.init_args.groups.pattern={self.pattern}` has no group; put the part that images of "
-                "one group share into parentheses: `(.*)_`."
-            )
+            way_out = "put the part that images of one group share into parentheses: `(.*)_`"
+            raise ValueError(f"{self} has no group; {way_out}.")
+
+    def __str__(self) -> str:
+        """Return it as the user has set it."""
+        way, value = next((name, value) for name, value in vars(self).items() if value is not None)
+        return f"`data.init_args.groups.{way}={value}`"
 
     def of_path(self, path: str) -> str | None:
         """Return the group that the `pattern` finds in the path of an image; None without one."""

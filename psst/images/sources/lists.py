@@ -28,19 +28,12 @@ _IN_CLASS = "image_name"  # easyfsl's column: names are unique within a class on
 
 
 class ListedRow(NamedTuple):
-    """What a list says of a class, or of one image.
-
-    Attributes:
-        class_name: the class.
-        split: one of ``SPLITS``.
-        image: path of the image as written there; "" in a list of classes.
-        group: what is in the column of groups; None without.
-    """
+    """What a list says of a class, or of one image."""
 
     class_name: str
     split: str
-    image: str = ""
-    group: str | None = None
+    image: str = ""  # its path as written there; "" in a list of classes
+    group: str | None = None  # what is in the column of groups
 
 
 def read_rows(path: str | Path, group_column: str | None = None, key: str = "splits") -> list[ListedRow]:
@@ -54,50 +47,42 @@ def read_rows(path: str | Path, group_column: str | None = None, key: str = "spl
       ``.csv`` (columns ``filename,label`` or ``class_name,image_name``, or ``class`` alone).
 
     Also understood: ``valid`` and ``validation`` for val, ``base`` and ``novel`` for train and test.
-
-    Args:
-        path: of the lists.
-        group_column: csv column that names the group of an image.
-        key: what the user calls ``path``, below ``data.init_args``.
+    ``group_column`` of a csv file names the group of an image. Messages call ``path`` by the user's ``key``.
 
     Raises:
         FileNotFoundError: ``path`` does not exist, or a split has no file.
         ValueError: a file cannot be read as above, or names no classes.
     """
-    place = Path(path).expanduser()
+    place, given = Path(path).expanduser(), f"`data.init_args.{key}={path}`"
     if place.is_dir():
-        files = _split_files(place, key)
+        files = _split_files(place, given)
         return [row for split, file in files.items() for row in _read(file, split, group_column)]
     if not place.is_file():
         raise FileNotFoundError(
-            f"`data.init_args.{key}={path}` does not exist; give a csv file class,split, a json file, a "
-            "folder with train.txt, val.txt and test.txt, or `seeded`."
+            f"{given} does not exist; give a csv file class,split, a json file, a folder with train.txt, "
+            "val.txt and test.txt, or `seeded`."
         )
     if place.suffix.lower() not in (".csv", ".json"):
         raise ValueError(
-            f"`data.init_args.{key}={path}` must end in .csv or .json, or be a folder with "
-            "train.txt, val.txt and test.txt."
+            f"{given} must end in .csv or .json, or be a folder with train.txt, val.txt and test.txt."
         )
     return _read(place, None, group_column)
 
 
-def _split_files(folder: Path, key: str) -> dict[str, Path]:
-    """Return the file of each split in a folder of lists."""
+def _split_files(folder: Path, given: str) -> dict[str, Path]:
+    """Return the file of each split in a folder of lists; messages call it as it was ``given``."""
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         split = SPLIT_NAMES.get(file.stem.lower())
         if split is None or file.suffix.lower() not in (".txt", ".csv"):
             continue
-        if split in files:
-            raise ValueError(
-                f"`data.init_args.{key}={folder}` holds {files[split].name} and {file.name} for split "
-                f"'{split}'; keep one of them."
-            )
-        files[split] = file
+        if (other := files.setdefault(split, file)) is not file:
+            both = f"{other.name} and {file.name}"
+            raise ValueError(f"{given} holds {both} for split '{split}'; keep one of them.")
     if missing := [split for split in SPLITS if split not in files]:
         raise FileNotFoundError(
-            f"`data.init_args.{key}={folder}` has no list for {' and '.join(missing)}; it needs train.txt, "
-            "val.txt and test.txt with a class a line, or the same as .csv with the columns filename,label."
+            f"{given} has no list for {' and '.join(missing)}; it needs train.txt, val.txt and test.txt with "
+            "a class a line, or the same as .csv with the columns filename,label."
         )
     return {split: files[split] for split in SPLITS}
 
@@ -125,13 +110,13 @@ def _read(file: Path, split: str | None, group_column: str | None) -> list[Liste
 def _csv(file: Path, text: str, split: str | None, group_column: str | None) -> Iterator[ListedRow]:
     lines = csv.reader(io.StringIO(text, newline=""))
     header = [name.strip().lower() for name in next(lines, [])]
-    image = next((name for name in _IMAGE_COLUMNS if name in header), None)
-    label = next((name for name in _CLASS_COLUMNS if name in header), None)
-    if label is None or (split is None and "split" not in header):
+    image = next((name for name in _IMAGE_COLUMNS if name in header), "")
+    label = next((name for name in _CLASS_COLUMNS if name in header), "")
+    if not label or (split is None and "split" not in header):
         wanted = "class,split" if split is None else "filename,label"
         raise ValueError(f"`{file}` has the columns {header}; line 1 must be {wanted}.")
-    group = group_column and group_column.strip().lower()
-    if group is not None and group not in header:
+    group = (group_column or "").strip().lower()
+    if group_column is not None and group not in header:
         raise ValueError(
             f"`data.init_args.groups.column={group_column}` is no column of `{file}`, which has {header}."
         )
@@ -139,16 +124,14 @@ def _csv(file: Path, text: str, split: str | None, group_column: str | None) -> 
         if not any(cells):
             continue
         row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-        name, path, own = row.get(label, ""), row.get(image or "", ""), row.get("split", "").lower()
+        name, path, own = row.get(label, ""), row.get(image, ""), row.get("split", "").lower()
         place = split or SPLIT_NAMES.get(own)
         if not name or not place or (image and not path):
-            needs = "an image, a class" if image else "a class"
-            raise ValueError(
-                f"line {lines.line_num} of `{file}` is {','.join(cells)}; it needs {needs}"
-                + ("." if split else f" and one of {', '.join(SPLITS)}.")
-            )
+            needs = ("an image, " if image else "") + "a class"
+            needs += "" if split else f" and one of {', '.join(SPLITS)}"
+            raise ValueError(f"line {lines.line_num} of `{file}` is {','.join(cells)}; it needs {needs}.")
         path = f"{name}/{path}" if image == _IN_CLASS else path  # 1.jpg of every class is another image
-        yield ListedRow(name, place, path, row.get(group or "") or None)
+        yield ListedRow(name, place, path, row.get(group) or None)
 
 
 def _json(file: Path, text: str) -> Iterator[ListedRow]:
@@ -178,33 +161,28 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
     """
     if splits == SEEDED:
         return _divide(sorted(set(names)), seed, data_set)
-    rows = read_rows(splits)
+    rows, given = read_rows(splits), f"`data.init_args.splits={splits}`"
     spelled = {_composed(name): name for name in names}
     spelled |= {name: name for name in names}  # as written goes before otherwise spelled
-    found = {
-        row.class_name: spelled.get(row.class_name, spelled.get(_composed(row.class_name))) for row in rows
-    }
+    found = {name: spelled.get(name, spelled.get(_composed(name))) for name, *_ in rows}
     if missing := [name for name, match in found.items() if match is None]:
         close = difflib.get_close_matches(missing[0], list(names), 1)
         raise ValueError(
-            f"{len(missing)} of {len(found)} classes that `data.init_args.splits={splits}` lists are not in "
-            f"{data_set}, first: `{missing[0]}`"
-            + (f", similar: `{close[0]}`" if close else "")
-            + "; write the names as the data set has them, or take them out of the lists."
+            f"{len(missing)} of {len(found)} classes that {given} lists are not in {data_set}, first: "
+            f"`{missing[0]}`{f', similar: `{close[0]}`' if close else ''}; write the names as the data set "
+            "has them, or take them out of the lists."
         )
     split_of: dict[str, str] = {}
     for row in rows:
         name = found[row.class_name] or ""
         if (other := split_of.setdefault(name, row.split)) != row.split:
             raise ValueError(
-                f"class `{name}` is in split '{other}' and in split '{row.split}' of "
-                f"`data.init_args.splits={splits}`; a class belongs to one split: take it out of the other."
+                f"class `{name}` is in split '{other}' and in split '{row.split}' of {given}; a class "
+                "belongs to one split: take it out of the other."
             )
     if empty := [split for split in SPLITS if split not in split_of.values()]:
-        raise ValueError(
-            f"`data.init_args.splits={splits}` has no classes for {' and '.join(empty)}; every split needs "
-            f"at least {_LEAST}."
-        )
+        law = f"every split needs at least {_LEAST}"
+        raise ValueError(f"{given} has no classes for {' and '.join(empty)}; {law}.")
     return split_of
 
 
@@ -216,21 +194,15 @@ def _divide(names: list[str], seed: int, data_set: str) -> dict[str, str]:
             f"{_LEAST * len(SPLITS)} in all. Add classes, or tell those that you have apart on a frozen "
             f"encoder: `psst adapt {folder} --encoder efficientnet-lite0`."
         )
-    whole = sum(_SHARES.values())
-    sizes = {split: count * _SHARES[split] // whole for split in SPLITS}
-    # Largest remainder: what rounding down left over goes to the splits that lost most by it.
-    by_remainder = sorted(SPLITS, key=lambda split: -(count * _SHARES[split] % whole))
-    for split in by_remainder[: count - sum(sizes.values())]:
-        sizes[split] += 1
-    while min(sizes.values()) < _LEAST:  # of few classes: the largest split gives to the smallest
-        sizes[max(SPLITS, key=lambda split: sizes[split])] -= 1
-        sizes[min(SPLITS, key=lambda split: sizes[split])] += 1
+    sizes, whole = dict.fromkeys(SPLITS, _LEAST), sum(_SHARES.values())
+    while sum(sizes.values()) < count:  # the next class goes to the split that lacks most of its share
+        sizes[max(SPLITS, key=lambda split: count * _SHARES[split] - whole * sizes[split])] += 1
 
     def rank(name: str) -> tuple[bytes, str]:
         text = f"{seed}/{_composed(name)}".encode("utf-8", "surrogateescape")
         return hashlib.blake2b(text, digest_size=16).digest(), name
 
-    splits = [split for split in SPLITS for _ in range(sizes[split])]
+    splits = (split for split in SPLITS for _ in range(sizes[split]))
     return dict(sorted(zip(sorted(names, key=rank), splits, strict=True)))
 
 
