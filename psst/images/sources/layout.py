@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from psst.images.sources.lists import SPLIT_NAMES
 _PICKLES = (".pkl", ".pickle", ".p")
 _LOOK = 20_000  # files that a look at the names of folders passes
 _HELD_OUT = "train_phase_"  # of the base classes, in the files of Gidaris and Komodakis
+_IMAGENET = "folders named by WordNet ids with their images (the published classes are taken from them)"
 
 
 @dataclass(frozen=True)
@@ -72,32 +72,24 @@ def split_file_layout(
     read: Callable[[Path, str], tuple[Pixels, Sequence[str]]],
     beside: Callable[[Path], Path] | None = None,
 ) -> Layout:
-    """Return the layout of a data set that has one file a split.
+    """Return the layout of a data set ``name`` that has one file a split, all of whose names it ``expects``.
 
     The last word of a file's name that is a split's says which split it is: ``mini-imagenet-cache-val.pkl``,
     ``CIFAR_FS_val.pickle``. They lie in the folder, or in the folders in it if it holds none itself.
-
-    Args:
-        name: of the data set.
-        expects: the names of the files, in words.
-        is_one: whether a file belongs to the data set.
-        read: returns the images in a file of a split, and the class of each.
-        beside: a further file that ``read`` opens.
+    ``is_one`` says whether a file belongs to the data set; ``read`` returns the images in the file of a
+    split, and the class of each; ``beside`` is a further file that it opens.
     """
 
     def chosen(root: Path) -> dict[str, Path]:
-        found = _find(root, is_one)
-        missing = [split for split in SPLITS if split not in found]
-        names = [path.name for split, paths in found.items() for path in paths if split]
-        if missing:
-            raise FileNotFoundError(
-                f"`data.init_args.root={root}` lacks the file for {' and '.join(missing)}; expected {expects}"
-                + (f", found {', '.join(names)}." if names else ".")
-            )
+        found, given = _find(root, is_one), f"`data.init_args.root={root}`"
+        if missing := [split for split in SPLITS if split not in found]:
+            names = ", ".join(path.name for split, paths in found.items() for path in paths if split)
+            law = f"expected {expects}" + (f", found {names}" if names else "")
+            raise FileNotFoundError(f"{given} lacks the file for {' and '.join(missing)}; {law}.")
         if several := next((paths for split, paths in found.items() if split and len(paths) > 1), None):
+            names = ", ".join(str(path.relative_to(root)) for path in several)
             raise ValueError(
-                f"`data.init_args.root={root}` holds {len(several)} files for one split: "
-                f"{', '.join(str(path.relative_to(root)) for path in several)}; keep one of them there."
+                f"{given} holds {len(several)} files for one split: {names}; keep one of them there."
             )
         return {split: found[split][0] for split in SPLITS}
 
@@ -144,11 +136,10 @@ def category_layout(
 ) -> Layout:
     """Return the layout of pickled dicts with ``data``, ``[n, H, W, 3]``, and ``labels``, one file a split.
 
-    mini-ImageNet of Gidaris and Komodakis (2018), MetaOptNet's CIFAR-FS and FC100. Labels may go on from one
-    split to the next or start again: a class is named by ``catname2label`` of the file, by ``names`` if the
-    labels of the split are exactly those, or ``train/12``.
-
-    ``word`` is in the names of the files, ``expects`` says them; ``names`` are split -> label -> class.
+    mini-ImageNet of Gidaris and Komodakis (2018), MetaOptNet's CIFAR-FS and FC100. ``word`` is in the names
+    of the files. Labels may go on from one split to the next or start again: a class is named by
+    ``catname2label`` of the file, by ``names``, split -> label -> class, if the labels of the split are
+    exactly those, or ``train/12``.
     """
 
     def read(path: Path, split: str) -> tuple[Pixels, list[str]]:
@@ -156,22 +147,20 @@ def category_layout(
         images, labels = require_keys(content, ("data", "labels"), file)
         numbers = label_array(labels, file).tolist()
         published = (names or {}).get(split, {})
-        name_of = _named(content, set(numbers)) or (published if set(numbers) == set(published) else {})
+        given = content.get("catname2label")
+        pairs = given.items() if isinstance(given, dict) else ()
+        name_of = {
+            int(v): k for k, v in pairs if isinstance(k, str) and k and isinstance(v, int | np.integer)
+        }
+        if not set(numbers) <= name_of.keys():
+            name_of = dict(published) if set(numbers) == set(published) else {}
         return Pixels(file, images), [name_of.get(number, f"{split}/{number}") for number in numbers]
 
     return split_file_layout(name, expects, lambda path: word in path.name.lower().replace("-", "_"), read)
 
 
-def _named(content: Mapping[str, Any], labels: set[int]) -> Mapping[int, str]:
-    """Return the names that a file has for its labels, if it has one for each."""
-    given = content.get("catname2label")
-    pairs = given.items() if isinstance(given, dict) else ()
-    name_of = {int(v): k for k, v in pairs if isinstance(k, str) and k and isinstance(v, int | np.integer)}
-    return name_of if labels <= name_of.keys() else {}
-
-
 def published_layout(
-    name: str, split_of: Mapping[str, str], expects: str, archives: Sequence[str] = ()
+    name: str, split_of: Mapping[str, str], expects: str = _IMAGENET, archives: Sequence[str] = ()
 ) -> Layout:
     """Return the layout of folders named by classes whose splits are published, at any depth.
 

@@ -30,8 +30,8 @@ _LOOKED_AT = 16  # images, spread over all: to know the data set again
 class MapStyleSource:
     """The images of data sets with ``len(data_set)`` and ``data_set[i] == (image, label)``.
 
-    Labels below 0 mean no class. Images may be Pillow's, or arrays or tensors of uint8, or of floats up to 1
-    or up to 255. Data sets are read by one thread at a time, but for torchvision's own.
+    Labels below 0 mean no class. Images are as of `to_pillow`. Data sets are read by one thread at a time,
+    but for torchvision's own.
 
     Args:
         data_sets: split -> data sets that are pooled; under "" those whose classes are to be divided.
@@ -71,11 +71,7 @@ class MapStyleSource:
         return {**self.options, "channels": self.channels, "contents": contents, "splits": listed}
 
     def scan(self) -> list[ImageRecord]:
-        """List the images by split, class and position; see `Source.scan`.
-
-        Raises:
-            ValueError: items are not an image and a class, or change from one look to the next.
-        """
+        """List the images by split, class and position; see `Source.scan`."""
         classes: dict[tuple[str, str], list[tuple[int, int]]] = {}
         unlabeled: list[tuple[int, int]] = []
         for number, part in enumerate(self.parts):
@@ -113,13 +109,7 @@ class MapStyleSource:
 
 
 class _LabeledItems:
-    """One data set, with ``len`` and ``(image, label)`` by index, or learn2learn's Taskset of such a one.
-
-    All its images are of one ``split``; "" if its classes are to be divided.
-
-    Raises:
-        TypeError: it has no length, or no items.
-    """
+    """One data set of a ``split``, with ``len`` and ``(image, label)`` by index, or a Taskset of it."""
 
     def __init__(self, data: Any, split: str = "") -> None:
         inner = getattr(data, "dataset", None)
@@ -141,21 +131,14 @@ class _LabeledItems:
 
     @cached_property
     def labels(self) -> list[int | str]:
-        """The label of each item, from a list that agrees with the first and the last, or from the items.
-
-        Raises:
-            ValueError: a label is no single number or text.
-        """
+        """The label of each item, from a list that agrees with the first and the last, or from the items."""
         for listed in self._listed() if getattr(self.data, "target_transform", None) is None else ():
             if [_plain(item[1]) for item in self._ends] == [listed[0], listed[-1]]:
                 return listed
         return [_plain(self.read(i)[1]) for i in range(len(self.data))]
 
     def class_names(self) -> dict[int | str, str]:
-        """Return the name of each label in order, by the data set's list of names or the label itself.
-
-        Labels below 0 mean no class. Equal names get their label behind them.
-        """
+        """Return the name of each label in order, by the data set's list of names or the label itself."""
         known = {label for label in self.labels if isinstance(label, str) or label >= 0}
         labels = sorted(known, key=lambda label: (isinstance(label, str), label))
         for holder in (self.data, getattr(self.data, "dataset", None)):
@@ -163,6 +146,7 @@ class _LabeledItems:
             numbers = [label for label in labels if isinstance(label, int) and label < len(texts)]
             if texts and len(numbers) == len(labels):
                 counts = Counter(texts)
+                # equal names get their label behind them
                 return {i: f"{texts[i]} ({i})" if counts[texts[i]] > 1 else texts[i] for i in numbers}
         return {label: f"{self.split}/{label}" if self.split else str(label) for label in labels}
 
@@ -193,9 +177,8 @@ class _LabeledItems:
         try:
             return self.data[index]
         except Exception as error:  # whatever the data set meets in a damaged file
-            raise ValueError(
-                f"{self.title(index)} cannot be read: {error or type(error).__name__}."
-            ) from error
+            law = str(error) or type(error).__name__
+            raise ValueError(f"{self.title(index)} cannot be read: {law}.") from error
 
     def digest(self) -> str:
         """Hash what tells this data set from others without reading it all: labels, files, some pixels."""
