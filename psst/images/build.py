@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,16 +33,11 @@ _known: dict[str, str] | None = None  # description of a source, size and cache 
 def trust(known: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
     """Look at the files of a data set once during the block, instead of whenever its store is opened.
 
-    For runs that open one store many times. Outside of such a block every `build_store` looks anew, so that
-    files that have changed are noticed when the next run begins. Blocks inside a block are part of it. A
-    source counts as the same if its class, its arguments, the size and the cache are; one whose arguments
-    are more than plain values (objects, functions) is looked at every time.
-
-    Args:
-        known: what another block has found out: hand it to a worker process, which then looks at no file.
-
-    Yields:
-        What is known, plain text that can be pickled or written as JSON; it grows during the block.
+    Outside of such a block every `build_store` looks anew, so that files that have changed are noticed when
+    the next run begins. Blocks inside a block are part of it. A source counts as the same if its class, its
+    arguments, the size and the cache are; one whose arguments are more than plain values is looked at every
+    time. What the block yields grows during it, is plain text, and is `known` to a worker process that is
+    given it: that looks at no file.
 
     Example:
         >>> with trust() as known:  # a search
@@ -66,9 +60,8 @@ def build_store(
     """Return the store of ``source`` at ``size`` below ``cache``; build it if it is not there.
 
     The store is written to a folder that ends in ``.partial`` and renamed when complete. Concurrent calls
-    wait for the first; what a killed build left is removed by the next of this store. A bar on a terminal
-    shows the time left. Equal images that lie in two splits or classes are warned of, and listed in
-    meta.json. A group of images is kept in one split.
+    wait for the first; what a killed build left is removed by the next of this store. Equal images that lie
+    in two splits or classes are warned of, and listed in meta.json. A group of images is kept in one split.
 
     Args:
         source: the data set.
@@ -179,31 +172,19 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
         raise
 
 
-@dataclass(frozen=True)
-class _Batch:
+class _Batch(NamedTuple):
     """Decoded images and what is summed up of them."""
 
     images: npt.NDArray[np.uint8]  # [b, C, H, W], zeros in place of a damaged image
     damaged: list[str]  # what is wrong with each damaged image
     counts: npt.NDArray[np.int64]  # [C, 256]: how often each value is in the train split
-    digests: list[bytes]  # of the pixels of each image
+    digests: list[bytes]  # of the pixels of each image; empty for one of one color, which shows nothing
 
 
 def _write_images(
     source: Source, records: Sequence[ImageRecord], size: int, path: Path, workers: int
 ) -> tuple[list[float], list[float], list[bytes]]:
-    """Write the images of ``records`` to an npy file, one array ``[n, C, size, size]``.
-
-    Pillow and NumPy release the interpreter lock while they work, so that ``workers`` are threads.
-
-    Returns:
-        Mean and standard deviation of the train split in [0, 1], by channel; and a digest of the pixels of
-        each image, empty for an image of one color, which shows nothing.
-
-    Raises:
-        OSError: there is no room.
-        ValueError: images are damaged.
-    """
+    """Write the images to an npy file; return mean and std of the train split, and a digest of each image."""
     shape = (len(records), source.channels, size, size)
     counts = np.zeros((source.channels, 256), np.int64)
     damaged: list[str] = []
@@ -229,7 +210,7 @@ def _write_images(
 def _decode_batches(
     source: Source, records: Sequence[ImageRecord], size: int, workers: int
 ) -> Generator[_Batch, None, None]:
-    """Yield all ``records`` in order; a bounded number of batches is decoded ahead."""
+    """Yield all ``records`` in order, decoded ahead by threads: Pillow releases the interpreter lock."""
     length = max(1, min(_IMAGES, _BYTES // (size * size * source.channels)))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="psst-decode")
     ahead, done = deque[Future[_Batch]](), 0

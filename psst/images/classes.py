@@ -26,7 +26,7 @@ def arrange(
         -1 for none.
 
     Raises:
-        ValueError: a class is in two splits or groups, a split has another name, or nothing trains.
+        ValueError: a class is in two splits or groups, a split has another name, or one is empty.
     """
     records = _keep_apart(records, name)
     places: dict[str, tuple[str, str | None]] = {}
@@ -67,14 +67,7 @@ def arrange(
 
 
 def _keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
-    """Leave out images until each group of images stands on one side of the splits, with a warning.
-
-    A group stays where most of its images are; in the first of `SPLITS` among equals. Images without a class
-    are material to train on.
-
-    Raises:
-        ValueError: nothing is left of a class.
-    """
+    """Leave each group of images where most of its images are, the first of `SPLITS` among equals."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
         if record.image_group is not None:
@@ -106,7 +99,7 @@ def _keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageReco
 def find_duplicates(
     records: Sequence[ImageRecord], digests: Sequence[bytes], name: str, size: int, meta: Path
 ) -> list[dict[str, Any]]:
-    """Return the groups of equal images whose classes or splits differ, and warn: ``meta`` lists them.
+    """Return, and warn of, equal images whose classes or splits differ.
 
     Unlabeled images are material to train on: one that equals a training image is no contradiction, one that
     equals a validation or test image is. The digest of an image that shows nothing is empty.
@@ -148,5 +141,5 @@ def find_duplicates(
 
 
 def _side(split: str) -> str:
-    """Return the split itself, "train" for images without a class."""
+    """Return the split itself, "train" for images without a class, which are material to train on."""
     return "train" if split == UNLABELED else split

@@ -24,18 +24,11 @@ def decode_image(
     """Decode an image, cut its centered square and shrink that with an antialiasing (Lanczos) filter.
 
     The picture is turned as its EXIF data say. Transparent places become white. 16-bit grayscale is divided
-    by 257, so that its full range fits into 8 bits. Of an animation the first frame counts.
-
-    Args:
-        data: the encoded file: JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000, or AVIF where Pillow has it.
-            Formats that start a program when read (EPS) are left out.
-        name: the file, for the message of an error.
-        size: side length of the result.
-        channels: 1 for grayscale, 3 for color.
-        box: what counts of the image; None for all.
+    by 257, so that its full range fits into 8 bits. Of an animation the first frame counts. Formats that
+    start a program when read (EPS) are left out. Messages name the file as ``name``.
 
     Returns:
-        ``[size, size, channels]`` uint8.
+        ``[size, size, channels]`` uint8, of what lies in the ``box`` if there is one.
 
     Raises:
         ValueError: the file is not an image, truncated, too large to be one, or has pixels of 32 bits; or

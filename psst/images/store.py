@@ -47,8 +47,7 @@ class ImageStore:
     labels: npt.NDArray[np.int64]
     _left_out: tuple[int, int] | None  # see `divided_images`
     images_file, labels_file, meta_file = "images.npy", "labels.npy", "meta.json"
-    format_version = 3
-    """The only one that is read: images ``[n, C, H, W]``; classes and groups of images, ``[2, n]``."""
+    format_version = 3  # the only one that is read: images [n, C, H, W]; classes and groups of images, [2, n]
 
     def __init__(self, folder: str | Path) -> None:
         """Open the finished store in ``folder``.
@@ -60,10 +59,8 @@ class ImageStore:
         self.folder = Path(folder)
         path = self.folder / self.meta_file
         if not path.is_file():
-            raise FileNotFoundError(
-                f"`{folder}` holds no finished store ({self.meta_file} is missing); make it with `psst data "
-                "prepare`."
-            )
+            law = f"holds no finished store ({self.meta_file} is missing); make it with `psst data prepare`"
+            raise FileNotFoundError(f"`{folder}` {law}.")
         self.meta = read_json(path, self.format_version, f"the store `{self.folder}`", _AGAIN)
         try:
             self._take(self.meta)
@@ -99,11 +96,7 @@ class ImageStore:
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def read(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Return the images ``ids``, ``[...]``, as ``[..., C, H, W]``, the order that networks use: a copy.
-
-        Raises:
-            IndexError: there is no such image.
-        """
+        """Return the images ``ids``, ``[...]``, as ``[..., C, H, W]``, the order of networks: a copy."""
         return self._planes[ids]  # one gather out of the map
 
     def divided(self, train: Sequence[int], val: Sequence[int]) -> "ImageStore":
@@ -121,14 +114,10 @@ class ImageStore:
         return other
 
     def divided_images(self, fold: int, folds: int) -> "ImageStore":
-        """Return the store with one fold of the images of each class, not for testing, left out.
+        """Return the store with fold number ``fold`` of the images of each class, not for testing, left out.
 
         All of these classes are trained on. Their images that are left out stand as classes of the same names
         in the split ``val``. Images of one group are left out together.
-
-        Args:
-            fold: Which, from 0.
-            folds: How many; at least 2.
         """
         other = copy.copy(self)
         other._leave_out(fold, folds)
@@ -173,11 +162,7 @@ class ImageStore:
         return self.groups.get(split) or {"all": self.splits[split]}
 
     def verify(self) -> None:
-        """Compare all files with their checksums.
-
-        Raises:
-            ValueError: a file has changed since the store was built.
-        """
+        """Compare all files with their checksums; ValueError if one has changed."""
         for name, found in self.checksums(self.folder, self.meta).items():
             if found != (expected := self.meta["sha256"][name]):
                 raise ValueError(
@@ -217,7 +202,7 @@ class ImageStore:
         """Raise ValueError where meta.json cannot be meant."""
         ids, names = np.concatenate([*self.splits.values()]), (self.images_file, self.labels_file)
         laws = {
-            "an array is missing": all((self.folder / name).is_file() for name in names),
+            "an array is missing": all((self.folder / name).is_file() for name in names),  # no pipe either
             "a checksum is missing": {*names, self.meta_file} <= set(self.meta["sha256"]),
             "a class is in two splits": len(np.unique(ids)) == len(ids),
             "a class is not there": np.isin(ids, range(len(self.class_names))).all(),
