@@ -41,7 +41,7 @@ _CLOSER_LOOK = ("train", "val", "train", "test")  # by the place among the sorte
 
 @dataclass(frozen=True)
 class _Bird:
-    """An image file and the box around its bird; None for the whole image."""
+    """An image file and the box round its bird; None for the whole image."""
 
     entry: Entry
     box: _Box | None
@@ -52,10 +52,7 @@ class _Bird:
 
 @dataclass
 class _CUBSource:
-    """The 11,788 images of 200 kinds of birds, split as one of three publications did.
-
-    Attributes are the arguments of `CUB`; the centered square of what is left of an image is stored.
-    """
+    """The images of 200 kinds of birds; attributes are the arguments of `CUB`."""
 
     root: str | Path
     split: _Split | None = None
@@ -146,9 +143,9 @@ def _place(root: Path) -> Path | None:
 
 def _table(entries: Mapping[str, Entry], name: str, columns: int) -> Iterator[list[str]]:
     """Yield the lines of a text file as lists of so many words."""
-    entry = entries.get(name)
-    if entry is None:
+    if name not in entries:
         raise FileNotFoundError(f"{name} of CUB-200-2011 is missing; {_AGAIN}")
+    entry = entries[name]
     try:
         lines = entry.read().decode("utf-8").splitlines()
     except UnicodeDecodeError as error:

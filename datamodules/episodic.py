@@ -171,11 +171,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     @property
     def store(self) -> ImageStore:
-        """The opened image store.
-
-        Raises:
-            RuntimeError: before ``setup``.
-        """
+        """The opened image store; RuntimeError before ``setup``."""
         return self._evaluation_episodes().store
 
     @property
@@ -196,7 +192,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of one pass of training batches; every pass goes on where training stands."""
         rank, ranks = self._rank_and_ranks()
-        stream = self._stream(self._needs_pixels())
+        stream = BatchStream(self._reader("train", self._needs_pixels()), self._training)
         length = self._training.pass_length(self.store, ranks)
         return EpisodeLoader(
             stream,
@@ -209,7 +205,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     def train_batch(self, index: int) -> Batch:
         """Return one batch of the training stream."""
-        return self._stream(self.features is None)[index]
+        return BatchStream(self._reader("train", self.features is None), self._training)[index]
 
     def policies(self, split: str) -> Policies:
         """Return what makes the views of ``split``; the main task sees changed training images only."""
@@ -237,11 +233,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._restart(-(-seen // self._training.per_batch) + self._ahead)
 
     def see_other_batches(self, number: int) -> None:
-        """Let training that goes on from a checkpoint see other batches than any other `number` would.
-
-        Args:
-            number: 0 for those that come next, k for those far ahead in the stream, never met otherwise.
-        """
+        """Let training that goes on from a checkpoint see other batches for each `number`; 0: the next."""
         self._ahead = number * _FAR
 
     def divide(self, division: Callable[[ImageStore], ImageStore]) -> None:
@@ -271,10 +263,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def cache_features(self, encoder: Encoder, tasks: Sequence[Task]) -> Tensor:
         """Compute the frozen features that tasks ask for, or find them: batches read them from then on.
 
-        Args:
-            encoder: its backbone has a frozen part.
-            tasks: main and auxiliary.
-
         Returns:
             The mean frozen feature ``[D']`` of the training images, upright.
 
@@ -298,11 +286,7 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     @property
     def feature_cache(self) -> FeatureCache:
-        """What `cache_features` has found.
-
-        Raises:
-            RuntimeError: before it.
-        """
+        """What `cache_features` has found; RuntimeError before it."""
         if self._cached is None:
             raise RuntimeError(
                 "batches of features are there after `cache_features`, or `FewShotModule.attach`, only."
@@ -320,9 +304,6 @@ class EpisodicDataModule(LightningDataModule, ABC):
     def save_episodes(self, path: str | Path) -> None:
         """Write the validation and test episodes to an .npz file, for `evaluation.file` elsewhere."""
         self._evaluation_episodes().save(path)
-
-    def _stream(self, pixels: bool) -> BatchStream:
-        return BatchStream(self._reader("train", pixels), self._training)
 
     def _restart(self, consumed: int) -> None:
         """Go on from here, whatever was processed."""

@@ -38,7 +38,7 @@ class _PairsData(EpisodicDataModule):
 
 
 def _find_class(path: str, home: str = "") -> Callable[..., Any]:
-    """Return the class at a class path, or of a plain name in ``home``; ValueError if there is none."""
+    """Return the class at a class path, or of a plain name in ``home``."""
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module or home), name)
@@ -53,22 +53,17 @@ def _find_class(path: str, home: str = "") -> Callable[..., Any]:
 
 
 def _opened(make: Callable[..., Any], path: str, advice: str, given: Mapping[str, Any]) -> Any:
-    """Return a data set of the class at the user's ``path``.
-
-    It raises FileNotFoundError if files are not there, with ``advice`` how to get them, and ValueError for
-    arguments of no use.
-    """
+    """Return a data set of the class at the user's ``path``; ``advice`` is how to get its files."""
     shown = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "no arguments"
+    law = f"`data.init_args.data_set={path}`"
     try:
         return make(**given)
     except (RuntimeError, OSError) as error:
-        raise FileNotFoundError(
-            f"`data.init_args.data_set={path}` with {shown} cannot be opened: {error} {advice}"
-        ) from error
+        raise FileNotFoundError(f"{law} with {shown} cannot be opened: {error} {advice}") from error
     except Exception as error:  # whatever the other library raises
+        found = f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"`data.init_args.data_set={path}` does not take {shown}: {type(error).__name__}: "
-            f"{error}; it takes {inspect.signature(make)}."
+            f"{law} does not take {shown}: {found}; it takes {inspect.signature(make)}."
         ) from error
 
 
@@ -106,11 +101,7 @@ class TorchvisionData(_PairsData):
         self.downloads = download  # not `self.download`, which fetches files that psst knows
 
     def source(self) -> Source:
-        """Return the pooled images; the data sets are made when they are first needed.
-
-        Raises:
-            ValueError: there is no such class, arguments it does not take, or its parts are to be chosen.
-        """
+        """Return the pooled images; ValueError if there is no such class, or its parts are to be chosen."""
         make = _find_class(self.data_set, "torchvision.datasets")
         given = self.arguments if self.root is None else {"root": self.root, **self.arguments}
         known = _parameters(make)
@@ -134,7 +125,7 @@ class TorchvisionData(_PairsData):
 
 
 def _parameters(make: Callable[..., Any]) -> set[str]:
-    """Return the names of all arguments, those that ``**kwargs`` hands on to base classes included."""
+    """Return the names of all arguments, also those that ``**kwargs`` hands on to base classes."""
     names: set[str] = set()
     for owner in inspect.getmro(make) if inspect.isclass(make) else (make,):
         parameters = inspect.signature(owner).parameters.values()
@@ -190,12 +181,7 @@ class Learn2Learn(_PairsData):
         self.init_args, self.modes = init_args, modes
 
     def source(self) -> Source:
-        """Return the images of the data sets; those of a class path are made when they are needed.
-
-        Raises:
-            ValueError: nothing is found at the class path, it does not take the arguments, or splits are
-                missing or unknown.
-        """
+        """Return the images; ValueError if nothing is at the class path, or splits are missing or unknown."""
         if isinstance(self.data_set, Mapping):
             given = {split: [data] for split, data in _by_split(self.data_set, "data_set").items()}
             return self._source(given, "learn2learn")

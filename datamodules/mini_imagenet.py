@@ -24,18 +24,8 @@ _CACHES = "mini-imagenet-cache-train.pkl, -val.pkl (or -validation.pkl) and -tes
 _ZENODO = "https://zenodo.org/records/7978538/files/"
 
 
-def _sees_lists(folder: Path) -> bool:
-    """Tell if train.csv, val.csv or test.csv is there; what is wrong with them is said when they are read."""
-    return any((folder / f"{split}.csv").is_file() for split in SPLITS)
-
-
 def _read_cache(path: Path, split: str) -> tuple[Pixels, list[str]]:
-    """Read a dict of Ren et al. (2018), which learn2learn distributes, too.
-
-    ``image_data`` is ``[n, 84, 84, 3]`` and ``class_dict`` names the images of each class by their places.
-    The arrays stay in the file; those of learn2learn are stored as text and take up to 2.5 GB of memory
-    during the build.
-    """
+    """Read a dict of Ren et al. (2018); learn2learn's is stored as text and takes up to 2.5 GB of memory."""
     file = str(path)
     images, members = require_keys(load(path), ("image_data", "class_dict"), file)
     pixels = Pixels(file, images)
@@ -95,18 +85,14 @@ class MiniImageNet(InLayouts):
     layouts = (
         Layout(
             "train.csv, val.csv, test.csv (filename,label) and their images, in images/ or in tar files",
-            _sees_lists,
+            lambda folder: any((folder / f"{split}.csv").is_file() for split in SPLITS),
             lambda root: FolderSource(root, _NAME, splits=root),
         ),
         split_file_layout(_NAME, _CACHES, lambda path: "imagenet-cache" in path.name.lower(), _read_cache),
         category_layout(
             _NAME, "category_split", "miniImageNet_category_split_{train_phase_train,val,test}.pickle"
         ),
-        published_layout(
-            _NAME,
-            published,
-            "folders named by WordNet ids with their images (the published classes are taken from them)",
-        ),
+        published_layout(_NAME, published),
     )
     channels = 3
     # Names, sizes and hashes as listed by the record; its pickles were made by Ren et al.

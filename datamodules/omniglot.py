@@ -55,7 +55,13 @@ _SMALL = tuple(
 )
 _BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
 _EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")
-_NEEDED: dict[str, tuple[RemoteFile, ...]] = {"minimal": _SMALL, "background": (_BACKGROUND,)}
+_BOTH = (_BACKGROUND, _EVALUATION)
+_NEEDED: Mapping[str, tuple[RemoteFile, ...]] = {
+    "minimal": _SMALL,
+    "background": (_BACKGROUND,),
+    "vinyals": _BOTH,
+    "official": _BOTH,
+}
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,7 @@ class _Drawing:
 
 @dataclass
 class _OmniglotSource:
-    """Characters of the official archives, zipped or extracted, in any mixture below one folder.
-
-    Classes are named ``Alphabet/characterNN``. A drawing that is found twice (small1 and small2 share Greek
-    and Latin) counts once. Ink is 255 on 0. Attributes are the arguments of `Omniglot`.
-    """
+    """Characters of the archives, zipped or extracted; attributes are the arguments of `Omniglot`."""
 
     root: str | Path
     protocol: _Protocol = "minimal"
@@ -120,11 +122,7 @@ class _OmniglotSource:
         return np.ascontiguousarray(np.rot90(upright, drawing.turns))
 
     def _splits(self, found: Mapping[_Character, Any]) -> Mapping[_Character, str]:
-        """Return the split of each character that the protocol uses, of those found.
-
-        Raises:
-            FileNotFoundError: characters that the protocol needs were not found.
-        """
+        """Return the split of each character that the protocol uses; those it needs have to be there."""
         alphabets, official = {alphabet for alphabet, _ in found}, self.protocol == "official"
         if official or self.protocol == "vinyals":
             splits = {
@@ -135,38 +133,33 @@ class _OmniglotSource:
         else:
             named = _MINIMAL
             if self.protocol == "background":  # what neither validates nor tests, and is at hand, trains
-                rest = alphabets - {*_BACKGROUND_VAL, *_BACKGROUND_TEST}
+                evaluation = {
+                    name for (name, _), (_, archive) in _published().items() if archive == "evaluation"
+                }
+                rest = alphabets - {*_BACKGROUND_VAL, *_BACKGROUND_TEST, *evaluation}
                 named = {"train": tuple(rest), "val": _BACKGROUND_VAL, "test": _BACKGROUND_TEST}
             split_of = {alphabet: split for split, names in named.items() for alphabet in names}
             splits = {character: split_of[character[0]] for character in found if character[0] in split_of}
             needed = set(split_of)
-        needed_files = _NEEDED.get(self.protocol, (_BACKGROUND, _EVALUATION))
-        holders = f"{' and '.join(file.name for file in needed_files)} hold them"
+        given, root = f"`data.init_args.protocol={self.protocol}`", f"`data.init_args.root={self.root}`"
+        holders = f"{' and '.join(file.name for file in _NEEDED[self.protocol])} hold them"
         if missing := sorted(needed - alphabets):
             raise FileNotFoundError(
-                f"`data.init_args.protocol={self.protocol}` needs the alphabets {missing}, which are not in "
-                f"`data.init_args.root={self.root}` ({len(alphabets)} others are): {holders}."
+                f"{given} needs the alphabets {missing}, which are not in {root} ({len(alphabets)} others "
+                f"are): {holders}."
             )
         if lost := sorted(splits.keys() - found.keys()):
-            raise FileNotFoundError(
-                f"`data.init_args.protocol={self.protocol}` needs all {len(splits)} characters, {len(lost)} "
-                f"are not in `data.init_args.root={self.root}`, first: {'/'.join(lost[0])}; "
-                f"{holders}."
-            )
+            law = f"needs all {len(splits)} characters, {len(lost)} are not in {root}"
+            raise FileNotFoundError(f"{given} {law}, first: {'/'.join(lost[0])}; {holders}.")
         return splits
 
     def _drawings(self) -> dict[_Character, dict[str, Entry]]:
-        """Return the drawings of each character by their names."""
+        """Return the drawings of each character by their names; one that is found twice counts once."""
         found: dict[_Character, dict[str, Entry]] = defaultdict(dict)
-        everything = self.protocol in ("vinyals", "official")
         tree = ImageTree.grow_whole(self.root)
         zipped = (entry for path in _zips(tree) for entry in archive_entries(tree.root / path))
         for entry in chain(zipped, tree.entries()):
-            match = _DRAWING.search(entry.name)
-            if match and (
-                everything
-                or not ("images_evaluation/" in entry.name or match["alphabet"] in _evaluation_alphabets())
-            ):
+            if match := _DRAWING.search(entry.name):
                 found[match["alphabet"], match["character"]].setdefault(match["drawing"], entry)
         if not found:
             raise FileNotFoundError(
@@ -181,20 +174,8 @@ def _zips(tree: ImageTree) -> list[str]:
 
 
 @cache
-def _evaluation_alphabets() -> frozenset[str]:
-    """Return the twenty alphabets of images_evaluation.zip, on which the official split tests."""
-    return frozenset(
-        alphabet for (alphabet, _), (_, archive) in _published().items() if archive == "evaluation"
-    )
-
-
-@cache
 def _published() -> Mapping[_Character, tuple[str, str]]:
-    """Return the split of Vinyals et al. and the official archive of all 1623 characters.
-
-    1028 train, 172 validate, 423 test. Officially the 659 of the evaluation archive test; of the 964 others
-    the 172 of Vinyals' five validation alphabets validate, the rest trains.
-    """
+    """Return the split of Vinyals et al. and the official archive of all 1623 characters."""
     found = {}
     for split, archive, alphabet, numbers in published_rows("omniglot_vinyals.txt"):
         first, last = map(int, numbers.split("-"))
@@ -252,7 +233,7 @@ class Omniglot(InLayouts):
 
     channels = 1
     layouts = (Layout(_EXPECTS, _sees, _OmniglotSource),)
-    remote: tuple[RemoteFile, ...] = (_BACKGROUND, _EVALUATION)
+    remote: tuple[RemoteFile, ...] = _BOTH
     manual = (
         "https://github.com/brendenlake/omniglot, folder python, has the archives; they are read as they are."
     )
@@ -269,4 +250,4 @@ class Omniglot(InLayouts):
     ) -> None:
         super().__init__(root, size, **shared)
         self._source = _OmniglotSource(root, protocol, rotations, train_within, eval_within)
-        self.remote = _NEEDED.get(protocol, self.remote)  # what this protocol needs, not all of it
+        self.remote = _NEEDED[protocol]

@@ -30,14 +30,7 @@ def _is_pair(path: Path, ending: str) -> bool:
 
 
 def _read_pngs(path: Path, split: str) -> tuple[Pixels, list[str]]:
-    """Read a list of encoded PNG files, and labels with class names, of Ren et al.
-
-    The files were encoded by OpenCV from blue, green, red arrays, so that PNG files are what any reader takes
-    for red, green, blue. The list stays in the file, see `load`; it takes some 2.3 KB of memory an image.
-
-    Names are words, not ids, and "crane" is two classes: a class is named ``train/crane``, with a number
-    where a split has a name twice.
-    """
+    """Read a list of encoded PNG files, red, green, blue, and labels with class names, of Ren et al."""
     numbers, words = _labels(path, ("label_specific", "label_specific_str"), "labels")
     pngs = load(path)
     if not isinstance(pngs, list) or not all(map(_is_encoded, pngs[:10])):
@@ -47,10 +40,7 @@ def _read_pngs(path: Path, split: str) -> tuple[Pixels, list[str]]:
 
 
 def _read_arrays(path: Path, split: str) -> tuple[Pixels, list[str]]:
-    """Read an array in OpenCV's order blue, green, red, and numbers as labels, of MetaOptNet.
-
-    Numbers may start again in each split: a class is named ``train/12``.
-    """
+    """Read an array in OpenCV's order blue, green, red, and numbers as labels, of MetaOptNet."""
     (numbers,) = _labels(path, ("labels",), "label_specific")
     classes = [f"{split}/{number}" for number in label_array(numbers, str(_labels_of(path))).tolist()]
     return Pixels(str(path), open_npz(path, "images"), bgr=True), classes
@@ -69,7 +59,7 @@ def _labels(images: Path, keys: Sequence[str], other: str) -> list[Any]:
 
 
 def _named(numbers: npt.NDArray[np.int64], words: Any, split: str, file: str) -> list[str]:
-    """Return the class of each image."""
+    """Return the class of each image: "crane" is two of them, so that names begin with their split."""
     highest = int(numbers.max(initial=-1))
     if not isinstance(words, list | tuple) or highest >= len(words) or numbers.min(initial=0) < 0:
         raise ValueError(
@@ -118,11 +108,7 @@ class TieredImageNet(InLayouts):
     layouts = (
         split_file_layout(_NAME, _V1, partial(_is_pair, ending=_PNGS), _read_pngs, _labels_of),
         split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _labels_of),
-        published_layout(
-            _NAME,
-            published,
-            "folders named by WordNet ids with their images (the published classes are taken from them)",
-        ),
+        published_layout(_NAME, published),
     )
     channels = 3
     manual: str = (

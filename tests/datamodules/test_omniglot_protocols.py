@@ -8,12 +8,14 @@ import pytest
 
 from psst.commands.data import prepare
 from psst.datamodules import Omniglot
-from psst.datamodules.omniglot import _BACKGROUND_VAL, _evaluation_alphabets, _published
+from psst.datamodules.omniglot import _BACKGROUND_VAL, _published
 from psst.episodes import Episodes, Evaluation
 from tests.datamodules.drawings import archive, folder
 
 SIZES = Counter(alphabet for alphabet, _ in _published())  # characters of each of the fifty alphabets
-EVALUATION = {name: SIZES[name] for name in SIZES if name in _evaluation_alphabets()}
+EVALUATION = {
+    name: SIZES[name] for (name, _), (_, archive) in _published().items() if archive == "evaluation"
+}
 BACKGROUND = {name: SIZES[name] for name in SIZES if name not in EVALUATION}
 SMALL1 = dict.fromkeys(("Balinese", "Early_Aramaic", "Greek", "Korean", "Latin"), 3)
 SMALL2 = dict.fromkeys(("Greek", "Japanese_(katakana)", "Latin", "Sanskrit", "Tagalog"), 3)

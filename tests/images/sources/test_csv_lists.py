@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from folders import put_image, splits_of
 
-from psst.datamodules.mini_imagenet import _sees_lists
+from psst.datamodules import MiniImageNet
 from psst.images.sources.folder import FolderSource
 
 SPLITS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
@@ -75,12 +75,12 @@ def test_images_in_archives_of_any_kind(tmp_path, kind):
 
 
 def test_a_look_says_what_is_there_and_what_is_not(tmp_path):
-    assert not _sees_lists(tmp_path / "nowhere")
-    assert not _sees_lists(tmp_path)
+    assert not MiniImageNet.layouts[0].sees(tmp_path / "nowhere")
+    assert not MiniImageNet.layouts[0].sees(tmp_path)
     root = write_lists(tmp_path / "mini")
-    assert _sees_lists(root)
+    assert MiniImageNet.layouts[0].sees(root)
     (root / "val.csv").unlink()
-    assert _sees_lists(root)
+    assert MiniImageNet.layouts[0].sees(root)
     with pytest.raises(FileNotFoundError, match="has no list for val"):
         source_of(root).scan()
 
@@ -89,6 +89,6 @@ def test_a_look_says_what_is_there_and_what_is_not(tmp_path):
 def test_other_csv_files_are_refused(tmp_path, content):
     for split in SPLITS:
         (tmp_path / f"{split}.csv").write_bytes(content)
-    assert _sees_lists(tmp_path)
+    assert MiniImageNet.layouts[0].sees(tmp_path)
     with pytest.raises(ValueError, match=r"train.csv"):
         source_of(tmp_path).scan()
