@@ -22,22 +22,22 @@ _SIDE = 32
 _ZIPS = ("cifar100.zip", "cifarfs.zip", "cifar-fs.zip", "CIFAR-FS.zip")
 
 
-def _place(root: Path) -> Path | None:
-    """Find the folder or the archive in ``root``, or ``root`` itself if it is that folder."""
+def _place(root: Path) -> Path:
+    """Find the folder in ``root``, or ``root`` itself if it is that, or else where the archive would be."""
     if all((root / part).is_file() for part in _PARTS):
         return root
-    return next((root / name for name in (_FOLDER, _ARCHIVE) if (root / name).exists()), None)
+    return root / (_FOLDER if (root / _FOLDER).exists() else _ARCHIVE)
 
 
 def _files(root: Path) -> list[Path]:
     """Return those of the three files that the folder holds, or the archive."""
-    place = _place(root) or root / _ARCHIVE
+    place = _place(root)
     return [place] if place.is_file() else [path for part in _PARTS if (path := place / part).is_file()]
 
 
 def _parts(root: Path, split_of: Mapping[str, str]) -> Iterator[tuple[Pixels, list[str], Mapping[str, str]]]:
     """Open the two files of images; they take 190 MB of memory during the build."""
-    place = _place(root) or root / _ARCHIVE
+    place = _place(root)
     found = archive_entries(place) if place.is_file() else ImageTree.grow_whole(place).entries()
     entries = {PurePosixPath(entry.name).name: entry for entry in found}
     if missing := [part for part in _PARTS if part not in entries]:
@@ -71,7 +71,7 @@ def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
     return (
         Layout(
             f"{_ARCHIVE} or the folder {_FOLDER} that is in it",
-            lambda root: _place(root) is not None,
+            lambda root: _place(root).exists(),
             lambda root: ArraySource(root, name, _files, partial(_parts, split_of=splits)),
         ),
         category_layout(name, name, pickles, numbered),

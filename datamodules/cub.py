@@ -41,7 +41,7 @@ _CLOSER_LOOK = ("train", "val", "train", "test")  # by the place among the sorte
 
 @dataclass(frozen=True)
 class _Bird:
-    """An image file and the box round its bird; None for the whole image."""
+    """An image file and the box around its bird; None for the whole image."""
 
     entry: Entry
     box: _Box | None

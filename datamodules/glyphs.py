@@ -132,7 +132,7 @@ def _path(typeface: str) -> Path:
 
 
 def _affine_change(key: str) -> npt.NDArray[np.float64]:
-    """Return ``[2, 3]``: small rotation, shear, scaling; shift in parts of the image."""
+    """Return ``[2, 3]``: small rotation, shear, scaling; shift in parts of the image; seeded by ``key``."""
     seed = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
     rng = np.random.default_rng(seed)
     angle, shear = rng.uniform(-8, 8) * math.pi / 180, rng.uniform(-0.12, 0.12)

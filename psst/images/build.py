@@ -132,8 +132,7 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
         check(labels[0], layout)
     partial = folder.with_name(folder.name + _PARTIAL)
     for leftover in (partial, folder):  # only reached under the lock and without meta.json: nobody uses them
-        if leftover.exists():
-            shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir()
     try:
         needed = len(records) * source.channels * size**2 / 2**20

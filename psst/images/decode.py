@@ -132,10 +132,8 @@ def to_pillow(value: Any) -> Image.Image:
 def _levels(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * np.uint8(255)
     low, high = float(pixels.min()), float(pixels.max())
-    most = 1 if pixels.dtype.kind == "f" and not high > 2 else 255
+    most = 1 if pixels.dtype == np.bool_ or (pixels.dtype.kind == "f" and not high > 2) else 255
     if not (low >= -1e-4 * most and high <= (1 + 1e-4) * most):  # resampled floats overshoot by a rounding
         raise ValueError(
             f"its values from {low:g} to {high:g} are not within 0 and {most:g}; take any normalization out "

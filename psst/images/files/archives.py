@@ -24,11 +24,10 @@ import numpy.typing as npt
 from psst.files import explained
 from psst.images.files.paths import kind_of, printable
 
-# by the first bytes of a compressed tar
-_OPENERS: dict[bytes, Callable[..., Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\0": lzma.open,
+_OPENERS: dict[str, Callable[..., Any]] = {  # of a compressed tar
+    "a gzip archive": gzip.open,
+    "a bzip2 archive": bz2.open,
+    "an xz archive": lzma.open,
 }
 # Bytes that any member of a zip may unpack to, 64 MiB, since it is read into memory as a whole; and any tar,
 # 1 GiB, which does no harm on a machine that trains.
@@ -85,9 +84,9 @@ def archive_entries(path: Path) -> Iterator[Entry]:
     """
     with path.open("rb") as file:
         head = file.read(512)
-    kind = kind_of(head.lstrip())
-    opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
-    if head[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+    kind = kind_of(head.lstrip()) or ""
+    opener = _OPENERS.get(kind)
+    if kind.startswith(("a zip", "an empty zip")):
         members = _zip_members(path)
     elif opener or kind == "a tar archive" or (head and tarfile.is_tarfile(path)):
         members = _tar_members(path, opener)

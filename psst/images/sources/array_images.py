@@ -63,10 +63,13 @@ class _ArrayImage:
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Images that lie in arrays: ``ArraySource("data", "cifar_fs", cifar_files, cifar_parts).scan()``.
+    """Images that lie in arrays.
 
     ``files`` returns which files below a folder are read. ``parts`` opens them: it yields images, the class
     of each, and the split of each class; others are left out.
+
+    Example:
+        ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
     """
 
     root: str | Path
@@ -117,10 +120,10 @@ def require_keys(data: Any, keys: Sequence[str], file: str) -> list[Any]:
     """Return what a pickled dict holds under ``keys``; ValueError if it is none, or lacks one of them."""
     if isinstance(data, dict) and all(key in data for key in keys):
         return [data[key] for key in keys]
-    shown = f"a dict with {', '.join(sorted(map(str, data))[:8])}" if isinstance(data, dict) else None
-    raise ValueError(
-        f"`{file}` holds {shown or _described(data)}; expected a dict with {' and '.join(keys)}."
+    found = (
+        f"a dict with {', '.join(sorted(map(str, data))[:8])}" if isinstance(data, dict) else _described(data)
     )
+    raise ValueError(f"`{file}` holds {found}; expected a dict with {' and '.join(keys)}.")
 
 
 def _is_color(array: npt.NDArray[Any], n_axes: int) -> bool:
