@@ -225,7 +225,7 @@ def _decompressed(path: Path, opener: Callable[..., Any]) -> Iterator[bytes]:
 
 
 def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:
-    data = os.pread(file.fileno(), size, offset)  # at most 2 GiB, more than any file of a data set has
+    data = os.pread(file.fileno(), size, offset)  # at most 2 GiB, more than an image has
     if len(data) < size:
         law = "the archive changed while it was read"
         raise _ArchiveError(f"{what} has {size} bytes, {len(data)} are left; {law}.")

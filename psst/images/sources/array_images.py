@@ -120,10 +120,7 @@ def require_keys(data: Any, keys: Sequence[str], file: str) -> list[Any]:
     """Return what a pickled dict holds under ``keys``; ValueError if it is none, or lacks one of them."""
     if isinstance(data, dict) and all(key in data for key in keys):
         return [data[key] for key in keys]
-    found = (
-        f"a dict with {', '.join(sorted(map(str, data))[:8])}" if isinstance(data, dict) else _described(data)
-    )
-    raise ValueError(f"`{file}` holds {found}; expected a dict with {' and '.join(keys)}.")
+    raise ValueError(f"`{file}` holds {_described(data)}; expected a dict with {' and '.join(keys)}.")
 
 
 def _is_color(array: npt.NDArray[Any], n_axes: int) -> bool:
@@ -131,6 +128,8 @@ def _is_color(array: npt.NDArray[Any], n_axes: int) -> bool:
 
 
 def _described(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"a dict with {', '.join(sorted(map(str, value))[:8])}"
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)} of type {value.dtype}"
     return f"a {type(value).__name__}" + (f" of {len(value):,}" if isinstance(value, list | tuple) else "")

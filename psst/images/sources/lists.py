@@ -123,7 +123,8 @@ def _csv(file: Path, text: str, split: str | None, group_column: str | None) -> 
     for cells in lines:
         if not any(cells):
             continue
-        row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
+        # without the column of row numbers that other tools write under an empty name
+        row = {name: cell.strip() for name, cell in zip(header, cells, strict=False) if name}
         name, path, own = row.get(label, ""), row.get(image, ""), row.get("split", "").lower()
         place = split or SPLIT_NAMES.get(own)
         if not name or not place or (image and not path):

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from psst.images.sources.lists import assign_splits
+from psst.images.sources.lists import assign_splits, read_rows
 
 NAMES = [f"class{i:03}" for i in range(100)]
 LISTS = {"train": ["a", "b", "c"], "val": ["d", "e"], "test": ["f", "g"]}
@@ -199,3 +199,10 @@ def test_lists_may_spell_accents_otherwise_and_leave_classes_out(tmp_path):
 def test_listed_class_that_is_not_there_is_named_with_its_neighbor(tmp_path):
     with pytest.raises(ValueError, match=r"2 of 7 classes .* are not in birds, first: `f`, similar: `ff`"):
         assign_splits([*"abcde", "ff"], str(as_json(tmp_path)), 0, "birds")
+
+
+def test_a_column_of_row_numbers_names_no_images(tmp_path):
+    """As pandas writes it, without a name."""
+    rows = [f"{i},{name},{split}" for i, (name, split) in enumerate(SPLIT_OF.items())]
+    (tmp_path / "lists.csv").write_text("\n".join([",class,split", *rows]))
+    assert set(read_rows(tmp_path / "lists.csv")) == {(*item, "", None) for item in SPLIT_OF.items()}
