@@ -9,16 +9,17 @@ from torch import Tensor
 from psst.images import color, geometry
 
 _Range = tuple[float, float]
-_Draws = dict[str, Tensor]  # decision -> [n] uniform numbers in [0, 1)
+_Draws = dict[str, Tensor]  # decision -> [n] uniform numbers in [0, 1), [4, n] of a rectangle
 
 _CROP_RATIO = (3 / 4, 4 / 3)
 _ERASED_SHARE, _ERASED_RATIO = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., Random Erasing, AAAI 2020
-_DECISIONS = (
-    *("crop_share", "crop_shape", "crop_down", "crop_right"),
+_SINGLE = (
     *("rotation", "translation_right", "translation_down", "scale", "shear"),
-    *("brightness", "contrast", "saturation", "hue", "grayscale"),
-    *("erasing", "erased_share", "erased_shape", "erased_down", "erased_right"),
+    *("brightness", "contrast", "saturation", "hue", "grayscale", "erasing"),
 )
+# the rows of the drawn numbers that decide; four of a rectangle, see `geometry.rectangles`
+_DECISIONS: dict[str, int | slice] = {"crop": slice(4), "erased": slice(15, 19)}
+_DECISIONS |= {name: row for row, name in enumerate(_SINGLE, start=4)}
 _ROWS = 32  # with room for later decisions, which must not move the earlier ones
 
 
@@ -111,8 +112,7 @@ class Augmentation:
         if self.padding:
             bounds = (-self.padding, self.padding + 1)
             moves = torch.randint(*bounds, (2, n), generator=generator, device=generator.device)
-            down, right = moves.to(images.device)
-            images = geometry.shift(images, down, right)
+            images = geometry.shift(images, *moves.to(images.device))
         if self.flip:
             flipped = torch.randint(2, (n, 1, 1, 1), generator=generator, device=generator.device) == 1
             images = torch.where(flipped.to(images.device), images.flip(-1), images)
@@ -123,21 +123,22 @@ class Augmentation:
         for absent in (2 * n,) * (not self.padding) + (n,) * (not self.flip):
             torch.randint(2, (absent,), generator=generator, device=generator.device)
         block = torch.rand(_ROWS, n, generator=generator, device=generator.device).to(images.device)
-        draws = dict(zip(_DECISIONS, block, strict=False))
+        draws = {name: block[rows] for name, rows in _DECISIONS.items()}
         if self._resamples or self._recolors:
             bound = 1 if images.is_floating_point() else 255  # the value of white
             values = images.to(torch.promote_types(images.dtype, torch.float32))
             values = self._recolored(self._resampled(values, draws), draws, bound)
             images = (values if images.is_floating_point() else values.round()).to(images.dtype)
         if self.erasing:
-            top, left, height, width = _rectangles("erased", images, draws, _ERASED_SHARE, _ERASED_RATIO)
+            boxes = geometry.rectangles(draws["erased"], _ERASED_SHARE, _ERASED_RATIO, images.shape[2:])
+            top, left, height, width = boxes
             images = geometry.erase(images, top, left, height * (draws["erasing"] < self.erasing), width)
         return images
 
     def _resampled(self, images: Tensor, draws: _Draws) -> Tensor:
         height, width = images.shape[2:]
         if self.resized_crop:
-            boxes = _rectangles("crop", images, draws, self.resized_crop, _CROP_RATIO)
+            boxes = geometry.rectangles(draws["crop"], self.resized_crop, _CROP_RATIO, images.shape[2:])
             images = geometry.resized_crop(images, *boxes)
         if self._moves:
             images = geometry.affine(
@@ -174,14 +175,6 @@ _FACTORS = {"brightness": color.brighten, "contrast": color.contrast, "saturatio
 def _between(uniform: Tensor, low: float, high: float) -> Tensor:
     """Return numbers between `low` and `high`; exactly `low` where the two are the same."""
     return low + uniform * (high - low)
-
-
-def _rectangles(
-    kind: str, images: Tensor, draws: _Draws, share: _Range, ratio: _Range
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw top, left, height and width of a rectangle in each image, ``[n]``."""
-    area, shape, down, right = (draws[f"{kind}_{name}"] for name in ("share", "shape", "down", "right"))
-    return geometry.rectangles(_between(area, *share), shape, down, right, images.shape[2:], ratio)
 
 
 def _number(name: str, value: float, most: float = math.inf) -> float:

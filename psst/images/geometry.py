@@ -127,19 +127,19 @@ def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tens
 
 
 def rectangles(
-    share: Tensor, shape: Tensor, down: Tensor, right: Tensor, size: Sequence[int], ratio: Sequence[float]
+    uniform: Tensor, share: Sequence[float], ratio: Sequence[float], size: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Place a rectangle in each image of height and width `size`, with this `share` of its area.
+    """Place a rectangle in each image of height and width `size`.
 
-    The aspect ratio is log-uniform between those bounds of `ratio`, width by height, that the image has room
-    for at this area, so that areas keep their distribution and nothing is drawn twice. It, the row and the
-    column are decided by `shape`, `down` and `right`, ``[n]``, uniform in [0, 1).
+    `uniform` numbers in [0, 1), ``[4, n]``, decide its share of the area, between two bounds, its aspect
+    ratio, width by height, its row and its column. The aspect ratio is log-uniform between those bounds of
+    `ratio` that the image has room for, so that areas keep their distribution and nothing is drawn twice.
 
     Returns:
         Top, left, height and width, ``[n]`` whole numbers of pixels as floats, inside the image.
     """
-    rows, columns = size
-    area = _precise(share) * (rows * columns)
+    (part, shape, down, right), (rows, columns) = uniform, size
+    area = _precise(share[0] + part * (share[1] - share[0])) * (rows * columns)
     lowest = (area / rows**2).log().clamp(min=math.log(ratio[0]), max=math.log(ratio[1]))
     highest = (columns**2 / area).log().clamp(min=math.log(ratio[0]), max=math.log(ratio[1]))
     wide = (lowest + _precise(shape) * (highest - lowest)).exp()

@@ -104,7 +104,7 @@ class Recording(Augmentation):
     """Keeps the draws of the last call."""
 
     def _recolored(self, images, draws, bound):
-        self.drawn = {name: draws[name] for name in ("brightness", "hue", "rotation", "erased_down")}
+        self.drawn = {name: draws[name] for name in ("brightness", "hue", "rotation", "erased")}
         return super()._recolored(images, draws, bound)
 
 

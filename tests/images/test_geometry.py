@@ -81,7 +81,7 @@ def test_resized_crop_is_torchvisions(size):
     height, width = size
     images = images_of(40, *size)
     uniform = torch.rand(4, 40, generator=torch.Generator().manual_seed(3))
-    boxes = rectangles(0.05 + 0.95 * uniform[0], *uniform[1:], size, (3 / 4, 4 / 3))
+    boxes = rectangles(uniform, (0.05, 1.0), (3 / 4, 4 / 3), size)
     result = resized_crop(images, *boxes)
     for i, image in enumerate(images):
         top, left, rows, columns = (int(part[i]) for part in boxes)
@@ -94,9 +94,9 @@ def test_resized_crop_is_torchvisions(size):
 @pytest.mark.parametrize("ratio", [(3 / 4, 4 / 3), (0.3, 3.3), (1, 1), (2, 9)])
 def test_rectangles_lie_inside_and_have_the_shape_asked_for(size, share, ratio):
     rng = torch.Generator().manual_seed(0)
-    uniform = torch.rand(3, 2000, generator=rng)
+    uniform = torch.rand(4, 2000, generator=rng)
     uniform[:, 0], uniform[:, 1] = 0, 1 - 2**-24
-    top, left, height, width = rectangles(torch.full((2000,), share), *uniform, size, ratio)
+    top, left, height, width = rectangles(uniform, (share, share), ratio, size)
     for start, extent, most in ((top, height, size[0]), (left, width, size[1])):
         assert start.min() >= 0
         assert extent.min() >= 1
@@ -111,8 +111,8 @@ def test_rectangles_lie_inside_and_have_the_shape_asked_for(size, share, ratio):
 
 
 def test_rectangles_reach_every_place():
-    uniform = torch.rand(3, 5000, generator=torch.Generator().manual_seed(0))
-    top, left, height, width = rectangles(torch.full((5000,), 0.25), *uniform, (8, 8), (1, 1))
+    uniform = torch.rand(4, 5000, generator=torch.Generator().manual_seed(0))
+    top, left, height, width = rectangles(uniform, (0.25, 0.25), (1, 1), (8, 8))
     assert set(height.tolist()) == set(width.tolist()) == {4.0}
     assert torch.bincount((top * 5 + left).long(), minlength=25).min() > 120  # of 200
 
