@@ -28,10 +28,6 @@ class _RefusedError(Exception):
     """A mirror does not give the file; the message is the reason, without the address."""
 
 
-class _CutError(Exception):
-    """The connection ended before the file did."""
-
-
 @dataclass(frozen=True)
 class RemoteFile:
     """A file that a data set needs.
@@ -145,7 +141,7 @@ def _retrieve(url: str, file: RemoteFile, part: Path, show: _Show) -> None:
         before = _have(part)
         try:
             _continue(url, part, file.size, show)
-        except (_CutError, RequestException, HTTPError) as error:
+        except (RequestException, HTTPError) as error:
             have = _have(part)
             fresh = fresh or not have
             failures = 1 if have > before else failures + 1
@@ -177,7 +173,7 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
         rest = re.fullmatch(rf"bytes {have}-\d+/(\d+|\*)", span) if status == 206 else None
         if have and status in (206, 416) and rest is None:
             part.unlink()
-            raise _CutError("it has another file than the one begun")
+            raise requests.ConnectionError("it has another file than the one begun")
         if status != 200 and rest is None:
             raise _RefusedError(f"answers with status {status}")
         start, length = (have, rest[1]) if rest else (0, response.headers.get("Content-Length", ""))
@@ -205,7 +201,7 @@ def _continue(url: str, part: Path, size: int | None, show: _Show) -> None:
                     raise _RefusedError(f"sends more than the {whole} bytes of the file")
             os.fsync(file.fileno())
             if whole is not None and file.tell() < whole:
-                raise _CutError("the connection ended")
+                raise requests.ConnectionError("the connection ended")
 
 
 def _reason(error: BaseException) -> str:
