@@ -114,22 +114,19 @@ def find_duplicates(
     duplicates: list[dict[str, Any]] = []
     leaks, others = list[str](), list[str]()
     for ids in equal.values():
-        first, *rest = group = [records[i] for i in ids]
-        elsewhere = [record for record in rest if _side(record.split) != _side(first.split)]
-        if not elsewhere and len({record.class_name for record in group if record.split != UNLABELED}) < 2:
+        classes, splits = [records[i].class_name for i in ids], [records[i].split for i in ids]
+        sides = [_side(split) for split in splits]
+        leak = len({*sides}) > 1
+        if not leak and len({*classes} - {""}) < 2:
             continue
-        names = [str(record.reference)[-_LONGEST:] for record in group]
-        classes, splits = [record.class_name for record in group], [record.split for record in group]
+        names = [str(records[i].reference)[-_LONGEST:] for i in ids]
         duplicates.append({"images": ids, "classes": classes, "splits": splits, "names": names})
-        # the first image and the first that contradicts it
-        second = (elsewhere or [record for record in rest if record.class_name != first.class_name])[0]
-        named = (
-            f"`{str(record.reference)[-_LONGEST:]}` ({f'{record.split} {record.class_name}'.strip()})"
-            for record in (first, second)
-        )
-        (leaks if elsewhere else others).append(" = ".join(named))
-    leak = f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"
-    for pairs, text in ((leaks, leak), (others, f"in two classes of {name} lie")):
+        contradicting = sides if leak else classes
+        second = next(at for at, found in enumerate(contradicting) if found != contradicting[0])
+        named = (f"`{names[at]}` ({f'{splits[at]} {classes[at]}'.strip()})" for at in (0, second))
+        (leaks if leak else others).append(" = ".join(named))
+    law = f"TEST OR VALIDATION LEAK in {name}: results are not to be trusted, for in two splits lie"
+    for pairs, text in ((leaks, law), (others, f"in two classes of {name} lie")):
         if pairs:
             warnings.warn(
                 f"{text} {len(pairs)} picture(s), equal in every pixel at {size} x {size}. Take them out of "
