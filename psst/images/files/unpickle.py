@@ -117,13 +117,13 @@ class _Unpickler(_PythonUnpickler):  # type: ignore[misc]  # untyped in typeshed
         self.memo = _Memo()
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy", "ndarray"):
+        asked = f"{module}.{name}"
+        known = asked.replace("numpy.core.", "numpy._core.").replace("__builtin__.", "builtins.")
+        if known == _NDARRAY:
             return _NDARRAY
-        try:
-            # a partial of its own: a pickle cannot change what the next one is given
-            return partial(_BUILDERS[module.replace("numpy.core", "numpy._core"), name])
-        except KeyError:
-            raise _RefusedError(f"`{ascii(f'{module}.{name}')[1:-1][:100]}`") from None
+        if known not in _BUILDERS:
+            raise _RefusedError(f"`{ascii(asked)[1:-1][:100]}`")
+        return partial(_BUILDERS[known])  # one of its own: a pickle cannot change what the next one is given
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
@@ -191,16 +191,16 @@ def _container(make: Callable[[Any], Any], items: Any = ()) -> Any:
     return make(items)
 
 
-_PLAINS: dict[str, Callable[..., Any]] = {
-    **{kind.__name__: partial(_container, kind) for kind in (set, frozenset)},
-    **{"bytes": _bytes, "bytearray": _bytes, "complex": complex},
-}
-_BUILDERS: Mapping[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "dtype"): _begin_type,
-    ("numpy._core.multiarray", "_reconstruct"): _begin_array,
-    ("numpy._core.multiarray", "scalar"): lambda dtype, data: _array(data, dtype, ())[()],
-    ("numpy._core.numeric", "_frombuffer"): _array,
-    ("_codecs", "encode"): _bytes,
-    ("collections", "OrderedDict"): partial(_container, OrderedDict),
-    **{(home, name): make for home in ("builtins", "__builtin__") for name, make in _PLAINS.items()},
+_BUILDERS: Mapping[str, Callable[..., Any]] = {
+    "numpy.dtype": _begin_type,
+    "numpy._core.multiarray._reconstruct": _begin_array,
+    "numpy._core.multiarray.scalar": lambda dtype, data: _array(data, dtype, ())[()],
+    "numpy._core.numeric._frombuffer": _array,
+    "_codecs.encode": _bytes,
+    "collections.OrderedDict": partial(_container, OrderedDict),
+    "builtins.set": partial(_container, set),
+    "builtins.frozenset": partial(_container, frozenset),
+    "builtins.bytes": _bytes,
+    "builtins.bytearray": _bytes,
+    "builtins.complex": complex,
 }
