@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from psst.pareto.least_squares import Array, factor, identity, nonnegative
+from psst.pareto.least_squares import Array, factor, nonnegative
 from psst.pareto.solver import Solution, scaled
 
 
@@ -31,10 +31,6 @@ def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = N
     normalized = scaled(gramian)
     if normalized is None:
         return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
-    if rows is None and origin is None and len(normalized) == 2:
-        closed = _two_task_min_norm(normalized)
-        if closed is not None:
-            return closed
     rows = np.eye(len(gramian)) if rows is None else np.asarray(rows, dtype=np.float64)
     rows = rows[(rows[:, normalized.diagonal() > 0.0] != 0.0).any(axis=1)]
     if not len(rows):
@@ -51,19 +47,7 @@ def _shortest(points: Array) -> tuple[Array, float]:
     points = points / max(longest, 1.0)
     stacked = np.ones((len(points) + 1, points.shape[1]))
     stacked[:-1] = points
-    hull = nonnegative(stacked, identity(len(stacked))[-1])
+    hull = nonnegative(stacked, np.eye(len(stacked))[-1])
     hull = hull / hull.sum()
     found = points @ hull
     return hull, max(float(found @ found - (found @ points).min()), 0.0)
-
-
-def _two_task_min_norm(gramian: Array) -> Solution | None:
-    """Closed form for two tasks; None where one of them has no gradient, which the general one drops."""
-    (first, cross), (_, second) = gramian.tolist()
-    if first <= 0.0 or second <= 0.0:
-        return None
-    spread = (second - cross) + (first - cross)
-    share = 0.5 if spread <= 0.0 else min(max((second - cross) / spread, 0.0), 1.0)
-    pulled = share * first + (1.0 - share) * cross, share * cross + (1.0 - share) * second
-    gap = share * pulled[0] + (1.0 - share) * pulled[1] - min(pulled)
-    return Solution(np.array([share, 1.0 - share]), max(gap, 0.0))

@@ -1,7 +1,5 @@
 """The one numerical primitive of the Pareto room: non-negative least squares, and what is built on it."""
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
@@ -10,14 +8,6 @@ Array = NDArray[np.float64]
 
 _STATIONARY = 1e-12
 """Slope of a squared residual at a minimum, up to rounding."""
-
-
-@cache
-def identity(n: int) -> Array:
-    """``[n, n]``, shared and read-only: a fresh one costs as much as a closed form."""
-    eye = np.eye(n)
-    eye.flags.writeable = False
-    return eye
 
 
 def nonnegative(matrix: Array, target: Array) -> Array:

@@ -1,13 +1,11 @@
 """The quadratic program of a Pareto step, on the m x m Gramian alone, and what every program answers."""
 
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import quadprog
 
-from psst.pareto.least_squares import Array, factor, identity
-from psst.pareto.projection import Rows, constraints, nearest_feasible, optimality_gap
+from psst.pareto.least_squares import Array, factor, nonnegative
 
 RIDGE = 1e-6
 """Ridge of ``nearest``, relative to the trace: decides between weights of one and the same direction."""
@@ -16,13 +14,10 @@ _LARGEST_GAP = 1e-9
 
 _LOOSENING = 0.5 * _LARGEST_GAP
 """How far a second attempt loosens rows of largest entry 1."""
-_FLAT = 1e-14
-"""Slope of a row of largest entry 1 below which the main weight does not matter to it."""
 _ACTIVE = 1e-9
-"""Slack of a row at which it counts as active."""
+"""Slack of a row of largest entry 1, at which it counts as active."""
 
-_Row = tuple[float, float, float]
-"""``(p, q, b)``: ``p x + q (1 - x) >= b`` for the main weight x; of largest entry 1 in (p, q)."""
+Rows = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -43,9 +38,9 @@ class Solution:
     status: str = "optimal"
 
     @classmethod
-    def certified(cls, weights: Array, gap: float, status: str = "optimal") -> "Solution":
+    def certified(cls, weights: Array, gap: float) -> "Solution":
         """A solution that is named inexact where its gap says so."""
-        return cls(weights, gap, status if gap <= _LARGEST_GAP else "inexact")
+        return cls(weights, gap, "optimal" if gap <= _LARGEST_GAP else "inexact")
 
 
 def scaled(gramian: Array) -> Array | None:
@@ -79,7 +74,8 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
     """The weights nearest to `target` in the norm of ``G + ridge`` that satisfy the constraints of the step.
 
     ``min (a - target)^T (G / trace + ridge I) (a - target)`` subject to ``sum a = 1``, ``a >= 0``,
-    ``a_0 >= min_main_share`` and ``A a >= b``. For m = 2 every norm agrees on what is nearest.
+    ``a_0 >= min_main_share`` and ``A a >= b``. For m = 2 every norm agrees on what is nearest. Where the gap
+    stays open, rows nearly contradict each other: another attempt loosens all but the signs.
 
     Args:
         gramian: ``[m, m]``.
@@ -92,37 +88,9 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
     """
     target = np.asarray(target, dtype=np.float64)
     normalized = scaled(gramian)
-    skipped = normalized is None
     if rows is None and target.min() >= 0.0 and target[0] >= min_main_share:
-        return Solution(target.copy(), 0.0, "skipped" if skipped else "optimal")
-    solve = _of_two if len(target) == 2 else _of_many
-    solution = solve(normalized, target, min_main_share, rows)
-    if solution is None:
-        raise ValueError(
-            f"`rows` and `min_main_share={min_main_share}` leave no weights with sum 1 and none negative; "
-            "lower `min_main_share` or loosen `rows`."
-        )
-    return Solution(solution.weights, solution.kkt_gap, "skipped") if skipped else solution
-
-
-def _of_two(normalized: Array | None, target: Array, least: float, rows: Rows | None) -> Solution | None:
-    """Closed form: an interval of the main task's weight."""
-    curvature = 2.0 * RIDGE
-    if normalized is not None:
-        (first, cross), (_, second) = normalized.tolist()
-        curvature += max(first - 2.0 * cross + second, 0.0)
-    normals, offsets = constraints(2, least, rows)
-    limits = [(p, q, bound) for (p, q), bound in zip(normals.tolist(), offsets.tolist(), strict=True)]
-    found = _nearest_in_interval(float(target[0]), limits, curvature)
-    return None if found is None else Solution.certified(np.array([found[0], 1.0 - found[0]]), found[1])
-
-
-def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows | None) -> Solution | None:
-    """The general case; None where no weights satisfy the rows.
-
-    Where the gap stays open, rows nearly contradict each other: another attempt loosens all but the signs.
-    """
-    normals, offsets = constraints(len(target), least, rows)
+        return Solution(target.copy(), 0.0, "skipped" if normalized is None else "optimal")
+    normals, offsets = constraints(len(target), min_main_share, rows)
     metric = _metric(normalized, len(target))
     attempts: list[Solution] = []
     for loosening in (0.0, _LOOSENING):
@@ -138,12 +106,80 @@ def _of_many(normalized: Array | None, target: Array, least: float, rows: Rows |
         attempts.append(Solution.certified(weights, gap))
         if attempts[-1].status == "optimal":
             break
-    return min(attempts, key=lambda solution: solution.kkt_gap, default=None)
+    if not attempts:
+        raise ValueError(
+            f"`rows` and `min_main_share={min_main_share}` leave no weights with sum 1 and none negative; "
+            "lower `min_main_share` or loosen `rows`."
+        )
+    best = min(attempts, key=lambda solution: solution.kkt_gap)
+    return best if normalized is not None else replace(best, status="skipped")
+
+
+def constraints(n_tasks: int, min_main_share: float = 0.0, rows: Rows | None = None) -> Rows:
+    """Inequalities ``normals a >= offsets`` of every step: signs, the main task's share, the user's rows.
+
+    Those are scaled to a largest entry of 1 in each row; rows of zeros stay.
+    """
+    normals, offsets = np.eye(n_tasks), np.zeros(n_tasks)
+    offsets[0] = min_main_share
+    if rows is None:
+        return normals, offsets
+    sizes = np.abs(rows[0]).max(axis=1)
+    sizes[sizes == 0.0] = 1.0
+    return np.concatenate([normals, rows[0] / sizes[:, None]]), np.concatenate([offsets, rows[1] / sizes])
+
+
+def nearest_feasible(
+    metric: Array, target: Array, normals: Array, offsets: Array
+) -> tuple[Array, Array] | None:
+    """Weights ``[m]`` of sum 1 nearest to `target` with ``normals a >= offsets``, and multipliers ``[r]``.
+
+    None where the solver finds none. The metric is ``[m, m]``, positive definite, of trace 1 or so.
+
+    Source:
+        Goldfarb and Idnani, Mathematical Programming 27, 1983, as quadprog has it.
+    """
+    if (normals @ target >= offsets).all():
+        return target.copy(), np.zeros(len(normals))
+    columns = np.vstack([np.ones(len(target)), normals]).T
+    bounds = np.concatenate([np.ones(1), offsets])
+    try:
+        found = quadprog.solve_qp(metric.copy(), metric @ target, columns, bounds, meq=1)
+    except ValueError:  # the rows contradict each other, to its rounding
+        return None
+    weights = np.maximum(found[0], 0.0)  # takes away the rounding: nothing below 0, sum 1
+    return weights / weights.sum(), found[4][1:]
+
+
+def optimality_gap(
+    metric: Array,
+    target: Array,
+    weights: Array,
+    normals: Array,
+    offsets: Array,
+    multipliers: Array | None = None,
+) -> float:
+    """Residual of the optimality conditions at `weights`, whoever solved for them.
+
+    Rows have a largest entry of 1 each. Multipliers, none negative, are fitted to the active rows by
+    non-negative least squares where they are not given.
+    """
+    slack = normals @ weights - offsets
+    violation = max(float(-slack.min()), 0.0)
+    slope = metric @ (weights - target)
+    slope = slope - slope.sum() / len(slope)
+    if multipliers is None:
+        active = normals[slack <= _ACTIVE]
+        level = (active - active.mean(axis=1, keepdims=True)).T
+        return violation + float(np.abs(level @ nonnegative(level, slope) - slope).max())
+    held = multipliers @ normals
+    residual = np.abs(slope - held + held.sum() / len(held)).max()
+    return violation + float(residual) + float(np.abs(multipliers * slack).max())
 
 
 def _metric(normalized: Array | None, n_tasks: int) -> Array:
     """The ridge on top of the Gramian, or of its positive semi-definite part."""
-    ridge = RIDGE * identity(n_tasks)
+    ridge = RIDGE * np.eye(n_tasks)
     if normalized is None:
         return ridge
     metric: Array = normalized + ridge
@@ -153,35 +189,3 @@ def _metric(normalized: Array | None, n_tasks: int) -> Array:
         root = factor(normalized)
         metric = root.T @ root + ridge
     return metric
-
-
-def _nearest_in_interval(target: float, rows: Iterable[_Row], curvature: float) -> tuple[float, float] | None:
-    """The x nearest to `target` that satisfies the rows, to 1e-12, and its gap; None if there is none.
-
-    The gap is the residual of the optimality conditions: a slope is right where an active row stops the way
-    down.
-
-    Args:
-        target: Where the slope of the objective is 0.
-        rows: The constraints.
-        curvature: Of the objective along x.
-    """
-    rows, least, most = list(rows), -math.inf, math.inf
-    for p, q, bound in rows:
-        slope, lack = p - q, bound - q
-        if slope > _FLAT:
-            least = max(least, lack / slope)
-        elif slope < -_FLAT:
-            most = min(most, lack / slope)
-        elif lack > 1e-12:
-            return None
-    if least > most + 1e-12:
-        return None
-    weight = min(max(target, least), max(most, least))
-    slope = curvature * (weight - target)
-    violation, held = 0.0, slope == 0.0
-    for p, q, bound in rows:
-        slack = p * weight + q * (1.0 - weight) - bound
-        violation = max(violation, -slack)
-        held = held or (slack <= _ACTIVE and slope * (p - q) > 0.0)
-    return weight, violation if held else violation + abs(slope)

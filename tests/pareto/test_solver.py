@@ -9,8 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from psst.pareto import Solution, min_norm, nearest
 from psst.pareto.least_squares import _bounded, nonnegative
-from psst.pareto.projection import constraints, nearest_feasible, optimality_gap
-from psst.pareto.solver import _LOOSENING, RIDGE
+from psst.pareto.solver import _LOOSENING, RIDGE, constraints, nearest_feasible, optimality_gap
 from tests import laws
 
 SIZES = [(1, 3), (2, 5), (3, 8), (5, 20)]
@@ -154,16 +153,6 @@ def test_task_without_gradient_does_not_stop_the_others():
 def test_disjoint_tasks_share_by_inverse_squared_norms(m):
     squares = np.random.default_rng(m).uniform(0.1, 10.0, m)
     np.testing.assert_allclose(min_norm(np.diag(squares)).weights, (1 / squares) / (1 / squares).sum())
-
-
-def test_closed_form_of_two_tasks_is_the_general_one():
-    for seed in range(50):
-        gradients = gradients_of(2, 3, seed) * np.array([[1.0], [10.0 ** (seed % 7 - 3)]])
-        gramian = gradients @ gradients.T
-        general = min_norm(gramian, np.vstack([np.eye(2), np.eye(2)])).weights
-        laws.assert_same_direction(
-            gradients / np.sqrt(gramian.trace()), min_norm(gramian).weights, general, 1e-7
-        )
 
 
 @pytest.mark.parametrize("m", [2, 3, 4])
