@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from psst.pareto.least_squares import Array, factor, nonnegative
-from psst.pareto.solver import Solution, scaled
+from psst.pareto.solver import Decision, scaled
 
 
-def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = None) -> Solution:
+def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = None) -> Decision:
     """The shortest vector in the convex hull of the rows' gradients: ``min ||y^T V J||, y >= 0, sum y = 1``.
 
     A row that only combines tasks without any gradient is dropped: it would answer "stay" for all the others.
@@ -30,15 +30,15 @@ def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = N
     """
     normalized = scaled(gramian)
     if normalized is None:
-        return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
+        return Decision(np.full(len(gramian), 1.0 / len(gramian)), status="skipped")
     rows = np.eye(len(gramian)) if rows is None else np.asarray(rows, dtype=np.float64)
     rows = rows[(rows[:, normalized.diagonal() > 0.0] != 0.0).any(axis=1)]
     if not len(rows):
-        return Solution(np.full(len(gramian), 1.0 / len(gramian)), 0.0, "skipped")
+        return Decision(np.full(len(gramian), 1.0 / len(gramian)), status="skipped")
     root = factor(normalized)
     points = root @ rows.T
     hull, gap = _shortest(points if origin is None else points - (root @ origin)[:, None])
-    return Solution.certified(rows.T @ hull, gap)
+    return Decision.certified(rows.T @ hull, gap)
 
 
 def _shortest(points: Array) -> tuple[Array, float]:

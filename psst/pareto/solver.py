@@ -1,6 +1,6 @@
 """The quadratic program of a Pareto step, on the m x m Gramian alone, and what every program answers."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import quadprog
@@ -20,27 +20,32 @@ _ACTIVE = 1e-9
 Rows = tuple[Array, Array]
 
 
-@dataclass(frozen=True)
-class Solution:
-    """Weights of the m task gradients in one step.
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """Weights of the m task gradients in one step, and the reasons: the answer of a program and of a method.
 
     Attributes:
-        weights: ``[m]`` float64.
+        weights: ``[m]`` float64, of the raw gradients.
         kkt_gap: How far the optimality conditions are from holding, relative to the trace of the Gramian (of
             its positive semi-definite part, where rounding has made it indefinite).
+        certificates: Scalars and ``[m]`` arrays to log.
         status: ``"optimal"``, with a gap of 1e-9 at most; ``"inexact"`` where constraints are so nearly
             contradictory that the gap stays above; ``"skipped"`` where the Gramian was zero or not finite,
             and `weights` are equal (`min_norm`) or those nearest to the target (`nearest`).
+        shares: ``[m]``, how much of the step is meant for each task; the weights by default. What tasks that
+            are absent from a batch leave over goes to the others by these.
     """
 
     weights: Array
-    kkt_gap: float
+    kkt_gap: float = 0.0
+    certificates: dict[str, float | Array] = field(default_factory=dict)
     status: str = "optimal"
+    shares: Array | None = None
 
     @classmethod
-    def certified(cls, weights: Array, gap: float) -> "Solution":
-        """A solution that is named inexact where its gap says so."""
-        return cls(weights, gap, "optimal" if gap <= _LARGEST_GAP else "inexact")
+    def certified(cls, weights: Array, gap: float) -> "Decision":
+        """One that is named inexact where its gap says so."""
+        return cls(weights, gap, status="optimal" if gap <= _LARGEST_GAP else "inexact")
 
 
 def scaled(gramian: Array) -> Array | None:
@@ -70,7 +75,7 @@ def scaled(gramian: Array) -> Array | None:
     return normalized
 
 
-def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Rows | None = None) -> Solution:
+def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Rows | None = None) -> Decision:
     """The weights nearest to `target` in the norm of ``G + ridge`` that satisfy the constraints of the step.
 
     ``min (a - target)^T (G / trace + ridge I) (a - target)`` subject to ``sum a = 1``, ``a >= 0``,
@@ -89,10 +94,10 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
     target = np.asarray(target, dtype=np.float64)
     normalized = scaled(gramian)
     if rows is None and target.min() >= 0.0 and target[0] >= min_main_share:
-        return Solution(target.copy(), 0.0, "skipped" if normalized is None else "optimal")
+        return Decision(target.copy(), status="skipped" if normalized is None else "optimal")
     normals, offsets = constraints(len(target), min_main_share, rows)
     metric = _metric(normalized, len(target))
-    attempts: list[Solution] = []
+    attempts: list[Decision] = []
     for loosening in (0.0, _LOOSENING):
         bounds = offsets.copy()
         bounds[len(target) :] -= loosening
@@ -103,7 +108,7 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
         gap = optimality_gap(metric, target, weights, normals, offsets, multipliers)
         if gap > _LARGEST_GAP:
             gap = min(gap, optimality_gap(metric, target, weights, normals, offsets))
-        attempts.append(Solution.certified(weights, gap))
+        attempts.append(Decision.certified(weights, gap))
         if attempts[-1].status == "optimal":
             break
     if not attempts:
@@ -111,7 +116,7 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
             f"`rows` and `min_main_share={min_main_share}` leave no weights with sum 1 and none negative; "
             "lower `min_main_share` or loosen `rows`."
         )
-    best = min(attempts, key=lambda solution: solution.kkt_gap)
+    best = min(attempts, key=lambda attempt: attempt.kkt_gap)
     return best if normalized is not None else replace(best, status="skipped")
 
 

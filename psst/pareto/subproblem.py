@@ -1,7 +1,6 @@
 """One subproblem: keep the losses at a ray by tilting the weights round its prior, or give up on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,21 +40,6 @@ def _tilted_weights(prior: Array, tilts: Array) -> Array:
     return weights
 
 
-@dataclass(frozen=True)
-class Aim:
-    """Where one step wants the weights.
-
-    Attributes:
-        target: ``[m]`` weights before the constraints of the step.
-        certificates: What the step saw; see `Subproblem.aim`.
-        given_up: Whether steering towards the ray has ended.
-    """
-
-    target: Array
-    certificates: dict[str, float | Array]
-    given_up: bool
-
-
 class Subproblem:
     """Turns errors into target weights, and gives up on a ray that cannot be reached.
 
@@ -65,63 +49,59 @@ class Subproblem:
     control; the integral stands still far from the ray, where it would only wind up).
 
     Args:
+        prior: ``[m]`` weights on the ray.
         run_steps: Length of the run, of which a tenth (and 200 steps at least) is the patience.
     """
 
-    def __init__(self, run_steps: int) -> None:
+    def __init__(self, prior: Array, run_steps: int) -> None:
         self.watch = ReachWatch(run_steps)
-        self._drift: Array | None = None
+        self._prior = prior
+        self._drift = np.zeros_like(prior)
 
-    def aim(self, error: Array, prior: Array, sd: float, in_sector: bool) -> Aim:
-        """Target weights of one step.
+    def aim(self, error: Array, sd: float, in_sector: bool) -> tuple[Array, dict[str, float | Array]]:
+        """Target weights ``[m]`` of one step, before its constraints, and what it saw.
 
         Args:
             error: ``[m]``, not clipped.
-            prior: ``[m]``.
             sd: Standard deviation of the error's noise.
             in_sector: Whether the losses lie in the subproblem's own sector.
 
         Returns:
-            The target and the certificates ``error``, ``tilt``, ``drift`` (of the prior's logarithm),
+            The target, and the certificates ``error``, ``tilt``, ``drift`` (of the prior's logarithm),
             ``target`` (``[m]``), ``distance`` (largest error), ``nearest_distance`` (least so far),
             ``in_sector`` and ``unreachable`` (0 or 1).
         """
         distance = float(np.abs(error).max())
         given_up = self.watch.update(distance, in_sector)
         tilts = np.zeros_like(error) if given_up else _tilt(error, max(_SMALLEST_DEAD_ZONE, 2.0 * sd))
-        drift = self._drifted(tilts, distance, given_up)
-        base = _tilted_weights(prior, drift)
-        tilted = np.minimum(_tilted_weights(prior, tilts + drift), _MOST * base)
+        if given_up:
+            self._drift = np.zeros_like(tilts)
+        elif distance <= _DRIFT_REACH and tilts.any():
+            moved = self._drift + _DRIFT_RATE / self.watch.patience * np.clip(tilts, -1.0, 1.0)
+            self._drift = np.clip(moved, -_LARGEST_DRIFT, _LARGEST_DRIFT)
+        base = _tilted_weights(self._prior, self._drift)
+        tilted = np.minimum(_tilted_weights(self._prior, tilts + self._drift), _MOST * base)
         target = np.maximum(tilted + (1.0 - tilted.sum()) * base, 0.0)  # up to rounding
         target /= target.sum()
         certificates: dict[str, float | Array] = {
             "error": np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR),
             "tilt": tilts,
-            "drift": drift,
+            "drift": self._drift,
             "target": target,
             "distance": distance,
             "nearest_distance": self.watch.nearest,
             "in_sector": float(in_sector),
             "unreachable": float(given_up),
         }
-        return Aim(target, certificates, given_up)
-
-    def _drifted(self, tilts: Array, distance: float, given_up: bool) -> Array:
-        if self._drift is None or given_up:
-            self._drift = np.zeros_like(tilts)
-        elif distance <= _DRIFT_REACH and tilts.any():
-            moved = self._drift + _DRIFT_RATE / self.watch.patience * np.maximum(np.minimum(tilts, 1.0), -1.0)
-            self._drift = np.maximum(np.minimum(moved, _LARGEST_DRIFT), -_LARGEST_DRIFT)
-        return self._drift
+        return target, certificates
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
-        drift = None if self._drift is None else self._drift.tolist()
-        return {"drift": drift, "watch": self.watch.state_dict()}
+        return {"drift": self._drift.tolist(), "watch": self.watch.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another run stopped."""
-        self._drift = None if state["drift"] is None else np.asarray(state["drift"], dtype=np.float64)
+        self._drift = np.array(state["drift"])
         self.watch.load_state_dict(state["watch"])
 
 
@@ -143,7 +123,7 @@ class ReachWatch:
         self.unreachable = False
         self._reference = 0.0
         self._first = True
-        self._touched = [False, False]
+        self._touched = self._touched_before = False
         self._sum = 0.0
         self._count = 0
 
@@ -152,22 +132,22 @@ class ReachWatch:
         self.nearest = min(self.nearest, distance)
         if self._first:
             self._reference = max(self._reference, distance)
-        self._touched[-1] = self._touched[-1] or reached
+        self._touched = self._touched or reached
         self._count += 1
         if 2 * self._count > self.patience:
             self._sum += distance
         if self._count == self.patience:
             mean = self._sum / (self.patience - self.patience // 2)
             nearer = mean < (1.0 - _LEAST_PROGRESS) * self._reference
-            self.unreachable = self.unreachable or not (nearer or any(self._touched))
+            self.unreachable = self.unreachable or not (nearer or self._touched or self._touched_before)
             self._reference, self._first, self._sum, self._count = mean, False, 0.0, 0
-            self._touched = [self._touched[-1], False]
+            self._touched, self._touched_before = False, self._touched
         return self.unreachable
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {**vars(self), "_touched": list(self._touched)}
+        return dict(vars(self))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another watch stopped; the patience is this one's own."""
-        vars(self).update({**state, "_touched": list(state["_touched"]), "patience": self.patience})
+        vars(self).update({**state, "patience": self.patience})

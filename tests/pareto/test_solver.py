@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from psst.pareto import Solution, min_norm, nearest
+from psst.pareto import Decision, min_norm, nearest
 from psst.pareto.least_squares import _bounded, nonnegative
 from psst.pareto.solver import _LOOSENING, RIDGE, constraints, nearest_feasible, optimality_gap
 from tests import laws
@@ -441,7 +441,7 @@ def test_programs_take_bounded_time(m):
         matrix[0, 0] = scale
         normals = rng.standard_normal((100, m))
         rows = normals, normals @ rng.dirichlet(np.ones(m)) - 1e-12
-        found: list[Solution] = [
+        found: list[Decision] = [
             min_norm(matrix, np.vstack([np.eye(m), normals])),
             nearest(matrix, np.eye(m)[0], rows=rows),
         ]

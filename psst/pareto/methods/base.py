@@ -3,13 +3,14 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from psst.pareto.least_squares import Array
+from psst.pareto.solver import Decision
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,26 +29,6 @@ class StepState:
     losses: Array
     log_losses: Array
     step: int
-
-
-@dataclass(frozen=True, eq=False)
-class Decision:
-    """Weights of one step, and the reasons.
-
-    Attributes:
-        weights: ``[m]`` float64, of the raw gradients.
-        kkt_gap: Of the step's quadratic program, relative to the Gramian's trace.
-        certificates: Scalars and ``[m]`` arrays to log.
-        status: The solver's: ``"optimal"``, ``"inexact"`` or ``"skipped"``; see `Solution`.
-        shares: ``[m]``, how much of the step is meant for each task; the weights by default. What tasks that
-            are absent from a batch leave over goes to the others by these.
-    """
-
-    weights: Array
-    kkt_gap: float = 0.0
-    certificates: dict[str, float | Array] = field(default_factory=dict)
-    status: str = "optimal"
-    shares: Array | None = None
 
 
 class Method(ABC):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from psst.pareto.methods.base import Decision, Method, StepState
+from psst.pareto.methods.base import Method, StepState
+from psst.pareto.solver import Decision
 
 
 class FixedWeights(Method):

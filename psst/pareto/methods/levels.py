@@ -8,9 +8,9 @@ import numpy as np
 import quadprog
 
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import Decision, Method, StepState
+from psst.pareto.methods.base import Method, StepState
 from psst.pareto.methods.tradeoff import Tradeoff
-from psst.pareto.solver import RIDGE, scaled
+from psst.pareto.solver import RIDGE, Decision, scaled
 from psst.pareto.subproblem import ReachWatch
 
 _PULL = 0.5
@@ -101,7 +101,7 @@ class Levels(Method):
         status = "optimal" if normalized is not None else "skipped"
         if normalized is not None:
             base = base + self._pull(normalized, base, excess)
-        return Decision(base, 0.0, certificates, status)
+        return Decision(base, certificates=certificates, status=status)
 
     def _pull(self, gramian: Array, base: Array, excess: Array) -> Array:
         """``[m]`` weights v of the violated levels: the shortest sum with the progress they ask for."""

@@ -7,11 +7,10 @@ import numpy as np
 
 from psst.pareto.hull import min_norm
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import Decision, StepState
+from psst.pareto.methods.base import StepState
 from psst.pareto.methods.ray_method import RayMethod
 from psst.pareto.ray_set import RaySet
-from psst.pareto.solver import Solution
-from psst.pareto.subproblem import Aim
+from psst.pareto.solver import Decision
 
 _NEAR = 0.1
 """Share of the way from a border to the ray within which the border already counts."""
@@ -52,23 +51,23 @@ class MinNorm(RayMethod):
         if self.rays is not None:
             return super().decide(state)
         assert state.gramian is not None
-        solution = min_norm(state.gramian)
-        return Decision(solution.weights, solution.kkt_gap, status=solution.status)
+        return min_norm(state.gramian)
 
-    def _solve(
-        self, state: StepState, aim: Aim, centered: Array
-    ) -> tuple[Solution, dict[str, float | Array]]:
+    def _solve(self, state: StepState, target: Array, centered: Array) -> Decision:
         """Restoration outside the sector, Pareto MTL's second phase inside it."""
         assert state.gramian is not None
         borders, margins = _sector_borders(self._ray_set.at(state.step), self.index, centered)
         violated, near = margins < 0.0, margins < _NEAR
         rows: Array | None = None
-        if violated.any() and not aim.given_up:
+        if violated.any() and not self._given_up:
             rows = borders[violated]
-        elif near.any() and not aim.given_up:
+        elif near.any() and not self._given_up:
             rows = np.vstack([np.eye(len(centered)), borders[near]])
-        solution = min_norm(state.gramian, rows)
-        return replace(solution, weights=_clipped(solution.weights)), {}
+        found = min_norm(state.gramian, rows)
+        positive = np.maximum(found.weights, 0.0)
+        total = float(positive.sum())
+        shares = positive / total if total > 0.0 else np.full(len(positive), 1.0 / len(positive))
+        return replace(found, weights=shares)
 
 
 def _sector_borders(points: Array, index: int, centered: Array) -> tuple[Array, Array]:
@@ -91,11 +90,3 @@ def _sector_borders(points: Array, index: int, centered: Array) -> tuple[Array, 
     rows = outward * np.exp(centered.min() - centered)
     margins = 1.0 - 2.0 * (outward @ (centered - points[index])) / squares
     return rows / np.sqrt(np.square(rows).sum(axis=1, keepdims=True)), margins
-
-
-def _clipped(weights: Array) -> Array:
-    """Weights without negative entries and of sum 1; equal ones where nothing is left."""
-    positive = np.maximum(weights, 0.0)
-    total = float(positive.sum())
-    shares: Array = positive / total if total > 0.0 else np.full(len(weights), 1.0 / len(weights))
-    return shares

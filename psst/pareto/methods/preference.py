@@ -9,8 +9,7 @@ from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import StepState, share
 from psst.pareto.methods.ray_method import RayMethod
 from psst.pareto.ray_set import RaySet
-from psst.pareto.solver import Solution, nearest
-from psst.pareto.subproblem import Aim
+from psst.pareto.solver import Decision, nearest
 
 
 class Preference(RayMethod):
@@ -59,14 +58,11 @@ class Preference(RayMethod):
         self._rows = _checked_rows(self.rows, n_tasks, self.min_main_share)
         self.needs_gramian = n_tasks > 2 and (self._rows is not None or self.min_main_share > 0.0)
 
-    def _solve(
-        self, state: StepState, aim: Aim, centered: Array
-    ) -> tuple[Solution, dict[str, float | Array]]:
+    def _solve(self, state: StepState, target: Array, centered: Array) -> Decision:
         """The nearest weights to the target that satisfy the constraints."""
-        if not self.needs_gramian and self._rows is None and aim.target[0] >= self.min_main_share:
-            return Solution(aim.target, 0.0), {}
-        gramian = np.eye(len(centered)) if state.gramian is None else state.gramian  # m = 2: any will do
-        return nearest(gramian, aim.target, self.min_main_share, self._rows), {}
+        gramian = state.gramian if self.needs_gramian else np.eye(len(centered))  # any will do
+        assert gramian is not None
+        return nearest(gramian, target, self.min_main_share, self._rows)
 
 
 def _checked_rows(

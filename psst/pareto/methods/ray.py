@@ -1,13 +1,14 @@
 """Exact preference: the losses end on the ray itself, not only in its sector."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from psst.pareto.hull import min_norm
 from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import StepState
 from psst.pareto.methods.ray_method import RayMethod
-from psst.pareto.solver import Solution
-from psst.pareto.subproblem import Aim
+from psst.pareto.solver import Decision
 
 _FULL_BALANCE = 0.5
 """Distance to the ray, in log-ratios, from which on the pull towards it is as strong as it gets."""
@@ -47,21 +48,18 @@ class Ray(RayMethod):
         linear program.
     """
 
-    def _solve(
-        self, state: StepState, aim: Aim, centered: Array
-    ) -> tuple[Solution, dict[str, float | Array]]:
+    def _solve(self, state: StepState, target: Array, centered: Array) -> Decision:
         """A blend of balance and descent."""
         assert state.gramian is not None
         error = centered - self._ray_set.at(state.step)[self.index]
         off_ray = float(np.abs(error).max())
         length = float(np.linalg.norm(error))
-        pull = 0.0 if aim.given_up else 1.0 / max(_FULL_BALANCE, length)
+        pull = 0.0 if self._given_up else 1.0 / max(_FULL_BALANCE, length)
         inverse = np.exp(np.maximum(centered.min() - centered, -_LARGEST_LOG_RATIO))
-        solution = min_norm(state.gramian * np.outer(inverse, inverse), origin=pull * error)
-        weights = solution.weights * inverse
+        found = min_norm(state.gramian * np.outer(inverse, inverse), origin=pull * error)
+        weights = found.weights * inverse
         weights = weights / weights.sum()
         weights /= max(
             1.0, float((weights / (_MOST * np.maximum(self._ray_set.priors[self.index], 1e-9))).max())
         )
-        found: dict[str, float | Array] = {"off_ray": off_ray, "balance": pull * length}
-        return Solution(weights, solution.kkt_gap, solution.status), found
+        return replace(found, weights=weights, certificates={"off_ray": off_ray, "balance": pull * length})

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from psst.pareto.coordinates import centered_log
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import Decision, Method, StepState
+from psst.pareto.methods.base import Method, StepState
 from psst.pareto.ray_set import RaySet
-from psst.pareto.solver import Solution
-from psst.pareto.subproblem import Aim, Subproblem
+from psst.pareto.solver import Decision
+from psst.pareto.subproblem import Subproblem
 
 
 class RayMethod(Method):
@@ -45,8 +46,8 @@ class RayMethod(Method):
                 "use rays measured with the same auxiliary tasks."
             )
         self._ray_set = rays
-        self._subproblem = Subproblem(rays.n_steps)
         self._last: Array = rays.priors[self.index]
+        self._subproblem = Subproblem(self._last, rays.n_steps)
         self._step: int | None = None
 
     def decide(self, state: StepState) -> Decision:
@@ -55,32 +56,27 @@ class RayMethod(Method):
             return Decision(self._last, 0.0, {"held": 1.0})
         centered = centered_log(state.log_losses)
         if state.step != self._step:
-            self._step, self._now = state.step, self._aim(centered, state.step)
-        aim = self._now
-        solution, found = self._solve(state, aim, centered)
-        self._last = solution.weights
-        certificates = {**aim.certificates, **found, "held": 0.0}
-        return Decision(solution.weights, solution.kkt_gap, certificates, solution.status)
+            self._step, (self._target, self._seen) = state.step, self._aim(centered, state.step)
+        found = self._solve(state, self._target, centered)
+        self._last = found.weights
+        return replace(found, certificates={**self._seen, **found.certificates, "held": 0.0})
 
-    def _aim(self, centered: Array, step: int) -> Aim:
+    def _aim(self, centered: Array, step: int) -> tuple[Array, dict[str, float | Array]]:
         rays, index = self._ray_set, self.index
         unit = rays.distance(index, step)
         error = (centered - rays.at(step)[index]) / unit
         near = float(np.abs(error).max()) <= 0.5
         in_sector = near if len(rays) == 1 else rays.sector(centered, step) == index
-        return self._subproblem.aim(error, rays.priors[index], rays.sd / unit, in_sector)
+        return self._subproblem.aim(error, rays.sd / unit, in_sector)
 
     @abstractmethod
-    def _solve(
-        self, state: StepState, aim: Aim, centered: Array
-    ) -> tuple[Solution, dict[str, float | Array]]:
-        """Weights of the step and the certificates of this method alone.
+    def _solve(self, state: StepState, target: Array, centered: Array) -> Decision:
+        """The step's weights: the ray asks for `target`, the losses are at `centered`, both ``[m]``."""
 
-        Args:
-            state: The step.
-            aim: What the ray asks for.
-            centered: ``[m]`` where the losses are, in centered logs.
-        """
+    @property
+    def _given_up(self) -> bool:
+        """Whether steering towards the ray has ended."""
+        return self._subproblem.watch.unreachable
 
     def state_dict(self) -> dict[str, Any]:
         """Plain counters and the last weights; the rays are an argument."""

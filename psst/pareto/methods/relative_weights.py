@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from psst.pareto.methods.base import Decision, StepState
+from psst.pareto.methods.base import StepState
 from psst.pareto.methods.tradeoff import Tradeoff
+from psst.pareto.solver import Decision
 
 
 class RelativeWeights(Tradeoff):

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from psst.pareto.least_squares import Array
-from psst.pareto.methods.base import Decision, Method, StepState, share
+from psst.pareto.methods.base import Method, StepState, share
+from psst.pareto.solver import Decision
 
 _FLOOR = 0.3
 """Share of its largest mean below which a loss counts as that share."""
