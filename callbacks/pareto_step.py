@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from psst.callbacks.certificates import numbers, tensors, told_by
 from psst.callbacks.notices import Notices
-from psst.callbacks.settings import Settings
 from psst.callbacks.transfer import agree, to_host
 from psst.pareto import Decision, Method, StepState
 from psst.pareto.coordinates import LossEMA
@@ -26,6 +25,8 @@ from psst.pareto.trajectory import Track
 class ParetoStep:
     """From the losses of a training step to the root that Lightning runs backward; one object a fit.
 
+    The arguments are those of `PSSTCallback`, and the optimizer step that the fit begins with.
+
     Attributes:
         method: Decides; of this fit alone.
         names: The tasks, the main one first; empty before `start`.
@@ -33,13 +34,21 @@ class ParetoStep:
         track: ``[steps, 2 m]`` log of the averaged losses and weights of each optimizer step.
     """
 
-    def __init__(self, method: Method, ema: float, settings: Settings, first_step: int = 0) -> None:
+    def __init__(
+        self,
+        method: Method,
+        ema: float,
+        scope: str,
+        shared: Sequence[str] | None,
+        accumulate: str,
+        first_step: int,
+    ) -> None:
         self.method = method
         self.ema = LossEMA(ema)
-        self.settings = settings
         self.names: tuple[str, ...] = ()
         self.skipped = 0
         self.track = Track(first_step)
+        self._blockwise, self._shared, self._by_window = scope == "last_block", shared, accumulate == "window"
         self._weights: Array = np.empty(0)
         self._reached: Mapping[str, Sequence[str]] = {}
         self._n_agreed = 0
@@ -86,13 +95,8 @@ class ParetoStep:
         return {"loss": self._root(trainer, module, self._scope, None, shown)}
 
     def _gather(self, scope: Scope, factor: Tensor | None, losses: Mapping[str, Loss]) -> Gathered:
-        ready = {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
-        if not losses:
-            return Gathered({}, [{} for _ in self.names], lambda weights: {})
-        one_pass = not self.method.needs_gramian and self.settings.accumulate != "window"
-        if one_pass and len(ready) == len(losses):
-            return scope.weighted(ready, factor)
-        told, gathered = scope.block_name, scope.gather(losses, factor)
+        one_pass = not self.method.needs_gramian and not self._by_window
+        told, gathered = scope.block_name, scope.gather(losses, factor, one_pass)
         if scope.block_name != told:
             rank_zero_info(f"PSSTCallback: `scope='last_block'` takes the Gramian over `{scope.block_name}`.")
         return gathered
@@ -107,9 +111,8 @@ class ParetoStep:
                     return f"parameter {list(leaf.shape)} of {type(optimizer).__name__}"
             return None
 
-        known, settings = dict(module.named_parameters()), self.settings
-        blockwise = settings.scope == "last_block"
-        scope = Scope(self.names, list(known), list(known.values()), settings.shared, adopt, blockwise)
+        known = dict(module.named_parameters())
+        scope = Scope(self.names, known, self._shared, adopt, self._blockwise)
         self._scope, self._n_agreed = scope, len(known)
         where = {name: position for position, name in enumerate(scope.names)}
         for positions, task in zip(scope.reached, self.names, strict=True):
@@ -118,7 +121,7 @@ class ParetoStep:
 
     def _completes(self, trainer: pl.Trainer, gathered: Gathered) -> bool:
         """Whether to decide now: after every batch, or with the last one of its window."""
-        if self.settings.accumulate != "window":
+        if not self._by_window:
             return True
         assert self._scope is not None
         this = _micro_batch(trainer)

@@ -10,9 +10,8 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_info
 from pytorch_lightning.callbacks import Callback
 
-from psst.callbacks.checks import refuse_optimizers, refuse_unsupported
+from psst.callbacks.checks import refuse_arguments, refuse_optimizers, refuse_unknown, refuse_unsupported
 from psst.callbacks.pareto_step import ParetoStep
-from psst.callbacks.settings import Settings
 from psst.callbacks.wrapping import WrappedStep, read_lazy_losses
 from psst.pareto import FixedWeights, Levels, Method, Tradeoff
 from psst.pareto.coordinates import LossEMA
@@ -80,7 +79,8 @@ class PSSTCallback(Callback):
     ) -> None:
         self._prototype = deepcopy(_chosen(method, tradeoff, levels))
         self._ema = LossEMA(ema).decay
-        self._settings = Settings(scope, shared, accumulate, main)
+        refuse_arguments(scope, shared, accumulate, main)
+        self._scope, self._shared, self._accumulate, self._main = scope, shared, accumulate, main
         self._restored: Mapping[str, Any] | None = None
         self._continued: Mapping[str, Any] | None = None
         self._wrapped: WrappedStep | None = None
@@ -151,7 +151,7 @@ class PSSTCallback(Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check what only now exists, the module's ``task_names`` too."""
         refuse_optimizers(trainer)
-        self._settings.refuse_unknown([name for name, _ in pl_module.named_parameters()])
+        refuse_unknown(self._shared or (), [name for name, _ in pl_module.named_parameters()])
         self._begin(trainer, pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -204,7 +204,8 @@ class PSSTCallback(Callback):
         self._continued = state
 
     def _fresh(self, first_step: int = 0) -> ParetoStep:
-        return ParetoStep(deepcopy(self._prototype), self._ema, self._settings, first_step)
+        settings = self._ema, self._scope, self._shared, self._accumulate
+        return ParetoStep(deepcopy(self._prototype), *settings, first_step)
 
     def _begin(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """The one reset: a fresh step, with what a checkpoint or an earlier fit has left for it."""
@@ -245,11 +246,10 @@ class PSSTCallback(Callback):
                 f"`losses` must hold at least two tasks to weight, found {list(found)}; add one, such as "
                 "`auxiliary: [psst.tasks.Rotation]`, or leave PSSTCallback out: `trainer: {callbacks: []}`."
             )
-        main = self._settings.main
-        if main is not None and main not in found:
-            raise ValueError(f"`main='{main}'` must be one of the losses {list(found)}.")
-        first = main or ("main" if "main" in found else found[0])
-        if main is None and first != "main":
+        if self._main is not None and self._main not in found:
+            raise ValueError(f"`main='{self._main}'` must be one of the losses {list(found)}.")
+        first = self._main or ("main" if "main" in found else found[0])
+        if self._main is None and first != "main":
             rank_zero_info(
                 f"PSSTCallback takes `{first}` for the main loss, the first; `main=` names another."
             )

@@ -51,8 +51,8 @@ def weighted_backward(
     def adopt(leaf: Tensor) -> str:
         return "shared" if ours is None or id(leaf) in ours else "own"
 
-    scope = Scope(list(named), [], [], None if ours is None else ["shared"], adopt)
-    gathered = scope.gather(named) if chosen.needs_gramian else scope.weighted(named)
+    scope = Scope(list(named), {}, None if ours is None else ["shared"], adopt)
+    gathered = scope.gather(named, one_pass=not chosen.needs_gramian)
     values = np.array([float(value) for value in gathered.values.values()])
     for name, value in zip(named, values, strict=True):
         if not np.isfinite(value):

@@ -25,19 +25,17 @@ def gramian(gradients: Sequence[TaskGradient], shared: Iterable[int]) -> Tensor:
     Returns:
         ``[m, m]`` on the device of the gradients, float64 where one of them is, float32 otherwise.
     """
-    first = {p: value for gradient in gradients for p, value in gradient.items()}
-    device = next(iter(first.values())).device if first else torch.device("cpu")
+    like = {p: value for gradient in gradients for p, value in gradient.items()}
+    device = next(iter(like.values())).device if like else torch.device("cpu")
     doubles = (torch.float64, torch.complex128)
-    wide = torch.float64 if any(value.dtype in doubles for value in first.values()) else torch.float32
+    wide = torch.float64 if any(value.dtype in doubles for value in like.values()) else torch.float32
     m = len(gradients)
-    pairs = [(i, j) for i in range(m) for j in range(i, m)]
-    parts = [torch.zeros(len(pairs), dtype=wide, device=device)]
-    for chunk in _chunks([p for p in sorted(shared) if p in first], first):
-        joined = _joined(gradients, chunk, first, wide)
-        parts.append(torch.stack([torch.dot(joined[i], joined[j]) for i, j in pairs]).to(device))
-    sums = (torch.stack(parts).sum(dim=0) if len(parts) != 2 else parts[1]).unbind()
-    where = {pair: k for k, pair in enumerate(pairs)}
-    return torch.stack([sums[where[min(i, j), max(i, j)]] for i in range(m) for j in range(m)]).view(m, m)
+    total = torch.zeros(m, m, dtype=wide, device=device)
+    for chunk in _chunks([p for p in sorted(shared) if p in like], like):
+        rows = [torch.cat([_flat(gradient, p, like) for p in chunk]).to(wide) for gradient in gradients]
+        products = [torch.dot(rows[min(i, j)], rows[max(i, j)]) for i in range(m) for j in range(m)]
+        total += torch.stack(products).view(m, m).to(device)
+    return total
 
 
 def _chunks(order: Sequence[int], like: Mapping[int, Tensor]) -> Iterator[list[int]]:
@@ -55,31 +53,8 @@ def _chunks(order: Sequence[int], like: Mapping[int, Tensor]) -> Iterator[list[i
         yield chunk
 
 
-def _joined(
-    gradients: Sequence[TaskGradient], chunk: Sequence[int], like: Mapping[int, Tensor], dtype: torch.dtype
-) -> list[Tensor]:
-    """``[n]`` for each gradient: its parts end to end, in one common order; zeros for those it lacks."""
-    parts: list[list[Tensor]] = [[] for _ in gradients]
-    for p in chunk:
-        found = [
-            _dense(gradient[p] if p in gradient else torch.zeros_like(like[p])) for gradient in gradients
-        ]
-        if all(_channels_last(value) for value in found):
-            found = [value.permute(0, 2, 3, 1) for value in found]  # as it lies in memory: no copy
-        for part, value in zip(parts, found, strict=True):
-            part.append(value.reshape(-1))
-    return [(part[0] if len(part) == 1 else torch.cat(part)).to(dtype) for part in parts]
-
-
-def _dense(value: Tensor) -> Tensor:
-    """Real numbers in rows: a complex one counts as two, a sparse gradient as what it stands for."""
+def _flat(gradient: TaskGradient, p: int, like: Mapping[int, Tensor]) -> Tensor:
+    """``[n]`` real numbers: a complex one counts as two, a sparse gradient as what it stands for."""
+    value = gradient[p] if p in gradient else torch.zeros_like(like[p])
     value = value.to_dense() if value.is_sparse else value
-    return torch.view_as_real(value) if value.is_complex() else value
-
-
-def _channels_last(value: Tensor) -> bool:
-    return (
-        value.dim() == 4
-        and not value.is_contiguous()
-        and value.is_contiguous(memory_format=torch.channels_last)
-    )
+    return (torch.view_as_real(value) if value.is_complex() else value).reshape(-1)

@@ -9,12 +9,7 @@ from torch import Tensor
 from psst.pareto.graph import Walk, joined, walk
 from psst.pareto.injection import TaskGradient, accumulate, combine, shared_positions, weighted_positions
 from psst.pareto.products import gramian
-from psst.pareto.task_gradients import (
-    Loss,
-    gradient,
-    kept,
-    weighted_gradient,
-)
+from psst.pareto.task_gradients import Loss, gradient, kept, weighted_gradient
 
 
 @dataclass(eq=False)
@@ -23,7 +18,7 @@ class Gathered:
 
     Attributes:
         values: The losses, detached scalars by task; absent tasks have none.
-        gradients: One a task in true scale, whose inner products are the Gramian; none for a weighted pass.
+        gradients: One a task in true scale, whose inner products are the Gramian; empty for one pass.
         mixture: From ``[m]`` weights to the gradient of every parameter; to be called once.
         over: Positions to sum the inner products over, where those are not the shared ones.
         count: Micro-batches whose gradients are summed.
@@ -49,8 +44,7 @@ class Scope:
 
     Args:
         tasks: Their names; a batch may lack some.
-        names: Of the module's parameters.
-        parameters: The same, by which every position refers; those that turn up later are appended.
+        parameters: Of the module by name, in the order of the positions; those that turn up later follow.
         shared: Names of the shared parameters, or of modules that hold them; by default the parameters that
             two tasks have reached so far.
         adopt: Name of a leaf that is none of the parameters but trains all the same; None for other leaves.
@@ -68,8 +62,7 @@ class Scope:
     def __init__(
         self,
         tasks: Sequence[str],
-        names: Sequence[str],
-        parameters: Sequence[Tensor],
+        parameters: Mapping[str, Tensor],
         shared: Sequence[str] | None = None,
         adopt: Callable[[Tensor], str | None] = lambda leaf: None,
         blockwise: bool = False,
@@ -84,7 +77,7 @@ class Scope:
         self._named: set[int] = set()
         self._adopt = adopt
         self._where: dict[int, int] = {}
-        for name, parameter in zip(names, parameters, strict=True):
+        for name, parameter in parameters.items():
             self._append(name, parameter)
 
     @property
@@ -92,12 +85,9 @@ class Scope:
         """Positions of the shared parameters as known by now."""
         return shared_positions(self.reached) if self._prefixes is None else self._named
 
-    def weighted(self, losses: Mapping[str, Tensor], factor: Tensor | None = None) -> Gathered:
-        """No gradient yet: the mixture is one pass of the losses, once the weights are known; as `gather`."""
-        found, _ = self._walk_all(losses)
-        return Gathered(_detached(losses), [], lambda weights: self._pass(losses, found, weights, factor))
-
-    def gather(self, losses: Mapping[str, Loss], factor: Tensor | None = None) -> Gathered:
+    def gather(
+        self, losses: Mapping[str, Loss], factor: Tensor | None = None, one_pass: bool = False
+    ) -> Gathered:
         """Take the gradients of one batch; graphs are freed before this returns, or with the mixture.
 
         Functions are called, differentiated and freed one by one, after the losses given as tensors: never
@@ -106,19 +96,27 @@ class Scope:
         Args:
             losses: Scalars by task name, or functions that compute them.
             factor: Of a gradient scaler, by which the losses are multiplied and the gradients divided.
+            one_pass: Whether no Gramian is asked for: where all losses are tensors, there is no gradient yet,
+                and the mixture is one pass of the losses.
 
         Raises:
             TypeError: A loss is a function, and the Gramian that of the last block.
             ValueError: A graph cannot be read, or functions share a part.
         """
         ready = {name: loss for name, loss in losses.items() if isinstance(loss, Tensor)}
-        values = _detached(ready)
+        values = {name: loss.detach() for name, loss in ready.items()}
         found, needed_later = self._walk_all(ready)
-        block, late = self._split(losses, found)
+        block: set[int] | None = None
+        late: list[set[int]] = [set() for _ in found]
+        if one_pass and len(ready) == len(losses):
+            late = [set(now) for now in found]
+        elif self._blockwise:
+            block, late = self._split(losses, found)
+        again = any(late)
         gradients: dict[str, TaskGradient] = {}
         for name, now, later, needed in zip(ready, found, late, needed_later, strict=True):
-            early, keep = [p for p in now if p not in later], needed or self._blockwise
-            gradients[name] = gradient(ready[name], early, self.parameters, keep, factor)
+            early = [p for p in now if p not in later]
+            gradients[name] = gradient([ready[name]], [1.0], early, self.parameters, needed or again, factor)
         for name, function in losses.items():
             if not isinstance(function, Tensor):
                 values[name], gradients[name] = self._called(name, function, factor)
@@ -127,7 +125,7 @@ class Scope:
 
         def mixture(weights: Sequence[float]) -> TaskGradient:
             mixed = combine(in_order, self.reached, weights, self.shared)
-            return mixed | (self._pass(ready, late, weights, factor) if self._blockwise else {})
+            return mixed | (self._pass(ready, late, weights, factor) if again else {})
 
         return Gathered({name: values[name] for name in losses}, in_order, mixture, block)
 
@@ -145,10 +143,8 @@ class Scope:
 
     def _split(
         self, losses: Mapping[str, Loss], found: Sequence[Sequence[int]]
-    ) -> tuple[set[int] | None, list[set[int]]]:
+    ) -> tuple[set[int], list[set[int]]]:
         """Positions of the last block, and of what each loss reaches below it."""
-        if not self._blockwise:
-            return None, [set() for _ in found]
         for name, loss in losses.items():
             if not isinstance(loss, Tensor):
                 raise TypeError(
@@ -196,7 +192,7 @@ class Scope:
     ) -> tuple[Tensor, TaskGradient]:
         loss = function()
         try:
-            found = gradient(loss, self._meet(walk(loss)), self.parameters, False, factor)
+            found = gradient([loss], [1.0], self._meet(walk(loss)), self.parameters, False, factor)
         except RuntimeError as error:
             if "second time" not in str(error):
                 raise
@@ -220,7 +216,7 @@ class Window:
         self._scope = scope
         self._values: dict[str, list[Tensor]] = {}
         self._gradients: list[TaskGradient] = [{} for _ in scope.tasks]
-        self.count = 0
+        self._count = 0
 
     def add(self, gathered: Gathered) -> None:
         """Take in one micro-batch."""
@@ -228,17 +224,16 @@ class Window:
             self._values.setdefault(name, []).append(value)
         for total, part in zip(self._gradients, gathered.gradients, strict=True):
             accumulate(total, part, 1.0)
-        self.count += 1
+        self._count += 1
 
     def close(self) -> Gathered:
         """Means of the losses, and the sums of the gradients; to be used no more."""
-        scope, gradients = self._scope, self._gradients
         means = {name: torch.stack(found).mean(dim=0) for name, found in self._values.items()}
 
         def mixture(weights: Sequence[float]) -> TaskGradient:
-            return combine(gradients, scope.reached, weights, scope.shared)
+            return combine(self._gradients, self._scope.reached, weights, self._scope.shared)
 
-        return Gathered(means, gradients, mixture, count=self.count)
+        return Gathered(means, self._gradients, mixture, count=self._count)
 
 
 def _last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[int]]:
@@ -257,7 +252,3 @@ def _last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[i
         return ".".join(common), set(paths)
     block = {p for p, path in paths.items() if path[depth : depth + 1] == children[-1:]}
     return ".".join([*common, children[-1]]), block
-
-
-def _detached(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: loss.detach() for name, loss in losses.items()}

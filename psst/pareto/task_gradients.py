@@ -25,13 +25,28 @@ def kept(walks: Sequence[Walk]) -> list[bool]:
 
 
 def gradient(
-    loss: Tensor, indices: Sequence[int], parameters: Sequence[Tensor], keep: bool, factor: Tensor | None
+    losses: Sequence[Tensor],
+    weights: Sequence[float],
+    indices: Sequence[int],
+    parameters: Sequence[Tensor],
+    keep: bool,
+    factor: Tensor | None,
 ) -> TaskGradient:
-    """Gradient of one loss with respect to the parameters at `indices`; its graph is kept if asked for.
+    """Gradient of a weighted sum with respect to the parameters at `indices`, in one backward pass.
 
-    `factor` is that of a gradient scaler: it is there on the way through the graph alone.
+    It is in float32 or better whatever the forward pass used: small gradients vanish in half precision.
+    Graphs are kept if asked for; `factor` is that of a gradient scaler, there on the way through them alone.
     """
-    return _pass([loss], [1.0], indices, parameters, keep, factor)
+    inputs = [parameters[p] for p in indices]
+    live = [(loss, weight) for loss, weight in zip(losses, weights, strict=True) if loss.requires_grad]
+    if not inputs or not live:
+        return {}
+    roots = [loss if factor is None else loss.float() for loss, _ in live]
+    starts = [torch.full_like(root, weight) for root, (_, weight) in zip(roots, live, strict=True)]
+    starts = starts if factor is None else [start * factor for start in starts]
+    with torch.autocast(roots[0].device.type, enabled=False), _without_hooks(inputs):
+        found = torch.autograd.grad(roots, inputs, starts, retain_graph=keep, materialize_grads=True)
+    return dict(zip(indices, found if factor is None else torch._foreach_div(found, factor), strict=True))
 
 
 def weighted_gradient(
@@ -67,38 +82,14 @@ def weighted_gradient(
     if apart:
         plain = sorted({task for p in apart for task in owners[p]})
         losses_now = [losses[task] for task in plain]
-        mixed |= _pass(losses_now, [1.0] * len(plain), apart, parameters, bool(together), factor)
+        mixed |= gradient(losses_now, [1.0] * len(plain), apart, parameters, bool(together), factor)
     if together:
         chosen = [weights[task] for task in carried]
-        mixed |= _pass([losses[task] for task in carried], chosen, together, parameters, False, factor)
+        mixed |= gradient([losses[task] for task in carried], chosen, together, parameters, False, factor)
     for p, weight in divided.items():
         if weight != 1.0:
             mixed[p] = mixed[p] / weight
     return mixed
-
-
-def _pass(
-    losses: Sequence[Tensor],
-    weights: Sequence[float],
-    indices: Sequence[int],
-    parameters: Sequence[Tensor],
-    keep: bool,
-    factor: Tensor | None,
-) -> TaskGradient:
-    """Gradient of a weighted sum with respect to the parameters at `indices`, in one backward pass.
-
-    It is in float32 or better whatever the forward pass used: small gradients vanish in half precision.
-    """
-    inputs = [parameters[p] for p in indices]
-    live = [(loss, weight) for loss, weight in zip(losses, weights, strict=True) if loss.requires_grad]
-    if not inputs or not live:
-        return {}
-    roots = [loss if factor is None else loss.float() for loss, _ in live]
-    starts = [torch.full_like(root, weight) for root, (_, weight) in zip(roots, live, strict=True)]
-    starts = starts if factor is None else [start * factor for start in starts]
-    with torch.autocast(roots[0].device.type, enabled=False), _without_hooks(inputs):
-        found = torch.autograd.grad(roots, inputs, starts, retain_graph=keep, materialize_grads=True)
-    return dict(zip(indices, found if factor is None else torch._foreach_div(found, factor), strict=True))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ def task_gradients(losses, parameters):
 
 
 def gathered(losses, parameters):
-    found = Scope(list(losses), [str(p) for p in range(len(parameters))], parameters).gather(losses)
+    found = Scope(list(losses), {str(p): each for p, each in enumerate(parameters)}).gather(losses)
     return list(found.values.values()), found.gradients
 
 
