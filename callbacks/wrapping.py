@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch._functorch.config
 from torch import Tensor
 
-from psst.pareto.task_gradients import Loss
+from psst.pareto.task_gradients import Loss, scalar
 
 _CONVENTION = (
     'return {"loss": sum(losses.values()), "losses": {"main": ..., "other": ...}} from `training_step`'
@@ -34,38 +34,25 @@ def read_lazy_losses(output: object, module: pl.LightningModule) -> dict[str, Lo
     losses = output.get("losses") if isinstance(output, Mapping) else None
     if not isinstance(losses, Mapping):
         found = (
-            f"a dict with {sorted(map(str, output))}"
-            if isinstance(output, Mapping)
-            else type(output).__name__
+            f"dict with {sorted(map(str, output))}" if isinstance(output, Mapping) else type(output).__name__
         )
         raise TypeError(
             f"PSSTCallback reads `losses`, which {step} lacks (it gave a {found}); {_CONVENTION}."
         )
     order = sorted(losses, key=lambda name: name != "main")  # stable: the others keep their order
-    return {name: _lazy(losses[name], name, step) for name in order if losses[name] is not None}
+    return {name: _lazy(losses[name], name, f" of {step}") for name in order if losses[name] is not None}
 
 
-def _lazy(loss: object, name: str, step: str) -> Loss:
-    return (lambda: _scalar(loss(), name, step)) if callable(loss) else _scalar(loss, name, step)
-
-
-def _scalar(loss: object, name: str, step: str) -> Tensor:
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-        way_out = "take its mean" if isinstance(loss, Tensor) else "give the loss itself, with its graph"
-        raise TypeError(f"`losses['{name}']` of {step} must be a scalar tensor, found {found}; {way_out}.")
-    return loss
+def _lazy(loss: object, name: str, source: str) -> Loss:
+    return (lambda: scalar(loss(), name, source)) if callable(loss) else scalar(loss, name, source)
 
 
 class WrappedStep:
     """``training_step`` of one module with a function of its output behind it, until `restore`.
 
-    Another wrapper put on later is left in place by `restore`; this one then passes through. Copies of the
-    module, pickled or not, have the module's own step.
-
-    Args:
-        module: Its ``training_step`` is replaced on the instance; signature and name are kept for Lightning.
-        transform: From what ``training_step`` gave to what Lightning gets.
+    It is replaced on the instance; signature and name are kept for Lightning. Another wrapper put on later is
+    left in place by `restore`; this one then passes through. Copies of the module, pickled or not, have the
+    module's own step.
     """
 
     def __init__(self, module: pl.LightningModule, transform: Callable[[Any], Any]) -> None:

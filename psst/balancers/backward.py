@@ -11,6 +11,7 @@ from psst.balancers.names import method_named
 from psst.pareto import LossEMA, Method, StepState
 from psst.pareto.least_squares import Array
 from psst.pareto.scopes import Scope
+from psst.pareto.task_gradients import scalar
 
 _RUNNING: WeakKeyDictionary[Method, tuple[LossEMA, int]] = WeakKeyDictionary()
 
@@ -79,11 +80,7 @@ def _named(losses: object) -> dict[str, Tensor]:
             f"`losses` must be two scalars or more, in a list or by name, got {losses!r:.80}; with one loss, "
             "call its `backward()`."
         )
-    for name, loss in losses.items():
-        if not isinstance(loss, Tensor) or loss.numel() != 1:
-            found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-            raise TypeError(f"`losses['{name}']` must be a scalar tensor, found {found}; take its mean.")
-    return dict(losses)
+    return {name: scalar(loss, name) for name, loss in losses.items()}
 
 
 def _parts(shared: object) -> list[list[Tensor]]:

@@ -1,15 +1,13 @@
 """Every balancer of TorchJD as a method, beside the Pareto ones."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 
-from psst.balancers.feeding import Fed
 from psst.pareto import Decision, Method, StepState
 from psst.pareto.least_squares import Array
 from psst.pareto.solver import scaled
@@ -75,9 +73,9 @@ class TorchJD(Method):
 
     def start(self, n_tasks: int) -> None:
         """A fresh balancer for that many tasks; ValueError if its options do not fit them."""
-        with _keyed(self.seed, 0):  # a trial draws too
+        with torch.random.fork_rng(devices=[]):  # a trial draws
             arguments = self.name, self.options or {}, n_tasks, self.learning_rate, self.epoch_steps
-            self._fed: Fed = _table().make(*arguments)
+            self._fed = _table().make(*arguments)
         self._weights: Array = np.full(n_tasks, 1.0 / n_tasks)
         self._decided = 0
 
@@ -96,7 +94,8 @@ class TorchJD(Method):
 
     def _ask(self, state: StepState) -> Array | None:
         """``[m]``, or None where a solver fails."""
-        with _keyed(self.seed, self._decided):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(stream_key("torchjd", self.seed, self._decided))
             try:
                 weights: Array = self._fed.weights(state).detach().numpy().astype(np.float64)
             except Exception:  # whatever its solver stumbles over
@@ -125,15 +124,3 @@ def balancer_names() -> list[str]:
 def _table() -> Any:
     """TorchJD is imported here, on first use."""
     return import_module("psst.balancers.torchjd_table")
-
-
-@contextmanager
-def _keyed(seed: int, number: int) -> Iterator[None]:
-    """The CPU generator that TorchJD draws from, at the key of one decision; as it was afterwards."""
-    generator = torch.default_generator
-    before = generator.get_state()
-    generator.manual_seed(stream_key("torchjd", seed, number))
-    try:
-        yield
-    finally:
-        generator.set_state(before)

@@ -16,6 +16,15 @@ _LEAST_WEIGHT = 1e-3
 """Weight from which on a task's own gradient is read off the weighted pass; less would cost precision."""
 
 
+def scalar(loss: object, name: str, source: str = "") -> Tensor:
+    """The loss of that name as it is; TypeError unless it is a scalar tensor."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        found = f"shape {list(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+        way_out = "take its mean" if isinstance(loss, Tensor) else "give the loss itself, with its graph"
+        raise TypeError(f"`losses['{name}']`{source} must be a scalar tensor, found {found}; {way_out}.")
+    return loss
+
+
 def kept(walks: Sequence[Walk]) -> list[bool]:
     """Whether the graph of each loss has a node, which backward would free, that a later one needs."""
     return [
