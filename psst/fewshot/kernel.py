@@ -16,15 +16,8 @@ def dual_step(kernel: Tensor, curvature: Tensor, residual: Tensor) -> Tensor:
     Solves :math:`(K + \mathrm{diag}(d_n)) \Delta_n + \nu = r_n` for every class n with
     :math:`\sum_n \Delta_n = 0`, by one factorization of ``[NS, NS]`` a class and one of the Schur complement
     for :math:`\nu`: systems as large as the support, not as the features. It is linear in `residual`, through
-    which gradients pass.
-
-    Args:
-        kernel: K, ``[B, NS, NS]``, the inner products of the supports.
-        curvature: d, ``[B, NS, N]``, positive.
-        residual: r, ``[B, NS, N]``.
-
-    Returns:
-        ``[B, NS, N]``.
+    which gradients pass. K are the inner products ``[B, NS, NS]`` of the supports; d, positive, r and the
+    step are ``[B, NS, N]``.
     """
     blocks = kernel[:, None] + torch.diag_embed(curvature.mT)
     inverses = torch.cholesky_inverse(torch.linalg.cholesky(blocks))  # [B, N, NS, NS]

@@ -40,28 +40,21 @@ class Distillation(Task):
     """
 
     name = "distillation"
+    _logits: Callable[[Tensor], Tensor]  # a method of the main task, which is not a part of this one
+    _teacher: Finished | None = None  # no submodule: not saved
 
     def __init__(self, checkpoint: str, temperature: float = 4.0) -> None:
         super().__init__()
         self.checkpoint, self.temperature = checkpoint, positive("temperature", temperature)
-        self._teacher: Finished | None = None  # no submodule: not saved
-        self._logits: Callable[[Tensor], Tensor] | None = (
-            None  # a method of the main task, which is not a part of this one
-        )
 
     def build(self, setup: Setup) -> None:
         """Take the main task's classifier; TypeError if it has none."""
-        self._logits = logits_of(setup.main, "distillation")
+        self._logits = logits_of(setup.main, self.name)
 
     def start(self, setup: Setup) -> None:
-        """Read the finished model.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is no such model, or one of other classes.
-        """
+        """Read the finished model; FileNotFoundError or ValueError where it is none, or of other classes."""
         teacher = read_finished(Path(self.checkpoint))
-        logits_of(teacher.main, "distillation")
+        logits_of(teacher.main, self.name)
         if teacher.classes != setup.classes:
             raise ValueError(
                 f"`checkpoint={self.checkpoint}` must classify the {len(setup.classes)} training classes, it "
@@ -73,10 +66,10 @@ class Distillation(Task):
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean divergence over all images; None before the fit has started."""
-        if self._teacher is None or self._logits is None:
+        if self._teacher is None:
             return None
         with torch.no_grad():
-            wanted = logits_of(self._teacher.main, "distillation")(encode.by(self._teacher.encoder)(batch))
+            wanted = logits_of(self._teacher.main, self.name)(encode.by(self._teacher.encoder)(batch))
         found = F.log_softmax(self._logits(encode(batch)) / self.temperature, dim=1)
         target = F.log_softmax(wanted / self.temperature, dim=1)
         return self.temperature**2 * F.kl_div(found, target, reduction="batchmean", log_target=True)

@@ -43,7 +43,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (
-        pickle.UnpicklingError,
+        pickle.PickleError,
         RuntimeError,
         EOFError,
         ValueError,

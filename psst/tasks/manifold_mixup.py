@@ -41,13 +41,11 @@ class ManifoldMixup(Task):
     """
 
     name = "manifold_mixup"
+    _logits: Callable[[Tensor], Tensor]  # a method of the main task, which is not a part of this one
 
     def __init__(self, alpha: float = 2.0, stages: Sequence[int] | None = None) -> None:
         super().__init__()
         self.alpha, self.stages = positive("alpha", alpha), stages
-        self._logits: Callable[[Tensor], Tensor] | None = (
-            None  # a method of the main task, which is not a part of this one
-        )
 
     def build(self, setup: Setup) -> None:
         """Take the main task's classifier, and hold `stages` against the backbone."""
@@ -65,7 +63,7 @@ class ManifoldMixup(Task):
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy of the images that `GlobalClasses` classifies; None without."""
         part = batch.classes or batch.labeled
-        if part is None or self._logits is None:
+        if part is None:
             return None
         seed = int(torch.randint(2**31, (), generator=draws))
         share = random.Random(seed).betavariate(self.alpha, self.alpha)

@@ -49,11 +49,7 @@ class Preserve(Task):
         return View(), View(crop=self.crop)
 
     def build(self, setup: Setup) -> None:
-        """Make room for the weights of the start, so that a resumed fit finds those it began with.
-
-        Raises:
-            TypeError: `reference` is ``frozen``, and all of the backbone is trained.
-        """
+        """Make room for the weights of the start, for a resumed fit; TypeError without a frozen part."""
         backbone = setup.encoder.backbone
         if self.reference == "frozen" and not backbone.has_frozen:
             raise TypeError(
