@@ -11,12 +11,7 @@ from psst.pareto.least_squares import Array
 
 
 def numbers(tasks: Sequence[str], values: Mapping[str, float | Array]) -> dict[str, float]:
-    """One step by the keys it is logged under; what is not defined in this step (NaN) is left out.
-
-    Args:
-        tasks: Names, the main one first.
-        values: Scalars, and ``[m]`` arrays that are logged task by task.
-    """
+    """One step by the keys it is logged under, ``[m]`` arrays task by task; what is NaN is left out."""
     flat: dict[str, float] = {}
     for key, value in values.items():
         if isinstance(value, np.ndarray) and value.ndim:

@@ -44,11 +44,7 @@ def refuse_unknown(shared: Sequence[str], names: Sequence[str]) -> None:
 
 
 def refuse_unsupported(trainer: pl.Trainer, module: pl.LightningModule) -> None:
-    """Stop before training where the gradient of each task cannot be had or would not be used.
-
-    Raises:
-        TypeError: Manual optimization, a strategy that shards parameters, or a compiled LightningModule.
-    """
+    """TypeError for manual optimization, a strategy that shards parameters, or a compiled LightningModule."""
     name = type(module).__name__
     if not module.automatic_optimization:
         raise TypeError(

@@ -12,11 +12,7 @@ _STARVED, _STARVED_STEPS = 0.02, 200
 
 
 class Notices:
-    """Warnings of one fit.
-
-    Args:
-        names: The tasks, the main one first.
-    """
+    """Warnings of one fit of these tasks, the main one first."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names

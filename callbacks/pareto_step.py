@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from psst.callbacks.certificates import numbers, tensors, told_by
 from psst.callbacks.notices import Notices
-from psst.callbacks.transfer import agree, to_host
 from psst.pareto import Decision, Method, StepState
 from psst.pareto.coordinates import LossEMA
 from psst.pareto.injection import inject
@@ -84,15 +83,17 @@ class ParetoStep:
         scope = self._scope or self._open(module, trainer)
         found = self._gather(scope, _factor(trainer, module), losses)
         shown = output.get("loss", sum(found.values.values(), torch.zeros((), device=module.device)))
-        root = self._root(trainer, module, scope, found, shown) if self._completes(trainer, found) else None
-        return {**output, "losses": found.values, "loss": inject(shown, [], {}) if root is None else root}
+        whole = self._collect(trainer, scope, found) if self._by_window else found
+        root = inject(shown, [], {}) if whole is None else self._root(trainer, module, scope, whole, shown)
+        return {**output, "losses": found.values, "loss": root}
 
     def close(self, trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any] | None:
         """For a batch without losses: what the window has collected if this batch closes it, else None."""
-        if self._scope is None or self._window is None or not _closes_window(trainer):
+        scope, window = self._scope, self._window
+        if scope is None or window is None or not _closes_window(trainer):
             return None
-        shown = torch.zeros((), device=module.device)
-        return {"loss": self._root(trainer, module, self._scope, None, shown)}
+        self._window, shown = None, torch.zeros((), device=module.device)
+        return {"loss": self._root(trainer, module, scope, window.close(), shown)}
 
     def _gather(self, scope: Scope, factor: Tensor | None, losses: Mapping[str, Loss]) -> Gathered:
         one_pass = not self.method.needs_gramian and not self._by_window
@@ -119,33 +120,23 @@ class ParetoStep:
             positions.update(where[name] for name in self._reached.get(task, ()) if name in where)
         return scope
 
-    def _completes(self, trainer: pl.Trainer, gathered: Gathered) -> bool:
-        """Whether to decide now: after every batch, or with the last one of its window."""
-        if not self._by_window:
-            return True
-        assert self._scope is not None
+    def _collect(self, trainer: pl.Trainer, scope: Scope, gathered: Gathered) -> Gathered | None:
+        """The whole window where this batch closes it, else None."""
         this = _micro_batch(trainer)
         if this == self._last_batch:
             raise RuntimeError(
                 "`accumulate='window'` met the same batch twice: the optimizer runs `training_step` several "
                 "times a step; use `accumulate='micro_batch'`."
             )
-        self._last_batch = this
-        self._window = self._window or Window(self._scope)
-        self._window.add(gathered)
-        return _closes_window(trainer)
+        window = self._window or Window(scope)
+        window.add(gathered)
+        closes = _closes_window(trainer)
+        self._last_batch, self._window = this, None if closes else window
+        return window.close() if closes else None
 
     def _root(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        scope: Scope,
-        gathered: Gathered | None,
-        shown: Tensor,
+        self, trainer: pl.Trainer, module: pl.LightningModule, scope: Scope, gathered: Gathered, shown: Tensor
     ) -> Tensor:
-        if self._window is not None:
-            gathered, self._window = self._window.close(), None
-        assert gathered is not None
         losses, matrix = self._measure(trainer, module, scope, gathered)
         decision = self._decide(losses, matrix, trainer.global_step)
         values: dict[str, float | Array] = {"loss": losses, "weight": self._weights}
@@ -169,11 +160,11 @@ class ParetoStep:
         grown = float(sum(map(len, scope.reached)) > self._n_reached)
         parts = [values, values.new_tensor([*there, grown])]
         matrix = [gathered.gramian(scope.shared)] if self.method.needs_gramian else []
-        sums, told, *found = to_host([*parts, *matrix], ranks)
+        sums, told, *found = _to_host([*parts, *matrix], ranks)
         if ranks > 1 and told[-1] > 0.0:
-            agree(scope.reached, self._n_agreed, values.device)
+            _agree(scope.reached, self._n_agreed, values.device)
             if found:
-                found = to_host([gathered.gramian(scope.shared)], ranks)
+                found = _to_host([gathered.gramian(scope.shared)], ranks)
         self._note_reached(scope)
         with np.errstate(invalid="ignore"):
             losses: Array = sums / told[:-1]
@@ -267,3 +258,25 @@ def _closes_window(trainer: pl.Trainer) -> bool:
     _, number = _micro_batch(trainer)
     full = number % trainer.accumulate_grad_batches == 0
     return full or bool(trainer.is_last_batch) or number >= trainer.num_training_batches
+
+
+def _to_host(parts: Sequence[Tensor], world_size: int = 1) -> list[Array]:
+    """Tensors on any devices as float64 arrays, averaged over the ranks; all of them in one transfer."""
+    device = parts[0].device
+    packed = torch.cat([part.detach().reshape(-1).to(device) for part in parts])
+    if world_size > 1:
+        torch.distributed.all_reduce(packed)  # a sum: gloo has no mean
+        packed /= world_size
+    host: Array = packed.cpu().double().numpy()
+    ends = np.cumsum([part.numel() for part in parts])[:-1]
+    return [flat.reshape(part.shape) for flat, part in zip(np.split(host, ends), parts, strict=True)]
+
+
+def _agree(reached: Sequence[set[int]], n: int, device: torch.device) -> None:
+    """Add to each task's positions, of n, what it has reached on other ranks."""
+    mask = torch.zeros(len(reached), n, device=device)
+    for row, found in zip(mask, reached, strict=True):
+        row[[p for p in found if p < n]] = 1.0
+    torch.distributed.all_reduce(mask)
+    for known, row in zip(reached, mask.cpu(), strict=True):
+        known.update(row.nonzero().flatten().tolist())

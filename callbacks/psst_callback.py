@@ -18,8 +18,6 @@ from psst.pareto.coordinates import LossEMA
 from psst.pareto.least_squares import Array
 from psst.pareto.trajectory import Trajectory
 
-_DEFAULT_TRADEOFF = 0.3
-
 
 class PSSTCallback(Callback):
     """Decide the weights of named losses at every step of any LightningModule under automatic optimization.
@@ -276,7 +274,7 @@ def _chosen(method: object, tradeoff: float | None, levels: dict[str, float] | N
     if levels is not None and method is None:
         return Levels(levels, 0.0 if tradeoff is None else tradeoff)
     if method is None:
-        return Tradeoff(_DEFAULT_TRADEOFF if tradeoff is None else tradeoff)
+        return Tradeoff() if tradeoff is None else Tradeoff(tradeoff)
     for name, value in {"tradeoff": tradeoff, "levels": levels}.items():
         if value is not None:
             raise ValueError(

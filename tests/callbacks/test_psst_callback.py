@@ -13,7 +13,7 @@ from torch import nn
 from two_tasks import TwoTasks, largest_difference, loader, trainer
 
 from psst.callbacks import PSSTCallback
-from psst.callbacks.transfer import agree, to_host
+from psst.callbacks.pareto_step import _agree, _to_host
 from psst.pareto import Decision, FixedWeights, Method, Tradeoff
 
 
@@ -447,9 +447,9 @@ def test_values_are_averaged_over_ranks(tmp_path):
     store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
-        one, two = to_host([torch.tensor([2.0, 4.0]), torch.eye(2, dtype=torch.float64)], world_size=2)
+        one, two = _to_host([torch.tensor([2.0, 4.0]), torch.eye(2, dtype=torch.float64)], world_size=2)
         reached = [{0, 2}, {1}]
-        agree(reached, 3, torch.device("cpu"))
+        _agree(reached, 3, torch.device("cpu"))
     finally:
         torch.distributed.destroy_process_group()
     assert reached == [{0, 2}, {1}]
