@@ -5,11 +5,7 @@ import difflib
 from psst.balancers.torch_jd import TorchJD, balancer_names
 from psst.pareto import FixedWeights, Method, MinNorm, Tradeoff
 
-_OURS: dict[str, type[Method]] = {
-    "fixed_weights": FixedWeights,
-    "min_norm": MinNorm,
-    "tradeoff": Tradeoff,
-}
+_OURS: dict[str, type[Method]] = {"fixed_weights": FixedWeights, "min_norm": MinNorm, "tradeoff": Tradeoff}
 _WITH_ARGUMENTS = ("Levels", "Preference", "Ray")
 
 

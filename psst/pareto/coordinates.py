@@ -47,10 +47,8 @@ class LossEMA:
         self._before = self._steps = self._sum = self._count = np.zeros(0)
 
     @property
-    def mean(self) -> Array | None:
-        """``[m]`` averaged losses, NaN for a task not seen yet; ``None`` before the first update."""
-        if not len(self._before):
-            return None
+    def mean(self) -> Array:
+        """``[m]`` averaged losses, NaN for a task not seen yet; ``[0]`` before the first update."""
         keep = np.minimum(self.decay, 1.0 - _START / (self._steps + _START))
         now = self._sum / np.maximum(self._count, 1.0)
         started = np.where(self._steps > 0, keep * self._before, 0.0) + (1.0 - keep) * now
@@ -58,14 +56,10 @@ class LossEMA:
         return mean
 
     def update(self, losses: Array, step: int | None = None) -> Array:
-        """Take in the losses of a batch, ``[m]``, and return ``[m]`` the log of their average.
+        """Take in the raw losses ``[m]`` of a batch, NaN for an absent task; return the log of their average.
 
-        Args:
-            losses: ``[m]``, raw; NaN for a task that is absent.
-            step: Optimizer step that the batch belongs to; a step of its own by default.
-
-        Returns:
-            NaN where the average is not positive, or there is none yet.
+        That is NaN where the average is not positive, or there is none yet. `step` is the optimizer step that
+        the batch belongs to; by default it is one of its own.
 
         Raises:
             ValueError: If a loss is infinite, or their number has changed.
@@ -82,31 +76,21 @@ class LossEMA:
                 "return the same named losses from every training step."
             )
         if step is None or step != self._step:
-            self._close()
+            self._before, self._steps = self.mean, self._steps + (self._count > 0)
+            self._sum = self._count = np.zeros(losses.shape)
         self._step = step
         there = ~np.isnan(losses)
         self._sum, self._count = self._sum + np.where(there, losses, 0.0), self._count + there
         mean = self.mean
-        assert mean is not None
         positive = np.where(np.isnan(mean), 0.0, mean) > 0.0
         logs: Array = np.log(np.where(positive, mean, np.nan))
         return logs
 
-    def _close(self) -> None:
-        """Make the batches since the last step one step."""
-        mean = self.mean
-        assert mean is not None
-        self._before, self._steps = mean, self._steps + (self._count > 0)
-        self._sum, self._count = np.zeros(mean.shape), np.zeros(mean.shape)
-
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers only; the decay is an argument, not state."""
-        mean = self.mean
-        steps = self._steps + (self._count > 0)
-        return {"mean": None if mean is None else mean.tolist(), "steps": steps.tolist()}
+        return {"mean": self.mean.tolist(), "steps": (self._steps + (self._count > 0)).tolist()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the average of another run."""
-        self._step, self._steps = None, np.asarray(state["steps"], dtype=np.float64)
-        self._before = np.zeros(0) if state["mean"] is None else np.asarray(state["mean"], dtype=np.float64)
-        self._sum, self._count = np.zeros(self._before.shape), np.zeros(self._before.shape)
+        self._step, self._before, self._steps = None, np.array(state["mean"]), np.array(state["steps"])
+        self._sum = self._count = np.zeros(self._before.shape)

@@ -25,13 +25,9 @@ class Walk:
 
 
 def walk(root: Tensor) -> Walk:
-    """Walk the graph under a tensor, about a microsecond a node.
+    """Walk the graph under a tensor, about a microsecond a node; ValueError for reentrant checkpointing.
 
-    Args:
-        root: A tensor without a graph (a constant) reaches nothing, a leaf itself.
-
-    Raises:
-        ValueError: The graph goes through reentrant gradient checkpointing, which hides parameters.
+    A tensor without a graph (a constant) reaches nothing, a leaf itself.
     """
     seen: set[Node] = set()
     nodes: set[Node] = set()
@@ -66,11 +62,8 @@ def walk(root: Tensor) -> Walk:
 def joined(walks: Sequence[Walk]) -> bool:
     """Whether two losses leave one compiled function by different outputs: it holds more than a trunk."""
     entered: dict[Node, set[int]] = {}
-    for found in walks:
-        for node, outputs in found.compiled.items():
-            if entered.setdefault(node, outputs) != outputs:
-                return True
-    return False
+    every = [item for found in walks for item in found.compiled.items()]
+    return any(entered.setdefault(node, outputs) != outputs for node, outputs in every)
 
 
 @functools.cache

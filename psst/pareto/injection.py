@@ -29,8 +29,7 @@ def weighted_positions(
 ) -> set[int]:
     """Positions of the shared parameters that a task of weight other than 0 reaches; see `combine`."""
     pairs = zip(reached, weights, strict=True)
-    weighted = {p for found, weight in pairs if weight != 0.0 for p in found}
-    return weighted.intersection(shared)
+    return {p for found, weight in pairs if weight != 0.0 for p in found}.intersection(shared)
 
 
 def combine(
@@ -43,13 +42,8 @@ def combine(
 
     A task of weight 0 takes no part at all, so that with all weight on one task its gradient comes through
     bit for bit, even where another holds a NaN. Parameters that only tasks of weight 0 share get the plain
-    sum, as they would from losses on detached features.
-
-    Args:
-        gradients: One a task.
-        reached: Positions each task reaches in general; a task may be absent from this very batch.
-        weights: One a task.
-        shared: Positions to weight.
+    sum, as they would from losses on detached features. `reached` are the positions that each task reaches in
+    general: it may be absent from this very batch.
     """
     weighted = weighted_positions(reached, weights, shared)
     mixture: TaskGradient = {}
@@ -64,13 +58,9 @@ def inject(value: Tensor, parameters: Sequence[Tensor], gradients: Mapping[int, 
     """Scalar that shows ``value`` and whose backward gives each parameter ``grad_output`` times its gradient.
 
     Whatever acts on an ordinary loss (division by the accumulation steps, a gradient scaler, hooks of a data
-    parallel reducer) therefore acts on the given gradients. The graph ``value`` came from is not kept.
-
-    Args:
-        value: The loss to show, scalar.
-        parameters: All parameters, in the order of the positions.
-        gradients: By position; parameters without an entry are no part of the graph. Where there are none,
-            backward is allowed all the same.
+    parallel reducer) therefore acts on the given gradients. The graph ``value`` came from is not kept, and
+    parameters without a gradient are no part of the new one; where there are none, backward is allowed all
+    the same.
     """
     if not gradients:
         return value.detach() + torch.zeros((), device=value.device, requires_grad=True) * 0.0

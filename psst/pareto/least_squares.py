@@ -11,14 +11,7 @@ _STATIONARY = 1e-12
 
 
 def nonnegative(matrix: Array, target: Array) -> Array:
-    """Minimize ``||matrix y - target||`` subject to ``y >= 0``.
-
-    Args:
-        matrix: ``[n, r]``, columns of length 1 or so.
-        target: ``[n]``, of length 1 or so at most.
-
-    Returns:
-        ``[r]``, non-negative.
+    """Minimize ``||matrix y - target||`` subject to ``y >= 0``; ``[n, r]``, ``[n]``, lengths 1 or so.
 
     Source:
         Lawson and Hanson, Solving Least Squares Problems, 1974, algorithm NNLS (SciPy's). Where it cycles, or
@@ -47,13 +40,8 @@ def _bounded(matrix: Array, target: Array) -> Array:
 def factor(gramian: Array) -> Array:
     """Square root ``Q`` with ``Q^T Q = gramian``, negative eigenvalues taken as zero.
 
-    It is taken of the cosines, so that short gradients keep their relative accuracy beside long ones.
-
-    Args:
-        gramian: ``[m, m]``, symmetric, positive semi-definite up to rounding, of trace about 1.
-
-    Returns:
-        ``[m, m]``.
+    It is taken of the cosines, so that short gradients keep their relative accuracy beside long ones. The
+    Gramian is symmetric, positive semi-definite up to rounding, and of trace about 1.
     """
     lengths = np.sqrt(np.maximum(gramian.diagonal(), 0.0))
     safe = np.where(lengths > 0.0, lengths, np.inf)

@@ -16,11 +16,7 @@ def gramian(gradients: Sequence[TaskGradient], shared: Iterable[int]) -> Tensor:
 
     Parameters are joined up to `_CHUNK` numbers, so that small ones cost no call each and no copy of all
     gradients exists. Dot products do not run in the reduced precision that a user may have allowed for the
-    matrix products of the network.
-
-    Args:
-        gradients: m of them; a missing entry counts as zero.
-        shared: Positions to sum over.
+    matrix products of the network. A missing entry counts as zero.
 
     Returns:
         ``[m, m]`` on the device of the gradients, float64 where one of them is, float32 otherwise.

@@ -39,13 +39,9 @@ def rays_between(trajectories: Sequence[Trajectory]) -> RaySet:
 
 
 def _paired_noise(differences: Sequence[Array]) -> Array:
-    """Noise of a coordinate between two runs on the same batches: spread round a line in the last half.
+    """Noise ``[m]`` of the difference of two runs on the same batches: spread round a line in the last half.
 
-    Args:
-        differences: For each pair of neighbors ``[steps, m]``, the difference of their coordinates.
-
-    Returns:
-        ``[m]`` standard deviation, the median over the pairs; zeros where there are too few steps to tell.
+    It is the median over the pairs of neighbors; zeros where there are too few steps to tell.
     """
     late = np.stack([difference[len(difference) // 2 :] for difference in differences])
     n_late = late.shape[1]

@@ -125,21 +125,13 @@ class Scope:
 
         def mixture(weights: Sequence[float]) -> TaskGradient:
             mixed = combine(in_order, self.reached, weights, self.shared)
-            return mixed | (self._pass(ready, late, weights, factor) if again else {})
+            if not again:
+                return mixed
+            roots, chosen = [*ready.values()], [float(weights[self.tasks.index(name)]) for name in ready]
+            weighted = weighted_positions(self.reached, weights, self.shared)
+            return mixed | weighted_gradient(roots, late, chosen, weighted, self.parameters, factor)
 
         return Gathered({name: values[name] for name in losses}, in_order, mixture, block)
-
-    def _pass(
-        self,
-        losses: Mapping[str, Tensor],
-        found: Sequence[Collection[int]],
-        weights: Sequence[float],
-        factor: Tensor | None,
-    ) -> TaskGradient:
-        """One backward pass of the weighted losses through what each of them is to reach."""
-        chosen = [float(weights[self.tasks.index(name)]) for name in losses]
-        weighted = weighted_positions(self.reached, weights, self.shared)
-        return weighted_gradient([*losses.values()], found, chosen, weighted, self.parameters, factor)
 
     def _split(
         self, losses: Mapping[str, Loss], found: Sequence[Sequence[int]]
@@ -207,9 +199,8 @@ class Scope:
 class Window:
     """Sums over the micro-batches of one accumulation window: m copies of the gradients.
 
-    The trainer divides every micro-batch by the length n of a full window, so the window's gradient, which
-    goes in with the last one, is the sum over the micro-batches: what they would give together with any
-    weights that are the same for all of them. The Gramian is that of the mean.
+    The trainer divides every micro-batch by the length of a full window, so that the gradient that goes in
+    with the last one is the sum. The Gramian is that of the mean.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -237,10 +228,9 @@ class Window:
 
 
 def _last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[int]]:
-    """Name and positions of the last block of the shared part.
+    """Name and positions of the last child with shared parameters of the deepest module that holds them all.
 
-    That is the last child with shared parameters of the deepest module that holds them all, children in the
-    order in which their parameters were registered; the module itself where it has no such child.
+    Children are in the order in which their parameters were registered; without any it is the module itself.
     """
     paths = {p: names[p].split(".")[:-1] for p in sorted(shared)}
     common = next(iter(paths.values()), [])

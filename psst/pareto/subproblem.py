@@ -23,11 +23,7 @@ _LEAST_PROGRESS = 0.01
 
 
 def _tilt(error: Array, dz: float) -> Array:
-    """``4 sign(e) max(|e| - dz, 0)``, errors ``[..., m]`` clipped to +-2.
-
-    They are ``(c - ray) / unit``: positive where a loss is too high for its ray, so that lagging tasks gain
-    weight.
-    """
+    """``4 sign(e) max(|e| - dz, 0)``, errors ``[..., m]`` clipped to +-2: lagging tasks gain weight."""
     error = np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR)
     tilted: Array = _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
     return tilted
@@ -59,17 +55,15 @@ class Subproblem:
         self._drift = np.zeros_like(prior)
 
     def aim(self, error: Array, sd: float, in_sector: bool) -> tuple[Array, dict[str, float | Array]]:
-        """Target weights ``[m]`` of one step, before its constraints, and what it saw.
+        """Target weights ``[m]`` of one step, before its constraints, and its certificates.
+
+        These are ``error``, ``tilt``, ``drift`` (of the prior's logarithm), ``target``, ``distance`` (largest
+        error), ``nearest_distance`` (least so far), ``in_sector`` and ``unreachable`` (0 or 1).
 
         Args:
-            error: ``[m]``, not clipped.
+            error: ``[m]`` ``(c - ray) / unit``: positive where a loss is too high for its ray.
             sd: Standard deviation of the error's noise.
             in_sector: Whether the losses lie in the subproblem's own sector.
-
-        Returns:
-            The target, and the certificates ``error``, ``tilt``, ``drift`` (of the prior's logarithm),
-            ``target`` (``[m]``), ``distance`` (largest error), ``nearest_distance`` (least so far),
-            ``in_sector`` and ``unreachable`` (0 or 1).
         """
         distance = float(np.abs(error).max())
         given_up = self.watch.update(distance, in_sector)

@@ -82,19 +82,17 @@ def weighted_gradient(
         for p, tasks in owners.items()
         if p not in weighted and len(tasks) == 1 and abs(weights[tasks[0]]) >= _LEAST_WEIGHT
     }
-    apart = sorted(p for p in owners if p not in weighted and p not in divided)
+    apart = {p for p in owners if p not in weighted and p not in divided}
     carried = [task for task, weight in enumerate(weights) if weight != 0.0]
-    together = sorted(
-        {p for task in carried for p in found[task] if p in weighted or divided.get(p) == weights[task]}
-    )
+    together = {p for task in carried for p in found[task]} - apart
     mixed: TaskGradient = {}
     if apart:
         plain = sorted({task for p in apart for task in owners[p]})
-        losses_now = [losses[task] for task in plain]
-        mixed |= gradient(losses_now, [1.0] * len(plain), apart, parameters, bool(together), factor)
+        losses_now, keep = [losses[task] for task in plain], bool(together)
+        mixed |= gradient(losses_now, [1.0] * len(plain), sorted(apart), parameters, keep, factor)
     if together:
-        chosen = [weights[task] for task in carried]
-        mixed |= gradient([losses[task] for task in carried], chosen, together, parameters, False, factor)
+        losses_now, chosen = [losses[task] for task in carried], [weights[task] for task in carried]
+        mixed |= gradient(losses_now, chosen, sorted(together), parameters, False, factor)
     for p, weight in divided.items():
         if weight != 1.0:
             mixed[p] = mixed[p] / weight
