@@ -2,7 +2,6 @@
 
 from psst.pareto.coordinates import LossEMA as LossEMA
 from psst.pareto.coordinates import centered_log as centered_log
-from psst.pareto.hull import min_norm as min_norm
 from psst.pareto.methods.base import Method as Method
 from psst.pareto.methods.base import StepState as StepState
 from psst.pareto.methods.fixed_weights import FixedWeights as FixedWeights
@@ -17,5 +16,6 @@ from psst.pareto.ray_set import RaySet as RaySet
 from psst.pareto.ray_set import das_dennis as das_dennis
 from psst.pareto.rays import rays_between as rays_between
 from psst.pareto.solver import Decision as Decision
+from psst.pareto.solver import min_norm as min_norm
 from psst.pareto.solver import nearest as nearest
 from psst.pareto.trajectory import Trajectory as Trajectory

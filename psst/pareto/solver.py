@@ -1,5 +1,6 @@
-"""The quadratic program of a Pareto step, on the m x m Gramian alone, and what every program answers."""
+"""The quadratic programs of a Pareto step, on the m x m Gramian alone, and what each of them answers."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -51,11 +52,7 @@ class Decision:
 def scaled(gramian: Array) -> Array | None:
     """The Gramian over its trace, symmetrized; ``None`` if it is not finite or its trace not positive.
 
-    Args:
-        gramian: ``[m, m]``. Entries beyond the Cauchy-Schwarz inequality are brought back to it.
-
-    Raises:
-        ValueError: If `gramian` is not a square matrix.
+    Entries beyond the Cauchy-Schwarz inequality are brought back to it. ValueError if it is not square.
     """
     gramian = np.asarray(gramian, dtype=np.float64)
     if gramian.ndim != 2 or gramian.shape[0] != gramian.shape[1]:
@@ -101,13 +98,10 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
     for loosening in (0.0, _LOOSENING):
         bounds = offsets.copy()
         bounds[len(target) :] -= loosening
-        found = nearest_feasible(metric, target, normals, bounds)
-        if found is None:
+        weights = nearest_feasible(metric, target, normals, bounds)
+        if weights is None:
             continue
-        weights, multipliers = found
-        gap = optimality_gap(metric, target, weights, normals, offsets, multipliers)
-        if gap > _LARGEST_GAP:
-            gap = min(gap, optimality_gap(metric, target, weights, normals, offsets))
+        gap = optimality_gap(metric, target, weights, normals, offsets)
         attempts.append(Decision.certified(weights, gap))
         if attempts[-1].status == "optimal":
             break
@@ -118,6 +112,51 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
         )
     best = min(attempts, key=lambda attempt: attempt.kkt_gap)
     return best if normalized is not None else replace(best, status="skipped")
+
+
+def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = None) -> Decision:
+    """The shortest vector in the convex hull of the rows' gradients: ``min ||y^T V J||, y >= 0, sum y = 1``.
+
+    A row that only combines tasks without any gradient is dropped: it would answer "stay" for all the others.
+
+    Args:
+        gramian: ``[m, m]`` ``J J^T`` of the task gradients.
+        rows: ``[r, m]`` signed combinations V; the m tasks themselves by default.
+        origin: ``[m]``, of any sign: the vector is to be nearest to this mixture of the gradients instead.
+
+    Returns:
+        ``weights = V^T y``, which are unique where the task gradients are linearly independent (`y` is not).
+        They sum to 1 for the default rows, and may be negative where a row is. The gap is
+        ``||d||^2 - min_r <row r, d>`` of the direction ``d = (weights - origin)^T J`` and rows seen from the
+        origin, relative to the largest ``||row||^2`` where that is above 1.
+
+    Source:
+        Desideri, C. R. Acad. Sci. Paris 350, 2012; for signed rows Lin et al., Pareto MTL, 2019, eq. 14.
+        Departure: exact, by non-negative least squares, instead of a fixed number of Frank-Wolfe steps.
+    """
+    normalized = scaled(gramian)
+    if normalized is None:
+        return Decision(np.full(len(gramian), 1.0 / len(gramian)), status="skipped")
+    rows = np.eye(len(gramian)) if rows is None else np.asarray(rows, dtype=np.float64)
+    rows = rows[(rows[:, normalized.diagonal() > 0.0] != 0.0).any(axis=1)]
+    if not len(rows):
+        return Decision(np.full(len(gramian), 1.0 / len(gramian)), status="skipped")
+    root = factor(normalized)
+    points = root @ rows.T
+    hull, gap = _shortest(points if origin is None else points - (root @ origin)[:, None])
+    return Decision.certified(rows.T @ hull, gap)
+
+
+def _shortest(points: Array) -> tuple[Array, float]:
+    """Shares ``[r]`` of the shortest vector in the hull of the columns of ``[n, r]``, and its KKT gap."""
+    longest = math.sqrt(float(np.square(points).sum(axis=0).max()))
+    points = points / max(longest, 1.0)
+    stacked = np.ones((len(points) + 1, points.shape[1]))
+    stacked[:-1] = points
+    hull = nonnegative(stacked, np.eye(len(stacked))[-1])
+    hull = hull / hull.sum()
+    found = points @ hull
+    return hull, max(float(found @ found - (found @ points).min()), 0.0)
 
 
 def constraints(n_tasks: int, min_main_share: float = 0.0, rows: Rows | None = None) -> Rows:
@@ -134,10 +173,8 @@ def constraints(n_tasks: int, min_main_share: float = 0.0, rows: Rows | None = N
     return np.concatenate([normals, rows[0] / sizes[:, None]]), np.concatenate([offsets, rows[1] / sizes])
 
 
-def nearest_feasible(
-    metric: Array, target: Array, normals: Array, offsets: Array
-) -> tuple[Array, Array] | None:
-    """Weights ``[m]`` of sum 1 nearest to `target` with ``normals a >= offsets``, and multipliers ``[r]``.
+def nearest_feasible(metric: Array, target: Array, normals: Array, offsets: Array) -> Array | None:
+    """Weights ``[m]`` of sum 1 nearest to `target` with ``normals a >= offsets``.
 
     None where the solver finds none. The metric is ``[m, m]``, positive definite, of trace 1 or so.
 
@@ -145,41 +182,31 @@ def nearest_feasible(
         Goldfarb and Idnani, Mathematical Programming 27, 1983, as quadprog has it.
     """
     if (normals @ target >= offsets).all():
-        return target.copy(), np.zeros(len(normals))
+        return target.copy()
     columns = np.vstack([np.ones(len(target)), normals]).T
     bounds = np.concatenate([np.ones(1), offsets])
     try:
         found = quadprog.solve_qp(metric.copy(), metric @ target, columns, bounds, meq=1)
     except ValueError:  # the rows contradict each other, to its rounding
         return None
-    weights = np.maximum(found[0], 0.0)  # takes away the rounding: nothing below 0, sum 1
-    return weights / weights.sum(), found[4][1:]
+    weights: Array = np.maximum(found[0], 0.0)
+    weights /= weights.sum()  # takes away the rounding: nothing below 0, sum 1
+    return weights
 
 
-def optimality_gap(
-    metric: Array,
-    target: Array,
-    weights: Array,
-    normals: Array,
-    offsets: Array,
-    multipliers: Array | None = None,
-) -> float:
+def optimality_gap(metric: Array, target: Array, weights: Array, normals: Array, offsets: Array) -> float:
     """Residual of the optimality conditions at `weights`, whoever solved for them.
 
-    Rows have a largest entry of 1 each. Multipliers, none negative, are fitted to the active rows by
-    non-negative least squares where they are not given.
+    Rows have a largest entry of 1 each; multipliers of the active ones are fitted by non-negative least
+    squares.
     """
     slack = normals @ weights - offsets
     violation = max(float(-slack.min()), 0.0)
     slope = metric @ (weights - target)
     slope = slope - slope.sum() / len(slope)
-    if multipliers is None:
-        active = normals[slack <= _ACTIVE]
-        level = (active - active.mean(axis=1, keepdims=True)).T
-        return violation + float(np.abs(level @ nonnegative(level, slope) - slope).max())
-    held = multipliers @ normals
-    residual = np.abs(slope - held + held.sum() / len(held)).max()
-    return violation + float(residual) + float(np.abs(multipliers * slack).max())
+    active = normals[slack <= _ACTIVE]
+    level = (active - active.mean(axis=1, keepdims=True)).T
+    return violation + float(np.abs(level @ nonnegative(level, slope) - slope).max())
 
 
 def _metric(normalized: Array | None, n_tasks: int) -> Array:

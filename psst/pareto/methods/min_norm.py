@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from psst.pareto.hull import min_norm
 from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import StepState
 from psst.pareto.methods.ray_method import RayMethod
 from psst.pareto.ray_set import RaySet
-from psst.pareto.solver import Decision
+from psst.pareto.solver import Decision, min_norm
 
 _NEAR = 0.1
 """Share of the way from a border to the ray within which the border already counts."""
@@ -73,15 +72,8 @@ class MinNorm(RayMethod):
 def _sector_borders(points: Array, index: int, centered: Array) -> tuple[Array, Array]:
     """Borders of a ray's Voronoi cell: ``G_j = (r_j - r_k) . (log L - midpoint of r_j and r_k) <= 0``.
 
-    Args:
-        points: ``[K, m]`` rays in centered log coordinates.
-        index: The cell.
-        centered: ``[m]`` where the losses are.
-
-    Returns:
-        ``[r, m]`` rows: the gradient of G_j as a combination of the task gradients, ``(r_j - r_k) / L``,
-        brought to unit length; and ``[r]`` margins: 1 on the ray, 0 on the border. Rays equal to ray k have
-        no border.
+    ``[r, m]`` rows: the gradient of G_j as a combination of the task gradients, ``(r_j - r_k) / L``, brought
+    to unit length; and ``[r]`` margins: 1 on the ray, 0 on the border. Equal rays have no border.
     """
     outward = points - points[index]
     squares = np.square(outward).sum(axis=1)

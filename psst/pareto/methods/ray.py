@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from psst.pareto.hull import min_norm
 from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import StepState
 from psst.pareto.methods.ray_method import RayMethod
-from psst.pareto.solver import Decision
+from psst.pareto.solver import Decision, min_norm
 
 _FULL_BALANCE = 0.5
 """Distance to the ray, in log-ratios, from which on the pull towards it is as strong as it gets."""
