@@ -17,6 +17,8 @@ _LOOSENING = 0.5 * _LARGEST_GAP
 """How far a second attempt loosens rows of largest entry 1."""
 _ACTIVE = 1e-9
 """Slack of a row of largest entry 1, at which it counts as active."""
+_FLAT, _EMPTY = 1e-14, 1e-12
+"""Slope below which the main one of two weights does not matter to a row; what rounding may take from it."""
 
 Rows = tuple[Array, Array]
 
@@ -92,7 +94,37 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
     normalized = scaled(gramian)
     if rows is None and target.min() >= 0.0 and target[0] >= min_main_share:
         return Decision(target.copy(), status="skipped" if normalized is None else "optimal")
-    normals, offsets = constraints(len(target), min_main_share, rows)
+    solve = _of_two if len(target) == 2 else _of_many
+    found = solve(normalized, target, *constraints(len(target), min_main_share, rows))
+    if found is None:
+        raise ValueError(
+            f"`rows` and `min_main_share={min_main_share}` leave no weights with sum 1 and none negative; "
+            "lower `min_main_share` or loosen `rows`."
+        )
+    return found if normalized is not None else replace(found, status="skipped")
+
+
+def _of_two(normalized: Array | None, target: Array, normals: Array, offsets: Array) -> Decision | None:
+    """Closed form: each row bounds the main task's weight x from below or above; None where no x is left."""
+    curvature, wanted = 2.0 * RIDGE, float(target[0])
+    if normalized is not None:
+        (first, cross), (_, second) = normalized.tolist()
+        curvature += max(first - 2.0 * cross + second, 0.0)
+    limits = [(p - q, bound - q) for (p, q), bound in zip(normals.tolist(), offsets.tolist(), strict=True)]
+    least = max(lack / slope for slope, lack in limits if slope > _FLAT)  # signs bound it on either side
+    most = min(lack / slope for slope, lack in limits if slope < -_FLAT)
+    if least > most + _EMPTY or any(abs(slope) <= _FLAT and lack > _EMPTY for slope, lack in limits):
+        return None
+    weight = min(max(wanted, least), max(most, least))
+    push = curvature * (weight - wanted)  # an active row has to stop it
+    slacks = [(slope * weight - lack, slope) for slope, lack in limits]
+    stopped = push == 0.0 or any(slack <= _ACTIVE and push * slope > 0.0 for slack, slope in slacks)
+    gap = max(0.0, -min(slacks)[0]) + (0.0 if stopped else abs(push))
+    return Decision.certified(np.array([weight, 1.0 - weight]), gap)
+
+
+def _of_many(normalized: Array | None, target: Array, normals: Array, offsets: Array) -> Decision | None:
+    """The general case; None where no weights satisfy the rows."""
     metric = _metric(normalized, len(target))
     attempts: list[Decision] = []
     for loosening in (0.0, _LOOSENING):
@@ -105,13 +137,7 @@ def nearest(gramian: Array, target: Array, min_main_share: float = 0.0, rows: Ro
         attempts.append(Decision.certified(weights, gap))
         if attempts[-1].status == "optimal":
             break
-    if not attempts:
-        raise ValueError(
-            f"`rows` and `min_main_share={min_main_share}` leave no weights with sum 1 and none negative; "
-            "lower `min_main_share` or loosen `rows`."
-        )
-    best = min(attempts, key=lambda attempt: attempt.kkt_gap)
-    return best if normalized is not None else replace(best, status="skipped")
+    return min(attempts, key=lambda attempt: attempt.kkt_gap, default=None)
 
 
 def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = None) -> Decision:
@@ -137,6 +163,8 @@ def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = N
     normalized = scaled(gramian)
     if normalized is None:
         return Decision(np.full(len(gramian), 1.0 / len(gramian)), status="skipped")
+    if rows is None and origin is None and len(normalized) == 2 and normalized.diagonal().min() > 0.0:
+        return _shortest_of_two(normalized)
     rows = np.eye(len(gramian)) if rows is None else np.asarray(rows, dtype=np.float64)
     rows = rows[(rows[:, normalized.diagonal() > 0.0] != 0.0).any(axis=1)]
     if not len(rows):
@@ -145,6 +173,16 @@ def min_norm(gramian: Array, rows: Array | None = None, origin: Array | None = N
     points = root @ rows.T
     hull, gap = _shortest(points if origin is None else points - (root @ origin)[:, None])
     return Decision.certified(rows.T @ hull, gap)
+
+
+def _shortest_of_two(gramian: Array) -> Decision:
+    """Closed form, Desideri's: the foot of the perpendicular, or the shorter gradient."""
+    (first, cross), (_, second) = gramian.tolist()
+    spread = (second - cross) + (first - cross)
+    share = 0.5 if spread <= 0.0 else min(max((second - cross) / spread, 0.0), 1.0)
+    pulled = share * first + (1.0 - share) * cross, share * cross + (1.0 - share) * second
+    gap = share * pulled[0] + (1.0 - share) * pulled[1] - min(pulled)
+    return Decision.certified(np.array([share, 1.0 - share]), max(gap, 0.0))
 
 
 def _shortest(points: Array) -> tuple[Array, float]:

@@ -155,6 +155,16 @@ def test_disjoint_tasks_share_by_inverse_squared_norms(m):
     np.testing.assert_allclose(min_norm(np.diag(squares)).weights, (1 / squares) / (1 / squares).sum())
 
 
+def test_closed_form_of_two_tasks_is_the_general_one():
+    for seed in range(50):
+        gradients = gradients_of(2, 3, seed) * np.array([[1.0], [10.0 ** (seed % 7 - 3)]])
+        gramian = gradients @ gradients.T
+        general = min_norm(gramian, np.vstack([np.eye(2), np.eye(2)])).weights
+        laws.assert_same_direction(
+            gradients / np.sqrt(gramian.trace()), min_norm(gramian).weights, general, 1e-7
+        )
+
+
 @pytest.mark.parametrize("m", [2, 3, 4])
 def test_solvers_do_not_depend_on_scale_order_or_basis(m):
     rng = np.random.default_rng(m)
