@@ -47,7 +47,8 @@ class PrototypicalHead(Head):
             if self.metric == "cosine":
                 centers = prototypes(F.normalize(support, dim=2), support_labels, n_way)
                 lengths = torch.linalg.vector_norm(query, dim=2, keepdim=True).clamp_min(1e-12)
-                return self.scale * (query @ F.normalize(centers, dim=2).mT) / lengths  # of few logits
+                cosines: Tensor = query @ F.normalize(centers, dim=2).mT / lengths  # fewer than features
+                return self.scale * cosines
             origin = support.mean(dim=1, keepdim=True).detach()
             return -squared_distances(query - origin, prototypes(support - origin, support_labels, n_way))
 
