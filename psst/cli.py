@@ -70,10 +70,7 @@ examples:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        args: Words after ``psst``; those of this process if None.
+    """Run the command that some words, or those of this process, ask for.
 
     Returns:
         Exit status: 0, 2 after a mistake of the user's, 130 after Ctrl-C.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 
 _TEXT = """\
 FOLDER holds a folder a class, each with at least 3 images; twenty or thirty are a good start.
@@ -16,12 +16,8 @@ examples:
   psst adapt photos --encoder encoder --pattern '(.*)_' --output classifier"""
 
 
-def main(words: list[str]) -> int:
-    """Adapt to one folder."""
-    return carry_out(_adapt, words, _TEXT)
-
-
-def _adapt(
+@command(_TEXT)
+def main(
     folder: Path,
     *,
     encoder: str,

@@ -1,27 +1,27 @@
 """The small commands: a function's signature and docstring say what its command takes."""
 
+import inspect
 import sys
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from psst.commands.quiet import quiet
 
 
-def carry_out(
-    function: Callable[..., str], words: list[str], epilog: str, flags: Mapping[str, str] | None = None
-) -> int:
-    """Call a function with what was typed, and print what it returns.
+def command(epilog: str) -> Callable[[Callable[..., str]], Callable[[list[str]], int]]:
+    """Make a command of a function: given what was typed, it prints what the function returns.
 
-    Args:
-        function: Its positional arguments are those of the command, its keywords the options.
-        words: The command and its options.
-        epilog: Stands under the help.
-        flags: Help of those keywords that take no value.
-
-    Raises:
-        ArgumentError: The words do not fit (from argparse); it gets the options that there are.
+    The function's positional arguments are those of the command, its keywords the options, and those that are
+    False by default take no value. The epilog stands under the help. ArgumentError (argparse's) if the words
+    do not fit; it gets the options that there are.
     """
+    return lambda function: partial(_carry_out, function, epilog)
+
+
+def _carry_out(function: Callable[..., str], epilog: str, words: list[str]) -> int:
+    from docstring_parser import parse  # comes with jsonargparse
     from jsonargparse import ArgumentError, ArgumentParser
 
     parser = ArgumentParser(
@@ -31,11 +31,13 @@ def carry_out(
         exit_on_error=False,
         allow_abbrev=False,
     )
-    parser.add_function_arguments(
-        function, as_positional=True, skip={name.replace("-", "_") for name in flags or ()}
-    )
-    for name, summary in (flags or {}).items():
-        parser.add_argument(f"--{name}", action="store_true", help=summary)
+    parameters = inspect.signature(function).parameters.values()
+    flags: set[str | int] = {one.name for one in parameters if one.default is False}
+    parser.add_function_arguments(function, as_positional=True, skip=flags)
+    for described in parse(function.__doc__ or "").params:
+        if described.arg_name in flags:
+            option = f"--{described.arg_name.replace('_', '-')}"
+            parser.add_argument(option, action="store_true", help=described.description)
     try:
         options = parser.parse_args(words[1:])
     except ArgumentError as error:

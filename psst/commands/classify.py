@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 
 _TEXT = """\
 EXAMPLES is a folder with a folder a class, or what `psst adapt` or FewShotClassifier.save wrote.
@@ -11,12 +11,8 @@ EXAMPLES is a folder with a folder a class, or what `psst adapt` or FewShotClass
 example: psst classify examples new_photos --encoder encoder --output classes.csv"""
 
 
-def main(words: list[str]) -> int:
-    """Classify images."""
-    return carry_out(_classify, words, _TEXT)
-
-
-def _classify(
+@command(_TEXT)
+def main(
     examples: Path,
     images: Path,
     *,
@@ -62,9 +58,8 @@ def _classify(
     elif Path(encoder).is_dir():
         classifier = FewShotClassifier(encoder, unknown=unknown).fit(examples)
     else:
-        classifier = FewShotClassifier(frozen_encoder(encoder), FeatureClassifier(), unknown=unknown).fit(
-            examples
-        )
+        pretrained = frozen_encoder(encoder)
+        classifier = FewShotClassifier(pretrained, FeatureClassifier(), unknown=unknown).fit(examples)
     with atomic_path(output) if output else nullcontext(Path()) as place:  # said before the work
         probabilities = classifier.predict_proba(files)
         rows = [

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 
 _NAME = "test_scores.npz"
 _TEXT = """\
@@ -11,12 +11,8 @@ Both must have been tested on the same episodes: same data, same evaluation sett
 example: psst compare runs/quickstart/units/plain-soup-of-3 runs/quickstart/units/soup-of-3"""
 
 
-def main(words: list[str]) -> int:
-    """Compare two runs, group by group."""
-    return carry_out(_compare, words, _TEXT)
-
-
-def _compare(a: Path, b: Path) -> str:
+@command(_TEXT)
+def main(a: Path, b: Path) -> str:
     """Paired difference A - B of per-episode test accuracies.
 
     Args:
@@ -48,8 +44,6 @@ def _scores_file(path: Path) -> Path:
         return path
     if (path / _NAME).is_file():
         return path / _NAME
-    if not path.exists():
-        raise FileNotFoundError(f"`{path}` does not exist; name a {_NAME} or a folder that holds one.")
     found = sorted(str(file.parent) for file in path.rglob(_NAME))
     hint = f"there is one in: {', '.join(found[:8])}" if found else "write one with `psst test`"
     raise FileNotFoundError(f"`{path}` holds no {_NAME}; {hint}.")

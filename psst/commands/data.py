@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 from psst.commands.quiet import quiet
 
 if TYPE_CHECKING:
@@ -31,19 +31,16 @@ examples:
 # The more telling ones first: what one of them sees is also a folder of images.
 _DATA_SETS = ("Omniglot", "CUB", "TieredImageNet", "CifarFS", "FC100", "MiniImageNet", "ImageFolder")
 _LISTED = 8
+_VERIFY = "--verify"
 
 
 def main(words: list[str]) -> int:
     """Carry out one of the four."""
     if words[1:2] not in (["prepare"], ["features"]):
-        return carry_out(_look, words, _TEXT)
+        return _look(words)
     quiet()
-    if words[1] == "features":
-        from psst.commands.features import features
-
-        sys.stdout.write(f"{features(words[2:])}\n")
-    else:
-        sys.stdout.write(f"{info(prepare(_datamodule(words[2:])))}\n")
+    told = _features(words[2:]) if words[1] == "features" else info(prepare(_datamodule(words[2:])))
+    sys.stdout.write(f"{told}\n")
     return 0
 
 
@@ -57,12 +54,7 @@ def prepare(datamodule: "EpisodicDataModule") -> "ImageStore":
 
 
 def info(store: "ImageStore | str | Path") -> str:
-    """Describe a store, given itself or its folder: one line a fact, then one a split and group of classes.
-
-    Raises:
-        FileNotFoundError: there is no store in the folder.
-        ValueError: the store is damaged or of a newer format.
-    """
+    """Describe a store, or that in a folder: one line a fact, then one a split and group of classes."""
     import numpy as np
 
     from psst.images import SPLITS, ImageStore
@@ -125,6 +117,40 @@ def _datamodule(rest: list[str]) -> "EpisodicDataModule":
     return datamodule
 
 
+def _features(words: list[str]) -> str:
+    """Build or find the cached features of a run, and describe them; `--verify` tells their checksum."""
+    from psst.datamodules import EpisodicDataModule
+    from psst.features.build import verify_features
+    from psst.search.settings import SearchSettings
+    from psst.training.experiment import Experiment
+
+    experiment = Experiment([word for word in words if word != _VERIFY], SearchSettings)
+    module, data = experiment.module(), experiment.datamodule()
+    if not isinstance(data, EpisodicDataModule) or data.features is None:
+        raise ValueError(
+            "`data.init_args.features` is null: the run reads images; set it to `{crops: 3, turned: 1}`."
+        )
+    data.prepare_data()
+    data.setup("fit")
+    module.attach(data)
+    cache = data.feature_cache
+    assert cache.folder is not None  # it was built
+    found = verify_features(cache.folder)
+    n, views, width = found["shape"]
+    turned = sum(view.turns != (0,) for view in cache.views)
+    lines = [
+        f"folder   {cache.folder}",
+        f"images   {n:,}",
+        f"views    {views}: 1 upright, {views - 1 - turned} random crops, {turned} quarter turns",
+        f"size     {width} numbers a view, {found['bytes'] / 2**20:.1f} MiB",
+        f"key      {found['frozen']}",
+        f"built in {found['seconds']:.1f} s",
+    ]
+    lines += [f"sha256   {found['sha256']}, as meta.json says"] if _VERIFY in words else []
+    return "\n".join(lines)
+
+
+@command(_TEXT)
 def _look(
     action: Literal["info", "verify", "prepare", "features"],
     path: Path,

@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 from psst.process import has_fast_bf16
 
 _TEXT = """\
@@ -17,12 +17,8 @@ example: psst doctor"""
 _ROOM = 2 * 2**30  # bytes below which a store or a cache is likely to find no room
 
 
-def main(words: list[str]) -> int:
-    """Look around."""
-    return carry_out(_doctor, words, _TEXT)
-
-
-def _doctor(*, cache: Path = Path(".psst")) -> str:
+@command(_TEXT)
+def main(*, cache: Path = Path(".psst")) -> str:
     """Tell versions, devices, memory and room, and name what is wrong.
 
     Args:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 from psst.configs import find
 
 _TEXT = """\
@@ -17,19 +17,10 @@ examples:
   psst export runs/quickstart/best.ckpt --output encoder
   psst export runs/quickstart/best.ckpt --output encoder --calibrate runs/quickstart/config.yaml
   psst export runs/quickstart/best.ckpt --output encoder --onnx       without torch: docs/deploy.md"""
-_FLAGS = {
-    "overwrite": "Replace an earlier export.",
-    "onnx": "Write encoder.onnx and classifier.onnx too.",
-    "torch-export": "Write encoder.pt2 and classifier.pt2 too, for torch.export.load.",
-}
 
 
-def main(words: list[str]) -> int:
-    """Export one checkpoint."""
-    return carry_out(_export, words, _TEXT, _FLAGS)
-
-
-def _export(
+@command(_TEXT)
+def main(
     checkpoint: Path,
     *,
     output: Path,
@@ -47,7 +38,7 @@ def _export(
         images: Folder of images on which graphs are compared with the model; the data of the run if left out.
         calibrate: Config of the run; validation episodes of its data give the temperature of probabilities.
         onnx: Write encoder.onnx and classifier.onnx too.
-        torch_export: Write encoder.pt2 and classifier.pt2 too.
+        torch_export: Write encoder.pt2 and classifier.pt2 too, for torch.export.load.
         overwrite: Replace an earlier export.
     """
     from psst.deploy.export import Kind, export_encoder

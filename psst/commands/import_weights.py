@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,12 +18,8 @@ example: psst import res12.pth --config lee2019_protonet_conv4_mini --output res
 _COUNTER = "num_batches_tracked"  # older files lack it, and evaluation does not read it
 
 
-def main(words: list[str]) -> int:
-    """Import weights."""
-    return carry_out(_import, words, _TEXT)
-
-
-def _import(
+@command(_TEXT)
+def main(
     weights: Path,
     *,
     config: str,
@@ -77,13 +73,8 @@ def _import(
 def fill(backbone: "nn.Module", state: Mapping[str, Any], what: str) -> tuple[str, list[str]]:
     """Fill a backbone; return how its tensors were told, and which of the file's were left out.
 
-    Args:
-        backbone: With its layers made.
-        state: Of the file; its tensors may lie one level below, as with `{"params": {...}}`.
-        what: The file as typed, for errors.
-
-    Raises:
-        ValueError: The file holds another network; what differs is named.
+    The tensors of `state` may lie one level below, as with ``{"params": {...}}``. ValueError if they are
+    another network's: what differs is named, and the file as `what`.
     """
     own = {key: value for key, value in backbone.state_dict().items() if not key.endswith(_COUNTER)}
     theirs = _tensors(state)

@@ -44,11 +44,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Sequence[str] = ()) -> str:
     """Return an account of a wrong key or value: where it stands, the law, the nearest right word.
 
-    Args:
-        told: The account of jsonargparse.
-        keys: Of the run, dotted.
-        configs: Files that the run was read from.
-        words: What was typed.
+    `told` is that of jsonargparse; `keys` are those of the run, dotted; `configs` are files that it was read
+    from, `words` what was typed.
     """
     way, rest = [part for key in _KEY.findall(told) for part in key.split(".")], _KEY.split(told)[-1]
     classes, unknown = _CLASS.findall(told), _UNKNOWN.search(rest)
@@ -104,15 +101,12 @@ def _wrong(
         firsts = {one.partition(".")[0] for one in keys}
         known = keys if key.partition(".")[0] in firsts or nearest(parts[0], firsts) is None else firsts
         return (key if known is keys else parts[0]), known
-    arguments = [*_arguments(kind := _class(classes[-1])), *_OWN]
+    module, _, name = classes[-1].rpartition(".")
+    kind = getattr(import_module(module), name)
+    arguments = [*_arguments(kind), *_OWN]
     if parts[0] in arguments and len(parts) > 1:
         return parts[1], _members(kind, parts[0])
     return parts[0], [*(f"{one}.{each}" for one in arguments for each in _members(kind, one)), *arguments]
-
-
-def _class(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(import_module(module), name)
 
 
 def _arguments(kind: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 
 _TEXT = """\
 RUNS is all_runs.zip of the repository brendenlake/omniglot (folder python/one-shot-classification), or
@@ -12,12 +12,8 @@ Models of the protocol "vinyals" trained on some of these alphabets: for them it
 example: psst one-shot-runs runs/omniglot/best.ckpt data/omniglot/all_runs.zip"""
 
 
-def main(words: list[str]) -> int:
-    """Evaluate one checkpoint."""
-    return carry_out(_one_shot_runs, words, _TEXT)
-
-
-def _one_shot_runs(checkpoint: Path, runs: Path) -> str:
+@command(_TEXT)
+def main(checkpoint: Path, runs: Path) -> str:
     """Error of a checkpoint in the 20 official one-shot runs of Omniglot.
 
     Args:
@@ -25,11 +21,7 @@ def _one_shot_runs(checkpoint: Path, runs: Path) -> str:
         runs: File all_runs.zip, or its folder.
     """
     from psst.deploy.export import load_module
-    from psst.evaluation.one_shot_runs import (
-        evaluate_one_shot_runs,
-        read_one_shot_runs,
-        report_one_shot_runs,
-    )
+    from psst.evaluation.one_shot_runs import evaluate_one_shot_runs, read_one_shot_runs, report_one_shot_runs
 
     module = load_module(checkpoint)
     assert module.image_shape is not None  # a checkpoint's module is built

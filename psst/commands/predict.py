@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 
 _TEXT = """\
 examples:
@@ -20,9 +20,10 @@ def main(words: list[str]) -> int:
         from psst.commands import run
 
         return run.main(words)
-    return carry_out(_predict, words, _TEXT)
+    return _predict(words)
 
 
+@command(_TEXT)
 def _predict(model: Path, images: Path, *, output: Path = Path("features.csv")) -> str:
     """Write the features of every image of a folder, and of those in it, with the path of its file.
 
@@ -46,10 +47,8 @@ def _predict(model: Path, images: Path, *, output: Path = Path("features.csv")) 
     names = [printable(str(path)) for path in files]
     with atomic_path(output) as place:  # one that cannot be written is said before the work
         features = embed_images(encoder.to("cuda" if torch.cuda.is_available() else "cpu"), files)
-        columns, each = (
-            [f"f{i}" for i in range(features.shape[1])],
-            zip(names, features.tolist(), strict=True),
-        )
+        columns = [f"f{i}" for i in range(features.shape[1])]
+        each = zip(names, features.tolist(), strict=True)
         if output.suffix == ".npz":
             np.savez(place, images=np.array(names), features=features)
         elif output.suffix == ".json":

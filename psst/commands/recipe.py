@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger
 
 from psst.deploy.export import load_module
@@ -22,52 +21,31 @@ _PREVIOUS = "{previous}"
 
 @dataclass(frozen=True)
 class Published:
-    """Accuracy that a paper prints, in percent.
+    """Accuracy that a paper prints, in percent."""
 
-    Attributes:
-        way: Classes of an episode.
-        shot: Support images a class.
-        accuracy: The mean.
-        half_width: Of the 95% interval over the draw of episodes, as papers have it; None where none stands.
-        ours: What this recipe has reached here, with all of its steps; None before it was run.
-    """
-
-    way: int
-    shot: int
-    accuracy: float
-    half_width: float | None = None
-    ours: float | None = None
+    way: int  # classes of an episode
+    shot: int  # support images of a class
+    accuracy: float  # the mean
+    half_width: float | None = None  # of the 95% interval over the draw of episodes, as papers have it
+    ours: float | None = None  # what this recipe has reached here, with all of its steps
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What stands under ``recipe:`` in a run of that kind.
 
-    Attributes:
-        source: Paper, table, where the settings are from.
-        results: Rows of its table.
-        then: Later stages: each the keys in which it differs from the first. It begins with the encoder's
-            weights of the stage before, and ``{previous}`` is the path of that checkpoint.
-        departs: In what this differs from what was published.
-
-    Example:
-        >>> Recipe.read({"source": "Table 1", "results": [{"way": 5, "shot": 1, "accuracy": 49.42}]}, "here")
-        ...     .results[0].accuracy
-        49.42
+    A later stage has the keys in which it differs from the first. It begins with the encoder's weights of the
+    stage before, and ``{previous}`` is the path of that checkpoint.
     """
 
-    source: str
-    results: tuple[Published, ...]
-    then: tuple[Mapping[str, Any], ...] = ()
-    departs: tuple[str, ...] = ()
+    source: str  # paper, table, where the settings are from
+    results: tuple[Published, ...]  # rows of its table
+    then: tuple[Mapping[str, Any], ...] = ()  # later stages
+    departs: tuple[str, ...] = ()  # in what this differs from what was published
 
     @classmethod
     def read(cls, found: object, where: str) -> "Recipe":
-        """Check what a config holds.
-
-        Raises:
-            ValueError: It is no recipe.
-        """
+        """Check what the config `where` holds; ValueError if it is no recipe."""
         if not isinstance(found, Mapping) or not found.get("source") or not found.get("results"):
             raise ValueError(
                 f"`{where}` has no `recipe:` with `source` and `results`; run it with `psst fit --config "
@@ -83,24 +61,14 @@ class Recipe:
         return cls(found["source"], results, tuple(found.get("then", ())), tuple(found.get("departs", ())))
 
 
-@dataclass(frozen=True)
-class _Reproduced:
-    """Accuracies of the rows of the paper's table, the length of all stages, and the last one's best."""
-
-    found: list[ClassDifference]
-    steps: int
-    seconds: float
-    checkpoint: Path
-
-
-def reproduce(run: Experiment, recipe: Recipe, folder: Path, last: Mapping[str, object]) -> _Reproduced:
+def reproduce(
+    run: Experiment, recipe: Recipe, folder: Path, last: Mapping[str, object]
+) -> tuple[list[ClassDifference], dict[str, Any]]:
     """Train stage by stage, and test the last one as the paper does; goes on where it was stopped.
 
-    Args:
-        run: The first stage.
-        recipe: Its later ones, and what to test.
-        folder: Of everything that is written.
-        last: Keys that win over those of any stage.
+    `run` is the first stage, and the keys `last` win over those of any stage. Returns the accuracies of the
+    rows of the paper's table; ``checkpoint``, the last stage's best one, ``steps`` and ``seconds`` of all
+    stages.
     """
     done: list[dict[str, Any]] = []
     for number, keys in enumerate(({}, *recipe.then), start=1):
@@ -108,11 +76,9 @@ def reproduce(run: Experiment, recipe: Recipe, folder: Path, last: Mapping[str, 
         named = json.loads(json.dumps(dict(keys)).replace(_PREVIOUS, str(previous)))
         stage = run.with_overrides({**named, **last})
         done.append(_trained(stage, folder / f"stage-{number}", previous))
-    checkpoint = Path(done[-1]["checkpoint"])
-    found = [_tested(stage, row, checkpoint, folder) for row in recipe.results]
-    return _Reproduced(
-        found, sum(one["steps"] for one in done), sum(one["seconds"] for one in done), checkpoint
-    )
+    found = [_tested(stage, row, Path(done[-1]["checkpoint"]), folder) for row in recipe.results]
+    length = {key: sum(one[key] for one in done) for key in ("steps", "seconds")}
+    return found, {**done[-1], **length}
 
 
 def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str, Any]:
@@ -126,7 +92,7 @@ def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str
         folder, "best", "val/accuracy", mode="max", save_last=True, enable_version_counter=False
     )
     watch = Timer()  # resumed fits included
-    extra = [best, watch] if previous is None or last.is_file() else [best, watch, _Begin(previous)]
+    extra = [best, watch] if previous is None or last.is_file() else [best, watch, _beginning(previous)]
     trainer = stage.trainer(extra, default_root_dir=folder, logger=CSVLogger(folder, "", ""))
     trainer.fit(stage.module(), stage.datamodule(), ckpt_path=last if last.is_file() else None)
     if trainer.interrupted:
@@ -152,13 +118,7 @@ def _tested(stage: Experiment, row: Published, checkpoint: Path, folder: Path) -
     return mean_accuracy(module.scores)
 
 
-class _Begin(Callback):
-    """Begins with the encoder of a finished stage."""
-
-    def __init__(self, checkpoint: Path) -> None:
-        self.checkpoint = checkpoint
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take its weights, before the tasks take what they need of the first ones."""
-        state = read_finished(self.checkpoint).encoder.state_dict()
-        pl_module.encoder.load_state_dict(state)  # type: ignore[union-attr]  # FewShotModule has one
+def _beginning(checkpoint: Path) -> LambdaCallback:
+    """Begin with the encoder of a finished stage, before tasks take what they need of the first weights."""
+    state = read_finished(checkpoint).encoder.state_dict()
+    return LambdaCallback(on_fit_start=lambda trainer, module: module.encoder.load_state_dict(state))

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 from psst.configs import find, read, recipes
 
 _TEXT = """\
@@ -41,8 +41,7 @@ def main(words: list[str]) -> int:
     if "--list" in words:
         sys.stdout.write(table())
         return 0
-    flags = {"tiny": "Two steps on a small archive in the real format, made here: does it run?"}
-    return carry_out(_reproduce, words, _TEXT, flags)
+    return _reproduce(words)
 
 
 def table() -> str:
@@ -64,6 +63,7 @@ def _with_interval(accuracy: float, half_width: float | None) -> str:
     return f"{accuracy:.2f}" + (f" ± {half_width:.2f}" if half_width is not None else "")
 
 
+@command(_TEXT)
 def _reproduce(
     name: str,
     *,
@@ -81,7 +81,7 @@ def _reproduce(
         output: Folder for what is written; ``runs/NAME`` if not given.
         keys: YAML of other keys, laid over every stage, such as ``trainer.devices: 2``.
         seed: Of everything random.
-        tiny: Whether to take two steps on a small archive.
+        tiny: Two steps on a small archive in the real format, made here: does it run?
     """
     from psst.commands.recipe import Recipe, reproduce
     from psst.commands.tiny import write_tiny
@@ -101,14 +101,16 @@ def _reproduce(
         last |= {**_TINY, "data.init_args.cache_dir": str(folder / "stores")}
     if root is not None:
         last["data.init_args.root"] = root
-    done = reproduce(run, recipe, folder, last)
-    lines = [f"{path.stem}: {recipe.source}"]
-    lines += [_compared(row, found) for row, found in zip(recipe.results, done.found, strict=True)]
+    found, done = reproduce(run, recipe, folder, last)
+    rows = list(zip(recipe.results, found, strict=True))
+    lines = [f"{path.stem}: {recipe.source}", *(_compared(row, ours) for row, ours in rows)]
     lines += [f"departs: {text}" for text in recipe.departs]
-    lines.append(f"{done.steps} steps in {done.seconds / 3600:.2f} h; best on validation: {done.checkpoint}")
+    hours, best = done["seconds"] / 3600, done["checkpoint"]
+    lines.append(f"{done['steps']} steps in {hours:.2f} h; best on validation: {best}")
     if tiny:
         lines.append("These are two steps on noise: they say that the recipe runs, and nothing else.")
-    write_atomic(folder / "reproduced.json", json.dumps(_facts(recipe, done), indent=1))
+    facts = {"results": [{**vars(row), "ours": 100 * ours.mean} for row, ours in rows], **done}
+    write_atomic(folder / "reproduced.json", json.dumps(facts, indent=1))
     return "\n".join(lines)
 
 
@@ -118,10 +120,3 @@ def _compared(row: Any, found: Any) -> str:
     difference = f"{100 * found.mean - row.accuracy:+.2f}"
     published = _with_interval(row.accuracy, row.half_width)
     return f"{row.way}-way {row.shot}-shot: {ours} ({alone}); published {published}: {difference}"
-
-
-def _facts(recipe: Any, done: Any) -> dict[str, Any]:
-    rows = [
-        {**vars(row), "ours": 100 * found.mean} for row, found in zip(recipe.results, done.found, strict=True)
-    ]
-    return {"results": rows, "steps": done.steps, "seconds": done.seconds, "checkpoint": str(done.checkpoint)}

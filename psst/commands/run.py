@@ -39,14 +39,12 @@ class _Run(RunCLI):
             if (value := run["trainer"].get(name)) is not None and value < 1:
                 raise ValueError(f"`trainer.{name}={value}` must be at least 1.")
         kept = [one.get("class_path", "") for one in run["trainer"].get("callbacks") or []]
-        if command == "fit" and not any("PSSTCallback" in path for path in kept) and self._had_callback():
+        had = any("PSSTCallback" in path.read_text(encoding="utf-8") for path in self._configs)
+        if command == "fit" and had and not any("PSSTCallback" in path for path in kept):
             sys.stderr.write(
                 "psst: `trainer.callbacks` replaces those of the config: PSSTCallback is left out, and the "
                 "losses are added up as they are; name it among yours to keep it.\n"
             )
-
-    def _had_callback(self) -> bool:
-        return any("PSSTCallback" in path.read_text(encoding="utf-8") for path in self._configs)
 
     def after_instantiate_classes(self) -> None:
         """Refuse several processes that predict, and a file that is no checkpoint."""
@@ -65,8 +63,7 @@ class _Run(RunCLI):
     def after_fit(self) -> None:
         """Say what came of it and what may follow; it is saved and validated, if it was not by then.
 
-        Raises:
-            ValueError: A callback waited for a metric that nobody computes.
+        ValueError if a callback waited for a metric that nobody computes.
         """
         trainer = self.trainer
         if getattr(trainer, "fast_dev_run", False) or trainer.limit_val_batches == 0:
@@ -112,11 +109,7 @@ class _Run(RunCLI):
 
 
 def main(words: list[str]) -> int:
-    """Parse the words, make the parts, run them.
-
-    Args:
-        words: The command and its options.
-    """
+    """Parse the words, make the parts, run them."""
     quiet()
     kwargs: dict[str, Any] = {"prog": "psst", **RunCLI.strict}
     for command, example in _EXAMPLES.items():

@@ -79,11 +79,7 @@ def main(words: list[str]) -> int:
 
 
 def _print_plan(judge: "Judge", settings: "SearchSettings") -> None:
-    """Print units, steps, passes and seconds of a search, as far as they are known; nothing is kept.
-
-    Raises:
-        ValueError: As the search itself would.
-    """
+    """Print units, steps, passes and seconds of a search, as far as they are known; nothing is kept."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Column, Table

@@ -16,15 +16,7 @@ _CLASSES, _IMAGES = 6, 8  # of each split where the format does not say; of each
 
 
 def write_tiny(data: str, root: Path) -> None:
-    """Write images of noise in the format of a data module.
-
-    Args:
-        data: Class path of the data module.
-        root: Folder for it; nothing is written where there is one.
-
-    Raises:
-        ValueError: No such archive can be made here.
-    """
+    """Write images of noise to `root`, unless it is there, in the format of the data module at `data`."""
     name = data.rpartition(".")[2]
     if name not in _WRITERS:
         raise ValueError(f"`--tiny` makes archives of {', '.join(_WRITERS)}, not of {data}; give `--root`.")

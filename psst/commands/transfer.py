@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psst.commands.arguments import carry_out
+from psst.commands.arguments import command
 
 if TYPE_CHECKING:
     from psst.evaluation.class_draw import ClassDifference
@@ -17,12 +17,8 @@ once, whatever the number of settings.
 example: psst transfer runs/quickstart/best.ckpt cub.yaml,omniglot_minimal_conv4 --shots 1,5"""
 
 
-def main(words: list[str]) -> int:
-    """Test a checkpoint elsewhere."""
-    return carry_out(_transfer, words, _TEXT)
-
-
-def _transfer(checkpoint: Path, data: str, *, shots: str = "1,5", way: int | None = None) -> str:
+@command(_TEXT)
+def main(checkpoint: Path, data: str, *, shots: str = "1,5", way: int | None = None) -> str:
     """Accuracy on the test classes of each data set, with its interval over classes and over episodes alone.
 
     Args:
@@ -52,12 +48,7 @@ def accuracies(
 ) -> "list[ClassDifference]":
     """Return the accuracy in [0, 1] on the test classes of a run's data, for each number of shots.
 
-    Args:
-        module: In evaluation mode.
-        run: Has `data`.
-        name: Of the run, for the error.
-        shots: Support images a class.
-        way: Classes of an episode; None for those of the run.
+    `module` is in evaluation mode, `name` that of the run; `way` is None for that of the run.
     """
     from psst.evaluation import evaluate_episodes
     from psst.evaluation.class_draw import mean_accuracy
