@@ -94,12 +94,9 @@ class Adapted(Backbone):
         return self._source().key
 
     def make(self, image_shape: tuple[int, int, int]) -> int:
-        """Find the frozen network and make the adapter.
+        """Find the frozen network, which raises as `find_frozen` does, and make the adapter.
 
-        Raises:
-            FileNotFoundError: There are no such weights.
-            ImportError: A package with the weights is missing.
-            ValueError: The weights are another network's, or do not suit the images or the arguments.
+        ValueError if the weights do not suit the images.
         """
         source = self.source or find_frozen(self.encoder, self.input_size, self.pooling)
         if image_shape[0] not in (1, source.channels):

@@ -38,14 +38,10 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def renew_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace running statistics by the plain average over some batches.
+    """Replace running statistics by the plain average over some batches, which are inputs of the network.
 
     Needed after parameters were averaged: the average of two networks' statistics is not that of their
     average.
-
-    Args:
-        network: Takes each batch as its only argument; without BatchNorm nothing is done.
-        batches: Inputs of `network`.
     """
     norms = [norm for norm in _batch_norms(network) if norm.track_running_stats]
     if not norms:

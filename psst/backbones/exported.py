@@ -18,7 +18,6 @@ from psst.files import read_json, write_json
 FORMAT = 1
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _FROZEN = "frozen."
-_KEYS = ("backbone", "image_shape")
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -51,7 +50,7 @@ def write_encoder(encoder: Encoder, folder: Path, version: str) -> None:
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
     config = {
         "psst_version": version,
-        "backbone": _without_pretraining(describe(encoder.backbone)),
+        "backbone": describe(encoder.backbone),
         "image_shape": list(encoder.image_shape or ()),
         "mean": encoder.mean.tolist(),  # for the reader; the weights hold them too
         "std": encoder.std.tolist(),
@@ -61,14 +60,6 @@ def write_encoder(encoder: Encoder, folder: Path, version: str) -> None:
     if isinstance(encoder.backbone, Adapted) and encoder.backbone.source is not None:
         config["frozen"] = encoder.backbone.source.recipe  # its weights lie among the others
     write_json(folder / CONFIG, config, FORMAT)
-
-
-def _without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a backbone's description that fetches no weights: its own are beside it."""
-    arguments = dict(description.get("init_args", {}))
-    off = {"pretrained": False, "checkpoint_path": None}
-    arguments.update({key: value for key, value in off.items() if key in arguments})
-    return {**description, "init_args": arguments}
 
 
 def rebuild_encoder(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Encoder:
@@ -97,8 +88,4 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"`{folder}` is no export: {CONFIG} is missing; write one with `psst export`."
         )
-    config = read_json(path, FORMAT, f"the config of an export `{path}`")
-    missing = [key for key in _KEYS if key not in config]
-    if missing:
-        raise ValueError(f"`{path}` is no config of an export, {missing} are missing; export again.")
-    return config
+    return read_json(path, FORMAT, f"the config of an export `{path}`")

@@ -15,11 +15,8 @@ def fused(network: nn.Module, images: Tensor) -> nn.Module:
     """Return a copy in which BatchNorm is folded into the convolution before it: the same function, faster.
 
     A layer is taken to follow the one that its parent holds before it; a network in which that is not so, as
-    its features of `images` tell, is returned as it is.
-
-    Args:
-        network: in evaluation mode; not changed.
-        images: ``[n, C, H, W]`` to try both on.
+    its features of `images` ``[n, C, H, W]`` tell, is returned as it is. It is in evaluation mode, and not
+    changed.
     """
     faster = copy.deepcopy(network)
     for parent in list(faster.modules()):

@@ -23,17 +23,14 @@ _AT_ONCE = 64  # images of a forward pass, for memory
 class Frozen:
     """A network in evaluation mode that turns normalized images into features, whatever their size.
 
-    Args:
-        network: Of timm, or an encoder that was exported.
-        recipe: Rebuilds it without its weights and says what it reads: ``timm`` with ``options`` or
-            ``export``, ``size``, ``interpolation``, ``mean``, ``std``, ``pooling``.
+    The network is one of timm, or an encoder that was exported. The recipe rebuilds it without its weights
+    and says what it reads: ``timm`` with ``options`` or ``export``, ``size``, ``interpolation``, ``mean``,
+    ``std``, ``pooling``. ValueError if the network takes no images of this size, gives no vectors, or has
+    nothing to pool so.
 
     Attributes:
         sha256: Of the weights.
         num_features: Length of a feature vector.
-
-    Raises:
-        ValueError: The network takes no images of this size, gives no vectors, or has nothing to pool so.
     """
 
     def __init__(self, network: nn.Module, recipe: Mapping[str, Any]) -> None:
@@ -123,10 +120,8 @@ class Frozen:
 def find_frozen(encoder: str, input_size: int | None = None, pooling: str = "mean") -> Frozen:
     """Return the network that `encoder` names; made once a process while its file stays as it is.
 
-    Raises:
-        FileNotFoundError: There is no such file or folder.
-        ImportError: The package with the weights is not installed.
-        ValueError: `encoder` names nothing, or what it names cannot be used so.
+    FileNotFoundError if there is no such file or folder, ImportError if the package with the weights is
+    missing, ValueError if what `encoder` names cannot be used so.
     """
     if input_size is not None and input_size < _LEAST_INPUT:
         raise ValueError(f"`input_size={input_size}` must be at least {_LEAST_INPUT} pixels, or null.")

@@ -35,11 +35,7 @@ class Setup:
 
     @property
     def map_channels(self) -> int:
-        """Channels of a feature map, C'.
-
-        Raises:
-            ValueError: The backbone has no maps.
-        """
+        """Channels of a feature map, C'; ValueError if the backbone has no maps."""
         shape = self.encoder.backbone.map_shape
         if shape is None:
             raise ValueError(

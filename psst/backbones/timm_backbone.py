@@ -64,14 +64,11 @@ class Timm(Backbone):
     def make(self, image_shape: tuple[int, int, int]) -> int:
         """Create the network, load its weights and measure the length of its features.
 
-        Raises:
-            FileNotFoundError: No file at `checkpoint_path`.
-            ValueError: timm knows no such network, it does not accept images of this shape, or the weights
-                are another network's.
+        FileNotFoundError if there is no file at `checkpoint_path`; ValueError if timm has no such network, it
+        does not accept images of this shape, or the weights are another network's.
         """
         self.network = create(self.name, _NAME_KEY, image_shape[0], self.options or {}, self.pretrained)
         n_features = self._measure(image_shape)
-        self.map_shape = self._measure_maps(image_shape)
         if self.checkpoint_path is not None:
             what = f"checkpoint_path={self.checkpoint_path}"
             load_weights(self.network, read_weights(self.checkpoint_path, what), what, self.name)
@@ -95,20 +92,14 @@ class Timm(Backbone):
         features: Tensor = self.network.forward_head(maps, pre_logits=True)  # type: ignore[operator]  # as above
         return features
 
-    def _measure_maps(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int] | None:
-        """Return the shape of the maps, or None where `pool` of them is not the network's feature."""
-        with evaluating(self.network), torch.no_grad():
-            probe = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0))
-            maps = self.network.forward_features(probe)  # type: ignore[operator]  # as above
-            if maps.ndim != 4:  # tokens
-                return None
-            same = torch.allclose(self.pool(maps), self.network(probe), rtol=1e-4, atol=1e-6)
-        return (maps.shape[1], maps.shape[2], maps.shape[3]) if same else None
-
     def _measure(self, image_shape: tuple[int, int, int]) -> int:
+        """Return the length of a feature; keep the shape of the maps, if `pool` makes features of them."""
+        probe = torch.rand(1, *image_shape, generator=torch.Generator().manual_seed(0))
         try:
             with evaluating(self.network), torch.no_grad():
-                features = self.network(torch.zeros(1, *image_shape))
+                features = self.network(probe)
+                maps = self.network.forward_features(probe)  # type: ignore[operator]  # as above
+                pooled = self.pool(maps) if maps.ndim == 4 else None  # others are tokens
         except (AssertionError, RuntimeError) as error:
             raise ValueError(
                 f"`{_NAME_KEY}={self.name}` does not accept images of shape {image_shape}: {error}; "
@@ -119,24 +110,18 @@ class Timm(Backbone):
                 f"`{_NAME_KEY}={self.name}` gives features of shape {tuple(features.shape)}, not [n, D]; "
                 "leave `global_pool` in `options` as it is."
             )
+        if pooled is not None and torch.allclose(pooled, features, rtol=1e-4, atol=1e-6):
+            self.map_shape = (maps.shape[1], maps.shape[2], maps.shape[3])
         return int(features.shape[1])
 
 
 def create(
     name: str, argument: str, channels: int, options: Mapping[str, Any], pretrained: bool = False
 ) -> nn.Module:
-    """Make a network of timm without its classifier.
+    """Make a network of timm without its classifier; `argument` is the key that holds its name, for errors.
 
-    Args:
-        name: Of the network.
-        argument: Key that holds the name, for errors.
-        channels: Of the images.
-        options: Further arguments of ``timm.create_model``.
-        pretrained: Whether to take timm's published weights.
-
-    Raises:
-        ValueError: timm knows no such network, cannot make it so, or has no weights of it; or they are not on
-            this machine, and it is offline.
+    ValueError if timm knows no such network, cannot make it so, or has no weights of it, or if it would have
+    to fetch them and is offline.
     """
     import timm
     from huggingface_hub import constants
@@ -178,24 +163,14 @@ def _answers(address: str) -> bool:
 def read_weights(path: str, what: str) -> dict[str, Any]:
     """Read a state dict of timm or torch from a file; `what` is the argument as typed, for errors.
 
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds no state dict.
+    FileNotFoundError if there is no such file, ValueError if it holds no state dict.
     """
+    from timm.models import load_state_dict
+
     if not Path(path).is_file():
         raise FileNotFoundError(f"`{what}` must be a file of weights; there is none.")
     try:
-        if path.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            state: dict[str, Any] = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        for wrapper in ("state_dict_ema", "state_dict", "model"):
-            if isinstance(state.get(wrapper), dict):
-                state = state[wrapper]
-                break
-        return {key.removeprefix("module."): value for key, value in state.items()}
+        return dict(load_state_dict(path, weights_only=True))
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0].partition(". ")[0]
         raise ValueError(
@@ -204,27 +179,20 @@ def read_weights(path: str, what: str) -> dict[str, Any]:
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Any], what: str, name: str) -> None:
-    """Fill a network of timm from a state dict, classifier aside.
+    """Fill a network of timm from a state dict, classifier aside; ValueError if it is another network's.
 
     A transformer's position embedding is brought to the network's image size.
-
-    Raises:
-        ValueError: It is another network's; what differs is named.
     """
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     state = {
         key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))
     }
-    own = network.state_dict()
     adjust = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-    if adjust is not None and _differing(own, state):
-        with suppress(
-            Exception
-        ):  # written for other shapes of this network only: what is amiss is said below
+    if adjust is not None and _differing(network, state):
+        with suppress(Exception):  # it is for other shapes of this network: what is amiss is said below
             state = adjust(dict(state), network)
-    differing = _differing(own, state)
-    if differing:
+    if differing := _differing(network, state):
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ValueError(
             f"`{what}` does not hold weights of {name}: {'; '.join(differing[:3])}{more}; name the network "
@@ -233,10 +201,9 @@ def load_weights(network: nn.Module, state: Mapping[str, Any], what: str, name: 
     network.load_state_dict(state)
 
 
-def _differing(own: Mapping[str, Any], state: Mapping[str, Any]) -> list[str]:
-    found, wanted = (
-        {key: list(getattr(value, "shape", ())) for key, value in of.items()} for of in (state, own)
-    )
+def _differing(network: nn.Module, state: Mapping[str, Any]) -> list[str]:
+    wanted = {key: list(value.shape) for key, value in network.state_dict().items()}
+    found = {key: list(getattr(value, "shape", ())) for key, value in state.items()}
     return [
         f"{key} is {found.get(key, 'absent')} in the file and {wanted.get(key, 'absent')} in the network"
         for key in dict.fromkeys([*wanted, *found])

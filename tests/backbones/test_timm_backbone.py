@@ -107,3 +107,4 @@ def test_published_weights_that_were_fetched_before_are_found_offline(offline):
     backbone.build((3, 32, 32))
     assert torch.equal(backbone.network.conv1[0].weight, trained.conv1[0].weight)
     assert before == constants.HF_HUB_OFFLINE
+    assert describe(backbone)["init_args"]["pretrained"] is False  # whoever rebuilds it fetches nothing
