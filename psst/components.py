@@ -15,13 +15,7 @@ def describe(component: object) -> dict[str, Any]:
 
     A component keeps every argument of its constructor as an attribute of the same name (the convention of
     scikit-learn), so nothing has to be registered. Tuples become lists, paths text, nested components
-    descriptions of their own.
-
-    Args:
-        component: An object whose class can be imported.
-
-    Returns:
-        ``{"class_path": ..., "init_args": {...}}``, fit for YAML, JSON and `instantiate`.
+    descriptions of their own: what is returned is fit for YAML, JSON and `instantiate`.
 
     Raises:
         TypeError: An argument is not kept as an attribute, or its value is no plain one.
@@ -45,22 +39,14 @@ def describe(component: object) -> dict[str, Any]:
 
 
 def instantiate(description: Mapping[str, Any], kind: Callable[..., _Kind]) -> _Kind:
-    """Make the component that a description stands for.
-
-    Args:
-        description: ``class_path`` and, optionally, ``init_args``.
-        kind: The class it must be, or inherit from; checked before anything is called.
-
-    Returns:
-        A new object.
+    """Make the component that a description, ``class_path`` and perhaps ``init_args``, stands for.
 
     Raises:
-        TypeError: The class is not a `kind`, or does not accept ``init_args``.
+        TypeError: The class is no `kind`, which is seen before anything is called, or does not accept
+            ``init_args``.
         ValueError: Not a description, or nothing importable at ``class_path``.
     """
-    assert isinstance(
-        kind, type
-    )  # a type for callers too, but abstract ones are no `type[_Kind]` to checkers
+    assert isinstance(kind, type)  # for callers too, but to checkers an abstract one is no `type[_Kind]`
     path = description.get("class_path")
     extra = sorted(set(description) - {"class_path", "init_args"})
     if not isinstance(path, str) or extra:
@@ -84,16 +70,9 @@ def instantiate(description: Mapping[str, Any], kind: Callable[..., _Kind]) -> _
 
 
 def as_component(argument: str, value: object, kind: Callable[..., _Kind]) -> _Kind:
-    """Return a component given as itself or as its description.
+    """Return a component given as itself or as its description; `argument` names it in the error.
 
-    Args:
-        argument: Name of the argument that holds it, for the error.
-        value: A `kind`, or a description of one.
-        kind: The class it must be, or inherit from.
-
-    Raises:
-        TypeError: It is neither.
-        ValueError: The description names nothing importable.
+    TypeError if the value is neither of this kind nor its description; raises as `instantiate` besides.
     """
     assert isinstance(kind, type)  # as above
     if isinstance(value, Mapping):

@@ -9,8 +9,6 @@ import numpy.typing as npt
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-__all__ = ["confusion_chart", "confusion_tables", "on_page"]
-
 _STEP = 26  # pixels a line
 _PAIRS, _CLASSES = 10, 40  # shown, the most confused of more
 

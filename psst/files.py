@@ -30,9 +30,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """Give a temporary file beside `path` to write to, and rename it to `path` when the block succeeds.
 
     If the block fails or is interrupted the temporary file is removed and `path` is as it was.
-
-    Raises:
-        OSError: The folder cannot be written, or the disk is full.
     """
     path = Path(path)
     if path.is_dir():
@@ -56,9 +53,6 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
     What was there goes only when the new folder stands. If the block fails or is interrupted the new folder
     is removed and `path` is as it was.
-
-    Raises:
-        OSError: The folder above it cannot be written, or the disk is full.
     """
     path = Path(path)
     with explained(f"`{path}` cannot be made", "name a folder below one that you may write"):
@@ -102,17 +96,10 @@ def write_json(path: Path | str, content: Mapping[str, Any], version: int) -> No
 
 
 def read_json(path: Path | str, version: int, what: str, advice: str = "remove it") -> dict[str, Any]:
-    """Return what `write_json` wrote.
+    """Return what `write_json` wrote in format `version`, the only one that is read.
 
-    Args:
-        path: Of the file.
-        version: The only format that is read.
-        what: The file as the user knows it, for messages.
-        advice: What to do if it is of no use.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, something else, or of another format.
+    FileNotFoundError if there is no such file, ValueError if it is damaged, something else, or of another
+    format; both call the file `what`, as the user knows it, and give the `advice`.
     """
     with _explained(Path(path), what, advice):
         content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -141,12 +128,10 @@ def read_npz(
 
 @contextmanager
 def explained(law: str, advice: str, only_full: bool = False) -> Iterator[None]:
-    """Say what an OSError of the block means for the user.
+    """Say what an OSError of the block, or with `only_full` that of a full disk, means for the user.
 
-    Args:
-        law: What cannot be done, without a full stop; the system's own words follow it.
-        advice: The way out.
-        only_full: This is said of a full disk alone.
+    `law` says what cannot be done, without a full stop, and the system's own words follow it; `advice` is the
+    way out.
     """
     try:
         yield

@@ -13,12 +13,10 @@ from rich.table import Table
 
 from psst.files import write_atomic
 
-__all__ = ["Page", "vega"]
-
 
 @cache
-def vega() -> str:
-    """Return the JavaScript that draws Vega-Lite charts; it asks no network."""
+def _vega() -> str:
+    """Return the JavaScript that draws Vega-Lite charts, which defines ``vegaEmbed``; it asks no network."""
     import altair
     import vl_convert
 
@@ -29,28 +27,14 @@ def vega() -> str:
 
 @dataclass(frozen=True)
 class Page:
-    """What a report says.
+    """What a report says."""
 
-    Attributes:
-        title: Of the window.
-        sentences: The verdict first.
-        tables: Those of the screen; a click on a row of the first picks what its first two cells name.
-        charts: Vega-Lite specifications by heading, each with a parameter ``picked``.
-        script: JavaScript that defines ``vegaEmbed``.
-        commands: What to do next.
-        remark: Small print.
-
-    Example:
-        >>> Page("runs/birds", ["Handed over: plain."]).write(Path("report.html"))
-    """
-
-    title: str
-    sentences: Sequence[str]
-    tables: Sequence[Table] = ()
-    charts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    script: str = ""
-    commands: Sequence[str] = ()
-    remark: str = ""
+    title: str  # of the window
+    sentences: Sequence[str]  # the verdict first
+    tables: Sequence[Table] = ()  # a click on a row of the first picks what its first two cells name
+    charts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Vega-Lite, by heading
+    commands: Sequence[str] = ()  # what to do next
+    remark: str = ""  # small print
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -66,7 +50,7 @@ class Page:
             "commands": escape("\n".join(self.commands)),
             "remark": escape(self.remark),
             "charts": json.dumps(list(self.charts.values())).replace("<", "\\u003c"),  # no tag in a name
-            "script": self.script,
+            "script": _vega() if self.charts else "",
         }
         text, *pieces = (files("psst") / "page.html").read_text(encoding="utf-8").split("{{")
         for name, _, after in (piece.partition("}}") for piece in pieces):

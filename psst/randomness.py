@@ -10,9 +10,7 @@ def stream_key(*parts: int | str) -> int:
     """Return a 64-bit key of ``parts``, the same on every machine, in every process and in every release.
 
     Keys of ``(0, "val", "test")`` and ``(0, "valtest")`` differ, and so do those of ``1`` and ``"1"``.
-
-    Raises:
-        TypeError: a part is neither an integer nor text.
+    TypeError if a part is neither an integer nor text.
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from psst.confusion import confusion_chart, confusion_tables, on_page
 from psst.deploy import FewShotClassifier
 from psst.deploy.adapt import Choice
-from psst.page import Page, vega
+from psst.page import Page
 
 _BLUE, _GRAY = "#3f83d4", "#8a8a8a"  # seen on white and on black
 
@@ -24,14 +24,12 @@ def adapt_page(
     heads.title, heads.title_justify = "Heads, on images left out", "left"
     for name, share in choice.candidates.items():
         heads.add_row(name, _text(share), "chosen" if name == choice.name else "")
-    expected = (
-        f"Expect {_text(choice.nested)} of new images to be told right: choosing a head and training it, "
-    )
+    expected = f"Expect {_text(choice.nested)} of new images to be told right"
     counts = f"{classifier.n_examples_} images of {len(names)} classes"
     return Page(
         title=str(output),
         sentences=[
-            f"{expected}on images left out of both.",
+            f"{expected}: choosing a head and training it, on images left out of both.",
             f"{counts}; {choice.name} was trained on them all in {seconds:.0f} s.",
         ],
         tables=[heads, *confusion_tables(choice.confusion, names)],
@@ -41,7 +39,6 @@ def adapt_page(
                 choice.confusion, names
             ),
         },
-        script=vega(),
         commands=[f"psst classify {output} NEW_IMAGES --sheet sheet.png"],
         remark=f"Intervals: Wilson's, 95 %, over {alike}; the best of a column flatters, the first line does "
         "not.",

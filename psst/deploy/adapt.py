@@ -5,6 +5,7 @@ what choosing and training reaches on new images like these, not the best of sev
 """
 
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -33,8 +34,6 @@ from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
 from psst.waiting import bar
 
-__all__ = ["Choice", "adapt", "choose_head", "frozen_encoder"]
-
 _CANDIDATES = {  # the first of equals is taken: simple ones go first
     "nearest mean": FeatureClassifier("nearest_mean"),
     **{f"ridge regression, {s}": FeatureClassifier("ridge", float(s)) for s in (1, 10)},
@@ -49,29 +48,15 @@ _Share = tuple[float, float, float]  # mean, lower and upper end
 
 
 class Choice(NamedTuple):
-    """What images left out tell of the heads: accuracies in [0, 1], each with Wilson's 95 % interval.
+    """What images left out tell of the heads: accuracies in [0, 1], each with Wilson's 95 % interval."""
 
-    Attributes:
-        name: Of the best one.
-        head: Itself, to be fitted.
-        temperature: Divides its logits.
-        n: Independent images, or groups of them, that intervals are of.
-        nested: Of choosing and training; what to expect of new images.
-        candidates: Each head's own by name; the best of them flatters.
-        confusion: ``[N, N]``, how many images of each class were told to be of which, as for `nested`.
-
-    Example:
-        >>> choose_head(features, labels).nested
-        (0.9, 0.7985, 0.9533)
-    """
-
-    name: str
-    head: FeatureClassifier
-    temperature: float
-    n: int
-    nested: _Share
-    candidates: dict[str, _Share]
-    confusion: _Ids
+    name: str  # of the best one
+    head: FeatureClassifier  # itself, to be fitted
+    temperature: float  # divides its logits
+    n: int  # independent images, or groups of them, that intervals are of
+    nested: _Share  # of choosing and training; what to expect of new images
+    candidates: dict[str, _Share]  # each head's own by name; the best of them flatters
+    confusion: _Ids  # [N, N], how many images of each class were told to be of which, as for `nested`
 
 
 def adapt(
@@ -83,12 +68,9 @@ def adapt(
 ) -> tuple[FewShotClassifier, Choice]:
     """Choose and train a classifier of the classes in a folder, on the features of a frozen encoder.
 
-    Args:
-        folder: A folder a class.
-        encoder: ``efficientnet-lite0``, ``timm:NAME``, ``NAME@FILE``, or a folder of ``psst export``.
-        groups: Images that show the same thing, which are left out together.
-        cache: Folder of decoded images and features, which are made once.
-        seed: Of the parts that are left out.
+    `encoder` is ``efficientnet-lite0``, ``timm:NAME``, ``NAME@FILE``, or a folder of ``psst export``;
+    `groups` are images that show the same thing, which are left out together; `cache` keeps decoded images
+    and features.
 
     Raises:
         FileNotFoundError: There are no images, or no such encoder.
@@ -162,7 +144,7 @@ def _encoded(
 
 def _require_enough(records: Sequence[ImageRecord], folder: str | Path, encoder: str) -> None:
     """Refuse what leaves nothing to learn from, before any image is decoded."""
-    alike: dict[str, set[object]] = {record.class_name: set() for record in records if record.class_name}
+    alike: dict[str, set[object]] = defaultdict(set)
     for number, record in enumerate(records):
         if record.class_name:
             alike[record.class_name].add(number if record.image_group is None else record.image_group)

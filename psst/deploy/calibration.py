@@ -1,6 +1,5 @@
 """Probabilities that can be believed: one temperature, found on data that the classifier has not seen."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from psst.backbones.exported import CONFIG, FORMAT, load_encoder, read_config
-from psst.configs import find, read
+from psst.configs import find
 from psst.deploy.card import CARD
+from psst.deploy.classifier import embed_images
 from psst.episodes import EpisodeSampler
 from psst.evaluation import episode_logits
 from psst.fewshot import PrototypicalHead
@@ -20,10 +20,7 @@ from psst.files import write_atomic, write_json
 from psst.images.store import ImageStore
 from psst.tasks.finished import read_checkpoint
 
-__all__ = ["calibrate_export", "calibration_error", "encoded_logits", "fit_temperature"]
-
 _BOUNDS = (-7.0, 7.0)  # of the temperature's logarithm
-_AT_ONCE = 64  # images that are encoded together
 _Floats = npt.NDArray[np.float64]
 _Ids = npt.NDArray[np.int64]
 
@@ -60,12 +57,8 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
     """Find the temperature of an export on episodes of classes not trained on, store it there, and say so.
 
     It belongs to the nearest mean by cosine, the usual head of `FewShotClassifier`, and to episodes as the
-    run of `config` evaluates them; of several groups of classes the first counts. The checkpoint knows the
-    classes of its training.
-
-    Raises:
-        TypeError: The data have no episodes.
-        ValueError: The model was trained on validation and test classes, or on images of another shape.
+    run of `config` evaluates them; of several groups of classes the first counts. TypeError if the data have
+    no episodes, ValueError if the model was trained on validation and test classes.
     """
     data = episodes_of(config)
     store, trained = data.store, set(read_checkpoint(checkpoint)["hyper_parameters"]["classes"])
@@ -92,14 +85,11 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
 
 
 def episodes_of(config: str) -> Any:
-    """Return the data of a run, ready to be evaluated on; other keys of its config play no part."""
+    """Return the data of a run, ready to be evaluated on."""
     from psst.training.data import few_shot_data
     from psst.training.experiment import Experiment
 
-    content = read(find(config))
-    words = ["--data", json.dumps(content.get("data"))]
-    words += ["--seed_everything", str(content.get("seed_everything", 0))]
-    data = few_shot_data(Experiment(words, needs_model=False).datamodule())
+    data = few_shot_data(Experiment(["--config", str(find(config))], needs_model=False).datamodule())
     data.prepare_data()
     data.setup("validate")
     return data
@@ -110,9 +100,7 @@ def encoded_logits(
 ) -> tuple[_Floats, _Ids]:
     """Return logits ``[n, N]`` of all queries of `count` episodes on an exported encoder, and labels."""
     encoder, ids = load_encoder(folder), np.unique(sampler.image_ids)
-    with torch.no_grad():
-        parts = np.split(ids, range(_AT_ONCE, len(ids), _AT_ONCE))
-        features = torch.cat([encoder(torch.from_numpy(store.read(part))) for part in parts])
+    features = torch.from_numpy(embed_images(encoder, [store.images[i] for i in ids]))
     logits = episode_logits(features, sampler, PrototypicalHead("cosine"), count, ids)
     answers = np.tile(np.arange(sampler.n_way).repeat(sampler.n_query), len(logits))
     return logits.flatten(0, 1).double().numpy(), answers

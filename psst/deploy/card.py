@@ -11,6 +11,8 @@ from psst import __version__
 from psst.training import FewShotModule
 
 CARD = "README.md"
+# folders above a checkpoint: SEARCH/best.ckpt, RUN/checkpoints/NAME.ckpt, SEARCH/units/NAME/NAME.ckpt
+_NEAR = 3
 _OF_MACHINES = ("cache_dir", "num_workers", "download", "mirror", "device")
 _PARTS = ("backbone", "main", "auxiliary", "optimizer", "scheduler")
 _FILES = {
@@ -19,17 +21,21 @@ _FILES = {
 }
 
 
+def origin_of(checkpoint: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return ``config.yaml`` of a checkpoint's run, and ``metrics.json`` beside ``best.ckpt``, or nothing."""
+    configs = [folder / "config.yaml" for folder in checkpoint.resolve().parents[:_NEAR]]
+    config = next((path for path in configs if path.is_file()), None)
+    metrics = checkpoint.with_name("metrics.json") if checkpoint.name == "best.ckpt" else None
+    return _read(config), _read(metrics)
+
+
 def model_card(
     module: FewShotModule, config: Mapping[str, Any], metrics: Mapping[str, Any], folder: Path, name: str
 ) -> str:
     """Return the text, in Markdown.
 
-    Args:
-        module: What was exported.
-        config: Of its run; empty where it is not known, as `metrics`.
-        metrics: Of the search whose best model it is.
-        folder: Holds the export's other files.
-        name: Of the export.
+    `config` is that of the module's run and `metrics` that of the search whose best model it is, each empty
+    where it is not known; `folder` holds the other files of the export, whose name is `name`.
     """
     channels, height, side = module.hparams["image_shape"]
     files = sorted([*folder.glob("*.onnx"), *folder.glob("*.pt2")])
@@ -93,3 +99,12 @@ def _license(backbone: Mapping[str, Any]) -> str:
 
 def _yaml(content: Any) -> str:
     return f"```yaml\n{yaml.safe_dump(content, sort_keys=False)}```\n"
+
+
+def _read(path: Path | None) -> Mapping[str, Any]:
+    """A YAML or JSON file; nothing where there is none, or it is damaged: a checkpoint is of use without."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) if path and path.is_file() else None
+    except (ValueError, yaml.YAMLError):
+        content = None
+    return content if isinstance(content, Mapping) else {}

@@ -1,6 +1,5 @@
 """A classifier of new classes from a few examples each: an exported encoder and a head, without Lightning."""
 
-import shutil
 import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -18,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from psst import __version__
 from psst.backbones import Encoder
-from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, read_config, write_encoder
+from psst.backbones.exported import load_encoder, read_config, write_encoder
 from psst.components import describe, instantiate
 from psst.deploy.feature_classifier import FeatureClassifier
 from psst.fewshot import Head, PrototypicalHead
@@ -26,8 +25,6 @@ from psst.files import atomic_folder, read_json, read_npz, write_json, write_npz
 from psst.images.decode import decode_image, fit_image, to_pillow
 from psst.images.files.paths import printable
 from psst.waiting import bar
-
-__all__ = ["FewShotClassifier", "embed_images", "image_files"]
 
 _FORMAT = 1
 _ABOUT, _SUPPORT = "classifier.json", "support.npz"
@@ -81,9 +78,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def from_pretrained(cls, folder: str | Path) -> "FewShotClassifier":
         """Return what `save` wrote, or an unfitted classifier of the encoder that ``psst export`` wrote.
 
-        Raises:
-            FileNotFoundError: The folder holds neither.
-            ValueError: A file is damaged or of another format.
+        FileNotFoundError if the folder holds neither, ValueError if a file is damaged or of another format.
         """
         folder = Path(folder)
         if not (folder / _ABOUT).is_file():
@@ -99,9 +94,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def save(self, folder: str | Path) -> Path:
         """Write encoder, head and examples to a new folder, whole or not at all, for `from_pretrained`.
 
-        Raises:
-            FileExistsError: The folder exists and holds something.
-            NotFittedError: There are no examples.
+        FileExistsError if the folder holds something, NotFittedError if there are no examples.
         """
         self._require_fitted()
         folder = require_new(folder)
@@ -113,24 +106,15 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
             "examples": self.examples_,
         }
         with atomic_folder(folder) as new:
-            if isinstance(self.encoder, Encoder):
-                write_encoder(self.encoder, new, __version__)
-            else:
-                for name in (CONFIG, WEIGHTS):
-                    shutil.copyfile(Path(self.encoder) / name, new / name)
+            write_encoder(self._network(), new, __version__)
             write_npz(new / _SUPPORT, {"features": self._features, "labels": self._labels}, _FORMAT)
             write_json(new / _ABOUT, about, _FORMAT)
         return folder
 
     def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
-        """Take the examples of all classes.
+        """Take the examples of all classes: images and a label for each, or a folder with a folder a class.
 
-        Args:
-            images: A folder with a folder a class, or images.
-            labels: One a image; None for a folder.
-
-        Raises:
-            ValueError: There are fewer than two classes, or not one label an image.
+        ValueError if there are fewer than two classes, or not one label an image.
         """
         return self.fit_features(*self._examples(images, labels))
 
@@ -161,7 +145,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def nearest(self, images: Any, count: int = 3) -> npt.NDArray[np.int64]:
         """Return numbers ``[n, count]`` of the examples most like each image, by cosine from their mean."""
         self._require_fitted()
-        features, mean = self._embedded(_listed(images)), self._features.mean(axis=0)
+        features, mean = embed_images(self._network(), _listed(images)), self._features.mean(axis=0)
         likeness = normalize(features - mean) @ normalize(self._features - mean).T
         found: npt.NDArray[np.int64] = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
         return found
@@ -169,7 +153,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def decision_function(self, images: Any) -> npt.NDArray[np.float64]:
         """Return the head's logits ``[n, N]``."""
         self._require_fitted()
-        return self._fitted.logits(self._embedded(_listed(images)))
+        return self._fitted.logits(embed_images(self._network(), _listed(images)))
 
     def predict_proba(self, images: Any) -> npt.NDArray[np.float64]:
         """Return probabilities ``[n, N]`` of the classes, in the order of `classes_`."""
@@ -217,12 +201,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if len(listed) != len(labels):
             raise ValueError(f"`labels` must be one an image, found {len(labels)} for {len(listed)} images.")
         paths = [printable(str(one)) if isinstance(one, str | Path) else "" for one in listed]
-        return self._embedded(listed), np.array([str(label) for label in labels]), paths
+        return embed_images(self._network(), listed), np.array([str(label) for label in labels]), paths
 
-    def _embedded(self, images: Sequence[Any]) -> npt.NDArray[np.float32]:
+    def _network(self) -> Encoder:
         given = self.encoder
-        own = given if isinstance(given, Encoder) else _loaded(str(Path(given).resolve()))
-        return embed_images(own, images)
+        return given if isinstance(given, Encoder) else _loaded(str(Path(given).resolve()))
 
     def _require_fitted(self) -> None:
         check_is_fitted(self, "classes_", msg="the classifier has no examples; call `fit` first.")
@@ -252,8 +235,7 @@ def require_new(folder: str | Path, typed: str = "folder=", advice: str = "name 
 def image_files(path: Path) -> list[Path]:
     """Return the image files of a folder and those in it, by name; a file is itself.
 
-    Raises:
-        FileNotFoundError: There is no such file or folder, or no image in it.
+    FileNotFoundError if there is no such file or folder, or no image in it.
     """
     if path.is_file():
         return [path]
@@ -297,6 +279,4 @@ def _pixels(image: Any, size: int, channels: int) -> npt.NDArray[np.uint8]:
     return fit_image(to_pillow(image), size, channels)
 
 
-@lru_cache(maxsize=4)
-def _loaded(folder: str) -> Encoder:
-    return load_encoder(folder)
+_loaded = lru_cache(maxsize=4)(load_encoder)  # by path

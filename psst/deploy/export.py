@@ -3,13 +3,15 @@
 Graphs of it, alone and with its head, run without psst: ONNX, and torch's own .pt2.
 """
 
+import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -17,13 +19,15 @@ from torch.export import Dim, ExportedProgram
 from psst import __version__
 from psst.backbones import Encoder
 from psst.backbones.exported import CONFIG, WEIGHTS, load_encoder, write_encoder
-from psst.deploy.card import CARD, model_card
-from psst.deploy.classifier import require_new
-from psst.deploy.origin import images_of, origin_of
+from psst.datamodules import EpisodicDataModule
+from psst.deploy.card import CARD, model_card, origin_of
+from psst.deploy.classifier import image_files, require_new
 from psst.fewshot import Head
 from psst.files import atomic_folder, write_atomic
+from psst.images.decode import decode_image
 from psst.tasks.finished import read_checkpoint
 from psst.training import FewShotModule
+from psst.training.experiment import Experiment
 
 _TOLERANCE = 1e-6  # relative to the largest feature; the same arithmetic, so only its order may differ
 _GRAPH_TOLERANCE = 1e-4  # another runtime adds float32 numbers in another order
@@ -32,16 +36,13 @@ Kind = Literal["onnx", "pt2"]
 _GRAPHS = ("encoder.onnx", "classifier.onnx", "encoder.pt2", "classifier.pt2")
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 _CLASSES = 3
+_IMAGES, _LEAST = 12, 6
+_WAY_OUT = "name a folder of such images with `--images DIR`"
 _Inputs = tuple[Tensor, ...]
 
 
 def load_module(path: Path) -> FewShotModule:
-    """Rebuild the module of a checkpoint on the CPU, in evaluation mode.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not a checkpoint of a FewShotModule, or its parameters do not fit its description.
-    """
+    """Rebuild the module of a checkpoint on the CPU, in evaluation mode; raises as `read_checkpoint` does."""
     read_checkpoint(path)
     try:
         module = FewShotModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
@@ -59,25 +60,21 @@ def export_encoder(
 ) -> Path:
     """Write ``model.safetensors`` and ``config.json``, reload them, compare features, and add a card.
 
-    Args:
-        checkpoint: Checkpoint of a FewShotModule.
-        output: Folder to make; it appears only when complete and verified.
-        overwrite: Replace an earlier export there.
-        graphs: Write ``encoder`` and ``classifier`` as ``onnx`` or ``pt2`` too.
-        images: Folder of images to compare the graphs on; None for the data of the checkpoint's run.
-
-    Returns:
-        The folder; ``classifier`` is left out where the head has no graph for any number of classes.
+    The folder `output` appears only when it is complete and verified. `graphs` are kinds of ``encoder`` and
+    ``classifier`` to write too, compared on the images of a folder, or on those of the checkpoint's run; the
+    classifier is left out where the head has no graph for any number of classes.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        FileExistsError: ``output`` exists, and is no export or not to be replaced.
+        FileExistsError: ``output`` is no export, or one that is not to be replaced.
         ImportError: A package for `graphs` is missing.
         ValueError: The checkpoint is not one of a FewShotModule, or there are no images.
         RuntimeError: The reloaded encoder, or a graph, gives other numbers.
     """
     output, checkpoint = Path(output), Path(checkpoint)
-    _require_packages(graphs)
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if "onnx" in graphs and missing:
+        raise ImportError(f"`--onnx` needs {', '.join(missing)}: pip install 'psst-fewshot[onnx]'.")
     _refuse_existing(output, overwrite)
     module = load_module(checkpoint)
     config, metrics = origin_of(checkpoint)
@@ -110,6 +107,39 @@ def _verify(module: FewShotModule, folder: Path) -> None:
         raise RuntimeError(f"the reloaded encoder's features differ by {error:.3g}; nothing was written.")
 
 
+def images_of(config: Mapping[str, Any], shape: tuple[int, ...], folder: Path | None) -> Tensor:
+    """Return up to twelve images ``[n, C, H, W]`` uint8 of a folder, or of the test classes of a run.
+
+    ValueError if there are fewer than six of that shape, or the run or its data cannot be read.
+    """
+    if folder is not None:
+        files = image_files(folder)[:_IMAGES]
+        pixels = [decode_image(file.read_bytes(), str(file), shape[1], shape[0]) for file in files]
+        images = np.ascontiguousarray(np.moveaxis(np.stack(pixels), -1, 1))
+    elif config.get("data"):
+        images = _test_images(config["data"])
+    else:
+        raise ValueError(f"no config.yaml of a run lies around the checkpoint; {_WAY_OUT}.")
+    if images.shape[1:] != shape or len(images) < _LEAST:
+        raise ValueError(
+            f"graphs are compared on at least {_LEAST} images of {list(shape)}, found {len(images)} of "
+            f"{list(images.shape[1:])}; {_WAY_OUT}."
+        )
+    return torch.from_numpy(images)
+
+
+def _test_images(description: Mapping[str, Any]) -> Any:
+    try:
+        data = Experiment([f"--data={json.dumps(description)}"], needs_model=False).datamodule()
+        assert isinstance(data, EpisodicDataModule)  # FewShotModule trains on no others
+        data.prepare_data(check=False)
+        store = data.open_store()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the data of the run cannot be read ({error}); {_WAY_OUT}.") from error
+    ids = store.split_ids("test" if len(store.splits["test"]) else "train")
+    return store.read(ids[np.linspace(0, len(ids) - 1, _IMAGES).astype(int)])
+
+
 class _Classifier(nn.Module):
     """``support``, ``one_hot`` ``[s, N]`` and ``query`` to the head's logits ``[q, N]``."""
 
@@ -128,26 +158,12 @@ class _Classifier(nn.Module):
         return cast(Tensor, self.encoder(images))
 
 
-def _require_packages(kinds: Sequence[Kind]) -> None:
-    """Raise ImportError, with the way out, where ONNX is wanted and its packages are missing."""
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if "onnx" in kinds and missing:
-        raise ImportError(f"`--onnx` needs {', '.join(missing)}: pip install 'psst-fewshot[onnx]'.")
-
-
 def write_graphs(module: FewShotModule, folder: Path, images: Tensor, kinds: Sequence[Kind]) -> None:
     """Write ``encoder`` and ``classifier`` as graphs with any number of images, each reloaded and compared.
 
-    A head that cannot be written with any number of classes leaves the classifier out.
-
-    Args:
-        module: In evaluation mode, on the CPU.
-        folder: Gets the files.
-        images: ``[n, C, H, W]`` uint8, at least six, of the kind that it will see.
-        kinds: Of files.
-
-    Raises:
-        RuntimeError: The encoder cannot be written, or a reloaded graph gives other numbers than the module.
+    A head that cannot be written with any number of classes leaves the classifier out. `images` are at least
+    six of the kind that it will see, ``[n, C, H, W]`` uint8. RuntimeError if the encoder has no graph, or one
+    that is reloaded gives other numbers than the module.
     """
     half = len(images) // 2
     labels = nn.functional.one_hot(torch.arange(half) % _CLASSES).float()

@@ -8,13 +8,12 @@ import torch
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.preprocessing import normalize
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from psst.components import as_component
 from psst.fewshot import Head, PrototypicalHead
-
-__all__ = ["FeatureClassifier"]
 
 _Floats = npt.NDArray[np.float64]
 _NEAREST = "nearest_mean"
@@ -100,6 +99,5 @@ class FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def _read(self, features: _Floats) -> _Floats:
         if not isinstance(self.head, str):
             return features
-        moved: _Floats = features - self._center
-        lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-        return moved / np.where(lengths > 0, lengths, 1)
+        directions: _Floats = normalize(features - self._center)
+        return directions

@@ -15,8 +15,6 @@ from psst.files import atomic_path
 from psst.images.decode import decode_image
 from psst.images.files.paths import printable
 
-__all__ = ["draw_sheet"]
-
 _MOST, _NEAREST, _COLUMNS = 42, 3, 3
 _SIDE, _GAP, _LINE = 152, 8, 16  # pixels
 _WIDTH, _HEIGHT = (_NEAREST + 1) * (_SIDE + _GAP) + 4 * _GAP, _SIDE + 2 * _LINE + 2 * _GAP

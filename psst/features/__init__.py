@@ -3,4 +3,4 @@
 from psst.features.build import build_features as build_features
 from psst.features.cached import CachedBatch as CachedBatch
 from psst.features.cached import FeatureCache as FeatureCache
-from psst.features.views import FeatureViews as FeatureViews
+from psst.features.cached import FeatureViews as FeatureViews

@@ -56,13 +56,7 @@ def build_features(
     and, if there are random crops, the seed. On a CPU all cores encode, one thread each; the file is the same
     whatever their number. Concurrent calls wait for the first; what a killed build has finished is kept.
 
-    Args:
-        encoder: its backbone has `frozen`, `key` and `num_frozen`.
-        store: holds the images.
-        views: one turn each; the turns of a picture follow it.
-        policies: make the crops.
-        cache: folder of all caches; made if missing.
-        device: where to encode.
+    Each view has one turn, and the turns of a picture follow it; `policies` make the crops.
 
     Raises:
         TypeError: the backbone has no frozen part.
@@ -96,9 +90,7 @@ def build_features(
 def verify_features(folder: Path) -> dict[str, Any]:
     """Return what is known of a finished cache, its file compared with size and checksum.
 
-    Raises:
-        FileNotFoundError: there is no finished cache.
-        ValueError: it is truncated or changed, or of another format.
+    FileNotFoundError if there is none, ValueError if it is truncated or changed, or of another format.
     """
     meta = read_json(folder / _META, _FORMAT, f"the cache of features `{folder}`", _AGAIN)
     path = folder / FEATURES

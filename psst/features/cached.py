@@ -1,6 +1,6 @@
-"""Cached features of some views of every image, and the batches that read them."""
+"""Cached features of some views of every image: which views, the cache, and the batches that read it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +12,67 @@ from torch import Tensor
 
 from psst.episodes import Batch
 from psst.features.build import FEATURES, verify_features
-from psst.features.views import FeatureViews
 from psst.images.view import UPRIGHT, View
 from psst.randomness import torch_generator
 
+_TURNS = 4
 _AT_ONCE = 4096  # images whose features are summed together
+
+
+@dataclass(frozen=True)
+class FeatureViews:
+    """How many views of every image a cache of features holds, beside the upright one.
+
+    Args:
+        crops: random crops of each augmentation that the tasks ask for.
+        turned: how many of them are also there in their three quarter turns, if some task turns images; the
+            upright image is in any case.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    Example:
+        >>> len(FeatureViews(crops=3, turned=1).columns([View()], turns=True))
+        10
+    """
+
+    crops: int = 3
+    turned: int = 1
+
+    def __post_init__(self) -> None:
+        if self.crops < 0:
+            raise ValueError(f"`data.init_args.features.crops={self.crops}` must be at least 0.")
+        if not 0 <= self.turned <= self.crops:
+            raise ValueError(
+                f"`data.init_args.features.turned={self.turned}` must be between 0 and `crops`, which is "
+                f"{self.crops}."
+            )
+
+    def columns(self, asked: Iterable[View], turns: bool) -> tuple[View, ...]:
+        """Return the views to hold, one turn each.
+
+        `asked` are those of the tasks, as `Policies.resolved` gives them, `turns` whether some task turns
+        images. ValueError if more crops are asked for than there are.
+        """
+        pictures = {View(UPRIGHT): True}  # in order
+        for view in asked:
+            self.refuse_further(view, self.crops)
+            if view.crop != UPRIGHT:
+                pictures |= {View(crop, (0,), view.policy): True for crop in range(self.crops)}
+        return tuple(
+            View(picture.crop, (turn,), picture.policy)
+            for picture in pictures
+            for turn in range(_TURNS if turns and picture.crop < self.turned else 1)
+        )
+
+    @staticmethod
+    def refuse_further(view: View, crops: int) -> None:
+        """Raise ValueError if a view is a further crop than there are."""
+        if view.crop > crops:
+            raise ValueError(
+                f"`data.init_args.features.crops={crops}` are cached, and a task asks for {view.crop} "
+                f"different crops of the policy `{view.policy}`; raise it."
+            )
 
 
 class FeatureCache:
@@ -56,9 +112,7 @@ class FeatureCache:
     def open(cls, folder: Path) -> "FeatureCache":
         """Return the finished cache in a folder, memory-mapped; processes share one copy in memory.
 
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is truncated or changed, or of another format.
+        Raises as `verify_features` does.
         """
         path = Path(folder).resolve() / FEATURES
         state = path.stat() if path.is_file() else None
@@ -79,13 +133,8 @@ class FeatureCache:
     def draw(self, view: View, n: int, *key: int | str) -> Tensor:
         """Return which pictures n rows show, and which others where those are not turned, ``[2, n]``.
 
-        Args:
-            view: its turns play no part.
-            n: rows.
-            key: of the draw; beside it only the view's policy matters, and whether its crop is 0.
-
-        Raises:
-            ValueError: the cache holds fewer crops than are asked for.
+        Of the view only the policy, and whether its crop is 0, matter beside the key of the draw. ValueError
+        if the cache holds fewer crops than are asked for.
         """
         if view.crop == UPRIGHT:
             return torch.zeros(2, n, dtype=torch.long)
@@ -104,15 +153,10 @@ class FeatureCache:
         return torch.stack([drawn, turned[torch.randint(len(turned), (n,), generator=generator)]])
 
     def read(self, ids: Tensor, view: View, drawn: Tensor) -> Tensor:
-        """Return features ``[k, D]`` in float32 on the device of `ids`.
+        """Return features ``[k, D]`` in float32 of images ``[k]``, on their device.
 
-        Args:
-            ids: ``[k]`` images.
-            view: its turns and its policy are read.
-            drawn: ``[2, k]``, as of `draw`.
-
-        Raises:
-            ValueError: a picture is asked for turned, and none is.
+        The view's turns and its policy are read; `drawn` is ``[2, k]``, as of `draw`. ValueError if a picture
+        is asked for turned, and none is.
         """
         table, turns = self._table(view.policy), torch.tensor(view.turns)
         columns = table[drawn[0], turns]
@@ -137,16 +181,11 @@ class FeatureCache:
     def _table(self, policy: str) -> Tensor:
         """Return the column of each picture of a policy, the upright one first, in each turn; -1 for none."""
         if policy not in self._tables:
-            crops = sum(
-                view.policy == policy and view.crop >= 0 and view.turns == (0,) for view in self.views
-            )
-            pictures = [View(UPRIGHT), *(View(crop, (0,), policy) for crop in range(crops))]
-            self._tables[policy] = torch.tensor(
-                [
-                    [self._columns.get(replace(picture, turns=(turn,)), -1) for turn in range(4)]
-                    for picture in pictures
-                ]
-            )
+            crops = [one for one in self.views if one.policy == policy and one.turns == (0,)]
+            pictures = [View(UPRIGHT), *(one for one in crops if one.crop != UPRIGHT)]
+            turned = [[replace(one, turns=(turn,)) for turn in range(_TURNS)] for one in pictures]
+            columns = [[self._columns.get(view, -1) for view in row] for row in turned]
+            self._tables[policy] = torch.tensor(columns)
         return self._tables[policy]
 
 
@@ -176,11 +215,7 @@ class CachedBatch(Batch):
     cache: FeatureCache = field(kw_only=True, repr=False)
 
     def images(self, view: View | None = None) -> Tensor:
-        """Refuse: there are no pixels.
-
-        Raises:
-            RuntimeError: always.
-        """
+        """Refuse: there are no pixels, a RuntimeError."""
         raise RuntimeError(
             "the batch holds cached features, no images; leave out tasks that make pictures of their own, or "
             "train on images."

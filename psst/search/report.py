@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from psst.files import atomic_path, write_json, write_rows
-from psst.page import Page, vega
+from psst.page import Page
 from psst.search import choose
 from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
@@ -57,7 +57,6 @@ def _page(result: SearchResult, folder: Path) -> Page:
         sentences=[_first_line(result), *sentences(result)],
         tables=tables,
         charts={**charts_of(result, picks, folder), **({} if told is None else told.charts())},
-        script=vega(),
         commands=[command.format(place) for command in _NEXT] if (folder / "config.yaml").is_file() else [],
         remark=f"{_interval_words(result) if result.tests else ''} psst-fewshot {version('psst-fewshot')}, "
         f"torch {version('torch')}.",

@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from psst.backbones import Conv4
-from psst.deploy.card import _license, model_card
-from psst.deploy.origin import origin_of
+from psst.deploy.card import _license, model_card, origin_of
 from psst.fewshot import PrototypicalHead
 from psst.tasks import Episodic
 from psst.training import FewShotModule

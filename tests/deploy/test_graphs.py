@@ -14,8 +14,7 @@ from PIL import Image
 from psst.backbones import Adapted, Backbone, Conv4
 from psst.cli import main
 from psst.deploy import FewShotClassifier, load_encoder
-from psst.deploy.export import export_encoder, load_module, write_graphs
-from psst.deploy.origin import images_of
+from psst.deploy.export import export_encoder, images_of, load_module, write_graphs
 from psst.fewshot import PrototypicalHead, RidgeHead
 from psst.tasks import Episodic
 from psst.training import FewShotModule
