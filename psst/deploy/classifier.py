@@ -147,8 +147,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         self._require_fitted()
         features, mean = embed_images(self._network(), _listed(images)), self._features.mean(axis=0)
         likeness = normalize(features - mean) @ normalize(self._features - mean).T
-        found: npt.NDArray[np.int64] = np.argsort(-likeness, axis=1, kind="stable")[:, :count]
-        return found
+        return np.argsort(-likeness, axis=1, kind="stable")[:, :count]
 
     def decision_function(self, images: Any) -> npt.NDArray[np.float64]:
         """Return the head's logits ``[n, N]``."""
@@ -164,15 +163,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
                 stacklevel=2,
             )
         logits = self.decision_function(images) / (self.temperature_ or 1.0)
-        probabilities: npt.NDArray[np.float64] = softmax(logits, axis=1)
-        return probabilities
+        return np.asarray(softmax(logits, axis=1))
 
     def predict(self, images: Any) -> _Labels:
         """Return the name of the class of each image, ``[n]``; ``unknown`` below that probability."""
         if self.unknown:
             return self.named(self.predict_proba(images))
-        found: _Labels = self.classes_[self.decision_function(images).argmax(axis=1)]
-        return found
+        return np.asarray(self.classes_[self.decision_function(images).argmax(axis=1)])
 
     def named(self, probabilities: npt.NDArray[np.float64]) -> _Labels:
         """Return the names that `predict` gives for probabilities ``[n, N]``."""

@@ -87,17 +87,14 @@ class FeatureClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def predict_proba(self, X: npt.ArrayLike) -> _Floats:  # noqa: N803 - as above
         """Return the softmax of `logits`, ``[n, N]``."""
-        found: _Floats = softmax(self.logits(X), axis=1)
-        return found
+        return np.asarray(softmax(self.logits(X), axis=1))
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:  # noqa: N803 - as above
         """Return the label of each feature, ``[n]``."""
-        best = self.logits(X).argmax(axis=1)
-        found: npt.NDArray[Any] = self.classes_[best]
-        return found
+        best = self.logits(X).argmax(axis=1)  # who is not fitted is told so before anything else
+        return np.asarray(self.classes_[best])
 
     def _read(self, features: _Floats) -> _Floats:
         if not isinstance(self.head, str):
             return features
-        directions: _Floats = normalize(features - self._center)
-        return directions
+        return np.asarray(normalize(features - self._center))
