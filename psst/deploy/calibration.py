@@ -86,7 +86,7 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
 
 def episodes_of(config: str) -> Any:
     """Return the data of a run, ready to be evaluated on."""
-    from psst.training.data import few_shot_data
+    from psst.training.episode_evaluation import few_shot_data
     from psst.training.experiment import Experiment
 
     data = few_shot_data(Experiment(["--config", str(find(config))], needs_model=False).datamodule())

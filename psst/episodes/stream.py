@@ -79,12 +79,6 @@ class TrainingPlan:
 class Reader:
     """Makes batches of the ids of images.
 
-    Attributes:
-        store: holds the images.
-        policies: make the views.
-        with_pixels: read the images; otherwise whoever has them on the device looks them up.
-        make: makes a batch of what it has.
-
     Example:
         >>> reader = Reader(store, Policies())
         >>> reader(np.arange(4), store.labels[:4], index=0).pixels.shape
@@ -93,7 +87,7 @@ class Reader:
 
     store: ImageStore
     policies: Policies
-    with_pixels: bool = True
+    with_pixels: bool = True  # otherwise whoever has them on the device looks them up
     make: Callable[..., Batch] = Batch
 
     def __call__(self, ids: Ids, labels: Ids, **more: Any) -> Batch:

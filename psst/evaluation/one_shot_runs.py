@@ -32,19 +32,10 @@ _AGAIN = "get all_runs.zip from the repository brendenlake/omniglot, folder pyth
 
 @dataclass(frozen=True)
 class _OneShotRun:
-    """One run: 20 drawings to learn from, one of each class, and 20 to classify.
+    """One run: 20 drawings to learn from, one of each class, and 20 to classify."""
 
-    Attributes:
-        images: ``[40, C, H, W]`` uint8: the 20 supports, class by class, then the queries.
-        answers: ``[20]`` int64, class of each query.
-
-    Example:
-        >>> read_one_shot_runs("all_runs.zip")[0].images.shape
-        torch.Size([40, 1, 28, 28])
-    """
-
-    images: Tensor
-    answers: Tensor
+    images: Tensor  # [40, C, H, W] uint8: the 20 supports, class by class, then the queries
+    answers: Tensor  # [20] int64, class of each query
 
 
 def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[_OneShotRun]:

@@ -15,12 +15,8 @@ def check_checkpoint(
 ) -> None:
     """Check that every parameter of the model is in the checkpoint, in its shape, and nothing else.
 
-    Args:
-        checkpoint: As loaded from the file.
-        state: ``state_dict()`` of the model that is to be filled.
-        descriptions: Its hyperparameters.
-        newest: Format that this psst reads; older ones do.
-        path: Of the checkpoint, for the error.
+    `state` and `descriptions` are the state dict and the hyperparameters of the model that is to be filled,
+    `newest` is the format that this psst reads; older ones do.
 
     Raises:
         ValueError: It was written by a newer psst, or holds another model.

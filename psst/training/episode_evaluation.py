@@ -14,8 +14,8 @@ from torch import distributed as dist
 from psst.episodes import Batch
 from psst.evaluation import EpisodeScores, evaluate_episodes, save_scores
 from psst.fewshot import Head
-from psst.training.data import few_shot_data
 
+_NEEDED = ("image_shape", "train_classes", "policies", "episode_plan", "eval_episodes")  # of a datamodule
 _FAST_DEV_EPISODES = 16  # of each group, where a run only proves that the code works
 
 
@@ -99,7 +99,7 @@ class EpisodeEvaluation(LightningModule):
 
     def _evaluate(self, split: Literal["val", "test"]) -> None:
         """Score the episodes of each group and log; with several processes, each scores them all."""
-        data = few_shot_data(getattr(self.trainer, "datamodule", None))
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning's connector sets it
         plan, n_episodes = data.episode_plan(split), data.eval_episodes(split)
         features, image_ids = self._gathered()
         self._embedded = []  # the features are not needed any more
@@ -141,3 +141,26 @@ class EpisodeEvaluation(LightningModule):
             features = torch.cat([part[0] for part in parts]).to(features.device)
             image_ids = torch.cat([part[1] for part in parts])
         return features, image_ids.numpy()
+
+
+def few_shot_data(datamodule: object) -> Any:
+    """Return the datamodule, if it has what `psst.datamodules.EpisodicDataModule` offers.
+
+    ``image_shape`` ``(C, H, W)``, known before its `setup`; ``train_classes``, names in the order of the
+    labels; ``policies(split)``, which make views; ``episode_plan(split)`` and ``eval_episodes(split)`` of
+    ``val`` and ``test``. ``mean`` and ``std`` are optional.
+
+    Raises:
+        TypeError: It lacks something.
+    """
+    # properties of the class are not asked for their values, some of which there are after `setup` only
+    known = {*dir(type(datamodule)), *getattr(datamodule, "__dict__", ())}
+    lacking = [name for name in _NEEDED if name not in known]
+    if lacking:
+        found = "no datamodule" if datamodule is None else f"{type(datamodule).__name__}, which lacks"
+        missing = "" if datamodule is None else " " + ", ".join(f"`{name}`" for name in lacking)
+        raise TypeError(
+            f"FewShotModule needs a datamodule with {', '.join(f'`{name}`' for name in _NEEDED)}, found "
+            f"{found}{missing}; pass `datamodule=` a subclass of psst.datamodules.EpisodicDataModule."
+        )
+    return datamodule

@@ -220,12 +220,9 @@ class Experiment:
         without: type[Callback] | tuple[type[Callback], ...] = (),
         **overrides: Any,
     ) -> Trainer:
-        """Return a new trainer.
+        """Return a new trainer, with callbacks beside those of the run or `without` some types of them.
 
-        Args:
-            extra_callbacks: Callbacks beside those of the run.
-            without: Types of the run's callbacks to leave out.
-            overrides: Arguments of the Trainer in place of the run's.
+        Other arguments stand in place of the run's.
         """
         settings = self._instantiate("trainer").as_dict()
         callbacks = overrides.pop("callbacks", settings["callbacks"]) or []
@@ -255,16 +252,10 @@ class Experiment:
         text: str = yaml.safe_dump({**kept, "trainer": {**trainer, "callbacks": own}}, sort_keys=False)
         return text
 
-    def save(self, path: str | Path, notes: Mapping[str, object] | None = None) -> None:
-        """Write `yaml` to a file, whole or not at all.
-
-        Args:
-            path: The file; its folder is made if need be.
-            notes: Facts that are no keys of the config, written as comments at the top.
-        """
-        comments = "".join(f"# {name}: {json.dumps(note)}\n" for name, note in (notes or {}).items())
+    def save(self, path: str | Path) -> None:
+        """Write `yaml` to a file, whole or not at all; its folder is made if need be."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, comments + self.yaml())
+        write_atomic(path, self.yaml())
 
     def _instantiate(self, key: str) -> Any:
         alone = self.config.clone(with_meta=False)

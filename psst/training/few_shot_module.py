@@ -20,8 +20,7 @@ from psst.pareto.not_finite import NotFiniteError
 from psst.randomness import torch_generator
 from psst.tasks import MAIN, Encode, MainTask, Task
 from psst.training.checkpoint import check_checkpoint
-from psst.training.data import few_shot_data
-from psst.training.episode_evaluation import EpisodeEvaluation
+from psst.training.episode_evaluation import EpisodeEvaluation, few_shot_data
 
 _FORMAT = 1  # of checkpoints; raised when an older psst could no longer read what this one writes
 
@@ -39,9 +38,7 @@ class FewShotModule(EpisodeEvaluation):
     with ``weights_only=True``; optimizer and scheduler are not part of them and have to be given again to
     train on.
 
-    Logs ``train/<task>_loss`` and ``train/accuracy``; for validation and test ``<split>/accuracy`` and its
-    ``accuracy_half_width`` (95% interval of the mean over episodes), ``<split>/<task>_loss``, and
-    ``<split>/<group>/accuracy`` where the split is evaluated in several groups of classes.
+    Logs ``train/<task>_loss`` and ``train/accuracy``; for validation and test see `EpisodeEvaluation`.
 
     Args:
         backbone: Turns images into features; like all components, a description of one is accepted too.
@@ -315,7 +312,7 @@ class FewShotModule(EpisodeEvaluation):
         return Setup(self.encoder, self.classes, self.main)
 
     def _check_data(self) -> None:
-        data = few_shot_data(self.trainer.datamodule)  # type: ignore[attr-defined]  # Lightning's connector sets it
+        data = self.trainer.datamodule  # type: ignore[attr-defined]  # Lightning's connector sets it
         by_class = [task.name for task in self._tasks() if task.by_class]
         if by_class and self.classes != tuple(data.train_classes):
             raise ValueError(
