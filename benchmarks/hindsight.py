@@ -14,6 +14,7 @@ the same episodes. Trained models stay in `hindsight` of the folder: started aga
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from psst.search.episode_judge import EpisodeJudge
 from psst.search.mixture import Mixture
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings, Setting
-from psst.search.unit import Unit, Work
+from psst.search.unit import Unit
 from psst.training.experiment import Experiment
 
 
@@ -75,8 +76,8 @@ def trained(judge: EpisodeJudge, out: Path, unit: Unit) -> Path:
     runner = UnitRunner(judge, judge.run.settings(), out)
     folder = out / "units" / unit.name
     if not (folder / "test_scores.npz").is_file():
-        runner.do(Work(unit, unit.name))
-        runner.do(Work(unit, unit.name, test=True))
+        runner.do(replace(unit, key=unit.name))
+        runner.do(replace(unit, name=f"test {unit.name}", parent=unit.name, test=True))
     return folder
 
 

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,7 +30,7 @@ from psst.search.episode_judge import EpisodeJudge
 from psst.search.mixture import MAIN_ONLY, Mixture, alone
 from psst.search.runner import UnitRunner
 from psst.search.settings import SearchSettings
-from psst.search.unit import Unit, Work
+from psst.search.unit import Unit
 from psst.training.experiment import Experiment
 
 HEAD = {"class_path": "psst.fewshot.PrototypicalHead", "init_args": {}}
@@ -82,11 +83,11 @@ def made(
     judge.check_data(1)
     cost = judge.cost(mixture.tasks)
     steps = steps or round(passes / cost)
-    unit = Unit(name, mixture, 0, steps, steps, falls=round(steps * (1 - FALL)))
+    unit = Unit(name, mixture, 0, steps, steps, falls=round(steps * (1 - FALL)), key=name)
     runner = UnitRunner(judge, judge.run.settings(), out)
-    found = runner.do(Work(unit, name))
+    found = runner.do(unit)
     seconds = time.process_time() - began
-    tested = runner.do(Work(unit, name, test=True))
+    tested = runner.do(replace(unit, name=f"test {name}", parent=name, test=True))
     told = {"test": tested["metric"], "validation": found["metric"], "cost": cost, "steps": steps}
     path = out / "units" / name / "found.json"
     path.write_text(json.dumps({**told, "seconds": seconds}), encoding="utf-8")

@@ -53,6 +53,9 @@ def main(words: list[str]) -> int:
         raise ValueError(f"`--workers {options.workers}` must be at least 1.")
     from psst.search import run_search
     from psst.search.budget import read_budget, solved
+    from psst.search.episode_judge import EpisodeJudge
+    from psst.search.ranks import first_only
+    from psst.search.report import print_report
     from psst.search.settings import SearchSettings
     from psst.training.experiment import Experiment
 
@@ -63,13 +66,11 @@ def main(words: list[str]) -> int:
     output = options.output or Path("runs") / named[-1]
     if output.exists() and not output.is_dir():
         raise ValueError(f"`--output {output}` is a file; name a folder.")
-    settings = experiment.settings()
+    settings, judge = experiment.settings(), EpisodeJudge(experiment)
     if not options.plan:
-        run_search(experiment, settings, output, options.workers, options.engine, _silence, budget)
+        how = (options.workers, options.engine, _silence, budget)
+        first_only(print_report)(run_search(judge, settings, output, "--output", *how), output)
     else:
-        from psst.search.episode_judge import EpisodeJudge
-
-        judge = EpisodeJudge(experiment)
         if budget is not None:
             steps = solved(budget, judge, settings, output)
             judge.run = experiment.varied((("trainer.max_steps", steps),))

@@ -32,11 +32,11 @@ _MIN_LEFT_OUT = 2
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """Mean accuracy of one model minus that of another, over common episodes.
+    """Mean accuracy, or another quality, of one model minus that of another, over common episodes.
 
     Attributes:
         mean: Over all episodes of all groups of classes.
-        half_width: Of the 95% interval over the draw of classes and of episodes.
+        half_width: Of the 95% interval over the draw of classes and of episodes; infinite if nothing tells.
         episode_half_width: Of the one over the draw of episodes alone.
         n_classes: Classes that the interval covers, 0 where their draw cannot be told: episodes that do not
             say of which classes they are, or that leave hardly any class out.
@@ -48,10 +48,15 @@ class ClassDifference:
     """
 
     mean: float
-    half_width: float
-    episode_half_width: float
-    n_classes: int
-    n: int
+    half_width: float = math.inf
+    episode_half_width: float = math.inf
+    n_classes: int = 0
+    n: int = 0
+
+    @property
+    def standard_error(self) -> float:
+        """About half of `half_width`; 0 where nothing tells."""
+        return self.half_width / 2.0 if math.isfinite(self.half_width) else 0.0
 
     @property
     def covers(self) -> str:

@@ -87,13 +87,7 @@ def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path)
 
 
 def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[str, Any], ...] = ()) -> _Pace:
-    """Train a few steps on main only and judge once; nothing is left behind.
-
-    Args:
-        judge: Gives the parts, and judges.
-        settings: Of the search.
-        options: Keys of the config that are changed.
-    """
+    """Train a few steps on main only, `options` of the config changed, and judge once; nothing is left."""
     torch.set_num_threads(settings.threads)
     unit = Unit("pace", MAIN_ONLY, 0, _PROBE[1], _PROBE[1], 0, setting=Setting(options=options))
     steps: list[tuple[int, float]] = []
@@ -105,7 +99,8 @@ def measured_pace(judge: Judge, settings: SearchSettings, options: tuple[tuple[s
         trainer.fit(module, datamodule=data)
         warm = [one for one in steps if one[0] >= _PROBE[0]]
         step = (warm[-1][1] - warm[0][1]) / (warm[-1][0] - warm[0][0])
+        trainer.save_checkpoint(model := folder / "model.ckpt")
         began = time.monotonic()
         module, data, _ = judge.fresh(unit)
-        judge.measure(module, data, trainer, folder, "val")
+        judge.measure(module, data, trainer, model, "val")
     return _Pace(step, time.monotonic() - began)

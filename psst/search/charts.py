@@ -74,8 +74,8 @@ def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, Any]:
     """Trade-offs, and losses where two models have all of them, by heading."""
     judged = [one for one in result.candidates if np.isfinite(one.measured.metric)]
     if not picks:  # a picture cannot be scrolled
-        finals = {one.unit for one in result.finals.values()}
-        judged = [one for place, one in enumerate(judged) if place < _MOST or one.unit in finals]
+        finals = result.names_of_finals
+        judged = [one for place, one in enumerate(judged) if place < _MOST or one.unit.name in finals]
     judged.sort(key=_place)  # the page's slider goes through them in this order
     made = {"Trade-offs that were tried": _tradeoffs(result, [_row(result, one, picks) for one in judged])}
     losses = _loss_matrix(judged, result.tasks)
@@ -91,13 +91,13 @@ def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict
     value = result.metric.shown(one.measured.metric)
     return {
         "model": one.name,
-        "line": one.line.split(" ")[0],
+        "line": one.line,
         "value": value,
         "low": value - half,
         "high": value + half,
-        "pick": picks.get(one.unit, one.unit),
-        "best": one.unit == result.best.unit,
-        "final": one.unit in {final.unit for final in result.finals.values()},
+        "pick": picks.get(one.unit.name, one.unit.name),
+        "best": one.unit.name == result.best.unit.name,
+        "final": one.unit.name in result.names_of_finals,
     }
 
 
@@ -213,16 +213,17 @@ def _curve(unit: Path, task: str) -> Iterator[dict[str, Any]]:
 
 def _place(one: Candidate) -> tuple[bool, int, list[str], float, str]:
     """Order along the axis: main only, each task from its lowest weight up, mixtures, averages."""
-    weights = one.mixture.weights
+    weights = one.unit.mixture.weights
     tasks, total = [task for task, _ in weights], sum(weight for _, weight in weights)
-    return bool(one.members), len(weights), tasks, total, one.name
+    return bool(one.unit.members), len(weights), tasks, total, one.name
 
 
 def _half_to_plain(result: SearchResult, one: Candidate, plain: Candidate | None) -> float:
     """Half of the interval of the difference to plain, which is what counts; 0 where nothing tells."""
-    if plain is None or one.unit == plain.unit:
+    if plain is None or one.unit.name == plain.unit.name:
         return 0.0
-    return result.metric.shown((one.measured - plain.measured).half_width or 0.0)
+    half = (one.measured - plain.measured).half_width
+    return result.metric.shown(half) if np.isfinite(half) else 0.0
 
 
 def _chart(rows: Rows) -> alt.Chart:

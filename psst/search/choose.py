@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from psst.search.mixture import Mixture, around, mixed
-from psst.search.unit import Candidate, Difference, Measured
+from psst.evaluation import ClassDifference
+from psst.search.mixture import Mixture, around
+from psst.search.unit import Candidate, Measured
 
 
 def ranked(found: Sequence[Candidate]) -> list[Candidate]:
@@ -18,11 +19,11 @@ def preferred(finals: Sequence[Candidate]) -> Candidate:
     where its branches share a trade-off, whatever else has that one is only ahead by noise, and is left out.
     """
     order = ranked(finals)
-    whole = max(order, key=lambda one: len(one.members))
-    if not whole.members:
+    whole = max(order, key=lambda one: len(one.unit.members))
+    if not whole.unit.members:
         return order[0]
-    shared = {one.mixture for one in finals if one.unit in whole.members}
-    best = next((one for one in order if shared != {one.mixture}), whole)
+    shared = {one.unit.mixture for one in finals if one.unit.name in whole.unit.members}
+    best = next((one for one in order if shared != {one.unit.mixture}), whole)
     gap = best.measured - whole.measured
     return best if gap.mean > 2.0 * gap.standard_error else whole
 
@@ -52,8 +53,9 @@ def best_weights(found: Sequence[Candidate], errors: float = 1.0) -> dict[str, f
     """Tasks that were ahead of main only by themselves and some standard errors, and their best weights."""
     best: dict[str, float] = {}
     for candidate in ahead(found, errors):
-        if len(candidate.mixture.weights) == 1 and candidate.mixture.plainly:
-            task, weight = candidate.mixture.weights[0]
+        mixture = candidate.unit.mixture
+        if len(mixture.weights) == 1 and mixture.plainly:
+            task, weight = mixture.weights[0]
             best.setdefault(task, weight)
     return best
 
@@ -65,54 +67,30 @@ def merged(parts: Sequence[Measured]) -> Measured:
     return Measured(means[0], means[1], scores)
 
 
-def task_evidence(task: str, found: Sequence[Candidate]) -> Difference | None:
-    """How a task alone did beside main only, in the latest look that tried it from the same start.
-
-    Returns:
-        The difference of its best branch to main only; None where no look has tried it.
-    """
+def task_evidence(task: str, found: Sequence[Candidate]) -> ClassDifference | None:
+    """How the best branch of a task alone did beside main only, in the latest look that tried it; or None."""
     for look in sorted({one.look for one in found if one.look}, reverse=True):
-        here = [one for one in found if one.look == look and not one.members]
-        plain, alone = plainest(here), [one for one in ranked(here) if one.mixture.tasks == (task,)]
+        here = [one for one in found if one.look == look and not one.unit.members]
+        plain, alone = plainest(here), [one for one in ranked(here) if one.unit.mixture.tasks == (task,)]
         if plain is not None and alone:
             return alone[0].measured - plain.measured
     return None
 
 
 def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]) -> tuple[float, int] | None:
-    """Least training loss of a task that never got below its chance level by 2%, and the steps it had.
-
-    Returns:
-        None where it did, or where nothing is known.
-    """
+    """Least training loss of a task that never got below its chance level by 2%, and its steps; else None."""
     known = [
         (float(one.result["training"][task]), int(one.result["steps"]))
         for one in found
-        if task in one.mixture.tasks and task in one.result.get("training", {})
+        if task in one.unit.mixture.tasks and task in one.result.get("training", {})
     ]
     if not known or task not in chance or min(known)[0] <= 0.98 * chance[task]:
         return None
     return min(known)[0], max(steps for _, steps in known)
 
 
-def next_mixtures(
-    kind: str,
-    found: Sequence[Candidate],
-    order: Sequence[str],
-    errors: float = 1.0,
-    raw: Sequence[str] = (),
-) -> list[Mixture]:
-    """What a look tries after another one has found this; main only comes first.
-
-    Args:
-        kind: ``around`` or ``mixtures``.
-        found: Branches of the look before.
-        order: Of the auxiliary tasks.
-        errors: By how many standard errors a task must be ahead of main only to be tried on.
-        raw: Tasks whose loss starts at its least value.
-    """
-    if kind == "mixtures":
-        return mixed(best_weights(found, errors), order, raw)
-    best = [one.mixture for one in ahead(found, errors)]
-    nearest = around(best[:1])  # without one that is ahead: main only, in every branch
+def tried_again(found: Sequence[Candidate], errors: float = 1.0) -> list[Mixture]:
+    """Main only, and what was ahead of it: the best with other weights too; main only alone without any."""
+    best = [one.unit.mixture for one in ahead(found, errors)]
+    nearest = around(best[:1])
     return [*nearest, *(mixture for mixture in best[1:] if mixture not in nearest)]

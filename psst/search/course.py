@@ -1,18 +1,20 @@
 """The search as straight lines: a trunk and its looks, trainings from scratch, rivals, one test."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from psst.pareto import RaySet, Trajectory, das_dennis, rays_between
 from psst.search import choose
 from psst.search.judge import Judge
-from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, singles, together, weight_grid
+from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, mixed, singles, together, weight_grid
 from psst.search.ranks import agree, first_only
 from psst.search.record import unit_path
 from psst.search.settings import USUAL, Look, SearchSettings, Setting
-from psst.search.unit import Candidate, Line, Measured, Results, Unit, Work
+from psst.search.unit import Candidate, Line, Measured, Results, Unit
 
 SEARCH = "search"
 _FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
@@ -42,21 +44,19 @@ class Layout(NamedTuple):
 
 @dataclass
 class Found:
-    """What one line has found.
+    """What one line has found."""
 
-    Attributes:
-        line: Its name.
-        candidates: All that were judged.
-        finals: Those of which one is handed over.
-        remarks: What is to be said.
-        units: Names of all units that it consists of; two lines may have some in common.
-    """
-
-    line: str
-    candidates: list[Candidate] = field(default_factory=list)
-    finals: list[Candidate] = field(default_factory=list)
+    line: str  # its name: `search`, or that of a rival
+    candidates: list[Candidate] = field(default_factory=list)  # all that were judged
+    finals: list[Candidate] = field(default_factory=list)  # those of which one is handed over
     remarks: list[str] = field(default_factory=list)
-    units: set[str] = field(default_factory=set)
+    units: set[str] = field(default_factory=set)  # names of all; two lines may have some in common
+    weights: str = ""  # that tell it from other lines of the rival
+
+    def named(self, label: str) -> str:
+        """Name of a unit and its folder."""
+        words = [label] if self.line == SEARCH else [self.line, self.weights, label]
+        return "-".join(filter(None, words)).replace(" ", "-").replace("/", "-")
 
     def note_failure(self, unit: Unit, result: Mapping[str, Any]) -> bool:
         """Keep what is to be said of a unit that has failed; return whether it has."""
@@ -77,20 +77,9 @@ class Found:
 
 
 class Course:
-    """Lays out units as their results come in; it runs nothing itself.
+    """Lays out units as their results come in; it runs nothing itself."""
 
-    Attributes:
-        errors: By how many standard errors a task must be ahead of main only to be tried on.
-
-    Args:
-        judge: Reads what was measured, and knows costs.
-        settings: Of the search.
-        max_passes: T.
-        folder: Of the search.
-        identity: Of the run, for the units' keys.
-    """
-
-    errors = 1.0
+    errors = 1.0  # by how many standard errors a task must be ahead of main only to be tried on
 
     def __init__(
         self, judge: Judge, settings: SearchSettings, max_passes: int, folder: Path, identity: str
@@ -100,7 +89,6 @@ class Course:
         self.auxiliary = judge.task_names()[1:]
         self.looks = settings.course_of(len(self.auxiliary))
         self.units: dict[str, Unit] = {}
-        self.keys: dict[str, str] = {}
 
     @property
     def passes(self) -> float:
@@ -137,62 +125,68 @@ class Course:
             rows.append(Row(f"rival: {name}", len(mixtures), passes / len(mixtures), passes))
         return rows
 
-    def lines(self) -> dict[str, Line]:
+    def lines(self) -> list[Line]:
         """The search first, then its rivals; those of a grid have a line each."""
-        own = {SEARCH: self._line(SEARCH, self.looks, self.max_passes, self.passes)}
+        own = [self._line(Found(SEARCH), self.looks, self.max_passes, self.passes)]
         for name, mixtures in rivals(self.settings, self.auxiliary).items():
             for mixture in mixtures:
-                label = name if len(mixtures) == 1 else f"{name} {mixture.name(self.auxiliary)}"
-                own[label] = self._rival(label, mixture, self.passes / len(mixtures))
+                found = Found(name, weights=mixture.name(self.auxiliary) if len(mixtures) > 1 else "")
+                own.append(self._rival(found, mixture, self.passes / len(mixtures)))
         return own
 
     def tests(self, finals: Sequence[Candidate]) -> Line:
         """Test some candidates; return what that says, by unit."""
-        works = {one.unit: Work(self.units[one.unit], self.keys[one.unit], test=True) for one in finals}
-        results = yield list(works.values())
-        told = {name: results[work.name] for name, work in works.items()}
-        return {name: self.judge.measured(self._folder(name), one, "test") for name, one in told.items()}
+        names = dict.fromkeys(one.unit.name for one in finals)
+        tests = [
+            replace(self.units[one], name=f"test {one}", parent=one, test=True, passes=0) for one in names
+        ]
+        results = yield tests
+        told = {test.parent: results[test.name] for test in tests}
+        return {
+            name: self.judge.measured(unit_path(self.folder, name), one, "test") for name, one in told.items()
+        }
 
-    def _rival(self, line: str, mixture: Mixture, passes: float) -> Line:
+    def _rival(self, found: Found, mixture: Mixture, passes: float) -> Line:
         """One trade-off for all of a line: the search's last look, or a training from scratch."""
         last = self.looks[-1]
         if last.at == 0:
-            return self._line(line, (Look(),), passes, passes, mixture)
-        return self._line(line, (last,), passes / (last.at + (last.at_most or last.length)), passes, mixture)
+            return self._line(found, (Look(),), passes, passes, mixture)
+        return self._line(found, (last,), passes / (last.at + (last.at_most or last.length)), passes, mixture)
 
     def _line(
-        self, line: str, looks: Sequence[Look], passes: float, left: float, only: Mixture | None = None
+        self, found: Found, looks: Sequence[Look], passes: float, left: float, only: Mixture | None = None
     ) -> Line:
         """Train once, look around on the way, and let the last look be the cool-down; or look from scratch.
 
         What earlier looks from a trunk save is spent in the last one, so that every line costs `left`, what
         was planned; `passes` is its T.
         """
-        found, trunk, at = Found(line), only or MAIN_ONLY, 0.0
+        trunk, at = only or MAIN_ONLY, 0.0
         parent = Unit("", trunk, 0, 0, round(passes) + len(looks))  # nothing, from which the trunk begins
         before: list[Candidate] = []
         for number, look in enumerate(looks, 1):
             if look.at > at:
                 stop = parent.stop + self._steps(trunk, (look.at - at) * passes)
                 place = (parent.stop, stop, parent.horizon)
-                parent = Unit(_named(line, f"trunk-{number}"), trunk, *place, parent=parent.name)
-                at, work = look.at, self._training(parent, found)
-                left -= work.passes
-                results = yield [work]
-                if found.note_failure(parent, results[parent.name]) and line != SEARCH:
+                piece = Unit(found.named(f"trunk-{number}"), trunk, *place, parent=parent.name)
+                at, parent = look.at, self._training(piece, found)
+                left -= parent.passes
+                results = yield [parent]
+                if found.note_failure(parent, results[parent.name]) and found.line != SEARCH:
                     return found
                 self._require(results, parent)
                 _check_rates(results[parent.name]["rates"], parent)
             last = number == len(looks)
             wanted = [only] if only is not None else self._tries(look, before)
             if not look.at:  # the same again from scratch would be the same model
-                wanted = [one for one in wanted if one not in {known.mixture for known in found.candidates}]
+                wanted = [
+                    one for one in wanted if one not in {known.unit.mixture for known in found.candidates}
+                ]
             layout = lay_out(look, wanted, passes, self.settings, last, left)
             found.note_left_out(f"look {number}", layout.left_out, self.auxiliary)
-            units = self._branches(line, number, layout.mixtures, parent, layout.passes)
-            works = [self._training(unit, found) for unit in units]
-            left -= sum(work.passes for work in works)
-            results = yield works
+            units = self._branches(found, number, layout.mixtures, parent, layout.passes)
+            left -= sum(unit.passes for unit in units)
+            results = yield units
             branches = self._candidates(found, units, results, number)
             before = branches or before
             if not look.at:
@@ -203,52 +197,57 @@ class Course:
                 yield from self._rays(found, branches, parent, layout.passes)
             elif units:  # a look without room leaves the trunk as it is
                 leading = choose.ahead(before, errors=2.0)
-                trunk = leading[0].mixture if leading else MAIN_ONLY
+                trunk = leading[0].unit.mixture if leading else MAIN_ONLY
                 members = choose.region(before)
                 if len(members) > 1:  # it goes on from their average, with its own optimizer's state
-                    work = self._averaging(_named(line, f"merged-{number}"), members, found, parent)
-                    yield [work]
-                    parent = work.unit
+                    parent = self._averaging(found.named(f"merged-{number}"), members, found, parent)
+                    yield [parent]
         return found
 
     def _branches(
-        self, line: str, look: int, mixtures: Sequence[Mixture], parent: Unit, passes: float
+        self,
+        found: Found,
+        look: int,
+        mixtures: Sequence[Mixture],
+        parent: Unit,
+        passes: float,
+        batches: int = 0,
     ) -> list[Unit]:
         """Branches of a look from the trunk, each on batches of its own; from scratch where there is none."""
         units = []
         for number, mixture in enumerate(mixtures):
             again = mixtures[:number].count(mixture)
             label = f"look{look} {mixture.name(self.auxiliary)}" + (f" ({again + 1})" if again else "")
-            name, steps = _named(line, label), self._steps(mixture, passes)
+            name, steps = found.named(label), self._steps(mixture, passes)
             place = (parent.stop, parent.stop + steps, parent.horizon, parent.stop, parent.name)
-            branch = Unit(name, mixture, *place, batches=100 * look + number)
-            units.append(branch if parent.name else scratch(name, mixture, steps))
+            branch = Unit(name, mixture, *place, batches=100 * look + batches + number)
+            units.append(self._training(branch if parent.name else scratch(name, mixture, steps), found))
         return units
 
     def _soups(self, found: Found, look: int, branches: Sequence[Candidate]) -> Line:
         """Average the best two, three, ... branches of the last look."""
         order = choose.ranked(branches)
-        names = {count: _named(found.line, f"soup of {count}") for count in range(2, len(order) + 1)}
-        works = [self._averaging(name, order[:count], found) for count, name in names.items()]
-        results = yield works
-        found.finals += self._candidates(found, [work.unit for work in works], results, look)
+        names = {count: found.named(f"soup of {count}") for count in range(2, len(order) + 1)}
+        units = [self._averaging(name, order[:count], found) for count, name in names.items()]
+        results = yield units
+        found.finals += self._candidates(found, units, results, look)
 
     def _rays(self, found: Found, branches: Sequence[Candidate], parent: Unit, passes: float) -> Line:
         """Follow rays between branches of the last look that weigh the same tasks."""
         if found.line != SEARCH or not self.settings.rays:
             return
-        paths = {one: self._folder(one.unit) / "trajectory.npz" for one in branches}
-        tasks = next((one.mixture.tasks for one in choose.ranked(branches) if not one.is_main_only), ())
-        lain = [one for one in branches if one.mixture.tasks == tasks and paths[one].is_file()]
+        paths = {one: unit_path(self.folder, one.unit.name) / "trajectory.npz" for one in branches}
+        tasks = next((one.unit.mixture.tasks for one in choose.ranked(branches) if not one.is_main_only), ())
+        lain = [one for one in branches if one.unit.mixture.tasks == tasks and paths[one].is_file()]
         if not tasks or len(lain) < 2:
             found.remarks.append("no two neighboring branches to lay a ray between")
             return
-        lain.sort(key=lambda one: one.mixture.weights)
+        lain.sort(key=lambda one: one.unit.mixture.weights)
         rays = rays_between([Trajectory.load(paths[one]) for one in lain])
-        mixtures = self._along(rays, lain[0].mixture.weights, self.settings.ray_method)[: self.settings.rays]
-        units = self._branches(SEARCH, len(self.looks), mixtures, parent, passes)
-        units = [replace(unit, batches=unit.batches + 50) for unit in units]
-        results = yield [self._training(unit, found) for unit in units]
+        weights = lain[0].unit.mixture.weights
+        mixtures = self._along(rays, weights, self.settings.ray_method)[: self.settings.rays]
+        units = self._branches(found, len(self.looks), mixtures, parent, passes, batches=50)
+        results = yield units
         found.finals += self._candidates(found, units, results)
 
     def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
@@ -261,12 +260,13 @@ class Course:
             return self._along(rays, together(self.auxiliary).weights, "min_norm")
         if look.tries == "singles" or not before:
             return singles(self.auxiliary)
-        if look.tries == "methods":
-            best = choose.best_weights(before, self.errors)
-            helping = [task for task in self.auxiliary if task in best]
-            return by_methods(helping, self.auxiliary, self.settings.methods)
-        raw = self.judge.raw_tasks()
-        return choose.next_mixtures(look.tries, before, self.auxiliary, self.errors, raw)
+        if look.tries == "around":
+            return choose.tried_again(before, self.errors)
+        best = choose.best_weights(before, self.errors)
+        if look.tries == "mixtures":
+            return mixed(best, self.auxiliary, self.judge.raw_tasks())
+        helping = [task for task in self.auxiliary if task in best]
+        return by_methods(helping, self.auxiliary, self.settings.methods)
 
     def _along(self, rays: RaySet, weights: Weights, method: str) -> list[Mixture]:
         """Leave rays in the search's folder, and return a trade-off that follows each."""
@@ -275,27 +275,29 @@ class Course:
         agree(None)
         return [Mixture(weights, method, (path.name, index)) for index in range(len(rays))]
 
-    def _training(self, unit: Unit, found: Found) -> Work:
-        passes = unit.steps * self.judge.cost(unit.mixture.tasks)
-        return self._work(unit, found, passes, self.keys.get(unit.parent, ""))
+    def _training(self, unit: Unit, found: Found) -> Unit:
+        origins = [self.units[unit.parent].key] if unit.parent else []
+        return self._known(unit, found, unit.steps * self.judge.cost(unit.mixture.tasks), origins)
 
     def _averaging(
         self, name: str, members: Sequence[Candidate], found: Found, parent: Unit | None = None
-    ) -> Work:
+    ) -> Unit:
         """Average candidates; it is validated on the tasks of the first."""
-        names = tuple(one.unit for one in members)
-        model = self.units[names[0]]
-        step = (parent or model).stop
-        place = (step, step, model.horizon, step, parent.name if parent else "")
-        unit = Unit(name, model.mixture, *place, fold=model.fold, members=names)
+        models = [one.unit for one in members]
+        names, first = tuple(one.name for one in models), models[0]
+        step = (parent or first).stop
+        place = (step, step, first.horizon, step, parent.name if parent else "")
+        unit = Unit(name, first.mixture, *place, fold=first.fold, members=names)
         passes = self.settings.renewal_batches / 3  # a forward pass is a third of a step
-        return self._work(unit, found, passes, *(self.keys[name] for name in names))
+        return self._known(unit, found, passes, [one.key for one in models])
 
-    def _work(self, unit: Unit, found: Found, passes: float, *origins: str) -> Work:
-        key = unit.key(self.identity, *origins)
-        self.units[unit.name], self.keys[unit.name] = unit, key
+    def _known(self, unit: Unit, found: Found, passes: float, origins: Sequence[str]) -> Unit:
+        """Give a unit its cost and its key, which says what it goes on from, and keep it."""
+        content = json.dumps([self.identity, *origins, asdict(replace(unit, name=""))], sort_keys=True)
+        unit = replace(unit, passes=passes, key=hashlib.sha256(content.encode()).hexdigest()[:32])
+        self.units[unit.name] = unit
         found.units.add(unit.name)
-        return Work(unit, key, passes)
+        return unit
 
     def _candidates(
         self, found: Found, units: Sequence[Unit], results: Results, look: int = 0
@@ -307,8 +309,10 @@ class Course:
             if found.note_failure(unit, result):
                 continue
             name = f"soup of {len(unit.members)}" if unit.members else unit.mixture.name(self.auxiliary)
-            parts = (unit.mixture, self._measured(unit, result), result, unit.members, look)
-            judged.append(Candidate(name, unit.name, found.line, *parts))
+            if found.weights:
+                name = f"{found.weights}, {name}" if unit.members else found.weights
+            measured = self._measured(unit, result)
+            judged.append(Candidate(name, unit, found.line, measured, result, look))
         found.candidates += judged
         if units and found.line == SEARCH and not judged and not found.finals:
             raise ValueError(f"all branches of a look of `{SEARCH}` have failed: {'; '.join(found.remarks)}")
@@ -324,10 +328,7 @@ class Course:
         return max(1, round(passes / self.judge.cost(mixture.tasks)))
 
     def _measured(self, unit: Unit, result: Mapping[str, Any]) -> Measured:
-        return self.judge.measured(self._folder(unit.name), result)
-
-    def _folder(self, name: str) -> Path:
-        return unit_path(self.folder, name)
+        return self.judge.measured(unit_path(self.folder, unit.name), result)
 
 
 def lay_out(
@@ -342,15 +343,8 @@ def lay_out(
 
     A look from the trunk that is the last one uses up its passes, with the first trade-offs a second time
     where there are few; any other look leaves the rest to the trunk. Without room for two branches, an
-    earlier look from the trunk has none.
-
-    Args:
-        look: What is asked for.
-        candidates: Trade-offs, those to be tried in any case first.
-        passes: T of the line.
-        settings: Hold the least lengths.
-        last: Whether it is the last look.
-        left: Passes that the last look uses up, what earlier ones have saved included; as planned if None.
+    earlier look from the trunk has none. `passes` is T of the line, and `left` what the last look uses up,
+    what earlier ones have saved included; as planned if None.
     """
     least = settings.least_last_steps if last else settings.least_steps
     length = max(look.length * passes, float(least) if look.at else 0.0)
@@ -381,12 +375,7 @@ def scratch(
 
 
 def _check_rates(rates: Sequence[float], unit: Unit) -> None:
-    """Raise ValueError where a schedule of the user's has fallen so far that a look has nothing to let fall.
-
-    Args:
-        rates: Learning rate of the first group at the unit's end, and its largest so far.
-        unit: A piece of the trunk.
-    """
+    """Raise ValueError where the user's schedule has fallen so far that a look has nothing to let fall."""
     now, peak = rates
     if now < _FALLEN * peak:
         raise ValueError(
@@ -394,8 +383,3 @@ def _check_rates(rates: Sequence[float], unit: Unit) -> None:
             f"below a tenth of its peak {peak:.2g}: a look that leaves the trunk there lets it fall and "
             "finds nothing to learn with. Leave the schedule out, or keep it high (a warm-up is welcome)."
         )
-
-
-def _named(line: str, label: str) -> str:
-    """Name of a unit and its folder."""
-    return (label if line == SEARCH else f"{line} {label}").replace(" ", "-").replace("/", "-")

@@ -12,10 +12,10 @@ from pytorch_lightning.utilities.seed import isolate_rng
 
 from psst.search.budget import read_budget
 from psst.search.engines import EngineName
-from psst.search.metric_judge import MetricJudge
+from psst.search.judge import Judge
 from psst.search.python_run import DataSource, ModuleFactory, PythonRun
 from psst.search.result import SearchResult
-from psst.search.session import searched
+from psst.search.session import run_search
 from psst.search.settings import SearchSettings
 from psst.search.unit import Metric
 
@@ -101,14 +101,14 @@ def search(
         raise ValueError(f"`max_steps={max_steps!r}` must be a whole number of optimizer steps above 0.")
     _check_engine(workers, engine)
     allowed = read_budget(budget, budget_steps, ("budget=", "budget_steps="))
-    run = PythonRun(module, data, max_steps, seed, trainer, {"monitor": monitor, "mode": mode})
-    judge, settings = MetricJudge(run, Metric(monitor, mode, monitor)), settings or SearchSettings()
+    run = PythonRun(module, data, max_steps, seed, trainer)
+    judge, settings = Judge(run, Metric(monitor, mode, monitor)), settings or SearchSettings()
     lightning = logging.getLogger("pytorch_lightning")
     level, threads = lightning.level, torch.get_num_threads()
     try:
         with isolate_rng(), warnings.catch_warnings():
             _silence()
-            return searched(judge, settings, Path(output), "output", workers, engine, _silence, allowed)
+            return run_search(judge, settings, Path(output), "output", workers, engine, _silence, allowed)
     finally:
         lightning.setLevel(level)
         torch.set_num_threads(threads)

@@ -14,21 +14,21 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Literal
 
-if TYPE_CHECKING:  # until it gets its first work, a worker knows nothing of training
+if TYPE_CHECKING:  # until it gets its first unit, a worker knows nothing of training
     from psst.search.runner import UnitRunner
-    from psst.search.unit import Work
+    from psst.search.unit import Unit
 
 EngineName = Literal["processes", "ray"]
 _Outcome = dict[str, Any] | Exception
-"""What came of a piece of work: an error is handed over like a result."""
+"""What came of a unit: an error is handed over like a result."""
 
 _runners: "dict[bytes, UnitRunner]" = {}  # of a worker process
 
 
 class Engine:
-    """Does one piece of work after the other, in this process: an error is raised where it occurs.
+    """Makes one unit after the other, in this process: an error is raised where it occurs.
 
-    Others do up to `slots` pieces side by side.
+    Others make up to `slots` of them side by side.
     """
 
     slots = 1
@@ -36,10 +36,10 @@ class Engine:
     def __init__(self, runner: "UnitRunner") -> None:
         self._runner = runner
 
-    def submit(self, work: "Work") -> "Future[_Outcome]":
+    def submit(self, unit: "Unit") -> "Future[_Outcome]":
         """Start one, only while fewer than `slots` are at work; the future fails if its process is gone."""
         future: Future[_Outcome] = Future()
-        future.set_result(self._runner.do(work))
+        future.set_result(self._runner.do(unit))
         return future
 
     def close(self) -> None:
@@ -54,13 +54,13 @@ class _Processes(Engine):
         self._payload = payload
         self._pool = self._new_pool()
 
-    def submit(self, work: "Work") -> "Future[_Outcome]":
+    def submit(self, unit: "Unit") -> "Future[_Outcome]":
         """Hand it to a process."""
         try:
-            return self._pool.submit(_do_there, self._payload, work)
+            return self._pool.submit(_do_there, self._payload, unit)
         except BrokenProcessPool:
             self._pool = self._new_pool()
-            return self._pool.submit(_do_there, self._payload, work)
+            return self._pool.submit(_do_there, self._payload, unit)
 
     def close(self) -> None:
         """Kill all processes: whatever they write is whole or absent."""
@@ -96,9 +96,9 @@ class _RayTasks(Engine):
         self._payload = self._ray.put(payload)
         self._running: list[Any] = []
 
-    def submit(self, work: "Work") -> "Future[_Outcome]":
+    def submit(self, unit: "Unit") -> "Future[_Outcome]":
         """Hand it to Ray."""
-        self._running.append(self._task.remote(self._payload, work))
+        self._running.append(self._task.remote(self._payload, unit))
         future: Future[_Outcome] = self._running[-1].future()
         return future
 
@@ -124,14 +124,10 @@ def make_engine(
     known: Mapping[str, str],
     silence: Callable[[], None] | None,
 ) -> Engine:
-    """Return what does the work.
+    """Return what makes units, `workers` of them side by side.
 
-    Args:
-        engine: Its name.
-        workers: How many pieces are done side by side.
-        runner: Does one; it is sent to each process.
-        known: What this process knows of the data's files, see `psst.images.trust`.
-        silence: Called in each process first.
+    Each process is sent the runner and what is known of the data's files, see `psst.images.trust`, and calls
+    `silence` first.
 
     Raises:
         TypeError: The runner, or what it holds, cannot be sent to another process.
@@ -150,8 +146,8 @@ def make_engine(
     return _RayTasks(payload, workers, threads) if engine == "ray" else _Processes(payload, workers)
 
 
-def _do_there(payload: bytes, work: "Work") -> _Outcome:
-    """Do one piece of work in another process, whose runner comes with the first."""
+def _do_there(payload: bytes, unit: "Unit") -> _Outcome:
+    """Make a unit in another process, whose runner comes with the first."""
     if payload not in _runners:
         path, sent = pickle.loads(payload)
         sys.path.extend(place for place in path if place not in sys.path)
@@ -167,7 +163,7 @@ def _do_there(payload: bytes, work: "Work") -> _Outcome:
         _runners.clear()
         _runners[payload] = runner
     try:
-        return _runners[payload].do(work)
+        return _runners[payload].do(unit)
     except Exception as error:
         error.add_note(traceback.format_exc())
         return error

@@ -35,11 +35,10 @@ class EpisodeJudge(Judge):
     """
 
     run: Experiment
-    metric = Metric("val_accuracy", "max", "accuracy", "%")
     can_test = True
 
     def __init__(self, run: Experiment) -> None:
-        super().__init__(run)
+        super().__init__(run, Metric("val_accuracy", "max", "accuracy", "%"))
         self._fold: tuple[int, int] | None = None  # on which the data are looked at
 
     def __reduce__(self) -> tuple[Callable[[str], "EpisodeJudge"], tuple[str]]:
@@ -132,13 +131,13 @@ class EpisodeJudge(Judge):
         return {key: value.detach().clone() for key, value in module.state_dict().items()}
 
     def measure(
-        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, folder: Path, stage: Stage
+        self, module: LightningModule, data: LightningDataModule, trainer: Trainer, model: Path, stage: Stage
     ) -> dict[str, Any]:
         """Judge on common episodes, and keep the score of each."""
         assert isinstance(module, FewShotModule)
-        _, losses = evaluated(module, data, trainer, stage, module.task_names)
+        _, losses = evaluated(module, data, trainer, stage, module.task_names, model)
         if stage == "val":
-            save_scores(folder / _SCORES.format(stage), module.scores)
+            save_scores(model.with_name(_SCORES.format(stage)), module.scores)
         return {"metric": _mean(module.scores), "losses": losses}
 
     def measured(self, folder: Path, result: Mapping[str, Any], stage: Stage = "val") -> Measured:
@@ -153,7 +152,7 @@ class EpisodeJudge(Judge):
         module, data = self._few_shot(unit)
         module.load_state_dict(state)
         data.setup("test")
-        return Told.of(module.eval().to(device), data, "test")
+        return Told.of(module.eval().to(device), data)
 
     @cached_property
     def _module(self) -> FewShotModule:
@@ -177,14 +176,7 @@ def _judge_of(text: str) -> EpisodeJudge:
 
 
 def _fold_of(left_out: int, folds: int, way: int, store: ImageStore) -> ImageStore:
-    """Return a store with a fold of its classes left out, or of their images where classes are too few.
-
-    Args:
-        left_out: Number of the fold; -1 for none.
-        folds: How many.
-        way: Classes of an evaluation episode.
-        store: Holds the images.
-    """
+    """Return a store with a fold of its classes left out, or of their images where classes are too few."""
     pool = _pool(store)
     if len(pool) >= 2 * way:
         return store.divided(*folded(store, left_out, folds, way))
@@ -195,13 +187,8 @@ def folded(store: ImageStore, left_out: int, folds: int, way: int) -> tuple[list
     """Return the classes to train on and those left out, of all that are not for testing.
 
     Whole groups of classes (alphabets) are left out where episodes stay within them, as far as there are
-    enough. Three folds become two where a fold would have fewer classes than `way`.
-
-    Args:
-        store: Holds the classes.
-        left_out: Number of the fold, below `folds`; -1 trains on all of them and validates on the first.
-        folds: How many.
-        way: Classes of an evaluation episode.
+    enough. Three folds become two where a fold would have fewer classes than `way`, those of an evaluation
+    episode. Fold -1 trains on all of them and validates on the first.
     """
     pool = _pool(store)
     folds = folds if len(pool) >= folds * way else 2

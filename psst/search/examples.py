@@ -4,7 +4,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -43,11 +43,11 @@ class Told:
     count: int
 
     @classmethod
-    def of(cls, module: FewShotModule, data: EpisodicDataModule, split: Literal["val", "test"]) -> "Told":
-        """Classify the first episodes of a split, by a module in evaluation mode on data that are set up."""
-        features, image_ids = module.embed_split(data, split)
-        plan, store = data.episode_plan(split), data.store
-        count = min(_EPISODES, data.eval_episodes(split))
+    def of(cls, module: FewShotModule, data: EpisodicDataModule) -> "Told":
+        """Classify the first test episodes, by a module in evaluation mode on data that are set up."""
+        features, image_ids = module.embed_split(data, "test")
+        plan, store = data.episode_plan("test"), data.store
+        count = min(_EPISODES, data.eval_episodes("test"))
         confusion = np.zeros((len(store.class_names),) * 2, dtype=np.int64)
         judged = []
         for group, sampler in plan.items():

@@ -52,14 +52,14 @@ class FoldCourse(Course):
         """Settings and trade-offs that the search tries, as planned."""
         return len(_first_settings(self.settings.vary)) + sum(size for _, size in self._sizes())
 
-    def lines(self) -> dict[str, Line]:
+    def lines(self) -> list[Line]:
         """The search, plain training, equal weights, and the frozen features where there are such."""
         plain = [(MAIN_ONLY, one) for one in varied(self.settings.vary)[: self.tried_on_folds]]
-        own = {SEARCH: self._search(), "plain": self._alone("plain", plain)}
+        own = [self._search(), self._alone("plain", plain)]
         if "fixed" in self.settings.rivals:
-            own["fixed"] = self._fixed()
+            own.append(self._fixed())
         if self.judge.frozen:
-            own[FROZEN] = self._alone(FROZEN, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN)
+            own.append(self._alone(FROZEN, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN))
         return own
 
     @property
@@ -76,14 +76,14 @@ class FoldCourse(Course):
         found = Found(SEARCH)
         setting = yield from self._best_setting(found)
         for look in self.looks:
-            alike = [one for one in found.candidates if one.setting == setting]
-            known = {one.mixture for one in alike}
+            alike = [one for one in found.candidates if one.unit.setting == setting]
+            known = {one.unit.mixture for one in alike}
             wanted = [mixture for mixture in self._tries(look, alike) if mixture not in known]
             layout = lay_out(look, wanted, self.max_passes, self.settings, last=False)
             found.note_left_out("a look", layout.left_out, self.auxiliary)
             yield from self._tried(found, [(mixture, setting) for mixture in layout.mixtures], look.length)
         # only what was trained alike says what a task does
-        found.candidates = [replace(one, look=int(one.setting == setting)) for one in found.candidates]
+        found.candidates = [replace(one, look=int(one.unit.setting == setting)) for one in found.candidates]
         yield from self._finals(found)
         return found
 
@@ -94,7 +94,7 @@ class FoldCourse(Course):
         last = _best_of_each(first, vary)
         if last is not None:
             yield from self._tried(found, [(MAIN_ONLY, last)])
-        return choose.ranked(found.candidates)[0].setting
+        return choose.ranked(found.candidates)[0].unit.setting
 
     def _fixed(self) -> Line:
         """Equal weights, with the setting that was best on main only."""
@@ -138,18 +138,15 @@ class FoldCourse(Course):
             whole = replace(setting, length=length * setting.length)
             label = name or whole.name(mixture.name(self.auxiliary))
             count = max(1, round(whole.length * self.max_passes)) if steps is None else steps
-            groups[label] = [
-                scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in parts
-            ]
-        results = yield [self._training(unit, found) for group in groups.values() for unit in group]
+            units = [scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in parts]
+            groups[label] = [self._training(unit, found) for unit in units]
+        results = yield [unit for group in groups.values() for unit in group]
         judged = []
         for label, group in groups.items():
             if any(found.note_failure(unit, results[unit.name]) for unit in group):
                 continue
             measured = choose.merged([self._measured(unit, results[unit.name]) for unit in group])
-            first = group[0]
-            own = (first.mixture, measured, results[first.name])
-            judged.append(Candidate(label, first.name, found.line, *own, setting=first.setting))
+            judged.append(Candidate(label, group[0], found.line, measured, results[group[0].name]))
         found.candidates += judged
         return judged
 
@@ -158,11 +155,12 @@ class FoldCourse(Course):
         if not found.candidates:
             raise ValueError(f"all trainings of `{found.line}` have failed: {'; '.join(found.remarks)}")
         best = choose.ranked(found.candidates)[0]
-        fold, steps = (-1, self.folds), self.units[best.unit].steps
-        final = scratch(_unit_name(f"final {best.name}", fold), best.mixture, steps, fold, best.setting)
-        results = yield [self._training(final, found)]
+        fold, own = (-1, self.folds), best.unit
+        name = _unit_name(f"final {best.name}", fold)
+        final = self._training(scratch(name, own.mixture, own.steps, fold, own.setting), found)
+        results = yield [final]
         self._require(results, final)
-        chosen = replace(best, unit=final.name, result=results[final.name])
+        chosen = replace(best, unit=final, result=results[final.name])
         found.candidates = [chosen if one is best else one for one in found.candidates]
         found.finals = [chosen]
 
@@ -188,15 +186,10 @@ def _first_settings(vary: Mapping[str, list[Any]]) -> list[Setting]:
 
 def _best_of_each(found: Sequence[Candidate], vary: Mapping[str, list[Any]]) -> Setting | None:
     """The setting that joins all single departures that were ahead of the usual one; None for one or none."""
-    usual = next((one for one in found if one.setting == USUAL), None)
+    usual = next((one for one in found if one.unit.setting == USUAL), None)
     ahead = [one for one in choose.ranked(found) if usual is not None and one.quality > usual.quality]
     joined: dict[str, Any] = {}
     for one in ahead:
-        changed = {"length": one.setting.length, "rate": one.setting.rate, **dict(one.setting.options)}
-        for key, values in vary.items():
-            if changed.get(key, values[0]) != values[0]:
-                joined.setdefault(key, changed[key])
-    if len(joined) < 2:
-        return None
-    options = tuple((key, joined[key]) for key in vary if key in joined and key not in ("length", "rate"))
-    return Setting(joined.get("length", 1.0), joined.get("rate", 1.0), options)
+        for key, value in one.unit.setting.departures.items():
+            joined.setdefault(key, value)
+    return Setting.of({key: joined[key] for key in vary if key in joined}) if len(joined) > 1 else None

@@ -1,12 +1,13 @@
 """Training batches that depend on the seed and their place in the stream only, whatever the module draws."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
+from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import CombinedLoader
 
 from psst.randomness import stream_key
@@ -21,33 +22,12 @@ class KeyedLoader:
     its middle goes through what lies before without giving it out. Global generators of torch, NumPy and
     Python are set by (seed, stream, i) before batch i is loaded, and again when it is given out, so that
     augmentation, dropout and the like are the same in every run that shares the seed. Everything else is
-    asked of the loader itself.
-
-    Args:
-        loader: Any iterable of batches: a DataLoader, or Lightning's CombinedLoader.
-        seed: Of the run.
-        stream: Name of the stream.
-        position: Batches of the stream that were used before a pass begins.
-        pass_length: Batches in a pass, given the loader's length. Without one a pass is keyed by where it
-            begins, and entered in its middle only where `place` says where that was.
-        place: Where the current pass began.
+    asked of the loader itself: any iterable of batches, a DataLoader, or Lightning's CombinedLoader. Without
+    a length a pass is keyed by where it begins, and entered in its middle only where `place` remembers that.
     """
 
-    def __init__(
-        self,
-        loader: Iterable[Any],
-        seed: int,
-        stream: str,
-        position: Callable[[], int],
-        pass_length: Callable[[int], int] = lambda length: length,
-        place: "PassPlace | None" = None,
-    ) -> None:
-        self.loader = loader
-        self.seed = seed
-        self.stream = stream
-        self.position = position
-        self.pass_length = pass_length
-        self.place = place or PassPlace()
+    def __init__(self, loader: Iterable[Any], seed: int, stream: str, place: "PassPlace") -> None:
+        self.loader, self.seed, self.stream, self.place = loader, seed, stream, place
 
     def __len__(self) -> int:
         length = _loader_length(self.loader)
@@ -61,8 +41,8 @@ class KeyedLoader:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
-        position, length = self.position(), _loader_length(self.loader)
-        n_batches = None if length is None else self.pass_length(length)
+        position, length = self.place.position, _loader_length(self.loader)
+        n_batches = None if length is None else self.place.pass_length(length)
         began = self.place.begin(position)
         number, skipped = divmod(position, n_batches) if n_batches else (began, position - began)
         _set_pass(self.loader, number, self._seed("pass", number))
@@ -86,11 +66,25 @@ class KeyedLoader:
 
 
 class PassPlace:
-    """Where the current pass over a loader began: batches of the stream that were used before."""
+    """Where the training of a datamodule stands in its stream of batches, and where the pass began."""
 
-    def __init__(self) -> None:
+    def __init__(self, data: LightningDataModule) -> None:
+        self._data = data
         self.began = 0
         self._resumed: int | None = None  # where the pass began that the next one goes on with
+
+    @property
+    def position(self) -> int:
+        """Batches of the stream that were used before a pass begins."""
+        trainer = self._data.trainer
+        if trainer is None:
+            return 0
+        return int(trainer.fit_loop.epoch_loop.batch_progress.state_dict()["total"]["processed"])
+
+    def pass_length(self, length: int) -> int:
+        """Batches in a pass over a loader of this length."""
+        limit = 1.0 if self._data.trainer is None else self._data.trainer.limit_train_batches
+        return min(length, limit) if isinstance(limit, int) else int(length * limit)
 
     def begin(self, position: int) -> int:
         """Begin a pass, or go on with one, at `position`; return where it began."""

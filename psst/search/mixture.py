@@ -1,10 +1,11 @@
 """What a branch trains on: weights of the auxiliary tasks, or a method that finds them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+
+from psst.pareto import Method, MinNorm, Preference, Ray, RelativeWeights
 
 _WEIGHTS = (0.3, 1.0, 3.0)
 Weights = tuple[tuple[str, float], ...]
@@ -63,28 +64,22 @@ class Mixture:
         """The same with every weight times `factor`, rounded to two digits."""
         return Mixture(tuple((task, float(f"{weight * factor:.2g}")) for task, weight in self.weights))
 
-    def described(
-        self, losses: Sequence[str], raw: Sequence[str], folder: Path
-    ) -> dict[str, Any] | str | None:
-        """Class path and arguments, or name, of the method for these losses; None for no method.
+    def weighing(self, losses: Sequence[str], raw: Sequence[str], folder: Path) -> Method | str | None:
+        """Return the method for losses of these names, main first, or its name; None for main alone.
 
-        Args:
-            losses: Names, main first: those of the tasks that take part, or of more.
-            raw: Names of those whose weight counts in raw losses.
-            folder: Of the search.
+        There may be more losses than take part; weights of those in `raw` count in raw losses.
         """
         if self.rays is not None:
-            kind = {"preference": "Preference", "ray": "Ray", "min_norm": "MinNorm"}[self.method]
-            arguments: dict[str, Any] = {"rays": str(folder / self.rays[0]), "index": self.rays[1]}
-            return {"class_path": f"psst.pareto.{kind}", "init_args": arguments}
+            kinds: dict[str, Callable[[Path, int], Method]]
+            kinds = {"preference": Preference, "ray": Ray, "min_norm": MinNorm}
+            return kinds[self.method](folder / self.rays[0], self.rays[1])
         if len(losses) < 2:
             return None
         if self.method:
             return self.method
         weights = dict(self.weights)
         places = [place for place, name in enumerate(losses[1:]) if name in raw]
-        arguments = {"auxiliary": [weights.get(name, 0.0) for name in losses[1:]], "raw": places}
-        return {"class_path": "psst.pareto.RelativeWeights", "init_args": arguments}
+        return RelativeWeights([weights.get(name, 0.0) for name in losses[1:]], places)
 
 
 MAIN_ONLY = Mixture()
@@ -129,12 +124,8 @@ def around(best: Sequence[Mixture]) -> list[Mixture]:
 def mixed(best: Mapping[str, float], order: Sequence[str], raw: Sequence[str] = ()) -> list[Mixture]:
     """Main only; each task, pairs and all of those in `best`, at their best and at half of these weights.
 
-    What only holds back the others, as `Preserve` does, may be behind alone and help beside the best of them.
-
-    Args:
-        best: Tasks that were ahead of main only, and their best weights, best first.
-        order: Of all tasks in the module.
-        raw: Tasks whose loss starts at its least value: each is tried beside the best task, at weight 1.
+    What only holds back the others, as `Preserve` does, may be behind alone and help beside the best of them:
+    each of the `raw` tasks is tried beside it at weight 1.
     """
     tasks = [task for task in order if task in best]
     sets = [group for size in (len(tasks), 2, 1) for group in combinations(tasks, size)]

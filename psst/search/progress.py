@@ -12,7 +12,7 @@ from typing import TextIO
 from psst.files import write_atomic
 from psst.search.ranks import first_only
 from psst.search.record import unit_path
-from psst.search.unit import Work
+from psst.search.unit import Unit
 
 _PAUSE = 0.3  # seconds between two looks at what the units have left
 _HEARTBEAT = 10.0  # seconds without a line after which one is written where there is no terminal
@@ -22,20 +22,14 @@ _HEARTBEAT = 10.0  # seconds without a line after which one is written where the
 class _Running:
     """A unit at work, in this process or another."""
 
-    work: Work
+    unit: Unit
     first: int  # where its training began or went on
     step: int  # at which it is
 
-    @property
-    def share(self) -> float:
-        """Of its training, what came before it went on left out."""
-        return max(self.step - self.first, 0) / max(self.work.unit.stop - self.first, 1)
-
-    @property
-    def passes(self) -> float:
-        """That it costs from where it goes on."""
-        steps = self.work.unit.steps
-        return self.work.passes * (self.work.unit.stop - self.first) / steps if steps else self.work.passes
+    def passes(self, until: int) -> float:
+        """What its training costs from where it began or went on until a step; an average has no steps."""
+        unit = self.unit
+        return unit.passes * (until - self.first) / unit.steps if unit.steps else unit.passes
 
 
 class SearchProgress:
@@ -57,29 +51,30 @@ class SearchProgress:
         self._closed = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def begin(self, work: Work) -> None:
-        """Announce work that starts now."""
-        _forget_progress(unit_path(self.folder, work.unit.name))
-        self._running[work.name] = _Running(work, work.unit.start, work.unit.start)
+    def begin(self, unit: Unit) -> None:
+        """Announce a unit that starts now, and forget how far an earlier run has come with it."""
+        first_only(_file(unit_path(self.folder, unit.name)).unlink)(missing_ok=True)
+        self._running[unit.name] = _Running(unit, unit.start, unit.start)
 
-    def end(self, work: Work, text: str) -> None:
-        """Take work as finished; write a line about it, with the time left."""
-        self._finished += self._running.pop(work.name).passes
-        self.say(f"{work.name}: {text}; {self.time_left()}")
+    def end(self, unit: Unit, text: str) -> None:
+        """Take a unit as finished; write a line about it, with the time left."""
+        self._finished += self._running.pop(unit.name).passes(unit.stop)
+        self.say(f"{unit.name}: {text}; {self.time_left()}")
 
-    def lost(self, work: Work) -> None:
-        """Say that work is to be started again."""
-        self._running.pop(work.name, None)
-        self.say(f"{work.name}: its process was lost; it goes on")
+    def lost(self, unit: Unit) -> None:
+        """Say that a unit is to be started again."""
+        self._running.pop(unit.name, None)
+        self.say(f"{unit.name}: its process was lost; it goes on")
 
-    def known(self, work: Work) -> None:
+    def known(self, unit: Unit) -> None:
         """Leave out what was finished earlier."""
-        self.total -= work.passes
-        self.say(f"{work.name}: finished earlier")
+        self.total -= unit.passes
+        self.say(f"{unit.name}: finished earlier")
 
     def time_left(self) -> str:
         """Return the share done of what was left at the start, and the time left at the pace since then."""
-        done = self._finished + sum(one.passes * one.share for one in list(self._running.values()))
+        at_work = [one for one in list(self._running.values()) if one.unit.steps]
+        done = self._finished + sum(one.passes(one.step) for one in at_work)
         share = min(done / max(self.total, 1e-9), 1.0)
         if share > 0.995:
             return "nearly done"
@@ -110,14 +105,13 @@ class SearchProgress:
 
     def _look(self, one: _Running) -> bool:
         """Read how far a unit is; return whether that is news."""
-        name = one.work.unit.name
+        name = one.unit.name
         steps = _read_progress(unit_path(self.folder, name))
         if steps is None or steps == (one.first, one.step):
             return False
         if steps[0] > one.first:
-            self.total -= one.passes
+            self.total -= one.passes(steps[0])
             one.first = steps[0]
-            self.total += one.passes
             self.say(f"{name}: goes on from step {one.first}")
         one.step = steps[1]
         return True
@@ -140,12 +134,6 @@ def _read_progress(folder: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return int(first), int(step)
-
-
-@first_only
-def _forget_progress(folder: Path) -> None:
-    """Remove what an earlier run has left."""
-    _file(folder).unlink(missing_ok=True)
 
 
 def seconds_text(seconds: float) -> str:

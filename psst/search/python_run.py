@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.utilities.model_helpers import is_overridden
+from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from psst.search.keyed_loader import KeyedLoader, PassPlace, one_loader
@@ -39,20 +41,12 @@ _HARMLESS = ("log_every_n_steps",)
 
 
 class PythonRun:
-    """Fresh modules, datamodules and trainers for the units of a search.
+    """Fresh modules, datamodules and trainers for the units of a search, see `psst.search.search`.
 
     Training batches come through a `KeyedLoader`, so that all units see the same ones and the weights are
     the only difference between them. A datamodule or loader with a ``state_dict`` of its own keeps its
-    place itself and is left alone.
-
-    Args:
-        module_factory: Makes a new module.
-        datamodule: One, copied for each unit (not deeply: what `setup` assigns stays with the copy), or a
-            function that makes one.
-        max_steps: Optimizer steps of one full training.
-        seed: Of parameters, batches and everything drawn in a step.
-        trainer: Arguments of the Trainer beside those that the search sets; copied deeply for each unit.
-        choice: What chooses; part of the identity.
+    place itself and is left alone. A datamodule is not copied deeply: what `setup` assigns stays with the
+    copy. Arguments of the trainer are.
 
     Raises:
         TypeError: `datamodule` is neither, or the Trainer knows no such argument.
@@ -66,14 +60,12 @@ class PythonRun:
         max_steps: int,
         seed: int = 0,
         trainer: Mapping[str, Any] | None = None,
-        choice: Mapping[str, str] | None = None,
     ) -> None:
         self.module_factory = module_factory
         self.source = datamodule
         self.max_steps = max_steps
         self.seed = seed
         self.trainer_arguments = {"devices": 1, **(trainer or {})}
-        self.choice = dict(choice or {})
         _check_arguments(self.trainer_arguments)
 
     def module(self) -> LightningModule:
@@ -87,27 +79,47 @@ class PythonRun:
             )
         return module
 
+    def proven_module(self) -> LightningModule:
+        """Return a fresh module, proven by a second one to share nothing and to begin as it does.
+
+        Raises:
+            TypeError: One is no LightningModule.
+            ValueError: The two are one object, share a parameter or a buffer, or differ.
+        """
+        first, second = self.module(), self.module()
+        if first is second:
+            raise ValueError(
+                "`module` gave the same object twice, but each unit needs a module of its own; make it "
+                "inside: `lambda: MyModule(...)`."
+            )
+        one, other = (dict([*m.named_parameters(), *m.named_buffers()]) for m in (first, second))
+        owned = set(map(id, other.values()))
+        for name, value in one.items():
+            if id(value) in owned:
+                raise ValueError(
+                    f"`module` gave two modules that share `{name}`, so that units would train each "
+                    "other's; make every layer inside the function."
+                )
+            if name not in other or not _same(value, other[name]):
+                raise ValueError(
+                    f"`module` gave two modules that differ in `{name}`, though `seed={self.seed}` was "
+                    "set before each; draw parameters from torch's global generator."
+                )
+        return first
+
     def datamodule(self) -> LightningDataModule:
         """Return a datamodule for one unit, its training batches keyed."""
         data = self.plain_datamodule()
         if is_overridden("state_dict", data, LightningDataModule):
             return data  # it keeps its place itself
-        make, place = data.train_dataloader, PassPlace()
-
-        def position() -> int:
-            progress = data.trainer and data.trainer.fit_loop.epoch_loop.batch_progress
-            return int(progress.state_dict()["total"]["processed"]) if progress else 0
-
-        def pass_length(length: int) -> int:
-            limit = 1.0 if data.trainer is None else data.trainer.limit_train_batches
-            return min(length, limit) if isinstance(limit, int) else int(length * limit)
+        make, place = data.train_dataloader, PassPlace(data)
 
         def train_dataloader() -> Any:
             loader = one_loader(make())
             if hasattr(loader, "state_dict") and not hasattr(loader, "flattened"):
                 return loader
             stream = getattr(data, "psst_stream", "train")
-            return KeyedLoader(loader, self.seed, stream, position, pass_length, place)
+            return KeyedLoader(loader, self.seed, stream, place)
 
         data.train_dataloader = train_dataloader  # type: ignore[method-assign]  # on the copy
         # a checkpoint holds where the pass began
@@ -163,20 +175,21 @@ class PythonRun:
             "hparams": dict(module.hparams),
             "shapes": shapes,
             "datamodule": _path_of(self.plain_datamodule()),
-            **self.choice,
             "seed": self.seed,
             "trainer": {k: v for k, v in sorted(self.trainer_arguments.items()) if k not in _HARMLESS},
         }
         return json.dumps(found, indent=1, default=_text_of, skipkeys=True)
 
 
-def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Hold the user's arguments against what the Trainer takes and what the search sets.
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two parameters are equal, or have no values yet."""
+    if is_lazy(one) or is_lazy(other):
+        return is_lazy(one) and is_lazy(other)
+    return torch.equal(torch.nan_to_num(one.detach()), torch.nan_to_num(other.detach()))
 
-    Raises:
-        TypeError: The Trainer knows no such argument.
-        ValueError: The search sets it.
-    """
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Hold the user's arguments against what the Trainer takes and what the search sets."""
     known = inspect.signature(Trainer).parameters
     for name in arguments:
         if name in _RESERVED:

@@ -16,58 +16,58 @@ from filelock import FileLock, Timeout
 
 from psst.files import read_json, write_json
 from psst.search.ranks import first_only
-from psst.search.unit import Work
+from psst.search.unit import Unit
 
-_FORMAT = 3
+_FORMAT = 4
 _MANIFEST, _TOUCHED = "manifest.json", "test_touched.json"
 
 
 class UnitFolder:
     """``units/<name>``: unit.json says what is made there and, once it is done, what came of it.
 
-    ``last.ckpt`` is there while a unit trains, ``model.ckpt`` at its end; test.json tells of its test.
-
-    Args:
-        folder: Of the search.
-        work: A piece of it.
+    ``last.ckpt`` is there while a unit trains, ``model.ckpt`` at its end. A test leaves test.json beside its
+    model.
     """
 
-    def __init__(self, folder: Path, work: Work) -> None:
-        self.path = unit_path(folder, work.unit.name)
+    def __init__(self, folder: Path, unit: Unit) -> None:
+        self.path = unit_path(folder, unit.parent if unit.test else unit.name)
         self.model = self.path / "model.ckpt"
         self.last = self.path / "last.ckpt"
-        self._record = self.path / ("test.json" if work.test else "unit.json")
-        self._content = {"key": work.key, "unit": asdict(work.unit)}
-        self._begins = not work.test
+        self._record = self.path / ("test.json" if unit.test else "unit.json")
+        self._unit = unit
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What came of it, None if it is not finished; ValueError for a damaged record."""
         known = _read(self._record, f"`{self._record}`")
-        return known.get("result") if known.get("key") == self._content["key"] else None
+        return known.get("result") if known.get("key") == self._unit.key else None
 
     @first_only
     def open(self) -> None:
         """Keep what the same unit has left here; else begin anew."""
+        known: dict[str, Any] = {}
         with suppress(ValueError):
-            self._begins &= _read(self._record, "it").get("key") != self._content["key"]
-        if self._begins:
+            known = _read(self._record, "it")
+        if known.get("key") != self._unit.key and not self._unit.test:
             shutil.rmtree(self.path, ignore_errors=True)
         self.path.mkdir(parents=True, exist_ok=True)
         for unfinished in self.path.glob(".*"):
             unfinished.unlink()
-        write_json(self._record, self._content, _FORMAT)
+        self._write({})
 
     @first_only
     def finish(self, result: Mapping[str, Any]) -> None:
         """Keep what came of it; from now on it is not made again."""
-        write_json(self._record, {**self._content, "result": dict(result)}, _FORMAT)
+        self._write({"result": dict(result)})
         self.last.unlink(missing_ok=True)
 
     @property
     def checkpoint(self) -> Path | None:
         """From where the training goes on; None if it begins."""
         return self.last if whole(self.last) else None
+
+    def _write(self, more: Mapping[str, Any]) -> None:
+        write_json(self._record, {"key": self._unit.key, "unit": asdict(self._unit), **more}, _FORMAT)
 
 
 def unit_path(folder: Path, name: str) -> Path:
@@ -81,15 +81,9 @@ def whole(path: Path) -> bool:
 
 
 class Manifest:
-    """`manifest.json` of a search: written whole after each finished unit.
+    """`manifest.json` of a search: identity of the run (model, data, seed), versions, and the budget.
 
-    It holds the identity of the run (model, data, seed), versions of psst and torch, the budget, and for each
-    unit its key and result.
-
-    Args:
-        folder: Of the search.
-        identity: Of the run.
-        option: How the user gives the folder.
+    It is there once a unit is finished: a first try that failed binds nobody.
 
     Raises:
         ValueError: The folder holds a search of another model, data or seed, or one of another format.
@@ -98,15 +92,14 @@ class Manifest:
         remarks: What is to be said of what was found.
     """
 
-    def __init__(self, folder: Path, identity: str, option: str = "--output") -> None:
+    def __init__(self, folder: Path, identity: str, option: str) -> None:
         self.path = folder / _MANIFEST
         self.identity = identity
         self.versions = {"psst": version("psst-fewshot"), "torch": torch.__version__}
-        self.units: dict[str, dict[str, Any]] = {}
         self.budget: dict[str, Any] = {}
         self.remarks: list[str] = []
         known = self._known()
-        if not known.get("units"):  # nothing to lose: a first try that failed binds nobody
+        if not known:
             return
         if known["identity"] != identity:
             raise ValueError(
@@ -114,7 +107,7 @@ class Manifest:
                 f"{_changes(known['identity'], identity)}\n"
                 f"Give another `{option}`, or go on with the first configuration."
             )
-        self.units, self.budget = known["units"], known["budget"]
+        self.budget = known["budget"]
         for name, now in self.versions.items():
             if known["versions"].get(name) != now:
                 self.remarks.append(f"begun with {name} {known['versions'].get(name)}, now {now}")
@@ -123,7 +116,7 @@ class Manifest:
     def write(self) -> None:
         """Write the file."""
         content = {"identity": self.identity, "versions": self.versions, "budget": self.budget}
-        write_json(self.path, {**content, "units": self.units}, _FORMAT)
+        write_json(self.path, content, _FORMAT)
 
     def touch_test(self, units: Sequence[str]) -> list[dict[str, Any]]:
         """Note, before models see the test, that they are about to; return all such notes in order."""

@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
+from psst.evaluation import ClassDifference
 from psst.files import atomic_path, write_json, write_rows
 from psst.page import Page
 from psst.search import choose
@@ -16,7 +18,7 @@ from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
 from psst.search.progress import seconds_text
 from psst.search.result import PLAIN, SearchResult
-from psst.search.unit import Candidate, Difference, Measured
+from psst.search.unit import Candidate, Measured
 
 _FORMAT = 2
 _ROWS = 10
@@ -50,7 +52,7 @@ def _page(result: SearchResult, folder: Path) -> Page:
     told = result.told
     tables = [_table(result), *([_tests_table(result)] if result.tests else [])]
     tables += [] if told is None else confusion_tables(told.confusion, told.names)
-    picks = {one.unit: f"{one.name}, {_origin(one)}" for one in result.candidates}
+    picks = {one.unit.name: f"{one.name}, {_origin(one)}" for one in result.candidates}
     place = os.path.relpath(folder)
     return Page(
         title=place,
@@ -149,7 +151,7 @@ def _task_sentence(result: SearchResult, task: str) -> str:
     """What validation says of one auxiliary task."""
     cost = result.costs.get(task, 1.0)
     level = choose.unlearned(task, result.found[SEARCH].candidates, result.chance)
-    gap = result.evidence(task)
+    gap = choose.task_evidence(task, result.found[SEARCH].candidates)
     if level is not None:
         words = f"its loss {level[0]:.3f} is at chance level {result.chance[task]:.3f}"
         return f"{task}: not learned in the {level[1]} steps that a look gave it ({words})."
@@ -167,33 +169,25 @@ def _task_sentence(result: SearchResult, task: str) -> str:
 
 def _front_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row a model that was judged: who, metric, losses, weights, cost."""
-    finals = _names_of_finals(result)
+    finals = result.names_of_finals
     return [
         {
             "name": one.name,
-            "line": one.line.split(" ")[0],
+            "line": one.line,
             "look": one.look or "",
-            "unit": one.unit,
+            "unit": one.unit.name,
             result.metric.name: one.measured.metric,
             **{f"{task}_loss": loss for task, loss in one.result.get("losses", {}).items()},
             **{f"training_{task}_loss": loss for task, loss in one.result.get("training", {}).items()},
             **{f"weight_{task}": weight for task, weight in one.result.get("weights", {}).items()},
             **{f"fold_{int(fold) + 1}": value for fold, value in one.measured.folds.items()},
-            "members": " ".join(one.members),
+            "members": " ".join(one.unit.members),
             "passes": round(float(one.result.get("passes", 0.0)), 1),
-            "final_of": finals.get(one.unit, ""),
-            "handed_over": one.unit == result.best.unit,
+            "final_of": finals.get(one.unit.name, ""),
+            "handed_over": one.unit.name == result.best.unit.name,
         }
         for one in result.candidates
     ]
-
-
-def _names_of_finals(result: SearchResult) -> dict[str, str]:
-    """Which final a unit is, or which ones."""
-    names: dict[str, str] = {}
-    for name, one in result.finals.items():
-        names[one.unit] = f"{names[one.unit]} {name}" if one.unit in names else name
-    return names
 
 
 def metrics(result: SearchResult) -> dict[str, Any]:
@@ -227,34 +221,35 @@ def _candidate(result: SearchResult, name: str) -> dict[str, Any]:
     return {**known, "passes": result.passes(name), "seconds": result.seconds(name)}
 
 
-def _described(result: SearchResult, gap: Difference) -> dict[str, Any]:
+def _described(result: SearchResult, gap: ClassDifference) -> dict[str, Any]:
     over_episodes = gap.episode_half_width
     return {
         "test": result.metric.shown(gap.mean),
         "interval": _bounds(result, gap.mean, gap.half_width),
-        "half_width_over_episodes": None if over_episodes is None else result.metric.shown(over_episodes),
+        "half_width_over_episodes": result.metric.shown(over_episodes) if isfinite(over_episodes) else None,
         "classes": gap.n_classes,
     }
 
 
-def _bounds(result: SearchResult, middle: float, half: float | None) -> list[float] | None:
-    return None if half is None else [result.metric.shown(end) for end in (middle - half, middle + half)]
+def _bounds(result: SearchResult, middle: float, half: float) -> list[float] | None:
+    ends = (middle - half, middle + half)
+    return [result.metric.shown(end) for end in ends] if isfinite(half) else None
 
 
 def _text(result: SearchResult, measured: Measured) -> str:
     return f"{result.metric.text(measured.metric, measured.half_width)} {result.metric.unit}".rstrip()
 
 
-def _gap_text(result: SearchResult, gap: Difference) -> str:
+def _gap_text(result: SearchResult, gap: ClassDifference) -> str:
     points = "points" if result.metric.unit == "%" else ""
     return f"{result.metric.text(gap.mean, gap.half_width, '+')} {points}".rstrip()
 
 
 def _table(result: SearchResult) -> Table:
     """The best models on validation, every final among them."""
-    finals, plain = _names_of_finals(result), result.finals.get(PLAIN)
-    shown = [one for one in result.candidates if one.unit in finals]
-    shown += [one for one in result.candidates if one.unit not in finals][: _ROWS - len(shown)]
+    finals, plain = result.names_of_finals, result.finals.get(PLAIN)
+    shown = [one for one in result.candidates if one.unit.name in finals]
+    shown += [one for one in result.candidates if one.unit.name not in finals][: _ROWS - len(shown)]
     folds = any(len(one.measured.folds) > 1 for one in shown)
     metric = f"{result.metric.label} {result.metric.unit}".rstrip()
     columns: list[str | Column] = [Column(name, justify="right") for name in (metric, "minus plain")]
@@ -262,11 +257,11 @@ def _table(result: SearchResult) -> Table:
     title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"
     table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in choose.ranked(shown):
-        gap = ""
-        if plain is not None and one.unit != plain.unit:
+        gap, name = "", one.unit.name
+        if plain is not None and name != plain.unit.name:
             gap = _gap_text(result, one.measured - plain.measured)
-        mark = f"best of {finals[one.unit]}" if one.unit in finals else ""
-        mark = "handed over" if one.unit == result.best.unit else mark
+        mark = f"best of {finals[name]}" if name in finals else ""
+        mark = "handed over" if name == result.best.unit.name else mark
         each = "  ".join(result.metric.text(value) for value in one.measured.folds.values())
         cells = (one.name, _origin(one), result.metric.text(one.measured.metric), gap)
         table.add_row(*cells, *([each] if folds else []), mark)
@@ -274,8 +269,8 @@ def _table(result: SearchResult) -> Table:
 
 
 def _origin(one: Candidate) -> str:
-    line = one.line.split(" ")[0]
-    return f"{line}, look {one.look}" if line == SEARCH and one.look and not one.members else line
+    looked = one.line == SEARCH and one.look and not one.unit.members
+    return f"{one.line}, look {one.look}" if looked else one.line
 
 
 def _tests_table(result: SearchResult) -> Table:

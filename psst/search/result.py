@@ -1,14 +1,15 @@
 """What a search has found."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from psst.evaluation import ClassDifference
 from psst.search import choose
 from psst.search.course import SEARCH, Found
 from psst.search.folds import FROZEN, OWN
-from psst.search.unit import Candidate, Difference, Measured, Metric
+from psst.search.unit import Candidate, Measured, Metric
 
 if TYPE_CHECKING:
     from psst.search.examples import Told
@@ -23,7 +24,6 @@ class SearchResult:
     Attributes:
         metric: The validation metric that chooses.
         tasks: Names of the losses, main first.
-        max_passes: T.
         found: What the search and its rivals have found, by name; `grid` joins all of its weights.
         best_checkpoint: Of the model that is handed over, an ordinary one of Lightning.
         units: All finished units with what they reported.
@@ -37,7 +37,6 @@ class SearchResult:
 
     metric: Metric
     tasks: list[str]
-    max_passes: int
     found: dict[str, Found]
     best_checkpoint: Path
     units: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -51,7 +50,7 @@ class SearchResult:
     @property
     def candidates(self) -> list[Candidate]:
         """All models that were judged, the best on validation first; one that lines share stands once."""
-        judged = {one.unit: one for found in reversed(self.found.values()) for one in found.candidates}
+        judged = {one.unit.name: one for found in reversed(self.found.values()) for one in found.candidates}
         return choose.ranked(list(judged.values()))
 
     @property
@@ -82,6 +81,14 @@ class SearchResult:
         """What is handed over."""
         return self.finals[self.handed_over]
 
+    @property
+    def names_of_finals(self) -> dict[str, str]:
+        """Which final a unit is, or which ones, by the name of the unit."""
+        names: dict[str, str] = {}
+        for name, one in self.finals.items():
+            names[one.unit.name] = f"{names[one.unit.name]} {name}" if one.unit.name in names else name
+        return names
+
     def passes(self, name: str) -> float:
         """What the search alone, or a rival, has cost."""
         return self._sum("passes", self.found[name].units)
@@ -98,23 +105,20 @@ class SearchResult:
     def _sum(self, what: str, units: Iterable[str]) -> float:
         return sum(float(self.units[unit].get(what, 0.0)) for unit in units)
 
-    def test_difference(self, one: str, other: str) -> Difference | None:
+    def test_difference(self, one: str, other: str) -> ClassDifference | None:
         """Of two finals on the test; None where one was not tested."""
         if one == other or one not in self.tests or other not in self.tests:
             return None
         return self.tests[one] - self.tests[other]
 
-    def evidence(self, task: str) -> Difference | None:
-        """How a task alone did beside main only, on validation."""
-        return choose.task_evidence(task, self.found[SEARCH].candidates)
-
     @property
-    def still_improving(self) -> Difference | None:
+    def still_improving(self) -> ClassDifference | None:
         """What main only has gained between the last two looks, where that is more than nothing."""
         found = self.found[SEARCH].candidates
         looks = sorted({one.look for one in found if one.look})
         ends = [
-            choose.plainest([c for c in found if c.look == look and not c.members]) for look in looks[-2:]
+            choose.plainest([c for c in found if c.look == look and not c.unit.members])
+            for look in looks[-2:]
         ]
         if len(ends) < 2 or ends[0] is None or ends[1] is None:
             return None
@@ -122,21 +126,13 @@ class SearchResult:
         return gain if gain.better else None
 
 
-def joined(found: Mapping[str, Found]) -> dict[str, Found]:
+def joined(found: Iterable[Found]) -> dict[str, Found]:
     """Put the lines of a grid into one rival; each line gives its best to choose from."""
     kept: dict[str, Found] = {}
-    for name, one in found.items():
-        rival, _, weight = name.partition(" ")
-        whole = kept.setdefault(rival, Found(rival))
-        whole.candidates += [_renamed(candidate, weight) for candidate in one.candidates]
-        whole.finals += [_renamed(one.best, weight)] if one.best else []
+    for one in found:
+        whole = kept.setdefault(one.line, Found(one.line))
+        whole.candidates += one.candidates
+        whole.finals += [one.best] if one.best else []
         whole.remarks += one.remarks
         whole.units |= one.units
     return kept
-
-
-def _renamed(candidate: Candidate, weight: str) -> Candidate:
-    """Named after the weights of its line, where those tell it from others."""
-    if not weight:
-        return candidate
-    return replace(candidate, name=f"{weight}, {candidate.name}" if candidate.members else weight)

@@ -14,29 +14,21 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from psst.callbacks import PSSTCallback
-from psst.components import instantiate
 from psst.files import atomic_path
-from psst.pareto import Method
 from psst.pareto.not_finite import NotFiniteError
 from psst.search.judge import Judge, Stage, State
 from psst.search.ranks import agree, first_only, save_checkpoint
 from psst.search.record import UnitFolder, unit_path
 from psst.search.settings import SearchSettings
-from psst.search.unit import Unit, Work
-from psst.search.unit_callbacks import LearningRate, LoadState, StopAt, UnitCheckpoints, UnitWeights
+from psst.search.unit import Unit
+from psst.search.unit_callbacks import LearningRate, StopAt, UnitCheckpoints, UnitWeights
 
 if TYPE_CHECKING:
     from psst.search.examples import Told
 
 
 class UnitRunner:
-    """Trains, averages, judges and tests the models of one search; it can be sent to other processes.
-
-    Args:
-        judge: Measures, and gives modules, data and trainers.
-        settings: Of the search.
-        folder: Of the search.
-    """
+    """Trains, averages, judges and tests the models of one search; it can be sent to other processes."""
 
     def __init__(self, judge: Judge, settings: SearchSettings, folder: Path) -> None:
         self.judge, self.settings, self.folder = judge, settings, folder
@@ -45,25 +37,25 @@ class UnitRunner:
         """Of the unit called `name`."""
         return unit_path(self.folder, name) / "model.ckpt"
 
-    def do(self, work: Work) -> dict[str, Any]:
-        """Do a piece of work, from where it was left or from its start; keep what came of it, and return it.
+    def do(self, unit: Unit) -> dict[str, Any]:
+        """Make a unit, from where it was left or from its start; keep what came of it, and return it.
 
         Raises:
             ValueError: What stops a training stops it elsewhere than at the unit's end.
         """
-        place, unit = UnitFolder(self.folder, work), work.unit
+        place = UnitFolder(self.folder, unit)
         place.open()
         agree(None)
         try:
-            if work.test:
-                found = self._measured(unit, self._content(unit.name)["state_dict"], "test")
+            if unit.test:
+                found = self._measured(unit, place, "test")
             elif unit.members:
                 found = {**self._averaged(unit, place), "seconds": 0.0}
             else:
                 found = self._trained(unit, place)
         except NotFiniteError as error:
             found = {"failed": str(error)}
-        result = {**found, "steps": unit.steps, "passes": work.passes}
+        result = {**found, "steps": unit.steps, "passes": unit.passes}
         place.finish(result)
         return agree(result)
 
@@ -76,7 +68,7 @@ class UnitRunner:
         self, unit: Unit, folder: Path, callbacks: list[Any], logger: CSVLogger | None = None
     ) -> Trainer:
         """Return a trainer for a unit, or for what judges it: nothing is validated or saved on the way."""
-        trainer = self.judge.run.varied(unit.setting.options).trainer(
+        trainer: Trainer = self.judge.run.varied(unit.setting.options).trainer(
             default_root_dir=str(folder),
             max_steps=unit.horizon,
             extra_callbacks=callbacks,
@@ -109,18 +101,18 @@ class UnitRunner:
         """Renew the BatchNorm statistics of a checkpoint's content, save it, and validate."""
         state = self.judge.renew(content["state_dict"], unit, self.settings.renewal_batches)
         _save_content({**content, "state_dict": state}, place.model)
-        return self._measured(unit, state, "val")
+        agree(None)
+        return self._measured(unit, place, "val")
 
-    def _measured(self, unit: Unit, state: State, stage: Stage) -> dict[str, Any]:
-        folder = unit_path(self.folder, unit.name)
+    def _measured(self, unit: Unit, place: UnitFolder, stage: Stage) -> dict[str, Any]:
         module, data, _ = self.judge.fresh(unit)
-        return self.judge.measure(module, data, self.trainer(unit, folder, [LoadState(state)]), folder, stage)
+        return self.judge.measure(module, data, self.trainer(unit, place.path, []), place.model, stage)
 
     def _fit(self, unit: Unit, place: UnitFolder, begin: Path | None) -> dict[str, Any]:
         """Train, leave the model, and return what else is known of the training."""
         module, data, names = self.judge.fresh(unit, begin != place.last)
-        method = unit.mixture.described(names, self.judge.raw_tasks(), self.folder)
-        weights = None if method is None else UnitWeights(unit.name, _made(method))
+        method = unit.mixture.weighing(names, self.judge.raw_tasks(), self.folder)
+        weights = None if method is None else UnitWeights(unit.name, method)
         ending = StopAt(unit.stop)
         saving = UnitCheckpoints(place.last, unit.name, self.settings.checkpoint_every, weights)
         start, stop = (unit.start, None) if unit.falls is None else (unit.falls, unit.stop)
@@ -193,10 +185,6 @@ def _told(weights: UnitWeights, names: Sequence[str], path: Path) -> dict[str, A
         "weights": dict(zip(names, weights.mean_weights.tolist(), strict=True)),
         "training": dict(zip(names, losses[-1].tolist(), strict=True)),
     }
-
-
-def _made(method: dict[str, Any] | str) -> Method | str:
-    return method if isinstance(method, str) else instantiate(method, Method)
 
 
 @first_only

@@ -102,6 +102,18 @@ class Setting:
     rate: float = 1.0
     options: tuple[tuple[str, Any], ...] = ()
 
+    @classmethod
+    def of(cls, departures: Mapping[str, Any]) -> "Setting":
+        """Return the one that departs in these keys from the usual."""
+        options = tuple((key, value) for key, value in departures.items() if key not in _LENGTHS_AND_RATES)
+        return cls(departures.get("length", 1.0), departures.get("rate", 1.0), options)
+
+    @property
+    def departures(self) -> dict[str, Any]:
+        """In which keys it departs from the usual one."""
+        factors = {"length": self.length, "rate": self.rate}
+        return {**{key: value for key, value in factors.items() if value != 1}, **dict(self.options)}
+
     def name(self, mixture: str) -> str:
         """What reports call a trade-off that is trained so."""
         words = [mixture] + ([f"{self.length:g} T"] if self.length != 1 else [])
@@ -115,13 +127,9 @@ _LENGTHS_AND_RATES: dict[str, list[Any]] = {"length": [1.0, 0.5, 2.0], "rate": [
 
 def varied(vary: Mapping[str, list[Any]]) -> list[Setting]:
     """Return all combinations, those with fewer departures from each key's first value first."""
-    found = []
-    for values in product(*vary.values()):
-        changed = {k: v for k, v in zip(vary, values, strict=True) if v != vary[k][0]}
-        options = tuple((key, value) for key, value in changed.items() if key not in _LENGTHS_AND_RATES)
-        setting = Setting(changed.get("length", 1.0), changed.get("rate", 1.0), options)
-        found.append((len(changed), setting))
-    return [setting for _, setting in sorted(found, key=lambda one: one[0])]
+    all_of_them = (zip(vary, values, strict=True) for values in product(*vary.values()))
+    departures = [{key: value for key, value in one if value != vary[key][0]} for one in all_of_them]
+    return [Setting.of(one) for one in sorted(departures, key=len)]
 
 
 @dataclass(frozen=True)

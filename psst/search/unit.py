@@ -1,15 +1,14 @@
 """The units of a search: what is trained, from where, for how many steps; and what was measured of it."""
 
-import hashlib
-import json
+import math
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from psst.evaluation import EpisodeScores, class_difference
+from psst.evaluation import ClassDifference, EpisodeScores, class_difference
 from psst.evaluation.class_draw import mean_accuracy
 from psst.search.mixture import MAIN_ONLY, Mixture
 from psst.search.settings import USUAL, Setting
@@ -17,7 +16,7 @@ from psst.search.settings import USUAL, Setting
 
 @dataclass(frozen=True)
 class Unit:
-    """One training, or one average.
+    """One training, one average, or one test; it can be sent to another process.
 
     Attributes:
         name: Of the unit and of its folder.
@@ -27,12 +26,15 @@ class Unit:
         horizon: `max_steps` of its trainer, for schedules that ask for the length of the training.
         falls: Optimizer step from which its learning rate falls to zero, linearly, on top of the user's
             schedule; None for a piece of the trunk.
-        parent: Name of the unit whose last state it goes on from; empty for none.
+        parent: Name of the unit whose last state it goes on from, or whose model it tests; empty for none.
         batches: Which training batches it sees: 0 those that come next, k others.
         fold: Number of the fold of the classes that is left out, and of how many; the number -1 leaves out
             none, and None keeps the data's own classes.
         setting: Factor on the learning rate, and keys of the config in place of the run's.
         members: Names of the units that it averages; empty for a training.
+        test: Whether it is a test.
+        passes: What it costs.
+        key: Digest of all that its result depends on but code.
     """
 
     name: str
@@ -46,6 +48,9 @@ class Unit:
     fold: tuple[int, int] | None = None
     setting: Setting = USUAL
     members: tuple[str, ...] = ()
+    test: bool = False
+    passes: float = 0.0
+    key: str = ""
 
     @property
     def steps(self) -> int:
@@ -54,40 +59,13 @@ class Unit:
 
     @property
     def judged(self) -> bool:
-        """Whether it is validated: a piece of the trunk is not."""
+        """Whether it is validated or tested: a piece of the trunk is not."""
         return self.falls is not None
-
-    def key(self, identity: str, *origins: str) -> str:
-        """Return a digest of all that its result depends on but code; `origins` are keys of its parents."""
-        content = json.dumps([identity, origins, asdict(replace(self, name=""))], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Work:
-    """A unit to be made, or its test; it can be sent to another process.
-
-    Attributes:
-        unit: Whose.
-        key: Of the unit.
-        passes: What it costs.
-        test: Whether the finished unit is to be tested.
-    """
-
-    unit: Unit
-    key: str
-    passes: float = 0.0
-    test: bool = False
-
-    @property
-    def name(self) -> str:
-        """Of the unit; a test has a name of its own."""
-        return f"test {self.unit.name}" if self.test else self.unit.name
 
 
 Results = Mapping[str, dict[str, Any]]
-"""What work has given, by name."""
-Line = Generator[list[Work], Results, Any]
+"""What units have given, by name."""
+Line = Generator[list[Unit], Results, Any]
 """A straight line of work: gives what can be done side by side, and is sent what came of it."""
 
 
@@ -117,43 +95,10 @@ class Metric:
         """The value in its unit."""
         return 100 * value if self.unit == "%" else value
 
-    def text(self, value: float, half_width: float | None = None, sign: str = "") -> str:
+    def text(self, value: float, half_width: float = math.inf, sign: str = "") -> str:
         """The value as tables print it, with half of its interval where that is known."""
-        around = "" if half_width is None else f" ± {self.shown(half_width):.2f}"
+        around = f" ± {self.shown(half_width):.2f}" if math.isfinite(half_width) else ""
         return f"{self.shown(value):{sign}.{2 if self.unit == '%' else 4}f}{around}"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Quality of one model minus that of another, on the same episodes or shards.
-
-    Attributes:
-        mean: Above 0 where the first one is better.
-        half_width: Of the 95% interval, over the draw of classes and episodes where there are such; None
-            where nothing tells.
-        episode_half_width: Of the one over the draw of episodes alone.
-        n_classes: That the interval covers.
-    """
-
-    mean: float
-    half_width: float | None
-    episode_half_width: float | None = None
-    n_classes: int = 0
-
-    @property
-    def standard_error(self) -> float:
-        """About half of `half_width`; 0 where nothing tells."""
-        return (self.half_width or 0.0) / 2.0
-
-    @property
-    def better(self) -> bool:
-        """Whether the whole interval lies above zero."""
-        return self.half_width is not None and self.mean > self.half_width
-
-    @property
-    def worse(self) -> bool:
-        """Whether the whole interval lies below zero."""
-        return self.half_width is not None and -self.mean > self.half_width
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,20 +128,19 @@ class Measured:
         return {fold: float(np.mean(values)) for fold, values in parts.items()}
 
     @property
-    def half_width(self) -> float | None:
-        """Of the 95% interval, over classes and episodes; None where nothing tells."""
-        return mean_accuracy(self.scores).half_width if self.scores else None
+    def half_width(self) -> float:
+        """Of the 95% interval, over classes and episodes; infinite where nothing tells."""
+        return mean_accuracy(self.scores).half_width if self.scores else math.inf
 
-    def __sub__(self, other: "Measured") -> Difference:
+    def __sub__(self, other: "Measured") -> ClassDifference:
         shared = [name for name in self.scores if name in other.scores]  # not all were judged on every fold
         if shared:
-            gap = class_difference(*({name: one.scores[name] for name in shared} for one in (self, other)))
-            return Difference(gap.mean, gap.half_width, gap.episode_half_width, gap.n_classes)
+            return class_difference(*({name: one.scores[name] for name in shared} for one in (self, other)))
         mean = self.quality - other.quality
-        if self.shards is None or other.shards is None or len(self.shards) < 2:
-            return Difference(mean, None)
+        if self.shards is None or other.shards is None:
+            return ClassDifference(mean)
         gaps = self.shards - other.shards
-        return Difference(mean, 2.0 * float(gaps.std(ddof=1)) / len(gaps) ** 0.5)
+        return ClassDifference(mean, 2.0 * float(gaps.std(ddof=1)) / len(gaps) ** 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,25 +149,19 @@ class Candidate:
 
     Attributes:
         name: What a user reads.
-        unit: Name of the unit that holds the model.
+        unit: That holds the model; of an average, its mixture is that of the best member.
         line: `search`, or the rival to which it belongs.
-        mixture: What it was trained on last; of an average, that of its best member.
         measured: On validation.
         result: Everything that the unit reported.
-        members: Names of the units that it averages.
         look: Number of the look that it belongs to, from 1; 0 for none.
-        setting: How it was trained, where that was tried.
     """
 
     name: str
-    unit: str
+    unit: Unit
     line: str
-    mixture: Mixture
     measured: Measured
     result: Mapping[str, Any]
-    members: tuple[str, ...] = ()
     look: int = 0
-    setting: Setting = USUAL
 
     @property
     def quality(self) -> float:
@@ -233,4 +171,4 @@ class Candidate:
     @property
     def is_main_only(self) -> bool:
         """Whether no auxiliary task took part in its last piece."""
-        return self.mixture == MAIN_ONLY
+        return self.unit.mixture == MAIN_ONLY

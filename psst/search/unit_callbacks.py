@@ -12,7 +12,6 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from psst.callbacks import PSSTCallback
 from psst.pareto import Method
-from psst.search.judge import State
 from psst.search.progress import write_progress
 from psst.search.ranks import save_checkpoint
 
@@ -25,13 +24,8 @@ class UnitCheckpoints(Callback):
 
     Each checkpoint is taken when the next batch is about to be trained on: all hooks of the step before have
     run, its window of accumulated batches is closed, and so there is none at a unit's end. Where a schedule
-    waits for a metric of the epoch, whose parts no checkpoint holds, it is taken between epochs.
-
-    Args:
-        path: The file, replaced each time.
-        unit: Name of the unit: what is remembered of a fit is handed back to the same unit only.
-        every: Optimizer steps.
-        memory: The callback whose trajectory and mean weights belong to the fit alone, if there is one.
+    waits for a metric of the epoch, whose parts no checkpoint holds, it is taken between epochs. What
+    `memory` knows of a fit, its trajectory and mean weights, is handed back to the same unit only.
     """
 
     def __init__(self, path: Path, unit: str, every: int, memory: PSSTCallback | None) -> None:
@@ -110,10 +104,7 @@ class UnitWeights(PSSTCallback):
 class LearningRate(Callback):
     """A factor on the learning rates that the user's optimizer and schedule give, in force during each step.
 
-    Args:
-        start: Optimizer step from which it falls.
-        stop: Optimizer step at which it has fallen to zero, linearly; None leaves it where it is.
-        peak: The factor at first.
+    It is `peak` until optimizer step `start`, and falls to zero at `stop`, linearly; None leaves it there.
 
     Attributes:
         now: Learning rate of the first group in the last step, without the factor.
@@ -166,24 +157,10 @@ class LearningRate(Callback):
             group["lr"] = rate
 
 
-class LoadState(Callback):
-    """Gives the module its parameters once it has been set up: only then some modules have their layers."""
-
-    def __init__(self, state: State) -> None:
-        self._weights = state
-
-    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Load."""
-        pl_module.load_state_dict(self._weights)
-
-    on_test_start = on_validation_start
-
-
 class StopAt(Callback):
     """Ends a fit after a number of optimizer steps, and leaves in the unit's folder how far it is.
 
-    The trainer's `max_steps` is that of a full training: a learning rate schedule that asks the trainer for
-    its length gets the same answer in every unit.
+    The trainer's `max_steps` is that of a full training, for schedules that ask for its length.
     """
 
     def __init__(self, step: int) -> None:

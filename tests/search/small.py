@@ -1,5 +1,6 @@
 """A search of a tenth of a second a unit, by the command and by the Python door."""
 
+import json
 import os
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def command(output: Path, *more: str) -> int:
         return main([*WORDS, *where, *more])
     finally:
         del os.environ["PSST_TRACEBACK"]
+
+
+def results(folder: Path) -> dict[str, dict]:
+    """What the finished units of a search have given, by name."""
+    found = {path.parent.name: json.loads(path.read_text()) for path in folder.glob("units/*/unit.json")}
+    return {name: unit["result"] for name, unit in found.items() if "result" in unit}
 
 
 def birds(root: Path, **n_classes: int) -> Path:

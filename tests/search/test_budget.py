@@ -14,7 +14,7 @@ from psst.search.mixture import MAIN_ONLY
 from psst.search.progress import SearchProgress, _read_progress, write_progress
 from psst.search.record import unit_path
 from psst.search.settings import SearchSettings
-from psst.search.unit import Unit, Work
+from psst.search.unit import Unit
 from tests.search.small import command
 
 
@@ -97,7 +97,7 @@ class Terminal(io.StringIO):
 
 
 def work(name, passes):
-    return Work(Unit(name, MAIN_ONLY, 0, 10, 10), name, passes)
+    return Unit(name, MAIN_ONLY, 0, 10, 10, passes=passes)
 
 
 def until(true, seconds=20):

@@ -14,13 +14,15 @@ from torch import nn
 import psst
 import psst.search
 from psst.search import Look, SearchSettings
-from psst.search.metric_judge import MetricJudge, _on_training_batches, renewed
+from psst.search.judge import Judge, _on_training_batches
+from psst.search.mixture import MAIN_ONLY
 from psst.search.python_run import PythonRun
-from psst.search.unit import Metric
-from tests.search.small import FEW, door
+from psst.search.unit import Metric, Unit
+from tests.search.small import FEW, door, results
 from tests.search.tasks import Columns, Heads
 
 CPU = {"accelerator": "cpu"}
+ERROR = Metric("val/error", "min", "val/error")
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +48,7 @@ def test_the_choice_is_the_best_final_by_the_monitor_and_its_mode(two):
 
 def test_standard_errors_come_from_parts_of_the_validation_data(two):
     result, folder = two
-    units = json.loads((folder / "manifest.json").read_text())["units"]
-    shards = [unit["result"]["shards"] for unit in units.values() if "shards" in unit["result"]]
+    shards = [unit["shards"] for unit in results(folder).values() if "shards" in unit]
     assert shards
     assert all(len(values) == 8 for values in shards)
     one = result.finals["search"].measured
@@ -110,7 +111,7 @@ def run_of(module):
 
 
 def test_a_step_costs_the_operations_of_what_it_goes_back_through():
-    judge = MetricJudge(run_of(Heads), Metric("val/error", "min", "val/error"))
+    judge = Judge(run_of(Heads), ERROR)
     judge.task_names()
     assert judge.cost(()) == 1.0
     assert 1.0 < judge.cost(("other",)) < 2.0  # the trunk is shared, the forward pass computes both heads
@@ -120,7 +121,7 @@ def test_renewed_statistics_are_the_mean_over_the_batches():
     """Against the same batches gone through by hand; only the statistics change."""
     run = run_of(Heads)
     state = {name: value.clone() for name, value in run.module().state_dict().items()}
-    found = renewed(run, state, 4)
+    found = Judge(run, ERROR).renew(state, Unit("any", MAIN_ONLY, 0, 1, 1), 4)
     seen, probe = [], run.module()
     probe.trunk[0].register_forward_hook(lambda layer, inputs, output: seen.append(output.detach()))
     _on_training_batches(run, probe, 4, lambda compute: compute())

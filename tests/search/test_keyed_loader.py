@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning import LightningDataModule
 from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader, IterableDataset
 
-from psst.search.keyed_loader import KeyedLoader
+from psst.search.keyed_loader import KeyedLoader, PassPlace
 from psst.search.python_run import PythonRun
 from tests.search.tasks import Columns, Heads, samples
 
@@ -25,8 +26,18 @@ def test_seeds_differ(tmp_path):
     assert not torch.equal(first(0), first(1))
 
 
+class At(PassPlace):
+    """A place in the stream without a trainer."""
+
+    position = 0
+
+    def __init__(self, position=0):
+        super().__init__(LightningDataModule())
+        self.position = position
+
+
 def keyed(loader, position=0):
-    return list(KeyedLoader(loader, 0, "train", lambda: position))
+    return list(KeyedLoader(loader, 0, "train", At(position)))
 
 
 def shuffled(**settings):
@@ -55,7 +66,7 @@ def test_loading_leaves_the_modules_random_numbers_alone():
 
     def draws(n_workers, extra):
         drawn = []
-        for _ in KeyedLoader(shuffled(num_workers=n_workers), 0, "train", lambda: 0):
+        for _ in KeyedLoader(shuffled(num_workers=n_workers), 0, "train", At()):
             drawn.append((torch.rand(()).item(), np.random.rand()))
             torch.rand(extra)
         return drawn
@@ -66,7 +77,7 @@ def test_loading_leaves_the_modules_random_numbers_alone():
 
 def test_loaders_joined_by_lightning_and_streams_without_length():
     joined = CombinedLoader({"a": shuffled(), "b": DataLoader(samples(8, 1), 4)}, "max_size_cycle")
-    assert len(KeyedLoader(joined, 0, "train", lambda: 0)) == 6
+    assert len(KeyedLoader(joined, 0, "train", At())) == 6
     whole, rest = keyed(joined), keyed(joined, 4)
     assert [set(batch) for batch in whole] == [{"a", "b"}] * 6
     assert all(
@@ -79,7 +90,7 @@ def test_loaders_joined_by_lightning_and_streams_without_length():
                 yield torch.rand(())
 
     def start(position):
-        return next(iter(KeyedLoader(DataLoader(Endless(), 2), 0, "train", lambda: position)))
+        return next(iter(KeyedLoader(DataLoader(Endless(), 2), 0, "train", At(position))))
 
     assert torch.equal(start(3), start(3))
     assert not torch.equal(start(3), start(4))

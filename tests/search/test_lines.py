@@ -7,11 +7,11 @@ import pytest
 
 from psst.search.mixture import MAIN_ONLY
 from psst.search.session import _run_lines
-from psst.search.unit import Unit, Work
+from psst.search.unit import Unit
 
 
 def work(name):
-    return Work(Unit(name, MAIN_ONLY, 0, 1, 1), name)
+    return Unit(name, MAIN_ONLY, 0, 1, 1)
 
 
 class Slots:

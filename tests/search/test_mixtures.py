@@ -1,6 +1,5 @@
 """Trade-offs that looks try, what a look says of them, and the weights that they are trained with."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from psst.search.mixture import (
     weight_grid,
 )
 from psst.search.settings import USUAL, varied
-from psst.search.unit import Candidate, Measured
+from psst.search.unit import Candidate, Measured, Unit
 
 TASKS = ["rotation", "classes", "contrast"]
 
@@ -57,9 +56,9 @@ def test_what_holds_back_is_tried_beside_the_best_though_it_was_behind():
 
 
 def test_a_module_that_has_more_losses_gives_the_others_no_weight():
-    described = alone("classes", 0.3).described(["main", *TASKS], ["contrast"], Path())
-    assert described["init_args"] == {"auxiliary": [0.0, 0.3, 0.0], "raw": [2]}
-    assert MAIN_ONLY.described(["main"], [], Path()) is None
+    method = alone("classes", 0.3).weighing(["main", *TASKS], ["contrast"], Path())
+    assert (list(method.auxiliary), list(method.raw)) == ([0.0, 0.3, 0.0], [2])
+    assert MAIN_ONLY.weighing(["main"], [], Path()) is None
 
 
 def test_relative_weights_are_free_of_the_scale_of_an_auxiliary_loss():
@@ -94,12 +93,13 @@ def scores(mean, seed, n=200, classes=20):
     return {"all": EpisodeScores(accuracies, 1 - accuracies, "s", 0, 5, 1, 15, ids)}
 
 
-def candidate(mixture, mean, look=1, training=None, noise=0):
+def candidate(mixture, mean, look=1, training=None, noise=0, members=(), unit="", line="search"):
     found = scores(mean, noise)
     value = found["all"].mean
     result = {"training": training or {}, "steps": 9}
     name, measured = mixture.name(TASKS), Measured(value, value, found)
-    return Candidate(name, name, "search", mixture, measured, result, (), look)
+    unit = Unit(unit or name, mixture, 0, 9, 9, members=members)
+    return Candidate(name, unit, line, measured, result, look)
 
 
 FOUND = [
@@ -112,14 +112,14 @@ FOUND = [
 
 def test_the_region_holds_what_is_within_a_standard_error_of_the_best():
     """Paired on the same episodes the noise of accuracies cancels: a constant gap has no error."""
-    assert next(one.mixture.tasks for one in choose.region(FOUND)) == ("contrast",)
+    assert next(one.unit.mixture.tasks for one in choose.region(FOUND)) == ("contrast",)
     assert not any(one.is_main_only for one in choose.region(FOUND))
     assert choose.region(FOUND[:1]) == FOUND[:1]
 
 
 def test_the_average_of_all_branches_is_preferred_unless_one_is_clearly_ahead():
-    soup = replace(candidate(MAIN_ONLY, 0.79), members=("a", "b", "c"))
-    small = replace(candidate(MAIN_ONLY, 0.795), members=("a", "b"))
+    soup = candidate(MAIN_ONLY, 0.79, members=("a", "b", "c"))
+    small = candidate(MAIN_ONLY, 0.795, members=("a", "b"))
     assert choose.preferred([*FOUND, soup]) is FOUND[3]  # paired, 0.01 is far beyond its error
     noisy = candidate(alone("classes"), 0.795, noise=7)
     assert choose.preferred([noisy, soup]) in (soup, noisy)
@@ -130,16 +130,18 @@ def test_the_average_of_all_branches_is_preferred_unless_one_is_clearly_ahead():
 
 
 def test_the_average_of_branches_of_one_trade_off_stands_whatever_validation_says():
-    branches = [replace(candidate(MAIN_ONLY, 0.7 + 0.1 * i), unit=name) for i, name in enumerate("abc")]
-    soup = replace(candidate(MAIN_ONLY, 0.79), members=("a", "b", "c"))
+    branches = [candidate(MAIN_ONLY, 0.7 + 0.1 * i, unit=name) for i, name in enumerate("abc")]
+    soup = candidate(MAIN_ONLY, 0.79, members=("a", "b", "c"))
     assert choose.preferred([*branches, soup]) is soup
-    other = replace(candidate(alone("classes"), 0.9), unit="d")
+    other = candidate(alone("classes"), 0.9, unit="d")
     assert choose.preferred([*branches, other, soup]) is other
-    assert choose.preferred([*branches[:2], replace(other, unit="c"), soup]).unit == "c"
+    assert (
+        choose.preferred([*branches[:2], candidate(alone("classes"), 0.9, unit="c"), soup]).unit.name == "c"
+    )
 
 
 def test_a_task_is_ahead_where_it_beats_main_only_and_keeps_its_best_weight():
-    assert [one.mixture.tasks for one in choose.ahead(FOUND)] == [("contrast",), ("classes",)]
+    assert [one.unit.mixture.tasks for one in choose.ahead(FOUND)] == [("contrast",), ("classes",)]
     assert choose.best_weights(FOUND) == {"contrast": 1.0, "classes": 1.0}
     assert choose.best_weights([*FOUND, candidate(alone("classes", 3.0), 0.9)])["classes"] == 3.0
 
@@ -159,11 +161,11 @@ def test_a_loss_at_its_chance_level_was_not_learned():
 
 
 def test_what_is_ahead_is_tried_again_and_nothing_else():
-    tried = choose.next_mixtures("around", FOUND, TASKS)
+    tried = choose.tried_again(FOUND)
     assert tried[:2] == [MAIN_ONLY, alone("contrast")]
     behind = [candidate(MAIN_ONLY, 0.9), candidate(alone("classes"), 0.5)]
-    assert choose.next_mixtures("around", behind, TASKS) == [MAIN_ONLY]
-    assert choose.next_mixtures("mixtures", behind, TASKS) == [MAIN_ONLY]
+    assert choose.tried_again(behind) == [MAIN_ONLY]
+    assert mixed(choose.best_weights(behind), TASKS) == [MAIN_ONLY]
 
 
 def test_folds_are_one_measurement_over_all_their_classes():
@@ -180,7 +182,7 @@ def test_shards_give_a_standard_error_where_there_are_no_classes():
     assert gap.better
     assert gap.half_width == pytest.approx(2 * (one - other).std(ddof=1) / 8**0.5)
     alone_gap = Measured(1.0, 1.0) - Measured(0.0, 0.0)
-    assert alone_gap.half_width is None
+    assert alone_gap.half_width == np.inf
     assert not alone_gap.better
 
 

@@ -32,7 +32,6 @@ def result_of(found, rivals=None, tests=None, costs=None, chance=None):
     result = SearchResult(
         Metric("val_accuracy", "max", "accuracy", "%"),
         ["main", *TASKS],
-        1000,
         lines,
         Path("best.ckpt"),
         costs=costs or dict.fromkeys(TASKS, 1.0),

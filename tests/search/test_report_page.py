@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,8 +26,8 @@ def twenty():
         for i, weight in enumerate((0.1, 0.3, 1, 3, 9, 27)[: 5 + (j > 0)]):
             found.append(candidate(alone(task, weight), 0.6 + 0.01 * (i + 3 * j), training=losses(i + j)))
     rivals = {
-        "plain": replace(candidate(MAIN_ONLY, 0.69), unit="plain", line="plain"),
-        "fixed": replace(candidate(together(TASKS), 0.69), unit="fixed", line="fixed"),
+        "plain": candidate(MAIN_ONLY, 0.69, unit="plain", line="plain"),
+        "fixed": candidate(together(TASKS), 0.69, unit="fixed", line="fixed"),
     }
     result = result_of(found, rivals, tests={"search": 0.75, "plain": 0.70, "fixed": 0.66})
     told = {"class": "b", "told": "c", "how": "wrong", "column": "1"}

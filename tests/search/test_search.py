@@ -9,7 +9,7 @@ import torch
 
 from psst.search.course import lay_out
 from psst.search.settings import Look, SearchSettings
-from tests.search.small import command
+from tests.search.small import command, results
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,6 @@ def whole(tmp_path_factory):
 
 def read(folder, name="metrics.json"):
     return json.loads((folder / name).read_text())
-
-
-def units(folder):
-    return {name: unit["result"] for name, unit in read(folder, "manifest.json")["units"].items()}
 
 
 def weights(folder, name):
@@ -73,7 +69,7 @@ def test_a_soup_is_the_mean_of_its_members_with_statistics_of_its_own(whole):
 
 def test_branches_of_one_trade_off_see_other_batches(whole):
     """The same weights on the same batches would give one model twice."""
-    names = [name for name in units(whole) if name.startswith("plain-look")]
+    names = [name for name in results(whole) if name.startswith("plain-look")]
     assert len(names) == 2
     one, other = (weights(whole, name) for name in names)
     assert not all(torch.equal(one[key], other[key]) for key in one)
@@ -82,13 +78,13 @@ def test_branches_of_one_trade_off_see_other_batches(whole):
 def test_the_branches_go_on_from_the_trunk(whole):
     steps = {
         name: torch.load(whole / "units" / name / "model.ckpt", weights_only=True)["global_step"]
-        for name, result in units(whole).items()
+        for name, result in results(whole).items()
         if "metric" in result and result["steps"]
     }
-    trunk = units(whole)["trunk-1"]["steps"]
+    trunk = results(whole)["trunk-1"]["steps"]
     for name, step in steps.items():
         if name.startswith("look1"):
-            assert step == trunk + units(whole)[name]["steps"]
+            assert step == trunk + results(whole)[name]["steps"]
 
 
 def test_a_look_without_branches_leaves_the_trunk_as_it_is(tmp_path):
@@ -108,7 +104,7 @@ def test_a_look_without_branches_leaves_the_trunk_as_it_is(tmp_path):
 
 
 def test_the_table_of_a_front_holds_every_judged_model(whole):
-    judged = {name for name, result in units(whole).items() if "metric" in result}
+    judged = {name for name, result in results(whole).items() if "metric" in result}
     judged -= {name for name in judged if name.startswith("merged-")}  # what a trunk goes on from
     rows = read(whole, "front.json")
     assert {row["unit"] for row in rows} == judged
@@ -160,7 +156,7 @@ def test_what_is_damaged_is_named_and_made_anew(copied, whole, damage, capsys):
     assert "damaged" in said
     assert (copied / "front.json").read_text() == (whole / "front.json").read_text()
     assert trained_anew(copied, whole) <= ({name} if damage != "manifest" else set())
-    assert read(copied, "manifest.json")["units"].keys() == read(whole, "manifest.json")["units"].keys()
+    assert results(copied).keys() == results(whole).keys()
 
 
 def test_a_changed_log_interval_or_worker_setting_keeps_what_is_finished(copied, whole):

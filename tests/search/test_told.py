@@ -29,7 +29,7 @@ def parts(tmp_path_factory):
     torch.manual_seed(0)
     module = FewShotModule(Conv4(hidden=8), Episodic(PrototypicalHead()), [])
     module.attach(data)
-    return module.eval(), data, Told.of(module, data, "test")
+    return module.eval(), data, Told.of(module, data)
 
 
 def test_confusions_count_every_query_and_agree_with_the_accuracy(parts):
