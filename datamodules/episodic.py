@@ -171,7 +171,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     @property
     def store(self) -> ImageStore:
-        """The opened image store; RuntimeError before ``setup``."""
+        """The opened image store.
+
+        Raises:
+            RuntimeError: before ``setup``.
+        """
         return self._evaluation_episodes().store
 
     @property
@@ -233,7 +237,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self._restart(-(-seen // self._training.per_batch) + self._ahead)
 
     def see_other_batches(self, number: int) -> None:
-        """Let training that goes on from a checkpoint see other batches for each `number`; 0: the next."""
+        """Let training that goes on from a checkpoint see other batches than any other `number` would.
+
+        Args:
+            number: 0 for those that come next, k for those far ahead in the stream, never met otherwise.
+        """
         self._ahead = number * _FAR
 
     def divide(self, division: Callable[[ImageStore], ImageStore]) -> None:
@@ -286,7 +294,11 @@ class EpisodicDataModule(LightningDataModule, ABC):
 
     @property
     def feature_cache(self) -> FeatureCache:
-        """What `cache_features` has found; RuntimeError before it."""
+        """What `cache_features` has found.
+
+        Raises:
+            RuntimeError: before it.
+        """
         if self._cached is None:
             raise RuntimeError(
                 "batches of features are there after `cache_features`, or `FewShotModule.attach`, only."

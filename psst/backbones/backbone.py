@@ -37,9 +37,12 @@ class Backbone(nn.Module, ABC):
         self.map_shape: tuple[int, int, int] | None = None
 
     def build(self, image_shape: tuple[int, int, int]) -> None:
-        """Make the layers for images ``(C, H, W)``; a second call with the same shape changes nothing.
+        """Make the layers for images of one shape; a second call with the same shape changes nothing.
 
         Initial values are torch's own and come from the global generator, hence from ``seed_everything``.
+
+        Args:
+            image_shape: ``(C, H, W)``.
 
         Raises:
             ValueError: The shape is not three positive numbers, too small for this network, or another one
@@ -62,14 +65,22 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def make(self, image_shape: tuple[int, int, int]) -> int:
-        """Make the layers for images ``(C, H, W)`` and return the number of features D."""
+        """Make the layers and return the number of features D.
+
+        Args:
+            image_shape: ``(C, H, W)``, three positive numbers.
+        """
 
     @abstractmethod
     def forward(self, images: Tensor) -> Tensor:
         """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
 
     def maps(self, images: Tensor) -> Tensor:
-        """Return maps ``[n, C', h, w]`` of normalized images ``[n, C, H, W]``; TypeError without maps."""
+        """Return feature maps ``[n, C', h, w]`` of normalized images ``[n, C, H, W]``.
+
+        Raises:
+            TypeError: This backbone has none.
+        """
         raise TypeError(_lacks(self, "feature maps", "`maps` and `pool`"))
 
     def pool(self, maps: Tensor) -> Tensor:
@@ -82,7 +93,11 @@ class Backbone(nn.Module, ABC):
         return type(self).frozen is not Backbone.frozen
 
     def frozen(self, images: Tensor) -> Tensor:
-        """Return features ``[n, D']`` before anything that is trained; TypeError if all of it is trained."""
+        """Return features ``[n, D']`` of normalized images before anything that is trained.
+
+        Raises:
+            TypeError: All of this backbone is trained.
+        """
         raise TypeError(_lacks(self, "frozen features", "`frozen` and `adapted`"))
 
     def adapted(self, frozen: Tensor) -> Tensor:

@@ -49,7 +49,11 @@ class Encoder(nn.Module):
         return int(self.backbone.num_features)
 
     def build(self, image_shape: Sequence[int]) -> None:
-        """Make the layers for images ``(C, H, W)``, as `Backbone.build` does."""
+        """Make the layers for images ``(C, H, W)``; a second call with the same shape changes nothing.
+
+        Raises:
+            ValueError: The shape does not suit the backbone, or is not the one it was built for.
+        """
         channels, height, width = image_shape
         self.backbone.build((channels, height, width))
         if not hasattr(self, "mean"):
@@ -67,7 +71,11 @@ class Encoder(nn.Module):
             self._measured = True
 
     def normalized(self, images: Tensor) -> Tensor:
-        """Return images, uint8 or floating in [0, 1], as the backbone wants them; TypeError for others."""
+        """Return uint8 images in [0, 255], or floating ones in [0, 1], as the backbone wants them.
+
+        Raises:
+            TypeError: They are neither.
+        """
         if not images.is_floating_point():
             if images.dtype != torch.uint8:
                 raise TypeError(f"`images` must be uint8 or floating in [0, 1], got {images.dtype}.")
@@ -75,9 +83,11 @@ class Encoder(nn.Module):
         return (images.to(self.mean.dtype) - self.mean[:, None, None]) / self.std[:, None, None]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return features ``[n, D]`` of images ``[n, C, H, W]``; raises as `normalized` does.
+        """Return features ``[n, D]`` of images ``[n, C, H, W]``.
 
-        ValueError if they have other channels, height or width than the encoder was made for.
+        Raises:
+            ValueError: Other channels, height or width than the encoder was made for.
+            TypeError: Neither uint8 nor floating.
         """
         if tuple(images.shape[1:]) != self.image_shape:
             law = f"[n, {', '.join(map(str, self.image_shape or ('C', 'H', 'W')))}]"

@@ -44,6 +44,8 @@ def _scores_file(path: Path) -> Path:
         return path
     if (path / _NAME).is_file():
         return path / _NAME
+    if not path.exists():
+        raise FileNotFoundError(f"`{path}` does not exist; name a {_NAME} or a folder that holds one.")
     found = sorted(str(file.parent) for file in path.rglob(_NAME))
     hint = f"there is one in: {', '.join(found[:8])}" if found else "write one with `psst test`"
     raise FileNotFoundError(f"`{path}` holds no {_NAME}; {hint}.")

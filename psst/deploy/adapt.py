@@ -48,7 +48,12 @@ _Share = tuple[float, float, float]  # mean, lower and upper end
 
 
 class Choice(NamedTuple):
-    """What images left out tell of the heads: accuracies in [0, 1], each with Wilson's 95 % interval."""
+    """What images left out tell of the heads: accuracies in [0, 1], each with Wilson's 95 % interval.
+
+    Example:
+        >>> choose_head(features, labels).nested
+        (0.9, 0.7985, 0.9533)
+    """
 
     name: str  # of the best one
     head: FeatureClassifier  # itself, to be fitted
@@ -68,9 +73,12 @@ def adapt(
 ) -> tuple[FewShotClassifier, Choice]:
     """Choose and train a classifier of the classes in a folder, on the features of a frozen encoder.
 
-    `encoder` is ``efficientnet-lite0``, ``timm:NAME``, ``NAME@FILE``, or a folder of ``psst export``;
-    `groups` are images that show the same thing, which are left out together; `cache` keeps decoded images
-    and features.
+    Args:
+        folder: A folder a class.
+        encoder: ``efficientnet-lite0``, ``timm:NAME``, ``NAME@FILE``, or a folder of ``psst export``.
+        groups: Images that show the same thing, which are left out together.
+        cache: Folder of decoded images and features, which are made once.
+        seed: Of the parts that are left out.
 
     Raises:
         FileNotFoundError: There are no images, or no such encoder.

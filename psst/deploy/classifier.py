@@ -78,7 +78,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def from_pretrained(cls, folder: str | Path) -> "FewShotClassifier":
         """Return what `save` wrote, or an unfitted classifier of the encoder that ``psst export`` wrote.
 
-        FileNotFoundError if the folder holds neither, ValueError if a file is damaged or of another format.
+        Raises:
+            FileNotFoundError: The folder holds neither.
+            ValueError: A file is damaged or of another format.
         """
         folder = Path(folder)
         if not (folder / _ABOUT).is_file():
@@ -94,7 +96,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
     def save(self, folder: str | Path) -> Path:
         """Write encoder, head and examples to a new folder, whole or not at all, for `from_pretrained`.
 
-        FileExistsError if the folder holds something, NotFittedError if there are no examples.
+        Raises:
+            FileExistsError: The folder exists and holds something.
+            NotFittedError: There are no examples.
         """
         self._require_fitted()
         folder = require_new(folder)
@@ -112,9 +116,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         return folder
 
     def fit(self, images: Any, labels: Sequence[str] | None = None) -> "FewShotClassifier":
-        """Take the examples of all classes: images and a label for each, or a folder with a folder a class.
+        """Take the examples of all classes.
 
-        ValueError if there are fewer than two classes, or not one label an image.
+        Args:
+            images: A folder with a folder a class, or images.
+            labels: One a image; None for a folder.
+
+        Raises:
+            ValueError: There are fewer than two classes, or not one label an image.
         """
         return self.fit_features(*self._examples(images, labels))
 
@@ -232,7 +241,8 @@ def require_new(folder: str | Path, typed: str = "folder=", advice: str = "name 
 def image_files(path: Path) -> list[Path]:
     """Return the image files of a folder and those in it, by name; a file is itself.
 
-    FileNotFoundError if there is no such file or folder, or no image in it.
+    Raises:
+        FileNotFoundError: There is no such file or folder, or no image in it.
     """
     if path.is_file():
         return [path]

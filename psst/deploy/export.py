@@ -42,7 +42,12 @@ _Inputs = tuple[Tensor, ...]
 
 
 def load_module(path: Path) -> FewShotModule:
-    """Rebuild the module of a checkpoint on the CPU, in evaluation mode; raises as `read_checkpoint` does."""
+    """Rebuild the module of a checkpoint on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a checkpoint of a FewShotModule, or its parameters do not fit its description.
+    """
     read_checkpoint(path)
     try:
         module = FewShotModule.load_from_checkpoint(path, map_location="cpu", weights_only=True)
@@ -60,13 +65,19 @@ def export_encoder(
 ) -> Path:
     """Write ``model.safetensors`` and ``config.json``, reload them, compare features, and add a card.
 
-    The folder `output` appears only when it is complete and verified. `graphs` are kinds of ``encoder`` and
-    ``classifier`` to write too, compared on the images of a folder, or on those of the checkpoint's run; the
-    classifier is left out where the head has no graph for any number of classes.
+    Args:
+        checkpoint: Checkpoint of a FewShotModule.
+        output: Folder to make; it appears only when complete and verified.
+        overwrite: Replace an earlier export there.
+        graphs: Write ``encoder`` and ``classifier`` as ``onnx`` or ``pt2`` too.
+        images: Folder of images to compare the graphs on; None for the data of the checkpoint's run.
+
+    Returns:
+        The folder; ``classifier`` is left out where the head has no graph for any number of classes.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        FileExistsError: ``output`` is no export, or one that is not to be replaced.
+        FileExistsError: ``output`` exists, and is no export or not to be replaced.
         ImportError: A package for `graphs` is missing.
         ValueError: The checkpoint is not one of a FewShotModule, or there are no images.
         RuntimeError: The reloaded encoder, or a graph, gives other numbers.

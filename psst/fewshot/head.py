@@ -37,7 +37,11 @@ class Head(nn.Module, ABC):
         super().__init__()
 
     def build(self, setup: Setup) -> None:
-        """Make the layers, if there are any, once the backbone stands."""
+        """Make the layers, if there are any, once the backbone stands.
+
+        Args:
+            setup: Gives the length of features and the channels of maps.
+        """
 
     @abstractmethod
     def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:

@@ -96,7 +96,11 @@ class ImageStore:
         return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def read(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """Return the images ``ids``, ``[...]``, as ``[..., C, H, W]``, the order of networks: a copy."""
+        """Return the images ``ids``, ``[...]``, as ``[..., C, H, W]``, the order that networks use: a copy.
+
+        Raises:
+            IndexError: there is no such image.
+        """
         return self._planes[ids]  # one gather out of the map
 
     def divided(self, train: Sequence[int], val: Sequence[int]) -> "ImageStore":
@@ -162,7 +166,11 @@ class ImageStore:
         return self.groups.get(split) or {"all": self.splits[split]}
 
     def verify(self) -> None:
-        """Compare all files with their checksums; ValueError if one has changed."""
+        """Compare all files with their checksums.
+
+        Raises:
+            ValueError: a file has changed since the store was built.
+        """
         for name, found in self.checksums(self.folder, self.meta).items():
             if found != (expected := self.meta["sha256"][name]):
                 raise ValueError(

@@ -41,12 +41,20 @@ _HARMLESS = ("log_every_n_steps",)
 
 
 class PythonRun:
-    """Fresh modules, datamodules and trainers for the units of a search, see `psst.search.search`.
+    """Fresh modules, datamodules and trainers for the units of a search.
 
     Training batches come through a `KeyedLoader`, so that all units see the same ones and the weights are
     the only difference between them. A datamodule or loader with a ``state_dict`` of its own keeps its
-    place itself and is left alone. A datamodule is not copied deeply: what `setup` assigns stays with the
-    copy. Arguments of the trainer are.
+    place itself and is left alone.
+
+    Args:
+        module_factory: Makes a new module.
+        datamodule: One, copied for each unit (not deeply: what `setup` assigns stays with the copy), or a
+            function that makes one.
+        max_steps: Optimizer steps of one full training.
+        seed: Of parameters, batches and everything drawn in a step.
+        trainer: Arguments of the Trainer beside those that the search sets; copied deeply for each unit.
+        choice: What chooses; part of the identity.
 
     Raises:
         TypeError: `datamodule` is neither, or the Trainer knows no such argument.

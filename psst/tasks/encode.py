@@ -106,7 +106,11 @@ class Encode:
             return self.encoder.backbone.adapted(frozen)
 
     def frozen(self, batch: Batch, view: View | None = None) -> Tensor:
-        """Return features ``[n, D']`` before the trained part, without gradients; TypeError without one."""
+        """Return features ``[n, D']`` before the trained part of the backbone, without gradients.
+
+        Raises:
+            TypeError: All of the backbone is trained.
+        """
         view = batch.policies.resolved(View() if view is None else view)
         cached = batch.features(view)
         if cached is not None:

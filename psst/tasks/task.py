@@ -55,7 +55,11 @@ class Task(nn.Module, ABC):
         return (View(),)
 
     def build(self, setup: Setup) -> None:
-        """Make the layers; called once, when encoder, training classes and main task stand."""
+        """Make the layers; called once, when the encoder stands.
+
+        Args:
+            setup: Encoder, training classes and main task.
+        """
 
     def start(self, setup: Setup) -> None:
         """Take what it needs of the weights that a fit begins with, such as a teacher's copy."""
