@@ -12,16 +12,16 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 5459,
-    "episodes": 1197,
-    "training + evaluation": 1500,
-    "search": 4711,
-    "pareto + callbacks + balancers": 4035,
-    "all lines": 25226,
-    "public names": 449,
+    "images + datamodules": 5192,
+    "episodes": 1191,
+    "training + evaluation": 1475,
+    "search": 4447,
+    "pareto + callbacks + balancers": 3667,
+    "all lines": 23885,
+    "public names": 436,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
-    "lines of a module, median": 93,
+    "lines of a module, median": 92,
 }
 GOALS = {
     "images + datamodules": 5500,
