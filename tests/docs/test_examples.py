@@ -64,9 +64,8 @@ CHECKS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "digits")) for name in CHECKS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CHECKS)
 def test_the_example_runs_by_copy_and_paste(name, tmp_path):
     (tmp_path / "example.py").write_text(blocks()[name], encoding="utf-8")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}  # as if installed from here
