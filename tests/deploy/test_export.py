@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from psst.backbones import Adapted, Backbone, Conv4, Encoder
+from psst.backbones.exported import _without_pretraining
 from psst.deploy import load_encoder
 from psst.deploy.export import export_encoder
 from psst.fewshot import PrototypicalHead
@@ -162,6 +163,11 @@ def test_damaged_parameters_are_refused(checkpoint, tmp_path):
     (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
     with pytest.raises(ValueError, match="export again"):
         load_encoder(folder)
+
+
+def test_a_rebuilt_backbone_never_fetches_weights():
+    description = {"class_path": "psst.backbones.Timm", "init_args": {"name": "resnet18", "pretrained": True}}
+    assert _without_pretraining(description)["init_args"] == {"name": "resnet18", "pretrained": False}
 
 
 def exported(backbone, tmp_path, name="encoder", shape=SHAPE):
