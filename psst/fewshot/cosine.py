@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.prototypical import prototypes
+from psst.fewshot.prototypical import cosines, prototypes
 
 
 class CosineHead(Head):
@@ -37,5 +36,4 @@ class CosineHead(Head):
     def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
         """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
         with precise(support, query) as (support, query):
-            centers = F.normalize(prototypes(support, support_labels, n_way), dim=2)
-            return self.factor * F.normalize(query, dim=2) @ centers.mT
+            return self.factor * cosines(query, prototypes(support, support_labels, n_way))

@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from psst.fewshot.head import Head, positive, precise
+from psst.fewshot.prototypical import cosines
 
 
 class MatchingHead(Head):
@@ -36,6 +36,6 @@ class MatchingHead(Head):
     def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
         """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
         with precise(support, query) as (support, query):
-            attention = self.scale * F.normalize(query, dim=2) @ F.normalize(support, dim=2).mT
+            attention = self.scale * cosines(query, support)
             members = support_labels[:, None] == torch.arange(n_way, device=support.device)[:, None]
             return attention[:, :, None].masked_fill(~members[:, None], -torch.inf).logsumexp(dim=3)

@@ -46,9 +46,7 @@ class PrototypicalHead(Head):
         with precise(support, query) as (support, query):
             if self.metric == "cosine":
                 centers = prototypes(F.normalize(support, dim=2), support_labels, n_way)
-                lengths = torch.linalg.vector_norm(query, dim=2, keepdim=True).clamp_min(1e-12)
-                cosines: Tensor = query @ F.normalize(centers, dim=2).mT / lengths  # fewer than features
-                return self.scale * cosines
+                return self.scale * cosines(query, centers)
             origin = support.mean(dim=1, keepdim=True).detach()
             return -squared_distances(query - origin, prototypes(support - origin, support_labels, n_way))
 
@@ -57,6 +55,12 @@ def squared_distances(points: Tensor, centers: Tensor) -> Tensor:
     """Return ``[B, n, N]`` for ``points`` ``[B, n, D]`` and ``centers`` ``[B, N, D]``, by inner products."""
     squares = points.square().sum(dim=2)[:, :, None] + centers.square().sum(dim=2)[:, None, :]
     return squares - 2.0 * points @ centers.mT
+
+
+def cosines(points: Tensor, centers: Tensor) -> Tensor:
+    """Return ``[B, n, N]`` as above: the few products are divided by the lengths, not the many features."""
+    lengths: Tensor = torch.linalg.vector_norm(points, dim=2, keepdim=True)
+    return points @ F.normalize(centers, dim=2).mT / lengths.clamp_min(1e-12)  # least as in `normalize`
 
 
 def prototypes(support: Tensor, support_labels: Tensor, n_way: int) -> Tensor:

@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from psst.fewshot.head import Head, positive, precise
 from psst.fewshot.kernel import one_hot
-from psst.fewshot.prototypical import prototypes
+from psst.fewshot.prototypical import cosines, prototypes
 
 
 class PrototypeRectificationHead(Head):
@@ -43,7 +42,7 @@ class PrototypeRectificationHead(Head):
         """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
         with precise(support, query) as (support, query):
             centers, query = rectified(support, support_labels, query, n_way, self.scale)
-            return self.scale * F.normalize(query, dim=2) @ F.normalize(centers, dim=2).mT
+            return self.scale * cosines(query, centers)
 
 
 def rectified(
@@ -52,9 +51,8 @@ def rectified(
     """Return the rectified class means ``[B, N, D]`` and the queries as moved, ``[B, NQ, D]``."""
     query = query + support.mean(dim=1, keepdim=True) - query.mean(dim=1, keepdim=True)
     images = torch.cat([support, query], dim=1)
-    centers = F.normalize(prototypes(support, support_labels, n_way), dim=2)
-    cosines = F.normalize(images, dim=2) @ centers.mT  # [B, NS + NQ, N]
-    guesses = cosines[:, support.shape[1] :].argmax(dim=2)
-    members = one_hot(torch.cat([support_labels, guesses], dim=1), n_way, cosines).bool()
-    shares = (scale * cosines).masked_fill(~members, -torch.inf).softmax(dim=1)
+    likeness = cosines(images, prototypes(support, support_labels, n_way))  # [B, NS + NQ, N]
+    guesses = likeness[:, support.shape[1] :].argmax(dim=2)
+    members = one_hot(torch.cat([support_labels, guesses], dim=1), n_way, likeness).bool()
+    shares = (scale * likeness).masked_fill(~members, -torch.inf).softmax(dim=1)
     return shares.mT @ images, query

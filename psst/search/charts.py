@@ -32,7 +32,7 @@ _STEP = 26  # pixels a line
 _WIDTH = 420  # pixels of a chart in a picture
 _MOST = 24  # models in a picture, the best on validation; finals beside
 _POINTS = 60  # of one curve at the most
-Rows = list[dict[str, Any]]
+_Rows = list[dict[str, Any]]
 
 
 def charts_of(result: SearchResult, picks: Mapping[str, str], folder: Path) -> dict[str, dict[str, Any]]:
@@ -73,35 +73,34 @@ def losses(result: SearchResult) -> alt.LayerChart:
 def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, Any]:
     """Trade-offs, and losses where two models have all of them, by heading."""
     judged = [one for one in result.candidates if np.isfinite(one.measured.metric)]
+    finals, plain, best = result.names_of_finals, result.finals.get(PLAIN), result.best.unit.name
     if not picks:  # a picture cannot be scrolled
-        finals = result.names_of_finals
         judged = [one for place, one in enumerate(judged) if place < _MOST or one.unit.name in finals]
     judged.sort(key=_place)  # the page's slider goes through them in this order
-    made = {"Trade-offs that were tried": _tradeoffs(result, [_row(result, one, picks) for one in judged])}
+    rows = []
+    for one in judged:
+        half, value = _half_to_plain(result, one, plain), result.metric.shown(one.measured.metric)
+        rows.append(
+            {
+                "model": one.name,
+                "line": one.line,
+                "value": value,
+                "low": value - half,
+                "high": value + half,
+                "pick": picks.get(one.unit.name, one.unit.name),
+                "best": one.unit.name == best,
+                "final": one.unit.name in finals,
+            }
+        )
+    made = {"Trade-offs that were tried": _tradeoffs(result, rows)}
     losses = _loss_matrix(judged, result.tasks)
     known = np.flatnonzero(np.isfinite(losses).all(axis=1))
     if len(known) > 1:
-        rows = [_row(result, judged[i], picks) for i in known]
-        made["The same models as losses"] = _losses(result, rows, losses[known])
+        made["The same models as losses"] = _losses(result, [rows[i] for i in known], losses[known])
     return {heading: chart.add_params(_PICK) for heading, chart in made.items()}
 
 
-def _row(result: SearchResult, one: Candidate, picks: Mapping[str, str]) -> dict[str, Any]:
-    half = _half_to_plain(result, one, result.finals.get(PLAIN))
-    value = result.metric.shown(one.measured.metric)
-    return {
-        "model": one.name,
-        "line": one.line,
-        "value": value,
-        "low": value - half,
-        "high": value + half,
-        "pick": picks.get(one.unit.name, one.unit.name),
-        "best": one.unit.name == result.best.unit.name,
-        "final": one.unit.name in result.names_of_finals,
-    }
-
-
-def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
+def _tradeoffs(result: SearchResult, rows: _Rows) -> Any:
     """Accuracy of each, with the interval of its difference to plain; plain is the band, rivals are lines."""
     label = f"validation {result.metric.label} {result.metric.unit}".rstrip()
     order = list(dict.fromkeys(row["model"] for row in rows))
@@ -124,7 +123,7 @@ def _tradeoffs(result: SearchResult, rows: Rows) -> Any:
     return alt.layer(*layers).properties(height=_STEP * len(order))
 
 
-def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> Any:
+def _losses(result: SearchResult, rows: _Rows, losses: NDArray[np.float64]) -> Any:
     """Main loss over that of the auxiliary task, with the front; of several, each on an axis of its own."""
     if len(result.tasks) > 2:
         return _parallel(result.tasks, rows, losses)
@@ -141,7 +140,7 @@ def _losses(result: SearchResult, rows: Rows, losses: NDArray[np.float64]) -> An
     return alt.layer(line, *_points(rows, {**encoding, "tooltip": tooltip})).properties(height=260)
 
 
-def _parallel(tasks: Sequence[str], rows: Rows, losses: NDArray[np.float64]) -> Any:
+def _parallel(tasks: Sequence[str], rows: _Rows, losses: NDArray[np.float64]) -> Any:
     """A line a model from axis to axis, each from its lowest loss up; dashed if another is below in all."""
     spread = np.ptp(losses, axis=0)
     shares = (losses - losses.min(axis=0)) / np.where(spread > 0, spread, 1)
@@ -184,8 +183,7 @@ def _curves(result: SearchResult, picks: Mapping[str, str], units: Path) -> Any:
     cells = [
         {"unit": unit, "pick": picks.get(unit, ""), **cell}  # trunks have no row in the table
         for unit in sorted(result.found[SEARCH].units)
-        for task in result.tasks
-        for cell in _curve(units / unit, task)
+        for cell in _logged(units / unit, result.tasks)
     ]
     encoding: dict[str, Any] = {
         "x": alt.X("step:Q", title="optimizer steps"),
@@ -198,17 +196,19 @@ def _curves(result: SearchResult, picks: Mapping[str, str], units: Path) -> Any:
     return _chart(cells).mark_line().encode(**encoding).properties(height=260) if cells else None
 
 
-def _curve(unit: Path, task: str) -> Iterator[dict[str, Any]]:
-    """Steps and losses of one task, as far as they were logged and have a logarithm."""
-    found = {}
+def _logged(unit: Path, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Steps and losses of each task, as far as they were logged and have a logarithm."""
+    found: dict[str, dict[int, float]] = {task: {} for task in tasks}
     for log in sorted(unit.glob("version_*/metrics.csv")):
         with log.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                loss = float(row.get(f"psst/loss/{task}") or row.get(f"train/{task}_loss") or 0)
-                if 0 < loss < np.inf:
-                    found[int(row["step"])] = loss
-    for step in sorted(found)[:: -(-len(found) // _POINTS) or 1]:
-        yield {"task": task, "step": step, "loss": found[step]}
+                for task, losses in found.items():
+                    loss = float(row.get(f"psst/loss/{task}") or row.get(f"train/{task}_loss") or 0)
+                    if 0 < loss < np.inf:
+                        losses[int(row["step"])] = loss
+    for task, losses in found.items():
+        for step in sorted(losses)[:: -(-len(losses) // _POINTS) or 1]:
+            yield {"task": task, "step": step, "loss": losses[step]}
 
 
 def _place(one: Candidate) -> tuple[bool, int, list[str], float, str]:
@@ -226,17 +226,17 @@ def _half_to_plain(result: SearchResult, one: Candidate, plain: Candidate | None
     return result.metric.shown(half) if np.isfinite(half) else 0.0
 
 
-def _chart(rows: Rows) -> alt.Chart:
+def _chart(rows: _Rows) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=rows))
 
 
-def _color(rows: Rows) -> alt.Color:
+def _color(rows: _Rows) -> alt.Color:
     lines = [line for line in _COLORS if any(row["line"] == line for row in rows)]
     scale = alt.Scale(domain=lines, range=[_COLORS[line] for line in lines])
     return alt.Color("line:N", title=None, scale=scale, legend=alt.Legend(orient="top"))
 
 
-def _points(rows: Rows, encoding: dict[str, Any]) -> list[alt.Chart]:
+def _points(rows: _Rows, encoding: dict[str, Any]) -> list[alt.Chart]:
     """One a model, and a ring around what is handed over."""
     points = [_chart(rows).mark_point(filled=True, size=90).encode(**encoding)]
     if best := [row for row in rows if row["best"]]:  # an average has no losses to be shown by

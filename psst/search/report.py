@@ -169,7 +169,7 @@ def _task_sentence(result: SearchResult, task: str) -> str:
 
 def _front_rows(result: SearchResult) -> list[dict[str, Any]]:
     """One row a model that was judged: who, metric, losses, weights, cost."""
-    finals = result.names_of_finals
+    finals, best = result.names_of_finals, result.best.unit.name
     return [
         {
             "name": one.name,
@@ -184,7 +184,7 @@ def _front_rows(result: SearchResult) -> list[dict[str, Any]]:
             "members": " ".join(one.unit.members),
             "passes": round(float(one.result.get("passes", 0.0)), 1),
             "final_of": finals.get(one.unit.name, ""),
-            "handed_over": one.unit.name == result.best.unit.name,
+            "handed_over": one.unit.name == best,
         }
         for one in result.candidates
     ]
@@ -247,7 +247,7 @@ def _gap_text(result: SearchResult, gap: ClassDifference) -> str:
 
 def _table(result: SearchResult) -> Table:
     """The best models on validation, every final among them."""
-    finals, plain = result.names_of_finals, result.finals.get(PLAIN)
+    finals, plain, best = result.names_of_finals, result.finals.get(PLAIN), result.best.unit.name
     shown = [one for one in result.candidates if one.unit.name in finals]
     shown += [one for one in result.candidates if one.unit.name not in finals][: _ROWS - len(shown)]
     folds = any(len(one.measured.folds) > 1 for one in shown)
@@ -261,7 +261,7 @@ def _table(result: SearchResult) -> Table:
         if plain is not None and name != plain.unit.name:
             gap = _gap_text(result, one.measured - plain.measured)
         mark = f"best of {finals[name]}" if name in finals else ""
-        mark = "handed over" if name == result.best.unit.name else mark
+        mark = "handed over" if name == best else mark
         each = "  ".join(result.metric.text(value) for value in one.measured.folds.values())
         cells = (one.name, _origin(one), result.metric.text(one.measured.metric), gap)
         table.add_row(*cells, *([each] if folds else []), mark)
