@@ -6,6 +6,7 @@ STAMP = $(VENV)/.installed
 LEARN2LEARN ?= .venv-learn2learn
 
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE  # the tests start many processes: each would compile every module again
 .PHONY: help demo test slow check docs test-learn2learn
 
 help: ## this list

@@ -72,6 +72,7 @@ def test_a_divided_store_survives_a_process_and_leaves_the_first_alone(store):
 def test_the_course_chooses_on_folds_and_trains_on_all_classes(tmp_path):
     folder = tmp_path / "out"
     more = ["--search.looks", LOOKS, "--search.rivals=[plain]", "--data.init_args.evaluation.way=5"]
+    more += ['--search.vary={"length": [1, 0.5], "rate": [1, 0.3, 3]}']
     assert command(folder, *more) == 0
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics["candidates"]) == {"search", "plain"}
