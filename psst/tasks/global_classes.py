@@ -12,7 +12,7 @@ from psst.components import as_component
 from psst.episodes import Batch
 from psst.fewshot import Head
 from psst.fewshot.head import positive
-from psst.tasks.cosine_classifier import CosineClassifier
+from psst.tasks.classes import CosineClassifier
 from psst.tasks.encode import MAIN, Encode
 from psst.tasks.task import MainTask
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.fewshot.head import positive
-from psst.tasks.cosine_classifier import CosineClassifier
+from psst.tasks.classes import CosineClassifier
 from psst.tasks.encode import Encode
 from psst.tasks.rotation import Rotation
 
