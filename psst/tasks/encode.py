@@ -13,8 +13,6 @@ from psst.images.view import View
 from psst.randomness import stream_key
 
 MAIN = "main"
-_Key = tuple[int | str, ...]
-_Call = tuple[tuple[View, ...], range | bytes]
 
 
 class Encode:
@@ -50,11 +48,10 @@ class Encode:
         teacher: bool = False,
     ) -> None:
         self.encoder, self.with_maps, self.teacher = encoder, with_maps, teacher
-        self._shared_statistics = shared_statistics
-        self._key: _Key = tuple(key)
+        self._shared_statistics, self._key = shared_statistics, tuple(key)
         self._task, self._pictures = MAIN, 0
-        self._by_main: dict[View, list[tuple[Tensor, Tensor]]] = {}  # see `_found`
-        self._by_others: dict[_Call, list[Tensor]] = {}
+        self._by_main: dict[View, tuple[Tensor, Tensor]] = {}  # see `_found`
+        self._by_others: dict[tuple[tuple[View, ...], bytes], list[Tensor]] = {}
 
     def begin(self, task: str) -> None:
         """Say whose turn it is; the main task's comes first."""
@@ -124,18 +121,18 @@ class Encode:
 
     def _encoded(self, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:
         """Return maps or vectors of each view; what was encoded before is looked up."""
-        if self._task == MAIN:
-            outs = self._joined(batch, views)
-            where = torch.full((len(batch.whole),), -1)
-            where[torch.as_tensor(batch.places)] = torch.arange(len(batch))
-            for view, out in zip(views, outs, strict=True):
-                self._by_main.setdefault(view, []).append((out, where))
-            return outs
-        places = batch.places
-        call = (views, places if isinstance(places, range) else places.numpy().tobytes())
-        if call not in self._by_others:
-            self._by_others[call] = self._joined(batch, views)
-        return self._by_others[call]
+        places = torch.as_tensor(batch.places)
+        if self._task != MAIN:
+            call = views, places.numpy().tobytes()
+            if call not in self._by_others:
+                self._by_others[call] = self._joined(batch, views)
+            return self._by_others[call]
+        outs = self._joined(batch, views)
+        for view, out in zip(views, outs, strict=True):
+            known, where = self._by_main.get(view, (out[:0], torch.full((len(batch.whole),), -1)))
+            where[places] = len(known) + torch.arange(len(batch))
+            self._by_main[view] = torch.cat([known, out]) if len(known) else out, where
+        return outs
 
     def _joined(self, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:
         """Look up the rows that the main task has encoded, and encode all others in one pass."""
@@ -151,12 +148,8 @@ class Encode:
 
     def _found(self, batch: Batch, view: View) -> tuple[Tensor | None, Tensor]:
         """Return what the main task has encoded of a view, and the place in it of each row, -1 for none."""
-        best: tuple[Tensor | None, Tensor] = (None, torch.full((len(batch),), -1))
-        for out, where in self._by_main.get(view, ()):
-            rows = where[torch.as_tensor(batch.places)]
-            if (rows >= 0).sum() > (best[1] >= 0).sum():
-                best = out, rows
-        return best
+        known, where = self._by_main.get(view, (None, torch.full((len(batch.whole),), -1)))
+        return known, where[torch.as_tensor(batch.places)]
 
     def _input(self, batch: Batch, view: View, rows: Tensor) -> tuple[Tensor, bool]:
         """Return what goes into the network for some rows, and whether it is cached features."""
