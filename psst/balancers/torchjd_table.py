@@ -26,7 +26,10 @@ class Fed:
 
     def __init__(self, module: Any, state: Sequence[str], learning_rate: float, epoch_steps: int) -> None:
         self.module, self.learning_rate, self.epoch_steps = module, learning_rate, epoch_steps
-        self._owners = {name: _owner(module, name) for name in state}
+        self._owners: dict[str, tuple[nn.Module, str]] = {}
+        for name in state:
+            path, _, attribute = name.rpartition(".")
+            self._owners[name] = module.get_submodule(path), attribute
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
@@ -47,11 +50,6 @@ class Fed:
                 current.data.copy_(state[name])
             else:
                 setattr(owner, attribute, deepcopy(state[name]))
-
-
-def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, attribute = name.rpartition(".")
-    return module.get_submodule(path), attribute
 
 
 class _FedByDirection(Fed):
@@ -168,11 +166,6 @@ class _Entry:
     feed: type[Fed] = Fed
     state: tuple[str, ...] = ()
 
-    @property
-    def sized(self) -> bool:
-        """Whether it wants the shape of the losses: filled in here, not by the user."""
-        return "shape" in inspect.signature(self.kind).parameters
-
 
 ENTRIES: dict[str, _Entry] = {
     "AlignedMTL": _Entry(aggregation.AlignedMTLWeighting),
@@ -256,11 +249,12 @@ def check(name: str, options: Mapping[str, Any]) -> bool:
 
 def _module(name: str, entry: _Entry, options: Mapping[str, Any], n_tasks: int) -> nn.Module:
     signature = inspect.signature(entry.kind)
+    sized = "shape" in signature.parameters  # of the losses: filled in here, not by the user
     try:
-        if entry.sized and "shape" in options:
+        if sized and "shape" in options:
             raise TypeError("`shape` is the number of tasks, which is filled in")
         arguments = {key: _argument(key, value, signature, n_tasks) for key, value in options.items()}
-        if entry.sized:
+        if sized:
             arguments["shape"] = n_tasks
         signature.bind(**arguments)
         return entry.kind(**arguments).double()
