@@ -56,10 +56,8 @@ class Timm(Backbone):
             raise ValueError(
                 f"`pretrained=True` and `checkpoint_path={checkpoint_path}` both give weights; keep one."
             )
-        self.name = name
-        self.pretrained = pretrained
-        self.checkpoint_path = checkpoint_path
-        self.options = options
+        self.name, self.options = name, options
+        self.pretrained, self.checkpoint_path = pretrained, checkpoint_path
 
     def make(self, image_shape: tuple[int, int, int]) -> int:
         """Create the network, load its weights and measure the length of its features.
