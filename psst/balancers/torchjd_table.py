@@ -212,12 +212,9 @@ _REFUSED: dict[str, str] = {
 
 def _find(name: str) -> _Entry:
     """The entry of a name; ValueError where there is none, or it is refused."""
-    if name in _REFUSED:
-        raise ValueError(
-            f"`name={name}` cannot be offered: {_REFUSED[name]}; use one of {', '.join(ENTRIES)}."
-        )
     if name not in ENTRIES:
-        raise ValueError(f"`name={name}` is nothing of TorchJD; use one of {', '.join(ENTRIES)}.")
+        why = f"cannot be offered: {_REFUSED[name]}" if name in _REFUSED else "is nothing of TorchJD"
+        raise ValueError(f"`name={name}` {why}; use one of {', '.join(ENTRIES)}.")
     return ENTRIES[name]
 
 
