@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.prototypical import cosines, prototypes
+from psst.fewshot.head import Head, cosines, positive, precise, prototypes
 
 
 class PrototypeRectificationHead(Head):

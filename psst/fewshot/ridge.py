@@ -45,4 +45,5 @@ class RidgeHead(DualHead):
     def duals(self, kernel: Tensor, targets: Tensor) -> Tensor:
         """Return ``[B, NS, N]``: the solution of the system."""
         eye = torch.eye(kernel.shape[1], dtype=kernel.dtype, device=kernel.device)
-        return torch.linalg.solve(kernel + self.log_penalty.exp() * eye, targets)
+        duals: Tensor = torch.linalg.solve(kernel + self.log_penalty.exp() * eye, targets)
+        return duals
