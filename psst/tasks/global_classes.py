@@ -13,8 +13,7 @@ from psst.episodes import Batch
 from psst.fewshot import Head
 from psst.fewshot.head import positive
 from psst.tasks.classes import CosineClassifier
-from psst.tasks.encode import MAIN, Encode
-from psst.tasks.task import MainTask
+from psst.tasks.task import MAIN, Encode, MainTask
 
 
 class GlobalClasses(MainTask):

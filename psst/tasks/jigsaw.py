@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.images.geometry import patches
-from psst.tasks.encode import Encode
 from psst.tasks.patch_location import PatchLocation
+from psst.tasks.task import Encode
 
 _CANDIDATES = 2000
 _CELLS = 9

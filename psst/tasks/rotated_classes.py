@@ -11,8 +11,8 @@ from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.fewshot.head import positive
 from psst.tasks.classes import CosineClassifier
-from psst.tasks.encode import Encode
 from psst.tasks.rotation import Rotation
+from psst.tasks.task import Encode
 
 
 class RotatedClasses(Rotation):

@@ -10,8 +10,7 @@ from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.fewshot.head import positive
 from psst.images.view import View
-from psst.tasks.encode import Encode
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
 
 
 class SimCLR(Task):
