@@ -97,12 +97,11 @@ class TorchJD(Method):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream_key("torchjd", self.seed, self._decided))
             try:
-                weights: Array = self._fed.weights(state).detach().numpy().astype(np.float64)
+                return np.array(self._fed.weights(state).detach(), dtype=np.float64)
             except Exception:  # whatever its solver stumbles over
                 if self._fed.strict:
                     raise
                 return None
-        return weights
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, which ``torch.load(..., weights_only=True)`` reads."""
