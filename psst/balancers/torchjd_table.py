@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,7 @@ class _FedByLosses(Fed):
     """
 
     strict = True
-
-    def __init__(self, module: Any, state: Sequence[str], learning_rate: float, epoch_steps: int) -> None:
-        super().__init__(module, state, learning_rate, epoch_steps)
-        self._step: int | None = None
-        self._adam = self._optimizer()
+    _step: int | None = None
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
@@ -100,7 +97,8 @@ class _FedByLosses(Fed):
             self._learn(value)
         return weights
 
-    def _optimizer(self) -> torch.optim.Adam | None:
+    @cached_property
+    def _adam(self) -> torch.optim.Adam | None:
         """Of the module's parameters, if it has any."""
         return None
 
@@ -127,11 +125,11 @@ class _FedByLosses(Fed):
 class _Learning(_FedByLosses):
     """UW and IMTLL, whose parameters follow the same value by Adam."""
 
-    def _optimizer(self) -> torch.optim.Adam:
+    @cached_property
+    def _adam(self) -> torch.optim.Adam:
         return torch.optim.Adam(self.module.parameters(), self.learning_rate)
 
     def _learn(self, value: Tensor) -> None:
-        assert self._adam is not None
         self._adam.zero_grad()
         value.backward(inputs=list(self.module.parameters()))  # type: ignore[no-untyped-call]  # untyped in torch
         self._adam.step()
@@ -148,13 +146,12 @@ class _ByEpochs(_FedByLosses):
 class _ByProgress(_FedByLosses):
     """FAMO, which takes the progress of a step from the next one's losses, by an Adam of its own."""
 
-    def _optimizer(self) -> torch.optim.Adam:
-        module = self.module
-        own = torch.optim.Adam([module._w], module.lr, weight_decay=module.weight_decay)
-        module._optimizer = own
-        return own
+    @cached_property
+    def _adam(self) -> torch.optim.Adam:
+        return torch.optim.Adam([self.module._w], self.module.lr, weight_decay=self.module.weight_decay)
 
     def _hear(self, losses: Tensor, before: int, step: int) -> None:
+        self.module._optimizer = self._adam
         self.module.update(losses)
 
 
