@@ -26,7 +26,7 @@ WAY = {  # station of the page: a place in the code that a batch passes there
     "data module": "psst.datamodules",
     "batch": "psst.episodes.batch:images",
     "view": "psst.images.view",
-    "encode": "psst.tasks.encode:_forward",
+    "encode": "psst.tasks.task:_forward",
     "task": "psst.fewshot",
     "callback": "psst.pareto",
     "optimizer": "torch.optim.adam:adam",

@@ -75,13 +75,8 @@ class Adapted(Backbone):
                 f"`width={width}` and `depth={depth}` must be at least 1, `scale={scale}` above 0, and "
                 f"`dropout={dropout}` in [0, 1)."
             )
-        self.encoder = encoder
-        self.input_size = input_size
-        self.pooling = pooling
-        self.width = width
-        self.depth = depth
-        self.dropout = dropout
-        self.scale = scale
+        self.encoder, self.input_size, self.pooling = encoder, input_size, pooling
+        self.width, self.depth, self.dropout, self.scale = width, depth, dropout, scale
         self.num_frozen = 0
         self.source: Frozen | None = None
         self._centered = False  # whether the center belongs to the parameters

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -110,6 +111,25 @@ class Backbone(nn.Module, ABC):
         None for those of the training images.
         """
         return None
+
+
+class MapBackbone(Backbone):
+    """A network whose features are pooled from its maps: those of `blocks`, kept in channels-last order."""
+
+    blocks: nn.Sequential
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
+        return self.pool(self.maps(images))
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Return maps ``[n, C', h, w]`` of normalized images ``[n, C, H, W]``."""
+        maps: Tensor = self.blocks(images.contiguous(memory_format=torch.channels_last))
+        return maps
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """Return the mean over each map, ``[n, C']``."""
+        return maps.mean(dim=(2, 3))
 
 
 def _lacks(backbone: Backbone, what: str, methods: str) -> str:

@@ -5,12 +5,12 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from psst.backbones.backbone import Backbone, halved
+from psst.backbones.backbone import MapBackbone, halved
 
 _N_BLOCKS = 4
 
 
-class Conv4(Backbone):
+class Conv4(MapBackbone):
     """Four blocks of 3 x 3 convolution, BatchNorm, ReLU and 2 x 2 max-pool; the flattened map is the feature.
 
     With 64 channels this is Conv-4-64: 1,600 features at 84 x 84, 256 at 32 x 32, 64 at 28 x 28. The pool
@@ -48,15 +48,6 @@ class Conv4(Backbone):
         self.blocks.to(memory_format=torch.channels_last)
         self.map_shape = (self.hidden, height, width)
         return self.hidden * height * width
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
-        return self.pool(self.maps(images))
-
-    def maps(self, images: Tensor) -> Tensor:
-        """Return maps ``[n, hidden, H // 16, W // 16]`` of normalized images ``[n, C, H, W]``."""
-        maps: Tensor = self.blocks(images.contiguous(memory_format=torch.channels_last))
-        return maps
 
     def pool(self, maps: Tensor) -> Tensor:
         """Return the flattened maps, ``[n, D]``."""

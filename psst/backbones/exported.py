@@ -48,9 +48,12 @@ def write_encoder(encoder: Encoder, folder: Path, version: str) -> None:
     state = {key: value.detach().cpu().contiguous().clone() for key, value in all_tensors(encoder).items()}
     save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)  # safetensors makes a private file
+    backbone = describe(encoder.backbone)
+    off = {"pretrained": False, "checkpoint_path": None}  # of a user's backbone too: the weights lie beside
+    backbone["init_args"].update({key: off[key] for key in off if key in backbone["init_args"]})
     config = {
         "psst_version": version,
-        "backbone": _without_pretraining(describe(encoder.backbone)),
+        "backbone": backbone,
         "image_shape": list(encoder.image_shape or ()),
         "mean": encoder.mean.tolist(),  # for the reader; the weights hold them too
         "std": encoder.std.tolist(),
@@ -60,13 +63,6 @@ def write_encoder(encoder: Encoder, folder: Path, version: str) -> None:
     if isinstance(encoder.backbone, Adapted) and encoder.backbone.source is not None:
         config["frozen"] = encoder.backbone.source.recipe  # its weights lie among the others
     write_json(folder / CONFIG, config, FORMAT)
-
-
-def _without_pretraining(description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a description, of a user's backbone too, that fetches no weights: its own are beside it."""
-    off = {"pretrained": False, "checkpoint_path": None}
-    arguments = dict(description.get("init_args", {}))
-    return {**description, "init_args": arguments | {k: v for k, v in off.items() if k in arguments}}
 
 
 def rebuild_encoder(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Encoder:

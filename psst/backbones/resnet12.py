@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from psst.backbones.backbone import Backbone, halved
-from psst.backbones.drop_block import DropBlock
+from psst.backbones.backbone import MapBackbone, halved
 
 
-class ResNet12(Backbone):
+class ResNet12(MapBackbone):
     """Four residual blocks of three 3 x 3 convolutions, then the global average of the map.
 
     Two networks go by this name and their published figures are not alike. The default, 64-160-320-640
@@ -43,9 +43,7 @@ class ResNet12(Backbone):
             raise ValueError(
                 f"`widths={list(widths)}` must be four positive numbers, the channels of the blocks."
             )
-        self.widths = tuple(widths)
-        self.drop_rate = drop_rate
-        self.block_size = block_size
+        self.widths, self.drop_rate, self.block_size = tuple(widths), drop_rate, block_size
         DropBlock(drop_rate, block_size)  # checks both
 
     def make(self, image_shape: tuple[int, int, int]) -> int:
@@ -64,18 +62,40 @@ class ResNet12(Backbone):
         self.map_shape = (self.widths[-1], height, width)
         return self.widths[-1]
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features ``[n, D]`` of normalized images ``[n, C, H, W]``."""
-        return self.pool(self.maps(images))
 
-    def maps(self, images: Tensor) -> Tensor:
-        """Return maps ``[n, widths[3], H // 16, W // 16]`` of normalized images ``[n, C, H, W]``."""
-        maps: Tensor = self.blocks(images.contiguous(memory_format=torch.channels_last))
-        return maps
+class DropBlock(nn.Module):
+    r"""Zero square patches of each channel while training, and rescale what is left (arXiv:1810.12890).
 
-    def pool(self, maps: Tensor) -> Tensor:
-        """Return the mean over each map, ``[n, D]``."""
-        return maps.mean(dim=(2, 3))
+    Patches of the side b lie wholly inside the map. Their centers are Bernoulli with rate
+    :math:`\gamma = p \, HW / (b^2 (H-b+1)(W-b+1))`, so that about the share p of a map is dropped. Where
+    the map is smaller than the patch, the patch shrinks to the map, side by side: on a 5 x 5 map or less,
+    `block_size=5` drops whole channels. ``block_size=1`` is dropout. Departure: the rate is constant.
+    """
+
+    def __init__(self, drop_rate: float = 0.1, block_size: int = 5) -> None:
+        super().__init__()
+        if not 0.0 <= drop_rate < 1.0:
+            raise ValueError(
+                f"`drop_rate={drop_rate}` must lie in [0, 1), the share of a map that is dropped."
+            )
+        if block_size < 1:
+            raise ValueError(f"`block_size={block_size}` must be at least 1, the side of a dropped patch.")
+        self.drop_rate = drop_rate
+        self.block_size = block_size
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Return the maps ``[n, C, H, W]`` with patches dropped; unchanged in evaluation."""
+        if not self.training or self.drop_rate == 0.0:
+            return maps
+        height, width = maps.shape[-2:]
+        b_height, b_width = min(self.block_size, height), min(self.block_size, width)
+        inner = (height - b_height + 1, width - b_width + 1)
+        rate = self.drop_rate * height * width / (b_height * b_width * inner[0] * inner[1])
+        corners = torch.rand(*maps.shape[:2], *inner, device=maps.device) < rate
+        # A corner marks the patch below and to the right of it: pad, then spread by a running maximum.
+        padded = F.pad(corners.to(maps.dtype), (b_width - 1, b_width - 1, b_height - 1, b_height - 1))
+        kept = 1.0 - F.max_pool2d(padded, (b_height, b_width), stride=1)
+        return maps * kept * (kept.numel() / kept.sum().clamp_min(1.0))
 
 
 class _Block(nn.Module):

@@ -56,10 +56,8 @@ class Timm(Backbone):
             raise ValueError(
                 f"`pretrained=True` and `checkpoint_path={checkpoint_path}` both give weights; keep one."
             )
-        self.name = name
-        self.pretrained = pretrained
-        self.checkpoint_path = checkpoint_path
-        self.options = options
+        self.name, self.options = name, options
+        self.pretrained, self.checkpoint_path = pretrained, checkpoint_path
 
     def make(self, image_shape: tuple[int, int, int]) -> int:
         """Create the network, load its weights and measure the length of its features.
@@ -118,11 +116,7 @@ class Timm(Backbone):
 def create(
     name: str, argument: str, channels: int, options: Mapping[str, Any], pretrained: bool = False
 ) -> nn.Module:
-    """Make a network of timm without its classifier; `argument` is the key that holds its name, for errors.
-
-    ValueError if timm knows no such network, cannot make it so, or has no weights of it, or if it would have
-    to fetch them and is offline.
-    """
+    """Make a network of timm without its classifier; `argument` is the key of its name, for errors."""
     import timm
     from huggingface_hub import constants
 
@@ -161,10 +155,7 @@ def _answers(address: str) -> bool:
 
 
 def read_weights(path: str, what: str) -> dict[str, Any]:
-    """Read a state dict of timm or torch from a file; `what` is the argument as typed, for errors.
-
-    FileNotFoundError if there is no such file, ValueError if it holds no state dict.
-    """
+    """Read a state dict of timm or torch from a file; `what` is the argument as typed, for errors."""
     from timm.models import load_state_dict
 
     if not Path(path).is_file():
@@ -179,10 +170,7 @@ def read_weights(path: str, what: str) -> dict[str, Any]:
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Any], what: str, name: str) -> None:
-    """Fill a network of timm from a state dict, classifier aside; ValueError if it is another network's.
-
-    A transformer's position embedding is brought to the network's image size.
-    """
+    """Fill a network from a state dict, classifier aside; position embeddings take on its image size."""
     heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
     heads = (heads,) if isinstance(heads, str) else tuple(heads)
     state = {

@@ -3,11 +3,11 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from psst.backbones.backbone import Backbone
-from psst.backbones.drop_block import DropBlock
+from psst.backbones.backbone import MapBackbone
+from psst.backbones.resnet12 import DropBlock
 
 
-class WideResNet(Backbone):
+class WideResNet(MapBackbone):
     """One convolution, three groups of residual blocks of which the last two halve the map, global average.
 
     WRN-depth-widen has (depth - 4) / 6 blocks a group, of 16, 32 and 64 times `widen` channels. Each block:
@@ -58,17 +58,9 @@ class WideResNet(Backbone):
         self.map_shape = (n_in, -(-size[0] // 4), -(-size[1] // 4))
         return n_in
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return features ``[n, 64 * widen]`` of normalized images ``[n, C, H, W]``."""
-        return self.pool(self.maps(images))
-
     def maps(self, images: Tensor) -> Tensor:
         """Return maps ``[n, 64 * widen, H / 4, W / 4]``, sides rounded up, of normalized images."""
         return F.relu(self.norm(self.blocks(self.first(images))))
-
-    def pool(self, maps: Tensor) -> Tensor:
-        """Return the mean over each map, ``[n, D]``."""
-        return maps.mean(dim=(2, 3))
 
 
 class _Block(nn.Module):

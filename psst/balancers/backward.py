@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from psst.balancers.names import method_named
+from psst.balancers.torch_jd import method_named
 from psst.pareto import LossEMA, Method, StepState
 from psst.pareto.least_squares import Array
 from psst.pareto.scopes import Scope

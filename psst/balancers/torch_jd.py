@@ -1,5 +1,6 @@
-"""Every balancer of TorchJD as a method, beside the Pareto ones."""
+"""Every balancer of TorchJD as a method, beside the Pareto ones, and all methods by name."""
 
+import difflib
 import math
 from collections.abc import Mapping
 from importlib import import_module
@@ -8,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from psst.pareto import Decision, Method, StepState
+from psst.pareto import Decision, FixedWeights, Method, MinNorm, StepState, Tradeoff
 from psst.pareto.least_squares import Array
 from psst.pareto.solver import scaled
 from psst.randomness import stream_key
 
+_OURS: dict[str, type[Method]] = {"fixed_weights": FixedWeights, "min_norm": MinNorm, "tradeoff": Tradeoff}
+_WITH_ARGUMENTS = ("Levels", "Preference", "Ray")
 _NOTHING = float(np.finfo(np.float64).tiny)
 """Weight in place of 0 where all are 0: a task of weight exactly 0 takes no part, so the others would."""
 
@@ -63,12 +66,9 @@ class TorchJD(Method):
             )
         if epoch_steps < 1:
             raise ValueError(f"`epoch_steps={epoch_steps}` must be at least 1; give the batches of an epoch.")
-        self.name = name
-        self.options = options
-        self.learning_rate = learning_rate
-        self.normalize = normalize
-        self.epoch_steps = epoch_steps
-        self.seed = seed
+        self.name, self.options = name, options
+        self.learning_rate, self.normalize = learning_rate, normalize
+        self.epoch_steps, self.seed = epoch_steps, seed
         self.needs_gramian = _table().check(name, options or {})
 
     def start(self, n_tasks: int) -> None:
@@ -97,12 +97,11 @@ class TorchJD(Method):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream_key("torchjd", self.seed, self._decided))
             try:
-                weights: Array = self._fed.weights(state).detach().numpy().astype(np.float64)
+                return np.array(self._fed.weights(state).detach(), dtype=np.float64)
             except Exception:  # whatever its solver stumbles over
                 if self._fed.strict:
                     raise
                 return None
-        return weights
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors, which ``torch.load(..., weights_only=True)`` reads."""
@@ -116,9 +115,39 @@ class TorchJD(Method):
         self._fed.load_state_dict(state["balancer"])
 
 
-def balancer_names() -> list[str]:
-    """All that TorchJD offers here."""
-    return list(_table().ENTRIES)
+def method_named(name: str) -> Method:
+    """A method with its default arguments.
+
+    Args:
+        name: One of ours, such as ``min_norm``, or of `TorchJD`'s, such as ``upgrad``; case, ``_`` and ``-``
+            do not matter.
+
+    Raises:
+        ValueError: No method has that name, or it needs arguments.
+
+    Example:
+        >>> method = method_named("min_norm")
+    """
+    wanted = _plain(name)
+    for own, kind in _OURS.items():
+        if wanted == _plain(own):
+            return kind()
+    for other in _WITH_ARGUMENTS:
+        if wanted == _plain(other):
+            raise ValueError(f"`method={name}` needs arguments; make a {other} and give that.")
+    theirs = {_plain(each): each for each in _table().ENTRIES}
+    if wanted not in theirs:
+        known = {**{_plain(own): own for own in _OURS}, **{key: each.lower() for key, each in theirs.items()}}
+        (near,) = difflib.get_close_matches(wanted, known, n=1, cutoff=0.0)
+        raise ValueError(
+            f"`method={name}` is the name of no method; the nearest is `{known[near]}`, all are "
+            f"{', '.join(sorted(known.values()))}."
+        )
+    return TorchJD(theirs[wanted])
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def _table() -> Any:

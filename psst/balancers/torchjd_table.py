@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,10 @@ class Fed:
 
     def __init__(self, module: Any, state: Sequence[str], learning_rate: float, epoch_steps: int) -> None:
         self.module, self.learning_rate, self.epoch_steps = module, learning_rate, epoch_steps
-        self._owners = {name: _owner(module, name) for name in state}
+        self._owners: dict[str, tuple[nn.Module, str]] = {}
+        for name in state:
+            path, _, attribute = name.rpartition(".")
+            self._owners[name] = module.get_submodule(path), attribute
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
@@ -47,11 +51,6 @@ class Fed:
                 current.data.copy_(state[name])
             else:
                 setattr(owner, attribute, deepcopy(state[name]))
-
-
-def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
-    path, _, attribute = name.rpartition(".")
-    return module.get_submodule(path), attribute
 
 
 class _FedByDirection(Fed):
@@ -81,11 +80,7 @@ class _FedByLosses(Fed):
     """
 
     strict = True
-
-    def __init__(self, module: Any, state: Sequence[str], learning_rate: float, epoch_steps: int) -> None:
-        super().__init__(module, state, learning_rate, epoch_steps)
-        self._step: int | None = None
-        self._adam = self._optimizer()
+    _step: int | None = None
 
     def weights(self, state: StepState) -> Tensor:
         """``[m]`` float64, as they come."""
@@ -102,7 +97,8 @@ class _FedByLosses(Fed):
             self._learn(value)
         return weights
 
-    def _optimizer(self) -> torch.optim.Adam | None:
+    @cached_property
+    def _adam(self) -> torch.optim.Adam | None:
         """Of the module's parameters, if it has any."""
         return None
 
@@ -129,11 +125,11 @@ class _FedByLosses(Fed):
 class _Learning(_FedByLosses):
     """UW and IMTLL, whose parameters follow the same value by Adam."""
 
-    def _optimizer(self) -> torch.optim.Adam:
+    @cached_property
+    def _adam(self) -> torch.optim.Adam:
         return torch.optim.Adam(self.module.parameters(), self.learning_rate)
 
     def _learn(self, value: Tensor) -> None:
-        assert self._adam is not None
         self._adam.zero_grad()
         value.backward(inputs=list(self.module.parameters()))  # type: ignore[no-untyped-call]  # untyped in torch
         self._adam.step()
@@ -150,13 +146,12 @@ class _ByEpochs(_FedByLosses):
 class _ByProgress(_FedByLosses):
     """FAMO, which takes the progress of a step from the next one's losses, by an Adam of its own."""
 
-    def _optimizer(self) -> torch.optim.Adam:
-        module = self.module
-        own = torch.optim.Adam([module._w], module.lr, weight_decay=module.weight_decay)
-        module._optimizer = own
-        return own
+    @cached_property
+    def _adam(self) -> torch.optim.Adam:
+        return torch.optim.Adam([self.module._w], self.module.lr, weight_decay=self.module.weight_decay)
 
     def _hear(self, losses: Tensor, before: int, step: int) -> None:
+        self.module._optimizer = self._adam
         self.module.update(losses)
 
 
@@ -167,11 +162,6 @@ class _Entry:
     kind: type[nn.Module]
     feed: type[Fed] = Fed
     state: tuple[str, ...] = ()
-
-    @property
-    def sized(self) -> bool:
-        """Whether it wants the shape of the losses: filled in here, not by the user."""
-        return "shape" in inspect.signature(self.kind).parameters
 
 
 ENTRIES: dict[str, _Entry] = {
@@ -219,12 +209,9 @@ _REFUSED: dict[str, str] = {
 
 def _find(name: str) -> _Entry:
     """The entry of a name; ValueError where there is none, or it is refused."""
-    if name in _REFUSED:
-        raise ValueError(
-            f"`name={name}` cannot be offered: {_REFUSED[name]}; use one of {', '.join(ENTRIES)}."
-        )
     if name not in ENTRIES:
-        raise ValueError(f"`name={name}` is nothing of TorchJD; use one of {', '.join(ENTRIES)}.")
+        why = f"cannot be offered: {_REFUSED[name]}" if name in _REFUSED else "is nothing of TorchJD"
+        raise ValueError(f"`name={name}` {why}; use one of {', '.join(ENTRIES)}.")
     return ENTRIES[name]
 
 
@@ -256,11 +243,12 @@ def check(name: str, options: Mapping[str, Any]) -> bool:
 
 def _module(name: str, entry: _Entry, options: Mapping[str, Any], n_tasks: int) -> nn.Module:
     signature = inspect.signature(entry.kind)
+    sized = "shape" in signature.parameters  # of the losses: filled in here, not by the user
     try:
-        if entry.sized and "shape" in options:
+        if sized and "shape" in options:
             raise TypeError("`shape` is the number of tasks, which is filled in")
         arguments = {key: _argument(key, value, signature, n_tasks) for key, value in options.items()}
-        if entry.sized:
+        if sized:
             arguments["shape"] = n_tasks
         signature.bind(**arguments)
         return entry.kind(**arguments).double()

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.prototypical import cosines, prototypes
+from psst.fewshot.head import Head, cosines, positive, precise, prototypes
 
 
 class CosineHead(Head):

@@ -5,8 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psst.backbones import Setup
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.prototypical import prototypes, squared_distances
+from psst.fewshot.head import Head, positive, precise, prototypes, squared_distances
 
 
 class FEATHead(Head):

@@ -89,3 +89,22 @@ def positive(argument: str, value: float) -> float:
     if not value > 0:
         raise ValueError(f"`{argument}={value}` must be above 0; leave it out for the default.")
     return value
+
+
+def squared_distances(points: Tensor, centers: Tensor) -> Tensor:
+    """Return ``[B, n, N]`` for ``points`` ``[B, n, D]`` and ``centers`` ``[B, N, D]``, by inner products."""
+    squares = points.square().sum(dim=2)[:, :, None] + centers.square().sum(dim=2)[:, None, :]
+    return squares - 2.0 * points @ centers.mT
+
+
+def cosines(points: Tensor, centers: Tensor) -> Tensor:
+    """Return ``[B, n, N]`` as above: the few products are divided by the lengths, not the many features."""
+    lengths: Tensor = torch.linalg.vector_norm(points, dim=2, keepdim=True)
+    return points @ F.normalize(centers, dim=2).mT / lengths.clamp_min(1e-12)  # least as in `normalize`
+
+
+def prototypes(support: Tensor, support_labels: Tensor, n_way: int) -> Tensor:
+    """Return the class means ``[B, N, D]`` of ``support`` ``[B, NS, D]`` labelled ``[B, NS]``."""
+    classes = torch.arange(n_way, device=support_labels.device)
+    membership = (support_labels[:, None, :] == classes[:, None]).to(support.dtype)  # [B, N, NS]
+    return membership @ support / membership.sum(dim=2, keepdim=True)

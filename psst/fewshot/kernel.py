@@ -1,13 +1,33 @@
 """Linear classifiers of an episode by their dual variables, one a support and class."""
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from psst.fewshot.head import Head, precise
 
-def one_hot(labels: Tensor, n_way: int, like: Tensor) -> Tensor:
-    """Return ``[B, NS, N]`` of the labels ``[B, NS]``, in the dtype of another tensor."""
-    return F.one_hot(labels, n_way).to(like.dtype)
+
+class DualHead(Head):
+    """Classify by weights that the dual variables add up from the supports; in float64 where there is any."""
+
+    factor: Tensor | float  # of the logits
+    directions: bool = False  # whether features are brought to length 1
+
+    @abstractmethod
+    def duals(self, kernel: Tensor, targets: Tensor) -> Tensor:
+        """Return ``[B, NS, N]`` of the supports' inner products ``[B, NS, NS]`` and one-hot labels."""
+
+    def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
+        """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
+        dtype = torch.promote_types(support.dtype, torch.float32)
+        with precise(support, query, least=torch.float64) as (support, query):
+            if self.directions:
+                support, query = F.normalize(support, dim=2), F.normalize(query, dim=2)
+            targets = F.one_hot(support_labels, n_way).to(support.dtype)
+            duals = self.duals(support @ support.mT, targets)
+            return (self.factor * query @ (support.mT @ duals)).to(dtype)
 
 
 def dual_step(kernel: Tensor, curvature: Tensor, residual: Tensor) -> Tensor:

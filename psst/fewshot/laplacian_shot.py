@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.fewshot.head import Head, precise
-from psst.fewshot.prototypical import squared_distances
+from psst.fewshot.head import Head, precise, squared_distances
 from psst.fewshot.rectification import rectified
 
 

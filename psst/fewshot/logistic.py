@@ -1,16 +1,14 @@
 """Logistic regression on each episode."""
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.kernel import dual_step, one_hot
+from psst.fewshot.head import positive
+from psst.fewshot.kernel import DualHead, dual_step
 
 _STEPS = 25  # of Newton's method; enough for probabilities down to e^-20
 
 
-class LogisticHead(Head):
+class LogisticHead(DualHead):
     r"""Classify by logistic regression on directions.
 
     :math:`\min_w C \sum_i \mathrm{CE}(w x_i, y_i) + \frac12 \lVert w \rVert^2` with features of length 1 and
@@ -35,27 +33,20 @@ class LogisticHead(Head):
         (arXiv:2003.11539), its base learner. Departure: no intercept.
     """
 
+    directions = True
+
     def __init__(self, cost: float = 1.0) -> None:
         super().__init__()
-        self.cost = positive("cost", cost)
+        self.cost, self.factor = positive("cost", cost), 1.0
 
-    def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
-        """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
-        dtype = torch.promote_types(support.dtype, torch.float32)
-        with precise(support, query, least=torch.float64) as (support, query):
-            support, query = F.normalize(support, dim=2), F.normalize(query, dim=2)
-            duals = _duals(support @ support.mT, one_hot(support_labels, n_way, support), self.cost)
-            return (query @ (support.mT @ duals)).to(dtype)
-
-
-def _duals(kernel: Tensor, targets: Tensor, cost: float) -> Tensor:
-    """Return A ``[B, NS, N]``, differentiable by ``kernel`` ``[B, NS, NS]``."""
-    fixed = kernel.detach()
-    duals = cost * (targets - 1 / targets.shape[2])
-    for _ in range(_STEPS):
+    def duals(self, kernel: Tensor, targets: Tensor) -> Tensor:
+        """Return A ``[B, NS, N]``, differentiable by ``kernel`` ``[B, NS, NS]``."""
+        cost, fixed = self.cost, kernel.detach()
+        duals = cost * (targets - 1 / targets.shape[2])
+        for _ in range(_STEPS):
+            guesses = targets - duals / cost
+            step = dual_step(fixed, 1 / (cost * guesses), guesses.log() - fixed @ duals)
+            nearest = (step / (cost * guesses)).amax(dim=(1, 2), keepdim=True)
+            duals = duals + 0.9 / nearest.clamp(min=0.9) * step  # short of where a probability would be 0
         guesses = targets - duals / cost
-        step = dual_step(fixed, 1 / (cost * guesses), guesses.log() - fixed @ duals)
-        nearest = (step / (cost * guesses)).amax(dim=(1, 2), keepdim=True)
-        duals = duals + 0.9 / nearest.clamp(min=0.9) * step  # short of where a probability would be 0
-    guesses = targets - duals / cost
-    return duals + dual_step(fixed, 1 / (cost * guesses), guesses.log() - kernel @ duals)
+        return duals + dual_step(fixed, 1 / (cost * guesses), guesses.log() - kernel @ duals)

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.prototypical import cosines
+from psst.fewshot.head import Head, cosines, positive, precise
 
 
 class MatchingHead(Head):

@@ -2,11 +2,10 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from psst.fewshot.head import Head, positive, precise
+from psst.fewshot.head import Head, cosines, positive, precise, prototypes, squared_distances
 
 
 class PrototypicalHead(Head):
@@ -49,22 +48,3 @@ class PrototypicalHead(Head):
                 return self.scale * cosines(query, centers)
             origin = support.mean(dim=1, keepdim=True).detach()
             return -squared_distances(query - origin, prototypes(support - origin, support_labels, n_way))
-
-
-def squared_distances(points: Tensor, centers: Tensor) -> Tensor:
-    """Return ``[B, n, N]`` for ``points`` ``[B, n, D]`` and ``centers`` ``[B, N, D]``, by inner products."""
-    squares = points.square().sum(dim=2)[:, :, None] + centers.square().sum(dim=2)[:, None, :]
-    return squares - 2.0 * points @ centers.mT
-
-
-def cosines(points: Tensor, centers: Tensor) -> Tensor:
-    """Return ``[B, n, N]`` as above: the few products are divided by the lengths, not the many features."""
-    lengths: Tensor = torch.linalg.vector_norm(points, dim=2, keepdim=True)
-    return points @ F.normalize(centers, dim=2).mT / lengths.clamp_min(1e-12)  # least as in `normalize`
-
-
-def prototypes(support: Tensor, support_labels: Tensor, n_way: int) -> Tensor:
-    """Return the class means ``[B, N, D]`` of ``support`` ``[B, NS, D]`` labelled ``[B, NS]``."""
-    classes = torch.arange(n_way, device=support_labels.device)
-    membership = (support_labels[:, None, :] == classes[:, None]).to(support.dtype)  # [B, N, NS]
-    return membership @ support / membership.sum(dim=2, keepdim=True)

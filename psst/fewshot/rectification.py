@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.kernel import one_hot
-from psst.fewshot.prototypical import cosines, prototypes
+from psst.fewshot.head import Head, cosines, positive, precise, prototypes
 
 
 class PrototypeRectificationHead(Head):
@@ -53,6 +52,6 @@ def rectified(
     images = torch.cat([support, query], dim=1)
     likeness = cosines(images, prototypes(support, support_labels, n_way))  # [B, NS + NQ, N]
     guesses = likeness[:, support.shape[1] :].argmax(dim=2)
-    members = one_hot(torch.cat([support_labels, guesses], dim=1), n_way, likeness).bool()
+    members = F.one_hot(torch.cat([support_labels, guesses], dim=1), n_way).bool()
     shares = (scale * likeness).masked_fill(~members, -torch.inf).softmax(dim=1)
     return shares.mT @ images, query

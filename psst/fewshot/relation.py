@@ -5,8 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psst.backbones import Setup
-from psst.fewshot.head import Head
-from psst.fewshot.prototypical import prototypes
+from psst.fewshot.head import Head, prototypes
 
 
 class RelationHead(Head):

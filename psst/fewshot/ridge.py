@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.kernel import one_hot
+from psst.fewshot.head import positive
+from psst.fewshot.kernel import DualHead
 
 
-class RidgeHead(Head):
+class RidgeHead(DualHead):
     r"""Classify by ridge regression onto the one-hot labels.
 
     Logits are :math:`s\, q^\top X^\top (X X^\top + \lambda I)^{-1} Y`, where X are the supports, one a row.
@@ -42,12 +42,8 @@ class RidgeHead(Head):
         self.log_penalty = nn.Parameter(torch.tensor(math.log(penalty)))
         self.factor = nn.Parameter(torch.tensor(float(scale)))
 
-    def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
-        """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
-        dtype = torch.promote_types(support.dtype, torch.float32)
-        with precise(support, query, least=torch.float64) as (support, query):
-            eye = torch.eye(support.shape[1], dtype=support.dtype, device=support.device)
-            ridge = support @ support.mT + self.log_penalty.exp() * eye
-            duals = torch.linalg.solve(ridge, one_hot(support_labels, n_way, support))
-            logits: Tensor = self.factor * query @ (support.mT @ duals)
-            return logits.to(dtype)
+    def duals(self, kernel: Tensor, targets: Tensor) -> Tensor:
+        """Return ``[B, NS, N]``: the solution of the system."""
+        eye = torch.eye(kernel.shape[1], dtype=kernel.dtype, device=kernel.device)
+        duals: Tensor = torch.linalg.solve(kernel + self.log_penalty.exp() * eye, targets)
+        return duals

@@ -5,8 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from psst.backbones import Setup
-from psst.fewshot.head import Head, precise
-from psst.fewshot.prototypical import prototypes, squared_distances
+from psst.fewshot.head import Head, precise, prototypes, squared_distances
 
 _SHARE = 0.01  # of a batch in the running mean
 

@@ -3,15 +3,15 @@
 import torch
 from torch import Tensor, nn
 
-from psst.fewshot.head import Head, positive, precise
-from psst.fewshot.kernel import dual_step, one_hot
+from psst.fewshot.head import positive
+from psst.fewshot.kernel import DualHead, dual_step
 
 _STEPS = 25  # of the interior point method; 20 reach the end for 2 to 20 classes at any size of the features
 _END = 1e-10  # where the barrier ends, relative to the size of the dual variables
 _RIDGE = 1e-8  # on the kernel, relative to its mean diagonal, for more supports than features
 
 
-class SVMHead(Head):
+class SVMHead(DualHead):
     r"""Classify by the multi-class support vector machine of Crammer and Singer.
 
     :math:`\min_{w, \xi} \frac12 \sum_n \lVert w_n \rVert^2 + C \sum_i \xi_i` with
@@ -44,32 +44,23 @@ class SVMHead(Head):
         self.scale = positive("scale", scale)
         self.factor = nn.Parameter(torch.tensor(float(scale)))
 
-    def forward(self, support: Tensor, support_labels: Tensor, query: Tensor, n_way: int) -> Tensor:
-        """Return logits ``[B, NQ, N]`` of ``query`` ``[B, NQ, D]`` given ``support`` ``[B, NS, D]``."""
-        dtype = torch.promote_types(support.dtype, torch.float32)
-        with precise(support, query, least=torch.float64) as (support, query):
-            targets = one_hot(support_labels, n_way, support)
-            duals = _duals(support @ support.mT, targets, self.cost)
-            return (self.factor * query @ (support.mT @ duals)).to(dtype)
-
-
-def _duals(kernel: Tensor, targets: Tensor, cost: float) -> Tensor:
-    """Return A ``[B, NS, N]``, differentiable by ``kernel`` ``[B, NS, NS]``."""
-    size = kernel.detach().diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
-    kernel = kernel + _RIDGE * size * torch.eye(kernel.shape[1], dtype=kernel.dtype, device=kernel.device)
-    fixed, unit = kernel.detach(), cost / (1 + cost * size)
-    others = (1 - targets) / max(1, targets.shape[2] - 1)
-    duals = unit / 2 * (targets - others)
-    multipliers = unit / (cost * targets - duals)
-    for _ in range(_STEPS):
+    def duals(self, kernel: Tensor, targets: Tensor) -> Tensor:
+        """Return A ``[B, NS, N]``, differentiable by ``kernel`` ``[B, NS, NS]``."""
+        cost, size = self.cost, kernel.detach().diagonal(dim1=1, dim2=2).mean(dim=1)[:, None, None]
+        kernel = kernel + _RIDGE * size * torch.eye(kernel.shape[1], dtype=kernel.dtype, device=kernel.device)
+        fixed, unit = kernel.detach(), cost / (1 + cost * size)
+        others = (1 - targets) / max(1, targets.shape[2] - 1)
+        duals = unit / 2 * (targets - others)
+        multipliers = unit / (cost * targets - duals)
+        for _ in range(_STEPS):
+            slack = cost * targets - duals
+            barrier = (0.1 * (multipliers * slack).mean(dim=(1, 2), keepdim=True)).maximum(_END * unit)
+            curvature = multipliers / slack
+            step = dual_step(fixed, curvature, targets - fixed @ duals - barrier / slack)
+            change = barrier / slack - multipliers + curvature * step
+            nearest = torch.maximum(step / slack, -change / multipliers).amax(dim=(1, 2), keepdim=True)
+            length = 0.99 / nearest.clamp(min=0.99)  # short of where a slack or a multiplier would be 0
+            duals, multipliers = duals + length * step, multipliers + length * change
         slack = cost * targets - duals
-        barrier = (0.1 * (multipliers * slack).mean(dim=(1, 2), keepdim=True)).maximum(_END * unit)
-        curvature = multipliers / slack
-        step = dual_step(fixed, curvature, targets - fixed @ duals - barrier / slack)
-        change = barrier / slack - multipliers + curvature * step
-        nearest = torch.maximum(step / slack, -change / multipliers).amax(dim=(1, 2), keepdim=True)
-        length = 0.99 / nearest.clamp(min=0.99)  # short of where a slack or a multiplier would be 0
-        duals, multipliers = duals + length * step, multipliers + length * change
-    slack = cost * targets - duals
-    residual = targets - kernel @ duals - _END * unit / slack
-    return duals + dual_step(fixed, multipliers / slack, residual)
+        residual = targets - kernel @ duals - _END * unit / slack
+        return duals + dual_step(fixed, multipliers / slack, residual)

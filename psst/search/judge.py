@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from psst.balancers.names import method_named
+from psst.balancers import method_named
 from psst.callbacks.wrapping import read_losses
 from psst.search.keyed_loader import one_loader
 from psst.search.python_run import PythonRun

@@ -2,8 +2,6 @@
 
 from psst.tasks.classes import Classes as Classes
 from psst.tasks.distillation import Distillation as Distillation
-from psst.tasks.encode import MAIN as MAIN
-from psst.tasks.encode import Encode as Encode
 from psst.tasks.episodes import Episodes as Episodes
 from psst.tasks.episodic import Episodic as Episodic
 from psst.tasks.feature_reconstruction import FeatureReconstruction as FeatureReconstruction
@@ -17,5 +15,7 @@ from psst.tasks.rotation import Rotation as Rotation
 from psst.tasks.self_distillation import SelfDistillation as SelfDistillation
 from psst.tasks.simclr import SimCLR as SimCLR
 from psst.tasks.supervised_contrastive import SupervisedContrastive as SupervisedContrastive
+from psst.tasks.task import MAIN as MAIN
+from psst.tasks.task import Encode as Encode
 from psst.tasks.task import MainTask as MainTask
 from psst.tasks.task import Task as Task

@@ -3,15 +3,33 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.fewshot.head import positive
-from psst.tasks.cosine_classifier import CosineClassifier
-from psst.tasks.encode import Encode
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
+
+
+class CosineClassifier(nn.Module):
+    """Logits by cosines to `per_class` vectors of each training class; errors name the `owner`."""
+
+    def __init__(self, setup: Setup, scale: float, owner: str, per_class: int = 1) -> None:
+        super().__init__()
+        if not setup.classes:
+            raise ValueError(
+                f"{owner} needs the training classes, which the module does not know; train with a data "
+                "module that has `train_classes`, or give the module `classes`."
+            )
+        # of length 1: the longer a vector, the slower an optimizer of constant steps turns it
+        shape = len(setup.classes) * per_class, setup.num_features
+        self.weight = nn.Parameter(F.normalize(torch.randn(shape), dim=1))
+        self.scale = nn.Parameter(torch.tensor(float(scale)))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits ``[n, M]`` of features ``[n, D]``."""
+        return self.scale * F.normalize(features, dim=1) @ F.normalize(self.weight, dim=1).T
 
 
 class Classes(Task):

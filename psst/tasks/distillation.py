@@ -10,10 +10,9 @@ from torch.nn import functional as F
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.fewshot.head import positive
-from psst.tasks.encode import Encode
 from psst.tasks.finished import Finished, read_finished
 from psst.tasks.global_classes import logits_of
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
 
 
 class Distillation(Task):

@@ -9,9 +9,8 @@ from psst.backbones import Setup
 from psst.components import as_component
 from psst.episodes import Batch
 from psst.fewshot import Head
-from psst.tasks.encode import Encode
 from psst.tasks.episodic import head_loss
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
 
 
 class Episodes(Task):

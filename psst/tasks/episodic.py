@@ -6,8 +6,7 @@ from torch import Tensor
 from psst.components import as_component
 from psst.episodes import Batch
 from psst.fewshot import Head
-from psst.tasks.encode import MAIN, Encode
-from psst.tasks.task import MainTask
+from psst.tasks.task import MAIN, Encode, MainTask
 
 
 class Episodic(MainTask):
@@ -59,13 +58,10 @@ def head_loss(head: Head, part: Batch, encode: Encode) -> tuple[Tensor, Tensor, 
     shape, targets = part.shape, part.targets
     assert shape is not None  # rows of episodes have both
     assert targets is not None
-    features = _by_episode(encode(part, maps=head.maps), shape.episodes)
+    by_episode = shape.episodes, -1
+    features = torch.unflatten(encode(part, maps=head.maps), 0, by_episode)
     sizes = [shape.way * shape.shot, features.shape[1] - shape.way * shape.shot]
     support, query = torch.split(features, sizes, dim=1)
-    support_labels, query_labels = torch.split(_by_episode(targets, shape.episodes), sizes, dim=1)
+    support_labels, query_labels = torch.split(torch.unflatten(targets, 0, by_episode), sizes, dim=1)
     loss, logits = head.loss(support, support_labels, query, query_labels, shape.way)
     return loss, logits, query_labels
-
-
-def _by_episode(rows: Tensor, n_episodes: int) -> Tensor:
-    return rows.reshape(n_episodes, -1, *rows.shape[1:])

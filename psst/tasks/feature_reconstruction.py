@@ -6,8 +6,7 @@ from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
-from psst.tasks.encode import Encode
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
 
 
 class FeatureReconstruction(Task):

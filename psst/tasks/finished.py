@@ -6,24 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from psst.backbones import Backbone, Encoder, Setup
 from psst.components import instantiate
 from psst.tasks.task import MainTask
 
+_DAMAGE = pickle.PickleError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError
 _DESCRIBED = ("backbone", "main", "auxiliary", "image_shape", "classes")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """The parts of a trained FewShotModule that are of use to others, in evaluation mode on the CPU.
-
-    Attributes:
-        encoder: Normalization and backbone.
-        main: The main task, with its head.
-        classes: Names of the training classes.
-    """
+    """The parts of a trained FewShotModule that are of use to others, in evaluation mode on the CPU."""
 
     encoder: Encoder
     main: Any
@@ -31,26 +26,13 @@ class Finished:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of a FewShotModule without running any code of it.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no such checkpoint.
-    """
+    """Read a checkpoint of a FewShotModule, no code of it; FileNotFoundError or ValueError if it is none."""
     if not path.is_file():
         raise FileNotFoundError(f"`{path}` is not a file; name a checkpoint such as RUN/best.ckpt.")
     way_out = "name a checkpoint that psst wrote"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.PickleError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        AttributeError,
-        OSError,
-    ) as error:
+    except _DAMAGE as error:
         raise ValueError(
             f"`{path}` is no checkpoint of tensors and plain values ({type(error).__name__}); {way_out}."
         ) from error
@@ -78,12 +60,8 @@ def read_finished(path: Path) -> Finished:
     classes = tuple(described["classes"])
     main.build(Setup(encoder, classes))
     try:
-        encoder.load_state_dict(_below("encoder.", state))
-        main.load_state_dict(_below("main.", state))
+        parts = nn.ModuleDict({"encoder": encoder, "main": main})
+        parts.load_state_dict({k: v for k, v in state.items() if k.startswith(("encoder.", "main."))})
     except RuntimeError as error:
         raise ValueError(f"`{path}` does not hold the parameters that it describes ({error}).") from error
     return Finished(encoder.eval(), main.eval(), classes)
-
-
-def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

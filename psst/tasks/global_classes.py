@@ -12,9 +12,8 @@ from psst.components import as_component
 from psst.episodes import Batch
 from psst.fewshot import Head
 from psst.fewshot.head import positive
-from psst.tasks.cosine_classifier import CosineClassifier
-from psst.tasks.encode import MAIN, Encode
-from psst.tasks.task import MainTask
+from psst.tasks.classes import CosineClassifier
+from psst.tasks.task import MAIN, Encode, MainTask
 
 
 class GlobalClasses(MainTask):

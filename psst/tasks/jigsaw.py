@@ -1,6 +1,5 @@
 """Tell in which order the pieces of an image were laid."""
 
-import math
 from typing import Literal
 
 import torch
@@ -10,10 +9,11 @@ from torch.nn import functional as F
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.images.geometry import patches
-from psst.tasks.encode import Encode
 from psst.tasks.patch_location import PatchLocation
+from psst.tasks.task import Encode
 
 _CANDIDATES = 2000
+_CELLS = 9
 
 
 class Jigsaw(PatchLocation):
@@ -42,6 +42,7 @@ class Jigsaw(PatchLocation):
     """
 
     name = "jigsaw"
+    shown = _CELLS
     orders: Tensor
 
     def __init__(
@@ -56,11 +57,11 @@ class Jigsaw(PatchLocation):
             raise ValueError(
                 f"`permutations={permutations}` must be from 2 to {_CANDIDATES // 2}; 35 is usual."
             )
-        self.permutations = permutations
+        self.permutations = self.answers = permutations
 
     def build(self, setup: Setup) -> None:
         """Make the classifier and the permutations; ValueError for maps of a backbone without."""
-        self.classifier = self._classifier(setup, self.cells, self.permutations)
+        super().build(setup)
         self.register_buffer("orders", _far_apart(self.permutations))
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
@@ -71,17 +72,13 @@ class Jigsaw(PatchLocation):
         orders = self.orders[chosen][:, :, None].expand_as(features)
         return F.cross_entropy(self.classifier(features.gather(1, orders).flatten(1)), chosen)
 
-    def chance(self, batch: Batch) -> float | None:
-        """Return the logarithm of the number of permutations."""
-        return math.log(self.permutations)
-
 
 def _far_apart(n: int) -> Tensor:
     """Return permutations ``[n, 9]``, the next always one that differs most from its nearest before."""
     generator = torch.Generator().manual_seed(0)
-    pool = torch.stack([torch.randperm(PatchLocation.cells, generator=generator) for _ in range(_CANDIDATES)])
+    pool = torch.stack([torch.randperm(_CELLS, generator=generator) for _ in range(_CANDIDATES)])
     chosen = [0]
-    nearest = torch.full((_CANDIDATES,), PatchLocation.cells)
+    nearest = torch.full((_CANDIDATES,), _CELLS)
     while len(chosen) < n:
         nearest = torch.minimum(nearest, (pool != pool[chosen[-1]]).sum(dim=1))
         chosen.append(int(nearest.argmax()))

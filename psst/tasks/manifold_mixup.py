@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.fewshot.head import positive
-from psst.tasks.encode import Encode
 from psst.tasks.global_classes import logits_of
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
 
 
 class ManifoldMixup(Task):
@@ -79,11 +78,8 @@ class ManifoldMixup(Task):
             features = encode.images(mixed(part.images()))
         else:
             block = encode.encoder.backbone.get_submodule(f"blocks.{stage}")
-            hook = block.register_forward_pre_hook(lambda _, inputs: (mixed(inputs[0]), *inputs[1:]))
-            try:
+            with block.register_forward_pre_hook(lambda _, inputs: (mixed(inputs[0]), *inputs[1:])):
                 features = encode.images(part.images())
-            finally:
-                hook.remove()
         logits = self._logits(features)
         own, other = (F.cross_entropy(logits, labels) for labels in (part.labels, part.labels[partner]))
         return share * own + (1 - share) * other

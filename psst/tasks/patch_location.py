@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.images.geometry import patches
-from psst.tasks.encode import Encode
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
 
 _MIDDLE = 4
 
@@ -39,7 +38,8 @@ class PatchLocation(Task):
     """
 
     name = "patch_location"
-    grid, cells = 3, 9
+    grid, shown = 3, 2  # cells along a side, and patches that the classifier sees
+    answers = 8
 
     def __init__(
         self, reads: Literal["vectors", "maps"] = "vectors", side: int | None = None, gap: int = 1
@@ -56,16 +56,13 @@ class PatchLocation(Task):
 
     def build(self, setup: Setup) -> None:
         """Make the classifier; ValueError for maps of a backbone without."""
-        self.classifier = self._classifier(setup, 2, self.cells - 1)
-
-    def _classifier(self, setup: Setup, n_patches: int, n_answers: int) -> nn.Linear:
         width = setup.map_channels if self.maps else setup.num_features
-        return nn.Linear(n_patches * width, n_answers)
+        self.classifier = nn.Linear(self.shown * width, self.answers)
 
     def loss(self, batch: Batch, encode: Encode, draws: torch.Generator) -> Tensor | None:
         """Return the mean cross-entropy over all images, unlabeled ones included."""
         images = batch.images()
-        neighbors = torch.randint(self.cells - 1, (len(batch),), generator=draws)
+        neighbors = torch.randint(self.answers, (len(batch),), generator=draws)
         cut = patches(images, self.grid, self.gap, draws)
         # the numbers of the neighbors leave out that of the middle
         others = cut[torch.arange(len(batch)), neighbors + (neighbors >= _MIDDLE)]
@@ -82,5 +79,5 @@ class PatchLocation(Task):
         return features.view(*cut.shape[:2], -1)
 
     def chance(self, batch: Batch) -> float | None:
-        """Return log 8."""
-        return math.log(self.cells - 1)
+        """Return the logarithm of the number of answers."""
+        return math.log(self.answers)

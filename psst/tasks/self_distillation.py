@@ -10,9 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from psst.backbones import Encoder, Setup
 from psst.episodes import Batch
 from psst.images.view import View
-from psst.tasks.contrast import projection
-from psst.tasks.encode import Encode
-from psst.tasks.task import Task
+from psst.tasks.simclr import projection
+from psst.tasks.task import Encode, Task
 
 
 class SelfDistillation(Task):

@@ -3,15 +3,14 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from psst.backbones import Setup
 from psst.episodes import Batch
 from psst.fewshot.head import positive
 from psst.images.view import View
-from psst.tasks.contrast import contrast, projection
-from psst.tasks.encode import Encode
-from psst.tasks.task import Task
+from psst.tasks.task import Encode, Task
 
 
 class SimCLR(Task):
@@ -66,3 +65,29 @@ class SimCLR(Task):
     def _identities(self, batch: Batch) -> Tensor:
         """Return a number for each image, ``[n]``; those of one number belong together."""
         return torch.arange(len(batch), device=batch.ids.device)
+
+
+def projection(n_features: int, width: int) -> nn.Module:
+    """Return a network of two layers, ``[n, D]`` to ``[n, width]``; for width 0 the features as they are."""
+    if width == 0:
+        return nn.Identity()
+    return nn.Sequential(nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, width))
+
+
+def contrast(projected: Tensor, identities: Tensor, temperature: float) -> Tensor:
+    r"""Return the supervised contrastive loss (arXiv:2004.11362, eq. 2); of two rows each it is NT-Xent.
+
+    The mean over anchors i of :math:`-\frac{1}{|P(i)|} \sum_{p \in P(i)} \log \frac{\exp(z_i \cdot z_p /
+    \tau)}{\sum_{a \ne i} \exp(z_i \cdot z_a / \tau)}`, with z of length 1, in float32 or better. P(i) are the
+    other rows, at least one, of the same of the ``identities`` ``[n]``.
+    """
+    with torch.autocast(projected.device.type, enabled=False):
+        unit = F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
+        itself = torch.eye(len(unit), dtype=torch.bool, device=unit.device)
+        products = unit @ unit.detach().T
+        if products.requires_grad:  # the other factor's part is the transpose: one product backward, not two
+            products.register_hook(lambda one: one + one.T)  # type: ignore[no-untyped-call]  # untyped in torch
+        scores = (products / temperature).masked_fill(itself, -torch.inf)
+        positive = (identities[:, None] == identities) & ~itself
+        log_shares = scores.log_softmax(dim=1).masked_fill(~positive, 0.0)  # -inf times 0 is no number
+        return -(log_shares.sum(dim=1) / positive.sum(dim=1)).mean()

@@ -4,7 +4,7 @@ import timm
 import torch
 from torch import nn
 
-from psst.backbones.fused import fused
+from psst.backbones.pretrained import fused
 
 
 def test_a_folded_network_has_the_same_features_and_no_batch_norm():

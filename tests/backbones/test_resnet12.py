@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from psst.backbones import ResNet12
-from psst.backbones.drop_block import DropBlock
+from psst.backbones.resnet12 import DropBlock
 
 
 def test_it_is_the_640_wide_one_with_12_convolutions():

@@ -9,7 +9,7 @@ from torchjd.autojac import jac_to_grad, mtl_backward
 
 import psst
 from psst.balancers import TorchJD, method_named
-from psst.balancers.torch_jd import balancer_names
+from psst.balancers.torchjd_table import ENTRIES
 from psst.pareto import FixedWeights, MinNorm, Preference, RaySet, Tradeoff
 
 
@@ -139,7 +139,7 @@ def test_nothing_is_added_where_a_loss_is_not_finite():
 def test_every_name_gives_a_method_or_says_what_it_needs():
     assert isinstance(method_named("min-norm"), MinNorm)
     assert isinstance(method_named("Tradeoff"), Tradeoff)
-    for name in balancer_names():
+    for name in ENTRIES:
         try:
             assert method_named(name.lower()).name == name
         except ImportError as error:

@@ -9,12 +9,27 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from psst.backbones import Adapted, Backbone, Conv4, Encoder
-from psst.backbones.exported import _without_pretraining
+from psst.backbones.exported import read_config
 from psst.deploy import load_encoder
 from psst.deploy.export import export_encoder
 from psst.fewshot import PrototypicalHead
 from psst.tasks import Episodic, Rotation
 from psst.training import FewShotModule
+
+
+class Fetching(Backbone):
+    """Asks for weights to start from when it is made, as a user's own may."""
+
+    def __init__(self, name, pretrained=False):
+        super().__init__()
+        self.name, self.pretrained = name, pretrained
+
+    def make(self, image_shape):
+        self.layer = torch.nn.Linear(image_shape[0] * image_shape[1] * image_shape[2], 4)
+        return 4
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))
 
 
 class Unpooled(Backbone):
@@ -165,9 +180,10 @@ def test_damaged_parameters_are_refused(checkpoint, tmp_path):
         load_encoder(folder)
 
 
-def test_a_rebuilt_backbone_never_fetches_weights():
-    description = {"class_path": "psst.backbones.Timm", "init_args": {"name": "resnet18", "pretrained": True}}
-    assert _without_pretraining(description)["init_args"] == {"name": "resnet18", "pretrained": False}
+def test_a_rebuilt_backbone_never_fetches_weights(tmp_path):
+    _, folder = exported(Fetching("resnet18", pretrained=True), tmp_path)
+    assert read_config(folder)["backbone"]["init_args"] == {"name": "resnet18", "pretrained": False}
+    assert load_encoder(folder).backbone.pretrained is False
 
 
 def exported(backbone, tmp_path, name="encoder", shape=SHAPE):

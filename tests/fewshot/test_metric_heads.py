@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from psst.backbones import Conv4
 from psst.fewshot import CosineHead, FEATHead, MatchingHead, RelationHead, SimpleShotHead
-from psst.fewshot.prototypical import prototypes
+from psst.fewshot.head import prototypes
 from psst.tasks import GlobalClasses
 from tests import laws
 from tests.tasks.batches import CLASSES, SIDE, built, make_batch

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from psst.fewshot import PrototypicalHead
-from psst.fewshot.prototypical import prototypes
+from psst.fewshot.head import prototypes
 
 
 def test_prototypes_are_class_means(episode):

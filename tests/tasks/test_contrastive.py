@@ -8,7 +8,7 @@ import torch
 from psst.backbones import Conv4
 from psst.images.view import View
 from psst.tasks import Encode, SimCLR, SupervisedContrastive
-from psst.tasks.contrast import contrast
+from psst.tasks.simclr import contrast
 from tests import laws
 from tests.tasks.batches import CLASSES, SIDE, built, make_batch
 
