@@ -87,7 +87,8 @@ def _license(backbone: Mapping[str, Any]) -> str:
     arguments = backbone.get("init_args", {})
     source = arguments.get("encoder") or arguments.get("checkpoint_path")
     name = str(arguments.get("encoder") or "").removeprefix("timm:")
-    name = arguments["name"] if arguments.get("pretrained") else name
+    if arguments.get("pretrained"):  # a backbone of the user's own may call its networks by no name
+        name = str(arguments.get("name") or backbone["class_path"])
     if not source and not name:
         return "trained from scratch on the data above, whose license counts"
     from timm.models import get_pretrained_cfg

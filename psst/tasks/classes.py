@@ -13,7 +13,13 @@ from psst.tasks.task import Encode, Task
 
 
 class CosineClassifier(nn.Module):
-    """Logits by cosines to `per_class` vectors of each training class; errors name the `owner`."""
+    r"""Logits :math:`s \cos(f, w_c)` with a learned scale s; ValueError of its `owner` without classes.
+
+    There are `per_class` weight vectors a training class, side by side.
+
+    References:
+        Gidaris and Komodakis, Dynamic Few-Shot Visual Learning without Forgetting, 2018 (arXiv:1804.09458).
+    """
 
     def __init__(self, setup: Setup, scale: float, owner: str, per_class: int = 1) -> None:
         super().__init__()

@@ -79,6 +79,10 @@ def test_what_is_not_known_is_said(module, tmp_path):
             {"init_args": {"name": "resnet18", "checkpoint_path": "a/b.pth"}},
             "`b.pth`, which it began with: not known",
         ),
+        (
+            {"class_path": "own.Backbone", "init_args": {"pretrained": True}},
+            "`own.Backbone`, which it began with: not known",
+        ),
     ],
 )
 def test_the_license_is_that_of_the_weights_as_far_as_their_name_tells(backbone, said):
