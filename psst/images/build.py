@@ -91,11 +91,7 @@ def build_store(
 
 @contextmanager
 def unfinished(meta: Path) -> Iterator[bool]:
-    """Say whether the folder of ``meta``, its last file, is still to be built, and hold its lock if it is.
-
-    Raises:
-        OSError: the folder above it cannot be written.
-    """
+    """Say whether the folder of ``meta``, its last file, is still to be built, and hold its lock if it is."""
     folder = meta.parent
     law = f"no store can be made in `data.init_args.cache_dir={folder.parent}`"
     with ExitStack() as held:

@@ -20,13 +20,8 @@ def arrange(
 ) -> tuple[Sequence[ImageRecord], dict[str, Any], npt.NDArray[np.int64]]:
     """Leave each group of images in one split, and number the classes and the groups by their appearance.
 
-    Returns:
-        The images that are kept; of meta.json "class_names", "n_image_groups", "splits": split -> class ids,
-        and "groups": split -> group of classes -> class ids; and class and group of each image, ``[2, n]``,
-        -1 for none.
-
-    Raises:
-        ValueError: a class is in two splits or groups, a split has another name, or one is empty.
+    Returns the images that are kept; of meta.json "class_names", "n_image_groups", "splits": split -> class
+    ids, and "groups": split -> group of classes -> class ids; and class and group of each image, ``[2, n]``.
     """
     records = _keep_apart(records, name)
     places: dict[str, tuple[str, str | None]] = {}
@@ -103,9 +98,6 @@ def find_duplicates(
 
     Unlabeled images are material to train on: one that equals a training image is no contradiction, one that
     equals a validation or test image is. The digest of an image that shows nothing is empty.
-
-    Returns:
-        Of each group "images", "classes", "splits" and "names", lists of one entry an image.
     """
     equal: dict[bytes, list[int]] = defaultdict(list)
     for i, digest in enumerate(digests):

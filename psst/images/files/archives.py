@@ -50,20 +50,11 @@ _Member = tuple[str, Callable[[], bytes]]
 
 @dataclass(frozen=True)
 class Entry:
-    r"""One file.
+    """One file of a folder or of an archive."""
 
-    Attributes:
-        name: path inside its folder or archive, with forward slashes; bytes that are not UTF-8 as ``\xe9``.
-        container: the folder or archive.
-        read: returns the bytes; safe to call from several threads.
-
-    Example:
-        ``{entry.name: entry.read() for entry in archive_entries(Path("images.zip"))}``
-    """
-
-    name: str
+    name: str  # its path inside, with forward slashes; bytes that are not UTF-8 as \xe9
     container: Path
-    read: Callable[[], bytes]
+    read: Callable[[], bytes]  # safe to call from several threads
 
     def __str__(self) -> str:
         separator = "/" if self.container.is_dir() else ": "
@@ -75,12 +66,8 @@ def archive_entries(path: Path) -> Iterator[Entry]:
     """Yield the files in a zip or tar archive, told apart by their first bytes, whatever its name.
 
     It stays open as long as an entry is alive; a compressed tar is decompressed once, into a temporary file
-    that lives as long.
-
-    Raises:
-        ValueError: it is neither, damaged or cut off, or would unpack like a bomb; or a member is encrypted,
-            a link, a device or sparse, there twice, or leads out of the archive.
-        OSError: it cannot be read, or there is no room to decompress it.
+    that lives as long. ValueError if it is neither, damaged or cut off, or would unpack like a bomb; or a
+    member is encrypted, a link, a device or sparse, there twice, or leads out of the archive.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -101,15 +88,7 @@ def archive_entries(path: Path) -> Iterator[Entry]:
 
 
 def open_npz(path: Path, key: str) -> npt.NDArray[Any]:
-    """Map the array ``key`` of an npz archive, read-only.
-
-    It is unpacked once, into a temporary file that lives as long as the array.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no npz archive, damaged, truncated, without ``key``, or an array of objects.
-        OSError: no room for the temporary file.
-    """
+    """Map the array ``key`` of an npz archive, read-only, out of a temporary file that lives as long."""
     with _readable(f"`{path}` cannot be read as an npz archive"), zipfile.ZipFile(path) as archive:
         if f"{key}.npy" not in archive.namelist():
             found = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:8])

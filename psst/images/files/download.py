@@ -59,12 +59,8 @@ def fetch(
 
     A download goes to a hidden file beside its final name and is renamed when its hash is right; what a cut
     connection or a killed process left there is continued. Two processes may start at once. ``mirror``, the
-    base URL of a copy, is tried first; ``manual`` says how to get the files by hand when all fail.
-
-    Raises:
-        ValueError: a file is there with another hash (it is left alone), or ``mirror`` is no base URL.
-        ConnectionError: no mirror gave a file; the message lists each with its reason, and the way by hand.
-        OSError: the folder cannot be written, or the disk is full; a part is kept and continued next time.
+    base URL of a copy, is tried first; ``manual`` says how to get the files by hand when all fail, which is a
+    ConnectionError. ValueError if a file is there with another hash: it is left alone.
     """
     folder = Path(folder).expanduser()
     base = urlsplit(mirror or "http://none")

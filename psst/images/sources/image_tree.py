@@ -80,12 +80,7 @@ class ImageTree:
 
     @classmethod
     def grow_whole(cls, root: str | Path, skip: Path | None = None) -> "ImageTree":
-        """Look through the user's ``root``, all of which must be within reach.
-
-        Raises:
-            PermissionError: a folder may not be read.
-            ValueError: a link leads out of it, nowhere, or round in a circle.
-        """
+        """Look through the user's ``root``, all of which must be within reach."""
         tree = cls.grow(require_folder(root), skip)
         if tree.unreadable:
             raise PermissionError(
