@@ -82,7 +82,6 @@ def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
 
 
 class _DividedCifar100(InLayouts):
-    channels = 3
     remote: tuple[RemoteFile, ...] = (
         RemoteFile(
             _ARCHIVE,

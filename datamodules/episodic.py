@@ -98,10 +98,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
         self.download, self.mirror, self.device = download, mirror, device
         self.features = features
-        least = {"size": 1, "batch_size": 1, "n_unlabeled": 0, "num_workers": 0, "seed": 0}
-        check_numbers({name: getattr(self, name) for name in least}, least)
-        ways = {"episodes.way": episodes.way, "evaluation.way": evaluation.way}
-        check_numbers(ways, dict.fromkeys(ways, 2))
+        check_numbers({"size": size, "batch_size": batch_size})
+        check_numbers({"n_unlabeled": n_unlabeled, "num_workers": num_workers, "seed": seed}, least=0)
+        check_numbers({"episodes.way": episodes.way, "evaluation.way": evaluation.way}, least=2)
         if self.channels not in (1, 3):
             raise ValueError(f"`data.init_args.channels={self.channels}` must be 1 (grayscale) or 3 (color).")
         if not cache_dir:

@@ -172,7 +172,7 @@ class Glyphs(EpisodicDataModule):
 
     def __init__(self, drawings: int = 2, size: int = 28, **shared: Any) -> None:
         super().__init__(size=size, **shared)
-        check_numbers({"drawings": drawings}, {})
+        check_numbers({"drawings": drawings})
         self.drawings = drawings
 
     def source(self) -> Source:

@@ -94,7 +94,6 @@ class MiniImageNet(InLayouts):
         ),
         published_layout(_NAME, published),
     )
-    channels = 3
     # Names, sizes and hashes as listed by the record; its pickles were made by Ren et al.
     remote: tuple[RemoteFile, ...] = tuple(
         RemoteFile(

@@ -110,7 +110,6 @@ class TieredImageNet(InLayouts):
         split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _labels_of),
         published_layout(_NAME, published),
     )
-    channels = 3
     manual: str = (
         "Get tiered-imagenet.tar from a link in the repository renmengye/few-shot-ssl-public and unpack it; "
         "or <split>_images.npz and <split>_labels.pkl from one in kjunelee/MetaOptNet; or the files that "
