@@ -25,9 +25,15 @@ def arrange(
     """
     records = _keep_apart(records, name)
     places: dict[str, tuple[str, str | None]] = {}
-    for record in records:
+    class_ids: dict[str, int] = {}
+    group_ids: dict[str, int] = {}
+    labels = np.full((2, len(records)), -1, dtype=np.int64)
+    for i, record in enumerate(records):
+        if record.image_group is not None:
+            labels[1, i] = group_ids.setdefault(record.image_group, len(group_ids))
         if record.split == UNLABELED:
             continue
+        labels[0, i] = class_ids.setdefault(record.class_name, len(class_ids))
         place = places.setdefault(record.class_name, (record.split, record.group))
         if place != (record.split, record.group):
             pairs = zip(("split", "group"), place, (record.split, record.group), strict=True)
@@ -49,16 +55,8 @@ def arrange(
             groups.setdefault(split, {}).setdefault(group, []).append(class_id)
     if not splits["train"]:
         raise ValueError(f"{name} has no training images; {len(places)} classes in other splits were found.")
-    ids = {class_name: class_id for class_id, class_name in enumerate(places)}
-    image_groups: dict[str, int] = {}
-    labels = np.full((2, len(records)), -1, dtype=np.int64)
-    for i, record in enumerate(records):
-        if record.split != UNLABELED:
-            labels[0, i] = ids[record.class_name]
-        if record.image_group is not None:
-            labels[1, i] = image_groups.setdefault(record.image_group, len(image_groups))
     layout = {"class_names": list(places), "splits": splits, "groups": groups}
-    return records, layout | {"n_image_groups": len(image_groups)}, labels
+    return records, layout | {"n_image_groups": len(group_ids)}, labels
 
 
 def _keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:

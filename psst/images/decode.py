@@ -50,21 +50,16 @@ def decode_image(
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
     """Turn a Pillow image of any mode, cut its centered square and resize that, see `decode_image`."""
-    pixels = _flat(_upright(image)).convert(_MODES[channels])
+    if not image.info.keys().isdisjoint(_EXIF):
+        with suppress(Exception):  # damaged data leave it as it is
+            image = ImageOps.exif_transpose(image)
+    pixels = _flat(image).convert(_MODES[channels])
     side = min(pixels.size)
     left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
     if pixels.size != (size, size):
         box = (left, top, left + side, top + side)
         pixels = pixels.resize((size, size), Image.Resampling.LANCZOS, box=box)
     return np.asarray(pixels, dtype=np.uint8).reshape(size, size, channels)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn the image as its EXIF data say; damaged ones leave it as it is."""
-    if not image.info.keys().isdisjoint(_EXIF):
-        with suppress(Exception):
-            return ImageOps.exif_transpose(image)
-    return image
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -42,10 +42,6 @@ _CHUNK = 1 << 20  # bytes
 
 class _ArchiveError(ValueError):
     """An archive is damaged, or holds what no data set would; the message names it and the member."""
-
-
-_Member = tuple[str, Callable[[], bytes]]
-"""Path in an archive, as written there, and how to read the file."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +78,17 @@ def archive_entries(path: Path) -> Iterator[Entry]:
             f"`{path}` is no zip and no tar archive (also gz, bz2, xz){f' but {kind}' if kind else ''}; "
             "download it again, or unpack it by hand."
         )
-    found = [Entry(_safe_name(name, path), path, read) for name, read in members]
-    _require_distinct([entry.name for entry in found], path)
-    return iter([entry for entry in found if not _is_hidden(entry.name)])
+    found = {}
+    for name, read in members:
+        entry = Entry(_safe_name(name, path), path, read)
+        if found.setdefault(entry.name, entry) is not entry:
+            way_out = "which of them counts is unclear: pack it again with one of them"
+            raise _ArchiveError(f"`{path}` holds `{entry.name}` twice; {way_out}.")
+    # the folders of each folder that has files, itself among them
+    paths = (PurePosixPath(folder, "_") for folder in set(map(posixpath.dirname, found)))
+    if clash := found.keys() & {str(above) for each in paths for above in each.parents}:
+        raise _ArchiveError(f"`{path}` holds `{min(clash)}` as a file and as a folder; pack it again.")
+    return iter([entry for entry in found.values() if not _is_hidden(entry.name)])
 
 
 def open_npz(path: Path, key: str) -> npt.NDArray[Any]:
@@ -131,7 +135,8 @@ def _unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
     return file
 
 
-def _zip_members(path: Path) -> Iterator[_Member]:
+def _zip_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield the path of each file, as written there, and how to read it."""
     with _readable(f"`{path}` cannot be read as a zip archive"):
         archive = zipfile.ZipFile(path)
     size = path.stat().st_size
@@ -162,7 +167,7 @@ def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> byt
         return archive.read(info)
 
 
-def _tar_members(path: Path, opener: Callable[..., Any] | None) -> Iterator[_Member]:
+def _tar_members(path: Path, opener: Callable[..., Any] | None) -> Iterator[tuple[str, Callable[[], bytes]]]:
     readable = _readable(f"`{path}` cannot be read as a tar archive")
     with ExitStack() as opened, readable:
         file = opened.enter_context(
@@ -227,21 +232,6 @@ def _safe_name(name: str, archive: Path) -> str:
     if not path:
         raise _ArchiveError(f"`{archive}` holds a file without a name; get it from its source again.")
     return path
-
-
-def _require_distinct(names: Iterable[str], archive: Path) -> None:
-    """Refuse an archive in which a path comes twice or is a folder of another."""
-    seen: set[str] = set()
-    folders: set[str] = set()
-    for name in names:
-        if name in seen:
-            way_out = "which of them counts is unclear: pack it again with one of them"
-            raise _ArchiveError(f"`{archive}` holds `{name}` twice; {way_out}.")
-        seen.add(name)
-        while (name := posixpath.dirname(name)) and name not in folders:
-            folders.add(name)
-    if clash := folders & seen:
-        raise _ArchiveError(f"`{archive}` holds `{min(clash)}` as a file and as a folder; pack it again.")
 
 
 def _require_growth(unpacked: int, packed: int, allowance: int, what: str) -> None:

@@ -213,11 +213,9 @@ def _advice(failed: dict[RemoteFile, list[str]], folder: Path, manual: str) -> s
     for file, reasons in failed.items():
         lines.append(f"- {file}")
         lines += [f"    {reason}" for reason in reasons or ["it has no public address"]]
-    lines.append(f"Get them by hand and put them into `{folder}` under these names. {manual}".rstrip())
-    lines.append(
-        "Or set `data.init_args.mirror` to the base URL of a copy that you trust; hashes are checked."
-    )
-    return "\n".join(lines)
+    by_hand = f"Get them by hand and put them into `{folder}` under these names. {manual}".rstrip()
+    mirror = "Or set `data.init_args.mirror` to the base URL of a copy that you trust; hashes are checked."
+    return "\n".join([*lines, by_hand, mirror])
 
 
 def _without_password(url: str) -> str:

@@ -51,7 +51,7 @@ class FolderSource:
 
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the images, and what decides splits and groups."""
-        tree, rows = self._tree(), self._rows()
+        tree, rows = ImageTree.grow_whole(self.root, self._lists), self._rows()
         published = sorted(self.splits.items()) if isinstance(self.splits, Mapping) else []
         if not published and not _name_images(rows):
             self._say_left_out(tree)
@@ -74,7 +74,7 @@ class FolderSource:
         PermissionError besides if a folder may not be read; ValueError if a link leads out of the folder, a
         class is in two splits, or no image has a group where `groups` says how they are named.
         """
-        tree, rows = self._tree(), self._rows()
+        tree, rows = ImageTree.grow_whole(self.root, self._lists), self._rows()
         if _name_images(rows):
             return self._listed(tree, rows)
         if self.groups is not None and self.groups.column is not None:
@@ -115,9 +115,6 @@ class FolderSource:
     @property
     def _lists_key(self) -> str:
         return "root" if self.splits == self.root else "splits"
-
-    def _tree(self) -> ImageTree:
-        return ImageTree.grow_whole(self.root, skip=self._lists)
 
     def _rows(self) -> list[ListedRow]:
         if self._lists is None:
