@@ -74,7 +74,8 @@ def resized_crop(images: Tensor, top: Tensor, left: Tensor, height: Tensor, widt
     """Enlarge a rectangle of each image, ``[n]`` pixels each, to the whole image; nothing else is seen."""
     rows = _stretched(top, height, images.shape[2], images.dtype)
     columns = _stretched(left, width, images.shape[3], images.dtype)
-    grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1)
+    shape = (len(images), images.shape[2], images.shape[3])
+    grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
     whole = (top == 0) & (left == 0) & (height == images.shape[2]) & (width == images.shape[3])
     return _sample(images, grid, whole, "border")
 

@@ -38,6 +38,7 @@ _ZIP_ALLOWANCE, _TAR_ALLOWANCE = 1 << 26, 1 << 30
 _RATIO = 200
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20  # bytes
+_HIDDEN = re.compile(r"(?:^|/)(?:\.|__MACOSX(?:/|$))")  # no data set means .checkpoints/, __MACOSX/, ._name
 
 
 class _ArchiveError(ValueError):
@@ -78,7 +79,7 @@ def archive_entries(path: Path) -> Iterator[Entry]:
             f"`{path}` is no zip and no tar archive (also gz, bz2, xz){f' but {kind}' if kind else ''}; "
             "download it again, or unpack it by hand."
         )
-    found = {}
+    found: dict[str, Entry] = {}
     for name, read in members:
         entry = Entry(_safe_name(name, path), path, read)
         if found.setdefault(entry.name, entry) is not entry:
@@ -88,7 +89,7 @@ def archive_entries(path: Path) -> Iterator[Entry]:
     paths = (PurePosixPath(folder, "_") for folder in set(map(posixpath.dirname, found)))
     if clash := found.keys() & {str(above) for each in paths for above in each.parents}:
         raise _ArchiveError(f"`{path}` holds `{min(clash)}` as a file and as a folder; pack it again.")
-    return iter([entry for entry in found.values() if not _is_hidden(entry.name)])
+    return iter([entry for entry in found.values() if not _HIDDEN.search(entry.name)])
 
 
 def open_npz(path: Path, key: str) -> npt.NDArray[Any]:
@@ -141,7 +142,10 @@ def _zip_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
         archive = zipfile.ZipFile(path)
     size = path.stat().st_size
     for info in archive.infolist():
-        name = _zip_name(info)
+        name = info.filename.replace("\\", "/")  # written by old tools for Windows
+        if not info.flag_bits & 0x800:  # UTF-8 that is not announced, as often; else code page 437
+            with suppress(UnicodeError):
+                name = name.encode("cp437").decode("utf-8")
         what = f"`{printable(name)}` in `{path}`"
         if name.endswith("/"):
             continue
@@ -151,15 +155,6 @@ def _zip_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
             raise _ArchiveError(f"{what} is a link; pack the file itself.")
         _require_growth(info.file_size, min(info.compress_size, size), _ZIP_ALLOWANCE, what)
         yield name, partial(_read_zip, archive, info, what)
-
-
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return the path: UTF-8 is often not announced, and what is not UTF-8 is code page 437."""
-    name = info.filename.replace("\\", "/")  # written by old tools for Windows
-    if not info.flag_bits & 0x800:
-        with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return name
 
 
 def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes:
@@ -214,11 +209,6 @@ def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:
         law = "the archive changed while it was read"
         raise _ArchiveError(f"{what} has {size} bytes, {len(data)} are left; {law}.")
     return data
-
-
-def _is_hidden(name: str) -> bool:
-    """Return if no data set means this: ``.ipynb_checkpoints/``, the Mac's ``__MACOSX/`` and ``._name``."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _safe_name(name: str, archive: Path) -> str:

@@ -1,6 +1,7 @@
 """Map-style data sets: torchvision's, learn2learn's, and any other whose items are an image and a class."""
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -230,10 +231,7 @@ def _bytes(image: Any) -> bytes:
 
 def _plain(label: Any) -> int | str:
     """Return a label as an integer or text, out of a tensor, a NumPy scalar or a whole float."""
-    try:
-        value = label.item() if hasattr(label, "item") else label
-    except (RuntimeError, ValueError):
-        value = label
+    value = label.item() if hasattr(label, "item") and math.prod(np.shape(label)) == 1 else label
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, int | str):
