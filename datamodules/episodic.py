@@ -21,12 +21,10 @@ from psst.episodes.residence import Residence
 from psst.episodes.settings import check_numbers
 from psst.episodes.stream import BatchStream, EpisodeLoader, EpisodeOrder, ImageSplit, Reader, TrainingPlan
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
+from psst.images import ImageStore, Source, build_store
 from psst.images.augment import Augmentation
-from psst.images.build import build_store
 from psst.images.files.download import RemoteFile, fetch
-from psst.images.source import Source
 from psst.images.sources.layout import Layout
-from psst.images.store import ImageStore
 from psst.images.view import View
 from psst.tasks import Task
 

@@ -32,20 +32,14 @@ class _RefusedError(Exception):
 class RemoteFile:
     """A file that a data set needs.
 
-    Attributes:
-        name: its name in the user's folder, without folders of its own.
-        urls: where it lies, http or https; tried in order. Empty if nobody may offer it.
-        hash: known hash, ``"sha256:..."`` or ``"md5:..."``.
-        size: in bytes; None if unknown.
-
     Example:
         ``fetch([RemoteFile("a.zip", ("https://example.org/a.zip",), "md5:" + 32 * "0")], Path("data"))``
     """
 
-    name: str
-    urls: tuple[str, ...]
-    hash: str
-    size: int | None = None
+    name: str  # in the user's folder, without folders of its own
+    urls: tuple[str, ...]  # http or https; tried in order. Empty if nobody may offer it
+    hash: str  # "sha256:..." or "md5:..."
+    size: int | None = None  # in bytes
 
     def __str__(self) -> str:
         size = f"{self.size} bytes, " if self.size is not None else ""

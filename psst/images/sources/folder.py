@@ -69,11 +69,7 @@ class FolderSource:
         return options | ({"min_images": self.min_images} if self.min_images else {})
 
     def scan(self) -> list[ImageRecord]:
-        """List the images by split, class and file; see `Source.scan`.
-
-        PermissionError besides if a folder may not be read; ValueError if a link leads out of the folder, a
-        class is in two splits, or no image has a group where `groups` says how they are named.
-        """
+        """List the images by split, class and file; see `Source.scan`."""
         tree, rows = ImageTree.grow_whole(self.root, self._lists), self._rows()
         if _name_images(rows):
             return self._listed(tree, rows)
