@@ -33,9 +33,6 @@ class MapStyleSource:
 
     Labels below 0 mean no class. Images are as of `to_pillow`. Data sets are read by one thread at a time,
     but for torchvision's own.
-
-    Example:
-        ``MapStyleSource({"": [torchvision.datasets.CIFAR100("data")]}, "cifar100").scan()``
     """
 
     data_sets: Mapping[str, Sequence[Any]]  # by split, pooled; under "" those whose classes are to be divided
