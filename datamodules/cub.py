@@ -33,6 +33,7 @@ _ARCHIVE = RemoteFile(
 _MANUAL = "https://data.caltech.edu/records/65de6-vp158 offers CUB_200_2011.tgz; it is read as it is."
 _AGAIN = "extract CUB_200_2011.tgz again, or leave it as it is: archives are read in place."
 
+_EXPECTS = "CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it"
 _FOLDER = "CUB_200_2011"
 _IMAGES, _BOXES = "images.txt", "bounding_boxes.txt"
 _PUBLISHED_CROP: Mapping[str, _Crop] = {"closer_look": "none", "feat": "box", "meta_dataset": "none"}
@@ -196,13 +197,7 @@ class CUB(InLayouts):
         >>> data = CUB("data/cub", split="feat", episodes=Episodes(way=5, shot=1))
     """
 
-    layouts = (
-        Layout(
-            "CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it",
-            lambda folder: _place(folder) is not None,
-            _CUBSource,
-        ),
-    )
+    layouts = (Layout(_EXPECTS, lambda folder: _place(folder) is not None, _CUBSource),)
     remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
     manual = _MANUAL
 

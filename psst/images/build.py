@@ -145,17 +145,9 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
             images = partial / ImageStore.images_file
             mean, std, digests = _write_images(source, records, size, images, workers)
             meta_path = folder / ImageStore.meta_file
-            meta = {
-                "source": source.name,
-                "options": key,
-                "size": size,
-                "channels": source.channels,
-                "count": len(records),
-                **layout,
-                "mean": mean,
-                "std": std,
-                "duplicates": find_duplicates(records, digests, source.name, size, meta_path),
-            }
+            meta = {"source": source.name, "options": key, "size": size, "channels": source.channels}
+            meta |= {"count": len(records), **layout, "mean": mean, "std": std}
+            meta["duplicates"] = find_duplicates(records, digests, source.name, size, meta_path)
             np.save(partial / ImageStore.labels_file, labels)
             meta["sha256"] = ImageStore.checksums(partial, meta)
             write_json(partial / ImageStore.meta_file, meta, ImageStore.format_version)
