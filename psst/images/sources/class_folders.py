@@ -63,11 +63,6 @@ class ClassFolders:
                 found.classes.setdefault(parts[-1], {}).setdefault("", []).append(parts)
         return found
 
-    @property
-    def splits(self) -> list[str]:
-        """Those that have classes, in the usual order."""
-        return [split for split in SPLITS if any(split in places for places in self.classes.values())]
-
     def folders(self, name: str) -> list[Parts]:
         """Return all folders of a class."""
         return [parts for places in self.classes[name].values() for parts in places]
@@ -91,7 +86,7 @@ def describe(folder: Path) -> str | None:
     labeled = tree.places(parts for name in found.classes for parts in found.folders(name))
     text = f"{more}{_count(found.classes, 'class folder')} with {more}{_count(labeled, 'image')}"
     sizes = Counter(split for places in found.classes.values() for split in places)
-    divided = ", ".join(f"{split} ({sizes[split]})" for split in found.splits)
+    divided = ", ".join(f"{split} ({sizes[split]})" for split in SPLITS if sizes[split])
     text += f" in {divided}" if found.has_splits else ", no split"
     if found.unlabeled:
         text += f"; {_count(tree.places(found.unlabeled), 'image')} without a label"

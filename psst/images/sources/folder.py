@@ -190,10 +190,11 @@ class FolderSource:
                 f"`{twice[0]}` in {' and '.join(folders.classes[twice[0]])}; a class belongs to one split: "
                 f"take it out of the other, {way_out}"
             )
-        if missing := [split for split in SPLITS if split not in folders.splits]:
+        there = [split for split in SPLITS if any(split in places for places in folders.classes.values())]
+        if missing := [split for split in SPLITS if split not in there]:
             raise ValueError(
                 f"{title} has no class folders with images in {'/ and '.join(missing)}/ beside "
-                f"{'/ and '.join(folders.splits)}/; add them, {way_out}"
+                f"{'/ and '.join(there)}/; add them, {way_out}"
             )
         return {name: next(iter(places)) for name, places in folders.classes.items()}
 
