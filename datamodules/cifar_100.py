@@ -16,7 +16,7 @@ from psst.images.sources.image_tree import ImageTree
 from psst.images.sources.layout import Layout, category_layout, published_layout, published_rows
 
 _FOLDER = "cifar-100-python"
-_ARCHIVE = "cifar-100-python.tar.gz"
+_ARCHIVE, _HOME = "cifar-100-python.tar.gz", "https://www.cs.toronto.edu/~kriz/"
 _PARTS = ("meta", "train", "test")
 _SIDE = 32
 _ZIPS = ("cifar100.zip", "cifarfs.zip", "cifar-fs.zip", "CIFAR-FS.zip")
@@ -82,15 +82,8 @@ def _layouts(name: str, splits: Mapping[str, str]) -> tuple[Layout, ...]:
 
 
 class _DividedCifar100(InLayouts):
-    channels = 3
-    remote: tuple[RemoteFile, ...] = (
-        RemoteFile(
-            _ARCHIVE,
-            (f"https://www.cs.toronto.edu/~kriz/{_ARCHIVE}",),
-            "md5:eb9058c3a382ffc7106e4002c42a8d85",
-        ),
-    )
-    manual: str = f"Get {_ARCHIVE} from https://www.cs.toronto.edu/~kriz/cifar.html; no need to unpack it."
+    remote = (RemoteFile(_ARCHIVE, (_HOME + _ARCHIVE,), "md5:eb9058c3a382ffc7106e4002c42a8d85"),)
+    manual = f"Get {_ARCHIVE} from {_HOME}cifar.html; no need to unpack it."
 
     def __init__(self, root: str, size: int = _SIDE, **shared: Any) -> None:
         super().__init__(root, size, **shared)

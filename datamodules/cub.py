@@ -33,6 +33,7 @@ _ARCHIVE = RemoteFile(
 _MANUAL = "https://data.caltech.edu/records/65de6-vp158 offers CUB_200_2011.tgz; it is read as it is."
 _AGAIN = "extract CUB_200_2011.tgz again, or leave it as it is: archives are read in place."
 
+_EXPECTS = "CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it"
 _FOLDER = "CUB_200_2011"
 _IMAGES, _BOXES = "images.txt", "bounding_boxes.txt"
 _PUBLISHED_CROP: Mapping[str, _Crop] = {"closer_look": "none", "feat": "box", "meta_dataset": "none"}
@@ -40,14 +41,10 @@ _CLOSER_LOOK = ("train", "val", "train", "test")  # by the place among the sorte
 
 
 @dataclass(frozen=True)
-class _Bird:
+class _Bird(Entry):
     """An image file and the box around its bird; None for the whole image."""
 
-    entry: Entry
     box: _Box | None
-
-    def __str__(self) -> str:
-        return str(self.entry)
 
 
 @dataclass
@@ -109,16 +106,17 @@ class _CUBSource:
                 f"{len(missing)} of {len(paths)} images that `{entries[_IMAGES]}` names are "
                 f"missing, first: images/{missing[0]}; {_AGAIN}"
             )
+        files = {image: vars(entries[f"images/{path}"]) for image, path in paths.items()}
         found = [
-            ImageRecord(name, split_of[name], _Bird(entries[f"images/{paths[image]}"], box_of[image]))
+            ImageRecord(name, split_of[name], _Bird(**files[image], box=box_of[image]))
             for image, name in class_of.items()
         ]
-        return sorted(found, key=lambda record: (SPLITS.index(record.split), record.reference.entry.name))
+        return sorted(found, key=lambda record: (SPLITS.index(record.split), record.reference.name))
 
     def decode(self, record: ImageRecord, size: int) -> npt.NDArray[np.uint8]:
         """Return one image as ``[size, size, 3]``."""
         bird: _Bird = record.reference
-        return decode_image(bird.entry.read(), str(bird), size, self.channels, bird.box)
+        return decode_image(bird.read(), str(bird), size, self.channels, bird.box)
 
 
 def _entries(root: Path) -> dict[str, Entry]:
@@ -199,24 +197,12 @@ class CUB(InLayouts):
         >>> data = CUB("data/cub", split="feat", episodes=Episodes(way=5, shot=1))
     """
 
-    channels = 3
-    layouts = (
-        Layout(
-            "CUB_200_2011.tgz, or CUB_200_2011/ with images.txt and images/ in it",
-            lambda folder: _place(folder) is not None,
-            _CUBSource,
-        ),
-    )
+    layouts = (Layout(_EXPECTS, lambda folder: _place(folder) is not None, _CUBSource),)
     remote: tuple[RemoteFile, ...] = (_ARCHIVE,)
     manual = _MANUAL
 
     def __init__(
-        self,
-        root: str,
-        split: _Split | None = None,
-        crop: _Crop | None = None,
-        size: int = 84,
-        **shared: Any,
+        self, root: str, split: _Split | None = None, crop: _Crop | None = None, size: int = 84, **shared: Any
     ) -> None:
         super().__init__(root, size, **shared)
         self._source = _CUBSource(root, split, crop)

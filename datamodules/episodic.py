@@ -21,12 +21,10 @@ from psst.episodes.residence import Residence
 from psst.episodes.settings import check_numbers
 from psst.episodes.stream import BatchStream, EpisodeLoader, EpisodeOrder, ImageSplit, Reader, TrainingPlan
 from psst.features import CachedBatch, FeatureCache, FeatureViews, build_features
+from psst.images import ImageStore, Source, build_store
 from psst.images.augment import Augmentation
-from psst.images.build import build_store
 from psst.images.files.download import RemoteFile, fetch
-from psst.images.source import Source
 from psst.images.sources.layout import Layout
-from psst.images.store import ImageStore
 from psst.images.view import View
 from psst.tasks import Task
 
@@ -98,10 +96,9 @@ class EpisodicDataModule(LightningDataModule, ABC):
         self.cache_dir, self.num_workers, self.seed = cache_dir, num_workers, seed
         self.download, self.mirror, self.device = download, mirror, device
         self.features = features
-        least = {"size": 1, "batch_size": 1, "n_unlabeled": 0, "num_workers": 0, "seed": 0}
-        check_numbers({name: getattr(self, name) for name in least}, least)
-        ways = {"episodes.way": episodes.way, "evaluation.way": evaluation.way}
-        check_numbers(ways, dict.fromkeys(ways, 2))
+        check_numbers({"size": size, "batch_size": batch_size})
+        check_numbers({"n_unlabeled": n_unlabeled, "num_workers": num_workers, "seed": seed}, least=0)
+        check_numbers({"episodes.way": episodes.way, "evaluation.way": evaluation.way}, least=2)
         if self.channels not in (1, 3):
             raise ValueError(f"`data.init_args.channels={self.channels}` must be 1 (grayscale) or 3 (color).")
         if not cache_dir:

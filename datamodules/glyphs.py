@@ -29,11 +29,8 @@ from psst.datamodules.episodic import EpisodicDataModule
 from psst.episodes.settings import check_numbers
 from psst.images import ImageRecord, Source
 
-_SPLIT_OF_SCRIPT = {
-    "Latin": "train",
-    "Cyrillic": "val",
-    **dict.fromkeys(("Greek", "Armenian", "Georgian"), "test"),
-}
+_SPLIT_OF_SCRIPT = {"Latin": "train", "Cyrillic": "val"}
+_SPLIT_OF_SCRIPT |= dict.fromkeys(("Greek", "Armenian", "Georgian"), "test")
 _CLASSES: Mapping[str, list[str]] = {
     "Latin": """
 A B D E G H Ii J K L N Oo P Q R Ss T Vv Ww X Y Zz a d e f g h j k m r t u x Æ Ð Ø Þ ß æ ð ø þ Ħ ħ ĸ
@@ -89,13 +86,15 @@ class _GlyphSource:
 
     def scan(self) -> list[ImageRecord]:
         """List the drawings of every class in every typeface that has its letters."""
-        covered = {typeface: _characters(typeface) for typeface in _TYPEFACES}
+        from matplotlib.ft2font import FT2Font
+
+        codes = {typeface: FT2Font(str(_path(typeface))).get_charmap() for typeface in _TYPEFACES}
         return [
             ImageRecord(f"{script}/{letters}", split, (letters[i % len(letters)], typeface, i))
             for script, split in _SPLIT_OF_SCRIPT.items()
             for letters in _CLASSES[script]
             for typeface in _TYPEFACES
-            if covered[typeface].issuperset(letters)
+            if codes[typeface].keys() >= set(map(ord, letters))
             for i in range(self.drawings)
         ]
 
@@ -112,14 +111,6 @@ class _GlyphSource:
 
 
 _font = cache(partial(ImageFont.truetype, size=_POINTS, layout_engine=ImageFont.Layout.BASIC))
-
-
-@cache
-def _characters(typeface: str) -> frozenset[str]:
-    """Return all characters that a typeface draws."""
-    from matplotlib.ft2font import FT2Font
-
-    return frozenset(chr(code) for code in FT2Font(str(_path(typeface))).get_charmap())
 
 
 def _path(typeface: str) -> Path:
@@ -172,7 +163,7 @@ class Glyphs(EpisodicDataModule):
 
     def __init__(self, drawings: int = 2, size: int = 28, **shared: Any) -> None:
         super().__init__(size=size, **shared)
-        check_numbers({"drawings": drawings}, {})
+        check_numbers({"drawings": drawings})
         self.drawings = drawings
 
     def source(self) -> Source:

@@ -51,5 +51,5 @@ class ImageFolder(InLayouts):
     ) -> None:
         self.channels = channels
         super().__init__(root, size, **shared)
-        check_numbers({"min_images": min_images}, {"min_images": 0})
+        check_numbers({"min_images": min_images}, least=0)
         self._source = FolderSource(root, "image_folder", channels, splits, split_seed, groups, min_images)

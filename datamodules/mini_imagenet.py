@@ -94,16 +94,13 @@ class MiniImageNet(InLayouts):
         ),
         published_layout(_NAME, published),
     )
-    channels = 3
     # Names, sizes and hashes as listed by the record; its pickles were made by Ren et al.
     remote: tuple[RemoteFile, ...] = tuple(
-        RemoteFile(
-            f"mini-imagenet-cache-{split}.pkl", (f"{_ZENODO}mini-imagenet-cache-{split}.pkl",), md5, size
-        )
-        for split, md5, size in (
-            ("train", "md5:ee4e80dc7b716f3ceec891d199b5277a", 1145461190),
-            ("validation", "md5:c1145a80890b88d54a67d6e0022d53a5", 292661258),
-            ("test", "md5:389b6c59d348b2e1ae9610f00a5e6724", 353647539),
+        RemoteFile(name, (_ZENODO + name,), md5, size)
+        for name, md5, size in (
+            ("mini-imagenet-cache-train.pkl", "md5:ee4e80dc7b716f3ceec891d199b5277a", 1145461190),
+            ("mini-imagenet-cache-validation.pkl", "md5:c1145a80890b88d54a67d6e0022d53a5", 292661258),
+            ("mini-imagenet-cache-test.pkl", "md5:389b6c59d348b2e1ae9610f00a5e6724", 353647539),
         )
     )
     manual: str = (

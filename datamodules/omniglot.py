@@ -56,12 +56,8 @@ _SMALL = tuple(
 _BACKGROUND = _remote("images_background.zip", "md5:68d2efa1b9178cc56df9314c21c6e718")
 _EVALUATION = _remote("images_evaluation.zip", "md5:6b91aef0f799c5bb55b94e3f2daec811")
 _BOTH = (_BACKGROUND, _EVALUATION)
-_NEEDED: Mapping[str, tuple[RemoteFile, ...]] = {
-    "minimal": _SMALL,
-    "background": (_BACKGROUND,),
-    "vinyals": _BOTH,
-    "official": _BOTH,
-}
+_NEEDED: dict[str, tuple[RemoteFile, ...]] = {"minimal": _SMALL, "background": (_BACKGROUND,)}
+_NEEDED |= {"vinyals": _BOTH, "official": _BOTH}
 
 
 @dataclass(frozen=True)

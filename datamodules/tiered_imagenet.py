@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from psst.datamodules.episodic import InLayouts
 from psst.images.files.archives import open_npz
@@ -31,12 +30,22 @@ def _is_pair(path: Path, ending: str) -> bool:
 
 def _read_pngs(path: Path, split: str) -> tuple[Pixels, list[str]]:
     """Read a list of encoded PNG files, red, green, blue, and labels with class names, of Ren et al."""
-    numbers, words = _labels(path, ("label_specific", "label_specific_str"), "labels")
-    pngs = load(path)
+    labels, words = _labels(path, ("label_specific", "label_specific_str"), "labels")
+    pngs, file = load(path), str(_labels_of(path))
     if not isinstance(pngs, list) or not all(map(_is_encoded, pngs[:10])):
         raise ValueError(f"`{path}` does not hold a list of encoded images; download it again.")
-    file = str(_labels_of(path))
-    return Pixels(str(path), pngs, encoded=True), _named(label_array(numbers, file), words, split, file)
+    numbers = label_array(labels, file)
+    highest = int(numbers.max(initial=-1))
+    if not isinstance(words, list | tuple) or highest >= len(words) or numbers.min(initial=0) < 0:
+        raise ValueError(
+            f"`label_specific` of `{file}` goes up to {highest} and `label_specific_str` does not name that "
+            "many classes; download it again."
+        )
+    texts = [str(word) for word in words]
+    repeated = {text for text in texts if texts.count(text) > 1}
+    # "crane" is two of the classes, so that names begin with their split
+    names = [f"{split}/{text}" + (f" ({i})" if text in repeated else "") for i, text in enumerate(texts)]
+    return Pixels(str(path), pngs, encoded=True), [names[number] for number in numbers.tolist()]
 
 
 def _read_arrays(path: Path, split: str) -> tuple[Pixels, list[str]]:
@@ -56,20 +65,6 @@ def _labels(images: Path, keys: Sequence[str], other: str) -> list[Any]:
             f"{_ONE_PLACE}"
         )
     return require_keys(content, keys, str(path))
-
-
-def _named(numbers: npt.NDArray[np.int64], words: Any, split: str, file: str) -> list[str]:
-    """Return the class of each image: "crane" is two of them, so that names begin with their split."""
-    highest = int(numbers.max(initial=-1))
-    if not isinstance(words, list | tuple) or highest >= len(words) or numbers.min(initial=0) < 0:
-        raise ValueError(
-            f"`label_specific` of `{file}` goes up to {highest} and `label_specific_str` does not name that "
-            "many classes; download it again."
-        )
-    texts = [str(word) for word in words]
-    repeated = {text for text in texts if texts.count(text) > 1}
-    names = [f"{split}/{text}" + (f" ({i})" if text in repeated else "") for i, text in enumerate(texts)]
-    return [names[number] for number in numbers.tolist()]
 
 
 def _is_encoded(image: object) -> bool:
@@ -110,7 +105,6 @@ class TieredImageNet(InLayouts):
         split_file_layout(_NAME, _V2, partial(_is_pair, ending=_ARRAYS), _read_arrays, _labels_of),
         published_layout(_NAME, published),
     )
-    channels = 3
     manual: str = (
         "Get tiered-imagenet.tar from a link in the repository renmengye/few-shot-ssl-public and unpack it; "
         "or <split>_images.npz and <split>_labels.pkl from one in kjunelee/MetaOptNet; or the files that "

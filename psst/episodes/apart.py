@@ -18,8 +18,7 @@ _ORDERS = 20  # tried where groups lie in several classes: of an episode, and by
 def sides(classes: Sequence[Ids], n_shot: int, n_query: int) -> set[int] | None:
     """Return groups for the support of every class that leave enough for its queries; None if not found.
 
-    ``classes`` hold the group of each image. With groups that lie in one class each they are found if there
-    are any. With others the search is a heuristic one, for deciding it is NP-hard.
+    Groups that lie in one class each are found if there are any; others by a heuristic: it is NP-hard.
     """
     rng, members = np.random.default_rng(0), [Counter(groups.tolist()) for groups in classes]
     for _ in range(_ORDERS):
@@ -75,9 +74,7 @@ def _pick(
 ) -> list[int]:
     """Return the first ``n`` places in ``order`` whose groups leave enough, adding those to ``chosen``.
 
-    ``order`` holds the group of each image of a class, ``classes`` the members of all that have to be served,
-    ``chosen`` the groups of the support so far. Empty if there are fewer than ``n``: only with groups in
-    several classes.
+    Empty if there are fewer than ``n``: only with groups in several ``classes``.
     """
     picked: list[int] = []
     refused: set[int] = set()  # for good: what is chosen later only leaves less

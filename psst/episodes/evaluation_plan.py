@@ -23,22 +23,12 @@ _TOLERANCE = 8.0  # gray levels between two decodings, or two sizes, of one imag
 
 
 class EvaluationEpisodes:
-    """Validation and test episodes over the store of the data set ``name``.
-
-    Attributes:
-        plans: split -> group of classes -> what gives its episodes; one called "all" if there are no groups.
-        counts: split -> episodes of each group to evaluate: no more than a list has.
-
-    Raises:
-        FileNotFoundError: the file of the settings is not there.
-        ValueError: too few classes, or too few images in a class; the file is no list of episodes, or one of
-            other data.
-    """
+    """Validation and test episodes over the store of the data set ``name``."""
 
     def __init__(self, settings: Evaluation, seed: int, store: ImageStore, name: str) -> None:
         self.store = store
-        self.plans: dict[str, Mapping[str, EpisodeSampler]] = {}
-        self.counts: dict[str, int] = {}
+        self.plans: dict[str, Mapping[str, EpisodeSampler]] = {}  # split -> group of classes, or "all"
+        self.counts: dict[str, int] = {}  # split -> episodes of each group: no more than a list has
         listed = _load(settings.file, store) if settings.file else {}
         for split, asked in (("val", settings.val_episodes), ("test", settings.test_episodes)):
             key, lists = partial(stream_key, seed, split, "evaluation"), listed.get(split, {})

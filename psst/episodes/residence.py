@@ -17,12 +17,8 @@ _SHARE = 0.25  # of a GPU's free memory, that images take at most by themselves
 class Residence:
     """Decides once for a run whether batches carry pixels, and looks up those of batches that do not.
 
-    Args:
-        device: ``auto``: on the device that trains if that is a GPU with room, else in the memory map, which
-            all processes share; ``map``: in the map; a device such as ``cuda``: in its memory in any case.
-
-    Raises:
-        ValueError: ``device`` is none of these.
+    ``auto``: on the device that trains if that is a GPU with room, else in the memory map, which all
+    processes share; ``map``: in the map; a device such as ``cuda``: in its memory in any case.
     """
 
     def __init__(self, device: str) -> None:
@@ -46,17 +42,11 @@ class Residence:
         return self.hold(planes.nbytes, partial(torch.tensor, planes), training_device) is None
 
     def hold(self, nbytes: int, copied: Callable[..., Any], training_device: torch.device | None) -> Any:
-        """Return what a run keeps on a device, made at the first call; None where it stays in the map.
+        """Return what a run keeps on a device, ``copied`` at the first call; None where it stays in the map.
 
-        Args:
-            nbytes: of it.
-            copied: copies it to a ``device``.
-            training_device: of the trainer; None without: nobody could look anything up.
-
-        Raises:
-            ValueError: the device asked for is not here, or has no room.
+        ValueError if the device asked for is not here, or has no room.
         """
-        if training_device is None:
+        if training_device is None:  # nobody could look anything up
             return None
         if not self._decided and self._wanted(nbytes, training_device):
             try:

@@ -133,10 +133,7 @@ class EpisodeSampler:
         """Return the sampler of each group of classes in a split; one called "all" if there are none.
 
         A group with fewer classes than asked for gives all it has, at least two. ``name`` is that of the data
-        set, ``key`` gives the key of a group; the rest as of the class.
-
-        Raises:
-            ValueError: a group of classes, or one of its classes, cannot serve what was asked for.
+        set, ``key`` gives the key of a group; the rest, and errors, as of the class.
         """
         samplers = {}
         for group, classes in store.class_groups(split).items():

@@ -14,15 +14,15 @@ def _typed(name: str, value: object) -> str:
     return f"`data.init_args.{name}={listed}`"
 
 
-def check_numbers(values: Mapping[str, _Range], least: Mapping[str, int]) -> None:
-    """Raise ValueError for what is no whole number, or range, from its entry in ``least`` on, or from 1."""
+def check_numbers(values: Mapping[str, _Range], least: int = 1) -> None:
+    """Raise ValueError for what is no whole number, or range, from ``least`` on."""
     for name, value in values.items():
         pair = value if isinstance(value, (list, tuple)) else (value, value)
         if len(pair) != 2 or not all(isinstance(number, Integral) for number in pair) or pair[0] > pair[1]:
             law = "a whole number, or two as `[low, high]` with low at most high"
             raise ValueError(f"{_typed(name, value)} must be {law}.")
-        if pair[0] < (bound := least.get(name, 1)):
-            raise ValueError(f"{_typed(name, value)} must be at least {bound}.")
+        if pair[0] < least:
+            raise ValueError(f"{_typed(name, value)} must be at least {least}.")
 
 
 class _Settings:
@@ -30,8 +30,7 @@ class _Settings:
 
     def __post_init__(self) -> None:
         group = type(self).__name__.lower()
-        numbers = {f"{group}.{n}": v for n, v in vars(self).items() if n not in ("balance", "file")}
-        check_numbers(numbers, {})
+        check_numbers({f"{group}.{n}": v for n, v in vars(self).items() if n not in ("balance", "file")})
         balance = getattr(self, "balance", None)
         if balance is not None and not 0 < balance < inf:
             raise ValueError(f"{self.typed('balance')} must be above 0; null gives each class as many.")

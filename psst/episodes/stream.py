@@ -36,11 +36,7 @@ def _order(key: int, number: int, n: int) -> Ids:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training stream consists of; attributes as the arguments of `EpisodicDataModule`.
-
-    Raises:
-        ValueError: there are no such batches, or two of the settings contradict each other.
-    """
+    """What a training stream consists of; attributes as the arguments of `EpisodicDataModule`."""
 
     name: str  # of the data set, for errors
     batches: Literal["episodes", "classes", "mixed"]
@@ -77,13 +73,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Reader:
-    """Makes batches of the ids of images.
-
-    Example:
-        >>> reader = Reader(store, Policies())
-        >>> reader(np.arange(4), store.labels[:4], index=0).pixels.shape
-        torch.Size([4, 3, 84, 84])
-    """
+    """Makes batches of the ids of images."""
 
     store: ImageStore
     policies: Policies
@@ -103,10 +93,7 @@ class BatchStream(Dataset[Batch]):
     The episodes of item i are ``i * B`` to ``(i + 1) * B - 1`` of a sampler; where the train split has groups
     of classes each batch keeps to one, every group as often as the others. No image of classes comes twice in
     a pass, and none is left out: a batch may begin in one pass and end in the next. The label of a class is
-    its place in the train split.
-
-    Raises:
-        ValueError: the store cannot serve the plan.
+    its place in the train split. ValueError if the store cannot serve the plan.
     """
 
     def __init__(self, reader: Reader, plan: TrainingPlan) -> None:
@@ -149,9 +136,6 @@ class ImageSplit(Dataset[Batch]):
     """Every image of a split once, by class, in batches of unlabeled rows: as many for each of ``n_parts``.
 
     Their classes are none of the training classes, so their labels are -1; episodes are drawn from features.
-
-    Raises:
-        ValueError: there are fewer images than ``n_parts``, the processes that share them.
     """
 
     def __init__(self, reader: Reader, split: str, batch_size: int, n_parts: int = 1) -> None:
@@ -176,14 +160,8 @@ class EpisodeOrder(DistributedSampler[Any]):
     """Indices ``first, first + 1, ...`` of an endless stream, one pass of ``length`` at a time.
 
     It asks where to begin at the start of every pass, so it can be told what was trained on rather than what
-    was fetched. With several ranks, rank r takes every ``n_ranks``-th index. It is a ``DistributedSampler``
-    because Lightning leaves those as they are and would shuffle any other.
-
-    Args:
-        first: returns the index with which a pass begins; called once a pass, in the main process.
-        length: indices of one pass on each rank.
-        rank: of this process.
-        n_ranks: processes that share the stream.
+    was fetched: ``first`` is called once a pass, in the main process. Rank r takes every ``n_ranks``-th. This
+    is a ``DistributedSampler`` because Lightning leaves those as they are and would shuffle any other.
     """
 
     def __init__(self, first: Callable[[], int], length: int, rank: int = 0, n_ranks: int = 1) -> None:

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,11 +92,7 @@ def build_store(
 
 @contextmanager
 def unfinished(meta: Path) -> Iterator[bool]:
-    """Say whether the folder of ``meta``, its last file, is still to be built, and hold its lock if it is.
-
-    Raises:
-        OSError: the folder above it cannot be written.
-    """
+    """Say whether the folder of ``meta``, its last file, is still to be built, and hold its lock if it is."""
     folder = meta.parent
     law = f"no store can be made in `data.init_args.cache_dir={folder.parent}`"
     with ExitStack() as held:
@@ -148,17 +145,9 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
             images = partial / ImageStore.images_file
             mean, std, digests = _write_images(source, records, size, images, workers)
             meta_path = folder / ImageStore.meta_file
-            meta = {
-                "source": source.name,
-                "options": key,
-                "size": size,
-                "channels": source.channels,
-                "count": len(records),
-                **layout,
-                "mean": mean,
-                "std": std,
-                "duplicates": find_duplicates(records, digests, source.name, size, meta_path),
-            }
+            meta = {"source": source.name, "options": key, "size": size, "channels": source.channels}
+            meta |= {"count": len(records), **layout, "mean": mean, "std": std}
+            meta["duplicates"] = find_duplicates(records, digests, source.name, size, meta_path)
             np.save(partial / ImageStore.labels_file, labels)
             meta["sha256"] = ImageStore.checksums(partial, meta)
             write_json(partial / ImageStore.meta_file, meta, ImageStore.format_version)
@@ -171,15 +160,6 @@ def _build(source: Source, size: int, key: dict[str, Any], folder: Path, workers
         raise
 
 
-class _Batch(NamedTuple):
-    """Decoded images and what is summed up of them."""
-
-    images: npt.NDArray[np.uint8]  # [b, C, H, W], zeros in place of a damaged image
-    damaged: list[str]  # what is wrong with each damaged image
-    counts: npt.NDArray[np.int64]  # [C, 256]: how often each value is in the train split
-    digests: list[bytes]  # of the pixels of each image; empty for one of one color, which shows nothing
-
-
 def _write_images(
     source: Source, records: Sequence[ImageRecord], size: int, path: Path, workers: int
 ) -> tuple[list[float], list[float], list[bytes]]:
@@ -188,45 +168,41 @@ def _write_images(
     counts = np.zeros((source.channels, 256), np.int64)
     damaged: list[str] = []
     digests: list[bytes] = []
-    decoding = _decode_batches(source, records, size, workers)
-    # a file rather than a memory map, which on a full disk would kill the process
-    with path.open("wb") as file, closing(decoding) as batches:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for batch in batches:
-            file.write(batch.images.reshape(-1).data)
-            counts += batch.counts
-            damaged += batch.damaged
-            digests += batch.digests
-        if damaged:
-            raise ValueError(f"{len(damaged)} of {shape[0]} images are damaged; the first: {damaged[0]}")
+    length = max(1, min(_IMAGES, _BYTES // (size * size * source.channels)))
+    pool = ThreadPoolExecutor(workers)  # threads, for Pillow releases the interpreter lock
+    parts = (records[start : start + length] for start in range(0, len(records), length))
+    coming = (pool.submit(_decode, source, part, size) for part in parts)
+    try:
+        # a file rather than a memory map, which on a full disk would kill the process
+        with path.open("wb") as file, bar(f"{source.name} at {size} x {size}") as show:
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            ahead = deque(islice(coming, 2 * workers))
+            while ahead:
+                images, errors, seen, hashes = ahead.popleft().result()
+                ahead.extend(islice(coming, 1))
+                file.write(images.reshape(-1).data)
+                counts += seen
+                damaged += errors
+                digests += hashes
+                show(len(digests), len(records))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if damaged:
+        raise ValueError(f"{len(damaged)} of {shape[0]} images are damaged; the first: {damaged[0]}")
     share, values = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255
     mean = share @ values
     std = np.sqrt((share * (values - mean[:, None]) ** 2).sum(axis=1))
     return mean.tolist(), std.tolist(), digests
 
 
-def _decode_batches(
-    source: Source, records: Sequence[ImageRecord], size: int, workers: int
-) -> Generator[_Batch, None, None]:
-    """Yield all ``records`` in order, decoded ahead by threads: Pillow releases the interpreter lock."""
-    length = max(1, min(_IMAGES, _BYTES // (size * size * source.channels)))
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="psst-decode")
-    ahead, done = deque[Future[_Batch]](), 0
-    try:
-        with bar(f"{source.name} at {size} x {size}") as show:
-            for start in range(0, len(records), length):
-                ahead.append(pool.submit(_decode, source, records[start : start + length], size))
-                while ahead and (len(ahead) > 2 * workers or start + length >= len(records)):
-                    batch = ahead.popleft().result()
-                    yield batch
-                    done += len(batch.images)
-                    show(done, len(records))
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _decode(
+    source: Source, records: Sequence[ImageRecord], size: int
+) -> tuple[npt.NDArray[np.uint8], list[str], npt.NDArray[np.int64], list[bytes]]:
+    """Return images ``[b, C, H, W]``, what is wrong with each damaged one, counts of values, and digests.
 
-
-def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> _Batch:
+    Counts, ``[C, 256]``, are of the train split. An image of one color shows nothing; its digest is empty.
+    """
     images = np.zeros((len(records), source.channels, size, size), np.uint8)
     damaged: list[str] = []
     for i, record in enumerate(records):
@@ -241,4 +217,4 @@ def _decode(source: Source, records: Sequence[ImageRecord], size: int) -> _Batch
         hashlib.sha256(image.data).digest()[:16] if has_shape else b""
         for image, has_shape in zip(images, shows, strict=True)
     ]
-    return _Batch(images, damaged, counts, digests)
+    return images, damaged, counts, digests

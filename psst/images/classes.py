@@ -20,19 +20,20 @@ def arrange(
 ) -> tuple[Sequence[ImageRecord], dict[str, Any], npt.NDArray[np.int64]]:
     """Leave each group of images in one split, and number the classes and the groups by their appearance.
 
-    Returns:
-        The images that are kept; of meta.json "class_names", "n_image_groups", "splits": split -> class ids,
-        and "groups": split -> group of classes -> class ids; and class and group of each image, ``[2, n]``,
-        -1 for none.
-
-    Raises:
-        ValueError: a class is in two splits or groups, a split has another name, or one is empty.
+    Returns the images that are kept; of meta.json "class_names", "n_image_groups", "splits": split -> class
+    ids, and "groups": split -> group of classes -> class ids; and class and group of each image, ``[2, n]``.
     """
     records = _keep_apart(records, name)
     places: dict[str, tuple[str, str | None]] = {}
-    for record in records:
+    class_ids: dict[str, int] = {}
+    group_ids: dict[str, int] = {}
+    labels = np.full((2, len(records)), -1, dtype=np.int64)
+    for i, record in enumerate(records):
+        if record.image_group is not None:
+            labels[1, i] = group_ids.setdefault(record.image_group, len(group_ids))
         if record.split == UNLABELED:
             continue
+        labels[0, i] = class_ids.setdefault(record.class_name, len(class_ids))
         place = places.setdefault(record.class_name, (record.split, record.group))
         if place != (record.split, record.group):
             pairs = zip(("split", "group"), place, (record.split, record.group), strict=True)
@@ -54,16 +55,8 @@ def arrange(
             groups.setdefault(split, {}).setdefault(group, []).append(class_id)
     if not splits["train"]:
         raise ValueError(f"{name} has no training images; {len(places)} classes in other splits were found.")
-    ids = {class_name: class_id for class_id, class_name in enumerate(places)}
-    image_groups: dict[str, int] = {}
-    labels = np.full((2, len(records)), -1, dtype=np.int64)
-    for i, record in enumerate(records):
-        if record.split != UNLABELED:
-            labels[0, i] = ids[record.class_name]
-        if record.image_group is not None:
-            labels[1, i] = image_groups.setdefault(record.image_group, len(image_groups))
     layout = {"class_names": list(places), "splits": splits, "groups": groups}
-    return records, layout | {"n_image_groups": len(image_groups)}, labels
+    return records, layout | {"n_image_groups": len(group_ids)}, labels
 
 
 def _keep_apart(records: Sequence[ImageRecord], name: str) -> Sequence[ImageRecord]:
@@ -103,9 +96,6 @@ def find_duplicates(
 
     Unlabeled images are material to train on: one that equals a training image is no contradiction, one that
     equals a validation or test image is. The digest of an image that shows nothing is empty.
-
-    Returns:
-        Of each group "images", "classes", "splits" and "names", lists of one entry an image.
     """
     equal: dict[bytes, list[int]] = defaultdict(list)
     for i, digest in enumerate(digests):

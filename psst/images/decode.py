@@ -25,14 +25,8 @@ def decode_image(
 
     The picture is turned as its EXIF data say. Transparent places become white. 16-bit grayscale is divided
     by 257, so that its full range fits into 8 bits. Of an animation the first frame counts. Formats that
-    start a program when read (EPS) are left out. Messages name the file as ``name``.
-
-    Returns:
-        ``[size, size, channels]`` uint8, of what lies in the ``box`` if there is one.
-
-    Raises:
-        ValueError: the file is not an image, truncated, too large to be one, or has pixels of 32 bits; or
-            nothing of it lies in the box.
+    start a program when read (EPS) are left out. Messages name the file as ``name``; ValueError if it is no
+    image, truncated, too large to be one, or has pixels of 32 bits, or nothing of it lies in the ``box``.
     """
     try:
         with Image.open(BytesIO(data), formats=_formats()) as image:
@@ -56,21 +50,16 @@ def decode_image(
 
 def fit_image(image: Image.Image, size: int, channels: int) -> npt.NDArray[np.uint8]:
     """Turn a Pillow image of any mode, cut its centered square and resize that, see `decode_image`."""
-    pixels = _flat(_upright(image)).convert(_MODES[channels])
+    if not image.info.keys().isdisjoint(_EXIF):
+        with suppress(Exception):  # damaged data leave it as it is
+            image = ImageOps.exif_transpose(image)
+    pixels = _flat(image).convert(_MODES[channels])
     side = min(pixels.size)
     left, top = (pixels.width - side) / 2, (pixels.height - side) / 2
     if pixels.size != (size, size):
         box = (left, top, left + side, top + side)
         pixels = pixels.resize((size, size), Image.Resampling.LANCZOS, box=box)
     return np.asarray(pixels, dtype=np.uint8).reshape(size, size, channels)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn the image as its EXIF data say; damaged ones leave it as it is."""
-    if not image.info.keys().isdisjoint(_EXIF):
-        with suppress(Exception):
-            return ImageOps.exif_transpose(image)
-    return image
 
 
 def _flat(image: Image.Image) -> Image.Image:
@@ -102,11 +91,7 @@ def to_pillow(value: Any) -> Image.Image:
 
     Arrays and tensors are ``[H, W]``, ``[H, W, C]`` or ``[C, H, W]`` with C = 1, 3 or 4; of two readings the
     first is taken for arrays, the last for tensors. Integers are 0 to 255, uint16 0 to 65535, floats 0 to 1,
-    or to 255 where one is above 2.
-
-    Raises:
-        ValueError: another shape, or numbers outside their range.
-        TypeError: no image at all.
+    or to 255 where one is above 2. ValueError for another shape or range, TypeError for what is no image.
     """
     if isinstance(value, Image.Image):
         return value

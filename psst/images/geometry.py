@@ -14,11 +14,7 @@ from torch.nn import functional as F
 
 
 def rotate90(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn each image, square, counter-clockwise by its own number of quarter turns, ``[n]`` integers.
-
-    Raises:
-        ValueError: the images are not square, or ``turns`` does not hold one number per image.
-    """
+    """Turn each image, square, counter-clockwise by its own number of quarter turns, ``[n]`` integers."""
     if images.ndim != 4 or images.shape[-1] != images.shape[-2]:
         raise ValueError(
             f"quarter turns need `images` of shape [n, C, H, H], found {list(images.shape)}; "
@@ -45,20 +41,9 @@ def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
 def patches(images: Tensor, grid: int, gap: int, generator: torch.Generator) -> Tensor:
     """Cut each image into a grid of patches, each at a random place of its own within its cell.
 
-    The gap keeps a network from telling neighbors by lines that go on across their border. Pixels that do not
-    divide into `grid` cells are left out, evenly at both ends.
-
-    Args:
-        images: ``[n, C, H, W]`` of any dtype.
-        grid: cells in a row and in a column.
-        gap: by how many pixels a patch is smaller than its cell, both ways.
-        generator: draws the places.
-
-    Returns:
-        ``[n, grid * grid, C, H // grid - gap, W // grid - gap]``, row by row.
-
-    Raises:
-        ValueError: `grid` is below 1, `gap` negative, or nothing is left of a cell.
+    A patch is smaller than its cell by `gap` pixels both ways, which keeps a network from telling neighbors
+    by lines that go on across their border. Pixels that do not divide into `grid` x `grid` cells are left
+    out, evenly at both ends. Returns ``[n, grid * grid, C, H // grid - gap, W // grid - gap]``, row by row.
     """
     n, _, height, width = images.shape
     cell = (height // max(grid, 1), width // max(grid, 1))
@@ -134,9 +119,7 @@ def rectangles(
     `uniform` numbers in [0, 1), ``[4, n]``, decide its share of the area, between two bounds, its aspect
     ratio, width by height, its row and its column. The aspect ratio is log-uniform between those bounds of
     `ratio` that the image has room for, so that areas keep their distribution and nothing is drawn twice.
-
-    Returns:
-        Top, left, height and width, ``[n]`` whole numbers of pixels as floats, inside the image.
+    Returns top, left, height and width, ``[n]`` whole numbers of pixels as floats, inside the image.
     """
     (part, shape, down, right), (rows, columns) = uniform, size
     area = _precise(share[0] + part * (share[1] - share[0])) * (rows * columns)

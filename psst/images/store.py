@@ -1,6 +1,5 @@
 """Decoded images on disk, read by memory map."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -45,7 +44,6 @@ class ImageStore:
     splits: dict[str, npt.NDArray[np.int64]]
     groups: dict[str, dict[str, npt.NDArray[np.int64]]]
     labels: npt.NDArray[np.int64]
-    _left_out: tuple[int, int] | None  # see `divided_images`
     images_file, labels_file, meta_file = "images.npy", "labels.npy", "meta.json"
     format_version = 3  # the only one that is read: images [n, C, H, W]; classes and groups of images, [2, n]
 
@@ -57,6 +55,7 @@ class ImageStore:
             ValueError: the store is damaged or of another format.
         """
         self.folder = Path(folder)
+        self._changes: dict[str, Any] = {}  # attributes that are not as the files say
         path = self.folder / self.meta_file
         if not path.is_file():
             law = f"holds no finished store ({self.meta_file} is missing); make it with `psst data prepare`"
@@ -68,14 +67,17 @@ class ImageStore:
             raise ValueError(f"the store `{self.folder}` is damaged ({error}); {_AGAIN}.") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = {"splits": self.splits, "groups": self.groups, "left_out": self._left_out}
-        return {"folder": str(self.folder), **kept}
+        return {"folder": str(self.folder), **self._changes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"])  # type: ignore[misc]  # opens it anew
-        if state["left_out"] is not None:
-            self._leave_out(*state["left_out"])
-        self.splits, self.groups = state["splits"], state["groups"]
+        self.__init__(state.pop("folder"))  # type: ignore[misc]  # opens it anew
+        vars(self).update(state, _changes=state)
+        self._sort()
+
+    def _changed(self, **changes: Any) -> "ImageStore":
+        other = ImageStore.__new__(type(self))
+        other.__setstate__({**self.__getstate__(), **changes})
+        return other
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,14 +110,13 @@ class ImageStore:
 
         Groups of classes are cut accordingly; mean and std stay.
         """
-        other = copy.copy(self)
         asked = {"train": np.asarray(train, dtype=np.int64), "val": np.asarray(val, dtype=np.int64)}
-        other.splits = {**self.splits, **asked}
         known = [*self.groups.get("train", {}).items(), *self.groups.get("val", {}).items()]
+        groups = dict(self.groups)
         for split, ids in asked.items():
             cut = {name: classes[np.isin(classes, ids)] for name, classes in known}
-            other.groups = {**other.groups, split: {name: found for name, found in cut.items() if len(found)}}
-        return other
+            groups[split] = {name: found for name, found in cut.items() if len(found)}
+        return self._changed(splits={**self.splits, **asked}, groups=groups)
 
     def divided_images(self, fold: int, folds: int) -> "ImageStore":
         """Return the store with fold number ``fold`` of the images of each class, not for testing, left out.
@@ -123,11 +124,6 @@ class ImageStore:
         All of these classes are trained on. Their images that are left out stand as classes of the same names
         in the split ``val``. Images of one group are left out together.
         """
-        other = copy.copy(self)
-        other._leave_out(fold, folds)
-        return other
-
-    def _leave_out(self, fold: int, folds: int) -> None:
         from psst.randomness import stream_key  # imports torch
 
         pool = np.concatenate([self.splits["train"], self.splits["val"]])
@@ -146,10 +142,9 @@ class ImageStore:
             labels[ids[out[places]]] = len(names)
             names.append(self.class_names[class_id])
         new = np.arange(len(self.class_names), len(names))
-        self.splits = {**self.splits, "train": np.sort(pool), "val": new}
-        self.groups = {split: found for split, found in self.groups.items() if split == "test"}
-        self.labels, self.class_names, self._left_out = labels, names, (fold, folds)
-        self._sort()
+        splits = {**self.splits, "train": np.sort(pool), "val": new}
+        groups = {split: found for split, found in self.groups.items() if split == "test"}
+        return self._changed(splits=splits, groups=groups, labels=labels, class_names=names)
 
     @classmethod
     def checksums(cls, folder: Path, meta: Mapping[str, Any]) -> dict[str, str]:
@@ -203,7 +198,6 @@ class ImageStore:
         self.labels, self.image_groups = labels
         self._planes = np.asarray(stored)
         self.images = np.moveaxis(stored, 1, -1)
-        self._left_out = None
         self._sort()
 
     def _check(self) -> None:

@@ -133,7 +133,7 @@ def test_boxes_are_clipped_to_the_image(root):
     path = root / "CUB_200_2011/bounding_boxes.txt"
     path.write_text(path.read_text().replace("1 20.0 4.0 16.0", "1 20.0 4.0 99.0", 1))
     source = _CUBSource(root, "feat")
-    record = next(each for each in source.scan() if each.reference.entry.name.endswith("_0001_101.jpg"))
+    record = next(each for each in source.scan() if each.reference.name.endswith("_0001_101.jpg"))
     assert record.reference.box == (20.0, 4.0, 99.0, 24.0)
     right = source.decode(record, 20)[:, -2:]  # of x = 20 to 40: the field to the right of the bird
     assert np.abs(right.astype(int) - 128).max() < 40

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -38,32 +38,20 @@ _ZIP_ALLOWANCE, _TAR_ALLOWANCE = 1 << 26, 1 << 30
 _RATIO = 200
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20  # bytes
+_HIDDEN = re.compile(r"(?:^|/)(?:\.|__MACOSX(?:/|$))")  # no data set means .checkpoints/, __MACOSX/, ._name
 
 
 class _ArchiveError(ValueError):
     """An archive is damaged, or holds what no data set would; the message names it and the member."""
 
 
-_Member = tuple[str, Callable[[], bytes]]
-"""Path in an archive, as written there, and how to read the file."""
-
-
 @dataclass(frozen=True)
 class Entry:
-    r"""One file.
+    """One file of a folder or of an archive."""
 
-    Attributes:
-        name: path inside its folder or archive, with forward slashes; bytes that are not UTF-8 as ``\xe9``.
-        container: the folder or archive.
-        read: returns the bytes; safe to call from several threads.
-
-    Example:
-        ``{entry.name: entry.read() for entry in archive_entries(Path("images.zip"))}``
-    """
-
-    name: str
+    name: str  # its path inside, with forward slashes; bytes that are not UTF-8 as \xe9
     container: Path
-    read: Callable[[], bytes]
+    read: Callable[[], bytes]  # safe to call from several threads
 
     def __str__(self) -> str:
         separator = "/" if self.container.is_dir() else ": "
@@ -75,12 +63,8 @@ def archive_entries(path: Path) -> Iterator[Entry]:
     """Yield the files in a zip or tar archive, told apart by their first bytes, whatever its name.
 
     It stays open as long as an entry is alive; a compressed tar is decompressed once, into a temporary file
-    that lives as long.
-
-    Raises:
-        ValueError: it is neither, damaged or cut off, or would unpack like a bomb; or a member is encrypted,
-            a link, a device or sparse, there twice, or leads out of the archive.
-        OSError: it cannot be read, or there is no room to decompress it.
+    that lives as long. ValueError if it is neither, damaged or cut off, or would unpack like a bomb; or a
+    member is encrypted, a link, a device or sparse, there twice, or leads out of the archive.
     """
     with path.open("rb") as file:
         head = file.read(512)
@@ -95,21 +79,21 @@ def archive_entries(path: Path) -> Iterator[Entry]:
             f"`{path}` is no zip and no tar archive (also gz, bz2, xz){f' but {kind}' if kind else ''}; "
             "download it again, or unpack it by hand."
         )
-    found = [Entry(_safe_name(name, path), path, read) for name, read in members]
-    _require_distinct([entry.name for entry in found], path)
-    return iter([entry for entry in found if not _is_hidden(entry.name)])
+    found: dict[str, Entry] = {}
+    for name, read in members:
+        entry = Entry(_safe_name(name, path), path, read)
+        if found.setdefault(entry.name, entry) is not entry:
+            way_out = "which of them counts is unclear: pack it again with one of them"
+            raise _ArchiveError(f"`{path}` holds `{entry.name}` twice; {way_out}.")
+    # the folders of each folder that has files, itself among them
+    paths = (PurePosixPath(folder, "_") for folder in set(map(posixpath.dirname, found)))
+    if clash := found.keys() & {str(above) for each in paths for above in each.parents}:
+        raise _ArchiveError(f"`{path}` holds `{min(clash)}` as a file and as a folder; pack it again.")
+    return iter([entry for entry in found.values() if not _HIDDEN.search(entry.name)])
 
 
 def open_npz(path: Path, key: str) -> npt.NDArray[Any]:
-    """Map the array ``key`` of an npz archive, read-only.
-
-    It is unpacked once, into a temporary file that lives as long as the array.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no npz archive, damaged, truncated, without ``key``, or an array of objects.
-        OSError: no room for the temporary file.
-    """
+    """Map the array ``key`` of an npz archive, read-only, out of a temporary file that lives as long."""
     with _readable(f"`{path}` cannot be read as an npz archive"), zipfile.ZipFile(path) as archive:
         if f"{key}.npy" not in archive.namelist():
             found = ", ".join(name.removesuffix(".npy") for name in archive.namelist()[:8])
@@ -152,12 +136,16 @@ def _unpacked(pieces: Iterable[bytes], what: str) -> IO[bytes]:
     return file
 
 
-def _zip_members(path: Path) -> Iterator[_Member]:
+def _zip_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    """Yield the path of each file, as written there, and how to read it."""
     with _readable(f"`{path}` cannot be read as a zip archive"):
         archive = zipfile.ZipFile(path)
     size = path.stat().st_size
     for info in archive.infolist():
-        name = _zip_name(info)
+        name = info.filename.replace("\\", "/")  # written by old tools for Windows
+        if not info.flag_bits & 0x800:  # UTF-8 that is not announced, as often; else code page 437
+            with suppress(UnicodeError):
+                name = name.encode("cp437").decode("utf-8")
         what = f"`{printable(name)}` in `{path}`"
         if name.endswith("/"):
             continue
@@ -169,21 +157,12 @@ def _zip_members(path: Path) -> Iterator[_Member]:
         yield name, partial(_read_zip, archive, info, what)
 
 
-def _zip_name(info: zipfile.ZipInfo) -> str:
-    """Return the path: UTF-8 is often not announced, and what is not UTF-8 is code page 437."""
-    name = info.filename.replace("\\", "/")  # written by old tools for Windows
-    if not info.flag_bits & 0x800:
-        with suppress(UnicodeError):
-            name = name.encode("cp437").decode("utf-8")
-    return name
-
-
 def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> bytes:
     with _readable(f"{what} cannot be read"):
         return archive.read(info)
 
 
-def _tar_members(path: Path, opener: Callable[..., Any] | None) -> Iterator[_Member]:
+def _tar_members(path: Path, opener: Callable[..., Any] | None) -> Iterator[tuple[str, Callable[[], bytes]]]:
     readable = _readable(f"`{path}` cannot be read as a tar archive")
     with ExitStack() as opened, readable:
         file = opened.enter_context(
@@ -232,11 +211,6 @@ def _read_tar(file: IO[bytes], offset: int, size: int, what: str) -> bytes:
     return data
 
 
-def _is_hidden(name: str) -> bool:
-    """Return if no data set means this: ``.ipynb_checkpoints/``, the Mac's ``__MACOSX/`` and ``._name``."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
 def _safe_name(name: str, archive: Path) -> str:
     """Return the path of a member, printable and without ``.`` parts; it may not lead out, on any system."""
     shown = printable(name)
@@ -248,21 +222,6 @@ def _safe_name(name: str, archive: Path) -> str:
     if not path:
         raise _ArchiveError(f"`{archive}` holds a file without a name; get it from its source again.")
     return path
-
-
-def _require_distinct(names: Iterable[str], archive: Path) -> None:
-    """Refuse an archive in which a path comes twice or is a folder of another."""
-    seen: set[str] = set()
-    folders: set[str] = set()
-    for name in names:
-        if name in seen:
-            way_out = "which of them counts is unclear: pack it again with one of them"
-            raise _ArchiveError(f"`{archive}` holds `{name}` twice; {way_out}.")
-        seen.add(name)
-        while (name := posixpath.dirname(name)) and name not in folders:
-            folders.add(name)
-    if clash := folders & seen:
-        raise _ArchiveError(f"`{archive}` holds `{min(clash)}` as a file and as a folder; pack it again.")
 
 
 def _require_growth(unpacked: int, packed: int, allowance: int, what: str) -> None:

@@ -32,20 +32,14 @@ class _RefusedError(Exception):
 class RemoteFile:
     """A file that a data set needs.
 
-    Attributes:
-        name: its name in the user's folder, without folders of its own.
-        urls: where it lies, http or https; tried in order. Empty if nobody may offer it.
-        hash: known hash, ``"sha256:..."`` or ``"md5:..."``.
-        size: in bytes; None if unknown.
-
     Example:
         ``fetch([RemoteFile("a.zip", ("https://example.org/a.zip",), "md5:" + 32 * "0")], Path("data"))``
     """
 
-    name: str
-    urls: tuple[str, ...]
-    hash: str
-    size: int | None = None
+    name: str  # in the user's folder, without folders of its own
+    urls: tuple[str, ...]  # http or https; tried in order. Empty if nobody may offer it
+    hash: str  # "sha256:..." or "md5:..."
+    size: int | None = None  # in bytes
 
     def __str__(self) -> str:
         size = f"{self.size} bytes, " if self.size is not None else ""
@@ -59,12 +53,8 @@ def fetch(
 
     A download goes to a hidden file beside its final name and is renamed when its hash is right; what a cut
     connection or a killed process left there is continued. Two processes may start at once. ``mirror``, the
-    base URL of a copy, is tried first; ``manual`` says how to get the files by hand when all fail.
-
-    Raises:
-        ValueError: a file is there with another hash (it is left alone), or ``mirror`` is no base URL.
-        ConnectionError: no mirror gave a file; the message lists each with its reason, and the way by hand.
-        OSError: the folder cannot be written, or the disk is full; a part is kept and continued next time.
+    base URL of a copy, is tried first; ``manual`` says how to get the files by hand when all fail, which is a
+    ConnectionError. ValueError if a file is there with another hash: it is left alone.
     """
     folder = Path(folder).expanduser()
     base = urlsplit(mirror or "http://none")
@@ -217,11 +207,9 @@ def _advice(failed: dict[RemoteFile, list[str]], folder: Path, manual: str) -> s
     for file, reasons in failed.items():
         lines.append(f"- {file}")
         lines += [f"    {reason}" for reason in reasons or ["it has no public address"]]
-    lines.append(f"Get them by hand and put them into `{folder}` under these names. {manual}".rstrip())
-    lines.append(
-        "Or set `data.init_args.mirror` to the base URL of a copy that you trust; hashes are checked."
-    )
-    return "\n".join(lines)
+    by_hand = f"Get them by hand and put them into `{folder}` under these names. {manual}".rstrip()
+    mirror = "Or set `data.init_args.mirror` to the base URL of a copy that you trust; hashes are checked."
+    return "\n".join([*lines, by_hand, mirror])
 
 
 def _without_password(url: str) -> str:

@@ -27,12 +27,7 @@ _KINDS = {
 
 
 def require_folder(root: str | Path) -> Path:
-    """Return ``root`` as a path.
-
-    Raises:
-        FileNotFoundError: it does not exist or is empty.
-        NotADirectoryError: it is a file.
-    """
+    """Return ``root`` as a path; an OSError unless it is a folder with something in it."""
     folder, given = Path(root).expanduser(), f"`data.init_args.root={root}`"
     if not str(root) or not folder.exists():
         raise FileNotFoundError(f"{given} does not exist; set it to the folder that holds the data set.")

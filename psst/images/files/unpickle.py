@@ -31,10 +31,6 @@ def load(source: Path | bytes, what: str = "") -> Any:
     mapped into memory and its arrays are read-only views of it. Only arrays that Python 3 wrote in protocol 2
     or below, as text, take memory, twice their size while they are read. Text of Python 2 is taken for
     Latin-1; its strings, and bytes, of 1 KiB or more come as a memoryview. Messages call it ``what``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no pickle, damaged, truncated, or asks for what is not data.
     """
     name = what or (str(source) if isinstance(source, Path) else "a pickle")
     data: bytes | mmap.mmap = b""

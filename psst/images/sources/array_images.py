@@ -67,9 +67,6 @@ class ArraySource:
 
     ``files`` returns which files below a folder are read. ``parts`` opens them: it yields images, the class
     of each, and the split of each class; others are left out.
-
-    Example:
-        ``ArraySource("data", "cifar_fs", cifar_files, partial(cifar_parts, split_of=splits)).scan()``
     """
 
     root: str | Path

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from psst.images.files.paths import printable
@@ -29,7 +30,10 @@ class ClassFolders:
     @classmethod
     def of(cls, tree: ImageTree, groups: ImageGroups | None = None) -> "ClassFolders":
         """Say what each folder with images means, see `FolderSource`; one that names a group is no class."""
-        outer = len(_wrapper(tree.images))
+        # the folders that everything lies in; splits and folders of classes are none
+        depths = zip(*(parts[:-1] for parts in tree.images), strict=False)
+        shared = (names[0].lower() for names in takewhile(lambda names: len({*names}) == 1, depths))
+        outer = len([*takewhile(lambda name: name not in (*SPLIT_NAMES, *_UNLABELED), shared)])
         tops = {parts[outer].lower() for parts in tree.images if len(parts) > outer} - set(_UNLABELED)
         nested = {parts[outer].lower() for parts in tree.images if len(parts) > outer + 1} & set(SPLIT_NAMES)
         splits = {SPLIT_NAMES[name] for name in nested}
@@ -59,11 +63,6 @@ class ClassFolders:
                 found.classes.setdefault(parts[-1], {}).setdefault("", []).append(parts)
         return found
 
-    @property
-    def splits(self) -> list[str]:
-        """Those that have classes, in the usual order."""
-        return [split for split in SPLITS if any(split in places for places in self.classes.values())]
-
     def folders(self, name: str) -> list[Parts]:
         """Return all folders of a class."""
         return [parts for places in self.classes[name].values() for parts in places]
@@ -87,25 +86,13 @@ def describe(folder: Path) -> str | None:
     labeled = tree.places(parts for name in found.classes for parts in found.folders(name))
     text = f"{more}{_count(found.classes, 'class folder')} with {more}{_count(labeled, 'image')}"
     sizes = Counter(split for places in found.classes.values() for split in places)
-    divided = ", ".join(f"{split} ({sizes[split]})" for split in found.splits)
+    divided = ", ".join(f"{split} ({sizes[split]})" for split in SPLITS if sizes[split])
     text += f" in {divided}" if found.has_splits else ", no split"
     if found.unlabeled:
         text += f"; {_count(tree.places(found.unlabeled), 'image')} without a label"
     if closed := [*tree.unreadable, *tree.outside]:
         text += f"; {_count(closed, 'folder or link')} that cannot be looked into"
     return text
-
-
-def _wrapper(folders: Iterable[Parts]) -> Parts:
-    """Return the folders that everything lies in; splits and folders of classes are none."""
-    paths = list(folders)
-    shared: Parts = ()
-    while all(len(path) > len(shared) + 1 for path in paths):
-        names = {path[len(shared)] for path in paths}
-        if len(names) != 1 or (name := names.pop()).lower() in (*SPLIT_NAMES, *_UNLABELED):
-            break
-        shared = (*shared, name)
-    return shared
 
 
 def _count(things: Iterable[object], noun: str) -> str:

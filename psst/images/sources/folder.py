@@ -51,7 +51,7 @@ class FolderSource:
 
     def key(self, size: int) -> dict[str, Any]:
         """The names, sizes and dates of the images, and what decides splits and groups."""
-        tree, rows = self._tree(), self._rows()
+        tree, rows = ImageTree.grow_whole(self.root, self._lists), self._rows()
         published = sorted(self.splits.items()) if isinstance(self.splits, Mapping) else []
         if not published and not _name_images(rows):
             self._say_left_out(tree)
@@ -69,12 +69,8 @@ class FolderSource:
         return options | ({"min_images": self.min_images} if self.min_images else {})
 
     def scan(self) -> list[ImageRecord]:
-        """List the images by split, class and file; see `Source.scan`.
-
-        PermissionError besides if a folder may not be read; ValueError if a link leads out of the folder, a
-        class is in two splits, or no image has a group where `groups` says how they are named.
-        """
-        tree, rows = self._tree(), self._rows()
+        """List the images by split, class and file; see `Source.scan`."""
+        tree, rows = ImageTree.grow_whole(self.root, self._lists), self._rows()
         if _name_images(rows):
             return self._listed(tree, rows)
         if self.groups is not None and self.groups.column is not None:
@@ -115,9 +111,6 @@ class FolderSource:
     @property
     def _lists_key(self) -> str:
         return "root" if self.splits == self.root else "splits"
-
-    def _tree(self) -> ImageTree:
-        return ImageTree.grow_whole(self.root, skip=self._lists)
 
     def _rows(self) -> list[ListedRow]:
         if self._lists is None:
@@ -197,10 +190,11 @@ class FolderSource:
                 f"`{twice[0]}` in {' and '.join(folders.classes[twice[0]])}; a class belongs to one split: "
                 f"take it out of the other, {way_out}"
             )
-        if missing := [split for split in SPLITS if split not in folders.splits]:
+        there = [split for split in SPLITS if any(split in places for places in folders.classes.values())]
+        if missing := [split for split in SPLITS if split not in there]:
             raise ValueError(
                 f"{title} has no class folders with images in {'/ and '.join(missing)}/ beside "
-                f"{'/ and '.join(folders.splits)}/; add them, {way_out}"
+                f"{'/ and '.join(there)}/; add them, {way_out}"
             )
         return {name: next(iter(places)) for name, places in folders.classes.items()}
 

@@ -63,14 +63,7 @@ class ImageGroups:
         return match[1] or None if match else None
 
     def of_folder(self, place: Parts) -> tuple[Parts, str | None]:
-        """Divide the folder of images into that of the class and the group that `level` names.
-
-        Args:
-            place: the folder, below that of its split if there are splits.
-
-        Returns:
-            The folders that name the class, and the group; all folders and None where no class would be left.
-        """
+        """Divide the folder of images into that of the class and the group that `level` names, or None."""
         if self.level is None or not 1 < len(place) >= self.level:
             return place, None
         at = len(place) - self.level

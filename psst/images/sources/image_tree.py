@@ -80,12 +80,7 @@ class ImageTree:
 
     @classmethod
     def grow_whole(cls, root: str | Path, skip: Path | None = None) -> "ImageTree":
-        """Look through the user's ``root``, all of which must be within reach.
-
-        Raises:
-            PermissionError: a folder may not be read.
-            ValueError: a link leads out of it, nowhere, or round in a circle.
-        """
+        """Look through the user's ``root``, all of which must be within reach."""
         tree = cls.grow(require_folder(root), skip)
         if tree.unreadable:
             raise PermissionError(
@@ -147,13 +142,11 @@ def _entries(tree: ImageTree, parts: Parts) -> list[os.DirEntry[str]]:
     """Return what is in a folder, sorted, without clutter."""
     try:
         with os.scandir(tree._path(parts, "")) as entries:
-            names = {entry.name: entry for entry in entries}
+            found = sorted(entries, key=lambda entry: entry.name)
     except OSError:
         tree.unreadable.append("/".join(parts))
         return []
-    return [
-        names[name] for name in sorted(names) if not name.startswith(".") and name.lower() not in _CLUTTER
-    ]
+    return [each for each in found if not each.name.startswith(".") and each.name.lower() not in _CLUTTER]
 
 
 def _read(path: str) -> bytes:

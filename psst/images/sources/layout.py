@@ -26,26 +26,15 @@ _IMAGENET = "folders named by WordNet ids with their images (the published class
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a data set lies on disk.
+    """One way in which a data set lies on disk."""
 
-    Attributes:
-        expects: what lies below the root, in words, for messages: "train.csv, val.csv, test.csv and images".
-        sees: returns whether this layout lies below a folder, or what does, in words; looks at names.
-        source: makes the source of a root in this layout.
-    """
-
-    expects: str
-    sees: Callable[[Path], bool | str | None]
+    expects: str  # below the root, in words, for messages: "train.csv, val.csv, test.csv and images"
+    sees: Callable[[Path], bool | str | None]  # whether it lies below a folder, or what does; looks at names
     source: Callable[[Path], Source]
 
     @staticmethod
     def choose(root: str | Path, layouts: "Sequence[Layout]", data_set: str) -> "Layout":
-        """Return the first layout that sees something below ``root``.
-
-        Raises:
-            FileNotFoundError: ``root`` does not exist, is empty, or is in none of the layouts.
-            NotADirectoryError: ``root`` is a file.
-        """
+        """Return the first layout that sees something below ``root``."""
         folder = require_folder(root)
         for layout in layouts:
             if layout.sees(folder):

@@ -154,11 +154,6 @@ def assign_splits(names: Collection[str], splits: str, seed: int, data_set: str)
     ``"seeded"``: classes are divided 64:16:20, whatever the order of ``names``. They are ranked by a hash of
     seed and name, so another class moves few others. Sizes are the shares by largest remainder; a split gets
     at least two classes.
-
-    Raises:
-        FileNotFoundError: the lists are not there.
-        ValueError: too few classes; lists that cannot be read or name a class that the data set lacks; a
-            class in two splits, or a split without any.
     """
     if splits == SEEDED:
         return _divide(sorted(set(names)), seed, data_set)

@@ -1,6 +1,7 @@
 """Map-style data sets: torchvision's, learn2learn's, and any other whose items are an image and a class."""
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,29 +33,16 @@ class MapStyleSource:
 
     Labels below 0 mean no class. Images are as of `to_pillow`. Data sets are read by one thread at a time,
     but for torchvision's own.
-
-    Args:
-        data_sets: split -> data sets that are pooled; under "" those whose classes are to be divided.
-        name: of the data set.
-        channels: 1 for grayscale, 3 for color.
-        splits: how to divide classes, see `assign_splits`.
-        split_seed: of a seeded division.
-        options: plain values that tell these data sets from others of their name.
-        by_content: the content tells them, too; else they are made only to be stored.
-        make: makes a data set, when it is needed, of what stands in its place in ``data_sets``.
-
-    Example:
-        ``MapStyleSource({"": [torchvision.datasets.CIFAR100("data")]}, "cifar100").scan()``
     """
 
-    data_sets: Mapping[str, Sequence[Any]]
+    data_sets: Mapping[str, Sequence[Any]]  # by split, pooled; under "" those whose classes are to be divided
     name: str
     channels: int = 3
-    splits: str = SEEDED
+    splits: str = SEEDED  # how to divide classes, see `assign_splits`
     split_seed: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    by_content: bool = True
-    make: Callable[[Any], Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # tell these from others of their name
+    by_content: bool = True  # the content tells them, too; else they are made only to be stored
+    make: Callable[[Any], Any] | None = None  # of what stands in place of a data set, when it is needed
     _lock: Lock = field(default_factory=Lock, init=False, repr=False)
 
     @cached_property
@@ -240,10 +228,7 @@ def _bytes(image: Any) -> bytes:
 
 def _plain(label: Any) -> int | str:
     """Return a label as an integer or text, out of a tensor, a NumPy scalar or a whole float."""
-    try:
-        value = label.item() if hasattr(label, "item") else label
-    except (RuntimeError, ValueError):
-        value = label
+    value = label.item() if hasattr(label, "item") and math.prod(np.shape(label)) == 1 else label
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, int | str):
