@@ -40,14 +40,12 @@ def evaluate_episodes(
     images = sampler.n_way * (sampler.n_shot + sampler.n_query)
     budget = _CHUNK_BYTES if features.device.type == "cpu" else _CHUNK_BYTES_DEVICE
     chunk = max(1, min(n_episodes, budget // max(1, images * features[0].numel() * features.element_size())))
-    accuracies, losses, classes = [], [], []
+    scored = []
     with torch.no_grad():
         for begin in range(0, n_episodes, chunk):
             drawn = sampler.draw(begin, min(chunk, n_episodes - begin))
-            accuracy, loss = _score(features, rows_of, sampler, head, drawn)
-            accuracies.append(accuracy)
-            losses.append(loss)
-            classes.append(drawn.class_ids.astype(np.int32))
+            scored.append((*_score(features, rows_of, sampler, head, drawn), drawn.class_ids))
+    accuracies, losses, classes = zip(*scored, strict=True)
     return EpisodeScores(
         torch.cat(accuracies).float().cpu().numpy(),
         torch.cat(losses).float().cpu().numpy(),
@@ -56,7 +54,7 @@ def evaluate_episodes(
         n_way=sampler.n_way,
         n_shot=sampler.n_shot,
         n_query=sampler.n_query,
-        class_ids=np.concatenate(classes),
+        class_ids=np.concatenate(classes).astype(np.int32),
     )
 
 
@@ -86,13 +84,12 @@ def _score(
 ) -> tuple[Tensor, Tensor]:
     """Return accuracy and loss of each of the drawn episodes, ``[count]`` each."""
     count, way, device = len(drawn.class_ids), sampler.n_way, features.device
-    rows = np.concatenate([drawn.support.reshape(count, -1), drawn.query.reshape(count, -1)], axis=1)
-    n_support = way * sampler.n_shot
-    indices = torch.from_numpy(rows_of[rows]).to(device)
-    support, query = (
-        features.index_select(0, part.reshape(-1)).reshape(*part.shape, *features.shape[1:])
-        for part in (indices[:, :n_support], indices[:, n_support:])
-    )
+
+    def gathered(images: npt.NDArray[np.int64]) -> Tensor:
+        rows = torch.from_numpy(rows_of[images.reshape(count, -1)]).to(device)
+        return features.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+    support, query = gathered(drawn.support), gathered(drawn.query)
     labels = torch.arange(way, device=device)
     support_labels = labels.repeat_interleave(sampler.n_shot).expand(count, -1)
     query_labels = labels.repeat_interleave(sampler.n_query).expand(count, -1)
@@ -111,9 +108,7 @@ def _rows(
             f"`features` must be floats of shape [n, D], or maps [n, C', h, w], found "
             f"{features.dtype} {list(features.shape)}."
         )
-    if not bool(
-        features.sum(dtype=torch.float32).isfinite()
-    ):  # one pass; a NaN or an infinity survives a sum
+    if not features.sum(dtype=torch.float32).isfinite():  # one pass; a NaN or an infinity survives a sum
         raise ValueError(
             "`features` hold a NaN or an infinity; the model that embedded the images has diverged."
         )
