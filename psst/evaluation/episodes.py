@@ -87,7 +87,7 @@ def _score(
 
     def gathered(images: npt.NDArray[np.int64]) -> Tensor:
         rows = torch.from_numpy(rows_of[images.reshape(count, -1)]).to(device)
-        return features.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+        return features.index_select(0, rows.flatten()).reshape(*rows.shape, *features.shape[1:])
 
     support, query = gathered(drawn.support), gathered(drawn.query)
     labels = torch.arange(way, device=device)
