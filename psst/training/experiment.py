@@ -270,9 +270,7 @@ class Experiment:
         write_atomic(path, self.yaml())
 
     def _instantiate(self, key: str) -> Any:
-        alone = self.config.clone(with_meta=False)
-        for other in set(alone.as_dict()) - {key}:
-            del alone[other]
+        alone = Namespace(**{key: self.config.clone(with_meta=False)[key]})
         return self._parser.instantiate(alone)[key]
 
 
