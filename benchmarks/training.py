@@ -80,7 +80,7 @@ def psst_steps(size: int, count: int, precision: str) -> list[float]:
     from psst.images import ImageRecord
     from psst.tasks import Episodic
     from psst.training import FewShotModule
-    from psst.training.trainer import AutoTrainer
+    from psst.training.experiment import AutoTrainer
 
     class Clock(Callback):
         def __init__(self) -> None:

@@ -98,8 +98,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     bare = os.environ.get("PSST_TRACEBACK") == "1"
     try:
-        status: int = import_module(_COMMANDS[words[0]][0]).main(words)
-        return status
+        return int(import_module(_COMMANDS[words[0]][0]).main(words))
     except KeyboardInterrupt:
         if bare:
             raise

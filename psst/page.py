@@ -1,7 +1,10 @@
-"""A report as one HTML file that asks no network: sentences, tables, charts, commands."""
+"""A report as one HTML file that asks no network: sentences, tables, charts, commands.
+
+Among them which classes are taken for which.
+"""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -9,9 +12,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+import numpy as np
+import numpy.typing as npt
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 
 from psst.files import write_atomic
+
+_STEP = 26  # pixels a line of a chart
+_PAIRS, _CLASSES = 10, 40  # shown, the most confused of more
 
 
 @cache
@@ -21,8 +30,7 @@ def _vega() -> str:
     import vl_convert
 
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version)
-    return script
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
 
 
 @dataclass(frozen=True)
@@ -75,3 +83,51 @@ def _row(kind: str, texts: Sequence[str], sides: Sequence[str], name: str = "") 
         f'<{kind} class="{side}">{escape(text)}</{kind}>' for text, side in zip(texts, sides, strict=True)
     ]
     return f"<tr{name}>{''.join(cells)}</tr>"
+
+
+def confusion_tables(counts: npt.NDArray[np.int64], names: Sequence[str]) -> Iterator[Table]:
+    """Give the table of pairs of classes with most mistakes, if any; counts as of `confusion_chart`."""
+    wrong = counts - np.diag(counts.diagonal())
+    pairs = np.argsort(-wrong, axis=None, kind="stable")[: min(_PAIRS, np.count_nonzero(wrong))]
+    columns = [Column(name, justify="right") for name in ("images", "of")]
+    table = Table("class", "taken for", *columns, box=SIMPLE_HEAD, title_justify="left")
+    table.title = f"Most confused, {wrong.sum()} mistakes in all"
+    for i, j in zip(*np.unravel_index(pairs, wrong.shape), strict=True):
+        table.add_row(names[i], names[j], str(wrong[i, j]), str(counts[i].sum()))
+    if len(pairs):
+        yield table
+
+
+def confusion_chart(counts: npt.NDArray[np.int64], names: Sequence[str]) -> dict[str, Any]:
+    """Return the chart of ``[n, n]`` images of each class, a row, told to be of which; the worst of many."""
+    import altair as alt
+
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    shown = np.sort(np.argsort(-wrong, kind="stable")[:_CLASSES])
+    rows = [
+        {
+            "class": names[i],
+            "told": names[j],
+            "images": int(counts[i, j]),
+            "share": counts[i, j] / counts[i].sum(),
+        }
+        for i, j in np.argwhere(counts)
+        if i in shown and j in shown
+    ]
+    scale, axis = alt.Scale(domain=[names[i] for i in shown]), alt.Axis(labelLimit=200)
+    legend = alt.Legend(orient="top", format="%")
+    chart = alt.Chart(alt.InlineData(values=rows)).encode(
+        x=alt.X("told:N", title="told to be", scale=scale, axis=axis),
+        y=alt.Y("class:N", title="is", scale=scale, axis=axis),
+        color=alt.Color("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), legend=legend),
+        tooltip=["class:N", "told:N", "images:Q", alt.Tooltip("share:Q", format=".0%")],
+    )
+    return on_page(chart.mark_rect(), lines=len(shown))
+
+
+def on_page(chart: Any, lines: int) -> dict[str, Any]:
+    """Return what `Page` draws: as wide as the page, with the parameter that a click sets."""
+    import altair as alt
+
+    chart = chart.properties(width="container", height=_STEP * lines)
+    return dict(chart.add_params(alt.param(name="picked", value="")).to_dict())

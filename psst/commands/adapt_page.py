@@ -7,10 +7,9 @@ import altair as alt
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from psst.confusion import confusion_chart, confusion_tables, on_page
 from psst.deploy import FewShotClassifier
 from psst.deploy.adapt import Choice
-from psst.page import Page
+from psst.page import Page, confusion_chart, confusion_tables, on_page
 
 _BLUE, _GRAY = "#3f83d4", "#8a8a8a"  # seen on white and on black
 

@@ -7,14 +7,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from psst.commands.arguments import command
-from psst.commands.quiet import quiet
+from psst.commands.arguments import command, quiet
 
 if TYPE_CHECKING:
     import numpy as np
 
     from psst.datamodules import EpisodicDataModule
     from psst.images import ImageStore
+    from psst.training import FewShotModule
 
 _TEXT = """\
 --config takes a file or a shipped name, --data a data set; `psst fit --help` lists their keys.
@@ -38,8 +38,18 @@ def main(words: list[str]) -> int:
     """Carry out one of the four."""
     if words[1:2] not in (["prepare"], ["features"]):
         return _look(words)
+    from psst.datamodules import EpisodicDataModule
+    from psst.search.settings import SearchSettings
+    from psst.training.experiment import Experiment
+
     quiet()
-    told = _features(words[2:]) if words[1] == "features" else info(prepare(_datamodule(words[2:])))
+    features = words[1] == "features"
+    rest = [word for word in words[2:] if not features or word != _VERIFY]
+    run = Experiment(rest, SearchSettings, needs_model=features)
+    data = run.datamodule()
+    if not isinstance(data, EpisodicDataModule):
+        raise TypeError(f"`data.class_path` is {type(data).__name__}, which keeps no store of images.")
+    told = _features(run.module(), data, _VERIFY in words) if features else info(prepare(data))
     sys.stdout.write(f"{told}\n")
     return 0
 
@@ -62,12 +72,13 @@ def info(store: "ImageStore | str | Path") -> str:
     if not isinstance(store, ImageStore):
         store = ImageStore(store)
     channels, height, width = store.image_shape
+    mean, std = (", ".join(f"{value:.4f}" for value in values) for values in (store.mean, store.std))
     lines = [
         f"source   {store.meta['source']}",
         f"folder   {store.folder}",
         f"images   {len(store):,} of {channels} x {height} x {width}, {store.images.nbytes / 2**20:.1f} MiB",
-        f"mean     {_numbers(store.mean)} (train, scale 0 to 1)",
-        f"std      {_numbers(store.std)}",
+        f"mean     {mean} (train, scale 0 to 1)",
+        f"std      {std}",
     ]
     sizes = np.bincount(store.labels[store.labels >= 0], minlength=len(store.class_names))
     for split in SPLITS:
@@ -89,11 +100,15 @@ def info(store: "ImageStore | str | Path") -> str:
 
 def _recognize(path: str | Path) -> str:
     """Say which data sets the content of ``path`` may be read as, one line each, the best first."""
+    from psst.images.files.paths import kind_of
+
     place = Path(path).expanduser()
     if not place.exists():
         raise FileNotFoundError(f"`{path}` does not exist; give the folder of a data set or of a store.")
     if not place.is_dir():
-        return f"{path} is {_file(place)}; data sets are read from the folder that holds their files."
+        with place.open("rb") as file:
+            kind = kind_of(file.read(512)) or f"a file of {place.stat().st_size:,} bytes"
+        return f"{path} is {kind}; data sets are read from the folder that holds their files."
     seen = [f"{data_set:<15} {text}" for data_set, text in _matches(place)]
     if seen:
         return "\n".join([f"{path} can be read by psst.datamodules as", *(f"  {line}" for line in seen)])
@@ -106,27 +121,11 @@ def _recognize(path: str | Path) -> str:
     )
 
 
-def _datamodule(rest: list[str]) -> "EpisodicDataModule":
-    from psst.datamodules import EpisodicDataModule
-    from psst.search.settings import SearchSettings
-    from psst.training.experiment import Experiment
-
-    datamodule = Experiment(rest, SearchSettings, needs_model=False).datamodule()
-    if not isinstance(datamodule, EpisodicDataModule):
-        raise TypeError(f"`data.class_path` is {type(datamodule).__name__}, which keeps no store of images.")
-    return datamodule
-
-
-def _features(words: list[str]) -> str:
-    """Build or find the cached features of a run, and describe them; `--verify` tells their checksum."""
-    from psst.datamodules import EpisodicDataModule
+def _features(module: "FewShotModule", data: "EpisodicDataModule", verify: bool) -> str:
+    """Build or find the cached features of a run, and describe them; `verify` tells their checksum."""
     from psst.features.build import verify_features
-    from psst.search.settings import SearchSettings
-    from psst.training.experiment import Experiment
 
-    experiment = Experiment([word for word in words if word != _VERIFY], SearchSettings)
-    module, data = experiment.module(), experiment.datamodule()
-    if not isinstance(data, EpisodicDataModule) or data.features is None:
+    if data.features is None:
         raise ValueError(
             "`data.init_args.features` is null: the run reads images; set it to `{crops: 3, turned: 1}`."
         )
@@ -146,7 +145,7 @@ def _features(words: list[str]) -> str:
         f"key      {found['frozen']}",
         f"built in {found['seconds']:.1f} s",
     ]
-    lines += [f"sha256   {found['sha256']}, as meta.json says"] if _VERIFY in words else []
+    lines += [f"sha256   {found['sha256']}, as meta.json says"] if verify else []
     return "\n".join(lines)
 
 
@@ -209,19 +208,8 @@ def _matches(place: Path) -> Iterator[tuple[str, str]]:
                 break
 
 
-def _file(path: Path) -> str:
-    from psst.images.files.paths import kind_of
-
-    with path.open("rb") as file:
-        return kind_of(file.read(512)) or f"a file of {path.stat().st_size:,} bytes"
-
-
 def _classes(sizes: "np.ndarray") -> str:
     if len(sizes) == 0:
         return "no classes"
     per_class = str(sizes.min()) if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
     return f"{len(sizes)} classes, {int(sizes.sum()):,} images, {per_class} a class"
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.4f}" for value in values)

@@ -1,6 +1,6 @@
 """``psst import WEIGHTS``: somebody else's weights as a checkpoint that ``psst test`` evaluates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ def fill(backbone: "nn.Module", state: Mapping[str, Any], what: str) -> tuple[st
             backbone.load_state_dict(named, strict=False)
             left = theirs.keys() - {prefix + name for name in own}
             return f"the names of {len(named)} tensors", sorted(left)
-    keys = _in_order(list(theirs), theirs, list(own.values()))
+    keys = _in_order(own, theirs)
     if keys is None:
         raise ValueError(_difference(own, theirs, what))
     backbone.load_state_dict({name: theirs[key] for name, key in zip(own, keys, strict=True)}, strict=False)
@@ -105,14 +105,12 @@ def _tensors(state: Mapping[str, Any]) -> "dict[str, Tensor]":
     }
 
 
-def _in_order(
-    keys: Sequence[str], theirs: "Mapping[str, Tensor]", wanted: "Sequence[Tensor]"
-) -> list[str] | None:
-    """The keys of a run of tensors that have the wanted shapes, where there is just one such run."""
-    shapes, n = [tensor.shape for tensor in wanted], len(wanted)
-    starts = range(len(keys) - n + 1)
-    found = [i for i in starts if [theirs[key].shape for key in keys[i : i + n]] == shapes]
-    return list(keys[found[0] : found[0] + n]) if len(found) == 1 else None
+def _in_order(own: "Mapping[str, Tensor]", theirs: "Mapping[str, Tensor]") -> list[str] | None:
+    """The keys of a run of their tensors that has the shapes of ours, where there is just one such run."""
+    keys, shapes = list(theirs), [tensor.shape for tensor in own.values()]
+    runs = (keys[i : i + len(own)] for i in range(len(keys) - len(own) + 1))
+    found = [run for run in runs if [theirs[key].shape for key in run] == shapes]
+    return found[0] if len(found) == 1 else None
 
 
 def _difference(own: "Mapping[str, Tensor]", theirs: "Mapping[str, Tensor]", what: str) -> str:

@@ -28,7 +28,6 @@ _KINDS = {
     "dict": "keys and values",
     **dict.fromkeys(("list", "tuple", "Iterable"), "a list"),
 }
-_OWN = ("class_path", "init_args")
 _OF_RUNS = ("fit", "validate", "test", "search")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _TOO_MANY = re.compile(r"unrecognized arguments: ([^-].*)")
@@ -103,15 +102,11 @@ def _wrong(
         return (key if known is keys else parts[0]), known
     module, _, name = classes[-1].rpartition(".")
     kind = getattr(import_module(module), name)
-    arguments = [*_arguments(kind), *_OWN]
+    taken = (name for each in kind.__mro__[:-1] for name in inspect.signature(each.__init__).parameters)
+    arguments = [*taken, "class_path", "init_args"]  # those of bases too, to which `**kwargs` are handed on
     if parts[0] in arguments and len(parts) > 1:
         return parts[1], _members(kind, parts[0])
     return parts[0], [*(f"{one}.{each}" for one in arguments for each in _members(kind, one)), *arguments]
-
-
-def _arguments(kind: Any) -> list[str]:
-    """Names of the arguments of a class, and of those whose `**kwargs` it hands on to."""
-    return [name for each in kind.__mro__[:-1] for name in inspect.signature(each.__init__).parameters]
 
 
 def _members(kind: Any, group: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.callbacks import LambdaCallback, ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import Callback, LambdaCallback, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger
 
 from psst.deploy.export import load_module
@@ -15,7 +15,6 @@ from psst.files import write_atomic
 from psst.tasks.finished import read_finished
 from psst.training.experiment import Experiment
 
-_KEYS = {"source", "results", "then", "departs"}
 _PREVIOUS = "{previous}"
 
 
@@ -51,9 +50,9 @@ class Recipe:
                 f"`{where}` has no `recipe:` with `source` and `results`; run it with `psst fit --config "
                 f"{where}`, or name one that `psst reproduce --list` shows."
             )
-        unknown = sorted(set(found) - _KEYS)
-        if unknown:
-            raise ValueError(f"`recipe.{unknown[0]}` of `{where}` is unknown; known: {', '.join(_KEYS)}.")
+        known = cls.__dataclass_fields__
+        if unknown := sorted(set(found) - set(known)):
+            raise ValueError(f"`recipe.{unknown[0]}` of `{where}` is unknown; known: {', '.join(known)}.")
         try:
             results = tuple(Published(**row) for row in found["results"])
         except TypeError as error:
@@ -85,14 +84,16 @@ def _trained(stage: Experiment, folder: Path, previous: Path | None) -> dict[str
     """Train a stage unless it is done; return its best checkpoint, its steps and its seconds."""
     note, last = folder / "done.json", folder / "last.ckpt"
     if note.is_file():
-        known: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-        return known
+        return dict(json.loads(note.read_text(encoding="utf-8")))
     stage.save(folder / "config.yaml")
     best = ModelCheckpoint(
         folder, "best", "val/accuracy", mode="max", save_last=True, enable_version_counter=False
     )
     watch = Timer()  # resumed fits included
-    extra = [best, watch] if previous is None or last.is_file() else [best, watch, _beginning(previous)]
+    extra: list[Callback] = [best, watch]
+    if previous is not None and not last.is_file():  # before tasks take what they need of the first weights
+        state = read_finished(previous).encoder.state_dict()
+        extra.append(LambdaCallback(on_fit_start=lambda _, module: module.encoder.load_state_dict(state)))
     trainer = stage.trainer(extra, default_root_dir=folder, logger=CSVLogger(folder, "", ""))
     trainer.fit(stage.module(), stage.datamodule(), ckpt_path=last if last.is_file() else None)
     if trainer.interrupted:
@@ -116,9 +117,3 @@ def _tested(stage: Experiment, row: Published, checkpoint: Path, folder: Path) -
     place = folder / f"{row.way}-way-{row.shot}-shot"
     stage.trainer(default_root_dir=place, logger=False).test(module, datamodule=data, verbose=False)
     return mean_accuracy(module.scores)
-
-
-def _beginning(checkpoint: Path) -> LambdaCallback:
-    """Begin with the encoder of a finished stage, before tasks take what they need of the first weights."""
-    state = read_finished(checkpoint).encoder.state_dict()
-    return LambdaCallback(on_fit_start=lambda trainer, module: module.encoder.load_state_dict(state))

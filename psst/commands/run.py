@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping
 from torch.utils.data import DataLoader
 
-from psst.commands.quiet import quiet
+from psst.commands.arguments import quiet
 from psst.episodes.stream import ImageSplit
 from psst.files import atomic_path
 from psst.search.settings import SearchSettings

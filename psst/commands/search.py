@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from psst.commands.quiet import quiet
+from psst.commands.arguments import quiet
 
 if TYPE_CHECKING:
     from psst.search.judge import Judge
@@ -29,25 +29,16 @@ def main(words: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="for units, front and best.ckpt (default: runs/NAME)"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="units side by side (default: 1, in this process)"
-    )
-    parser.add_argument(
-        "--engine",
-        choices=("processes", "ray"),
-        default="processes",
-        help="what the workers are: processes of this machine, or tasks of a Ray cluster",
-    )
-    parser.add_argument(
-        "--budget",
-        metavar="TIME",
-        help="what search and rivals may take, such as 2h, 90m or 45s: trainer.max_steps is made for it",
-    )
-    parser.add_argument("--budget-steps", type=int, metavar="N", help="the same in passes")
-    parser.add_argument("--plan", action="store_true", help="print units and cost, and keep nothing")
+    add = parser.add_argument
+    add("--output", type=Path, metavar="DIR", help="for units, front and best.ckpt (default: runs/NAME)")
+    told = "units side by side (default: 1, in this process)"
+    add("--workers", type=int, default=1, metavar="N", help=told)
+    told = "what the workers are: processes of this machine, or tasks of a Ray cluster"
+    add("--engine", choices=("processes", "ray"), default="processes", help=told)
+    told = "what search and rivals may take, such as 2h, 90m or 45s: trainer.max_steps is made for it"
+    add("--budget", metavar="TIME", help=told)
+    add("--budget-steps", type=int, metavar="N", help="the same in passes")
+    add("--plan", action="store_true", help="print units and cost, and keep nothing")
     options, rest = parser.parse_known_args(words[1:])
     if options.workers < 1:
         raise ValueError(f"`--workers {options.workers}` must be at least 1.")

@@ -2,9 +2,7 @@
 
 import csv
 import pickle
-import zipfile
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +23,11 @@ def write_tiny(data: str, root: Path) -> None:
         _WRITERS[name](root)
 
 
-def _encoded(kind: str, number: int, side: int, channels: int = 3) -> bytes:
+def _put(path: Path, number: int, side: int, channels: int = 3) -> None:
     coarse = np.random.default_rng(number).integers(0, 256, (4, 4, channels), np.uint8)
     shown = Image.fromarray(coarse.squeeze()).resize((side, side), Image.Resampling.NEAREST)
-    buffer = BytesIO()
-    (shown.convert("1") if channels == 1 else shown).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def _put(path: Path, number: int, side: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(_encoded("PNG" if path.suffix == ".png" else "JPEG", number, side))
+    (shown.convert("1") if channels == 1 else shown).save(path)
 
 
 def _mini_imagenet(root: Path) -> None:
@@ -82,14 +74,13 @@ def _cub(root: Path) -> None:
 
 
 def _omniglot(root: Path) -> None:
-    """One archive of all characters."""
+    """The folder images_background, with all characters."""
     from psst.datamodules.omniglot import _published
 
-    with zipfile.ZipFile(root / "images_background.zip", "w") as archive:
-        for c, (alphabet, character) in enumerate(sorted(_published())):
-            for i in range(_IMAGES):
-                name = f"images_background/{alphabet}/{character}/{c:04}_{i + 1:02}.png"
-                archive.writestr(name, _encoded("PNG", 100 * c + i, 28, 1))
+    for c, (alphabet, character) in enumerate(sorted(_published())):
+        for i in range(_IMAGES):
+            name = f"{c:04}_{i + 1:02}.png"
+            _put(root / "images_background" / alphabet / character / name, 100 * c + i, 28, 1)
 
 
 _WRITERS: dict[str, Callable[[Path], None]] = {

@@ -1,14 +1,9 @@
 """``psst transfer CHECKPOINT DATA``: test a model on other data sets than the one that it was trained on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from psst.commands.arguments import command
-
-if TYPE_CHECKING:
-    from psst.evaluation.class_draw import ClassDifference
-    from psst.training import FewShotModule
-    from psst.training.experiment import Experiment
 
 _TEXT = """\
 Images are brought to the size that the model was made for, and normalized as it was trained; each is embedded
@@ -29,50 +24,39 @@ def main(checkpoint: Path, data: str, *, shots: str = "1,5", way: int | None = N
     """
     from psst.configs import find
     from psst.deploy.export import load_module
+    from psst.evaluation import evaluate_episodes
+    from psst.evaluation.class_draw import mean_accuracy
     from psst.training.experiment import Experiment
 
     numbers = _numbers(shots)
     module = load_module(checkpoint)
+    channels, side, _ = module.image_shape or (0, 0, 0)
     lines = [f"{checkpoint}, trained on {len(module.classes)} classes"]
     runs = [(name, Experiment(["--config", str(find(name))], needs_model=False)) for name in data.split(",")]
+    settings = {"data.init_args.size": side}
+    if way is not None:
+        settings["data.init_args.evaluation.way"] = way
     for name, run in runs:
-        for shot, found in zip(numbers, accuracies(module, run, name, numbers, way), strict=True):
-            alone = f"± {100 * found.episode_half_width:.2f} over episodes alone"
-            accuracy = f"{100 * found.mean:.2f} ± {100 * found.half_width:.2f} %"
-            lines.append(f"{name}, {shot}-shot: {accuracy} over {found.covers} ({alone})")
-    return "\n".join(lines)
-
-
-def accuracies(
-    module: "FewShotModule", run: "Experiment", name: str, shots: list[int], way: int | None
-) -> "list[ClassDifference]":
-    """Return the accuracy in [0, 1] on the test classes of a run's data, for each number of shots.
-
-    `module` is in evaluation mode, `name` that of the run; `way` is None for that of the run.
-    """
-    from psst.evaluation import evaluate_episodes
-    from psst.evaluation.class_draw import mean_accuracy
-
-    channels, side, _ = module.image_shape or (0, 0, 0)
-    settings = {} if way is None else {"data.init_args.evaluation.way": way}
-    embedded, found = None, []
-    for shot in shots:
-        own = {"data.init_args.size": side, "data.init_args.evaluation.shot": shot, **settings}
-        data: Any = run.with_overrides(own).datamodule()
-        if data.image_shape[0] != channels:
-            raise ValueError(
-                f"the images of `{name}` have {data.image_shape[0]} channels, the model reads {channels}; "
-                "set `data.init_args.channels`, where the data set has it, or train on such images."
+        embedded = None
+        for shot in numbers:
+            own = {**settings, "data.init_args.evaluation.shot": shot}
+            found: Any = run.with_overrides(own).datamodule()
+            if (has := found.image_shape[0]) != channels:
+                raise ValueError(
+                    f"the images of `{name}` have {has} channels, the model reads {channels}; "
+                    "set `data.init_args.channels`, where the data set has it, or train on such images."
+                )
+            found.prepare_data()
+            found.setup("test")
+            features, ids = embedded = embedded or module.embed_split(found, "test")
+            count, plan = found.eval_episodes("test"), found.episode_plan("test").items()
+            told = mean_accuracy(
+                {group: evaluate_episodes(features, one, module.head, count, ids) for group, one in plan}
             )
-        data.prepare_data()
-        data.setup("test")
-        features, ids = embedded = embedded or module.embed_split(data, "test")
-        count, plan = data.eval_episodes("test"), data.episode_plan("test").items()
-        scores = {
-            group: evaluate_episodes(features, sampler, module.head, count, ids) for group, sampler in plan
-        }
-        found.append(mean_accuracy(scores))
-    return found
+            alone = f"± {100 * told.episode_half_width:.2f} over episodes alone"
+            accuracy = f"{100 * told.mean:.2f} ± {100 * told.half_width:.2f} %"
+            lines.append(f"{name}, {shot}-shot: {accuracy} over {told.covers} ({alone})")
+    return "\n".join(lines)
 
 
 def _numbers(shots: str) -> list[int]:

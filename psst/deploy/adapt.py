@@ -25,12 +25,10 @@ from psst.deploy.classifier import FewShotClassifier
 from psst.deploy.feature_classifier import FeatureClassifier
 from psst.episodes import Policies
 from psst.features import FeatureCache, build_features
-from psst.images.build import build_store
-from psst.images.source import ImageRecord
+from psst.images import ImageRecord, ImageStore, build_store
 from psst.images.sources.folder import FolderSource
 from psst.images.sources.groups import ImageGroups
 from psst.images.sources.lists import UNDIVIDED
-from psst.images.store import ImageStore
 from psst.images.view import UPRIGHT, View
 from psst.waiting import bar
 

@@ -76,11 +76,9 @@ def calibrate_export(folder: Path, checkpoint: Path, config: str) -> str:
     before, after = (100 * calibration_error(logits / t, labels) for t in (1.0, found))
     told = f"temperature {found:.3g} from episodes of {split} classes: calibration error"
     told = f"{told} {before:.1f} % without, {after:.1f} % with it"
-    if (card := folder / CARD).is_file():
-        text = card.read_text(encoding="utf-8")
-        write_atomic(
-            card, text.replace("Probabilities are not calibrated", f"Probabilities are calibrated ({told})")
-        )
+    card, limit = folder / CARD, "Probabilities are {}calibrated"
+    text = card.read_text(encoding="utf-8")
+    write_atomic(card, text.replace(limit.format("not "), f"{limit.format('')} ({told})"))
     return told
 
 

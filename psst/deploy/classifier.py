@@ -148,8 +148,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
         if not hasattr(self, "classes_"):
             return self.fit(images, labels)
         features, names, paths = self._examples(images, labels)
-        names = np.concatenate([self.labels_, names])
-        return self.fit_features(np.concatenate([self._features, features]), names, [*self.examples_, *paths])
+        features = np.concatenate([self._features, features])
+        return self.fit_features(features, [*self.labels_, *names], [*self.examples_, *paths])
 
     def nearest(self, images: Any, count: int = 3) -> npt.NDArray[np.int64]:
         """Return numbers ``[n, count]`` of the examples most like each image, by cosine from their mean."""
@@ -200,14 +200,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  
 
     def _examples(
         self, images: Any, labels: Sequence[str] | None
-    ) -> tuple[npt.NDArray[np.float32], _Labels, list[str]]:
+    ) -> tuple[npt.NDArray[np.float32], Sequence[str], list[str]]:
         if labels is None:
             images, labels = _class_folders(Path(images))
         listed = _listed(images)
         if len(listed) != len(labels):
             raise ValueError(f"`labels` must be one an image, found {len(labels)} for {len(listed)} images.")
         paths = [printable(str(one)) if isinstance(one, str | Path) else "" for one in listed]
-        return embed_images(self._network(), listed), np.array([str(label) for label in labels]), paths
+        return embed_images(self._network(), listed), labels, paths
 
     def _network(self) -> Encoder:
         given = self.encoder

@@ -42,11 +42,9 @@ _Inputs = tuple[Tensor, ...]
 
 
 def load_module(path: Path) -> FewShotModule:
-    """Rebuild the module of a checkpoint on the CPU, in evaluation mode.
+    """Rebuild the module of a checkpoint on the CPU, in evaluation mode; raises as `read_checkpoint` does.
 
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is not a checkpoint of a FewShotModule, or its parameters do not fit its description.
+    ValueError, too, if its parameters do not fit its description.
     """
     read_checkpoint(path)
     try:

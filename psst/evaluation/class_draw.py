@@ -26,8 +26,7 @@ from scipy import stats
 
 from psst.evaluation.scores import EpisodeScores, half_width
 
-_MIN_LEFT_OUT = 2
-"""Least number of classes that an episode must leave out: else there is nothing to leave a class out of."""
+_MIN_LEFT_OUT = 2  # classes that an episode leaves out: else there is nothing to leave a class out of
 
 
 @dataclass(frozen=True)
@@ -124,14 +123,9 @@ def _pooled_difference(
 def _class_variance(
     values: npt.NDArray[np.floating], class_ids: npt.NDArray[np.integer]
 ) -> tuple[float, int] | None:
-    """Variance of the mean of ``[n]`` values over the draw of classes and episodes, and the number M.
+    """Variance of the mean of values over the draw of classes and episodes, and the number M of classes.
 
-    Args:
-        values: ``[n]``, one an episode.
-        class_ids: ``[n, N]``, its classes.
-
-    Returns:
-        None where episodes leave out fewer than two classes, or a class is in all episodes or in none.
+    None where episodes leave out fewer than two classes, or a class is in all episodes or in none.
     """
     classes, places = np.unique(class_ids, return_inverse=True)
     n, way, m = len(values), class_ids.shape[1], len(classes)

@@ -1,5 +1,7 @@
 """Many episodes at once over images that were embedded once."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -34,29 +36,23 @@ def evaluate_episodes(
     Raises:
         ValueError: ``n_episodes`` is below 1, features are not finite, or an image of the sampler has no row.
     """
-    if n_episodes < 1:
-        raise ValueError(f"`n_episodes={n_episodes}` must be at least 1.")
-    rows_of = _rows(features, sampler, image_ids)
-    images = sampler.n_way * (sampler.n_shot + sampler.n_query)
-    budget = _CHUNK_BYTES if features.device.type == "cpu" else _CHUNK_BYTES_DEVICE
-    chunk = max(1, min(n_episodes, budget // max(1, images * features[0].numel() * features.element_size())))
-    accuracies, losses, classes = [], [], []
-    with torch.no_grad():
-        for begin in range(0, n_episodes, chunk):
-            drawn = sampler.draw(begin, min(chunk, n_episodes - begin))
-            accuracy, loss = _score(features, rows_of, sampler, head, drawn)
-            accuracies.append(accuracy)
-            losses.append(loss)
-            classes.append(drawn.class_ids.astype(np.int32))
+    scored = []
+    for drawn, logits in _judged(features, sampler, head, n_episodes, image_ids):
+        count = len(logits)
+        labels = torch.arange(sampler.n_way, device=logits.device).repeat_interleave(sampler.n_query)
+        correct = logits.argmax(dim=-1) == labels
+        losses = F.cross_entropy(logits.flatten(0, 1).float(), labels.repeat(count), reduction="none")
+        scored.append((correct.float().mean(dim=1), losses.view(count, -1).mean(dim=1), drawn.class_ids))
+    accuracies, mean_losses, classes = zip(*scored, strict=True)
     return EpisodeScores(
         torch.cat(accuracies).float().cpu().numpy(),
-        torch.cat(losses).float().cpu().numpy(),
+        torch.cat(mean_losses).float().cpu().numpy(),
         stream=sampler.stream,
         seed=sampler.seed,
         n_way=sampler.n_way,
         n_shot=sampler.n_shot,
         n_query=sampler.n_query,
-        class_ids=np.concatenate(classes),
+        class_ids=np.concatenate(classes).astype(np.int32),
     )
 
 
@@ -68,38 +64,34 @@ def episode_logits(
     image_ids: npt.NDArray[np.integer] | Tensor | None = None,
 ) -> Tensor:
     """Return the logits ``[n, N*Q, N]`` of the queries that `evaluate_episodes` judges."""
-    found: list[Tensor] = []
-    hook = head.register_forward_hook(lambda _head, _episodes, logits: found.append(logits))
-    try:
-        evaluate_episodes(features, sampler, head, n_episodes, image_ids)
-    finally:
-        hook.remove()
-    return torch.cat(found)
+    return torch.cat([logits for _, logits in _judged(features, sampler, head, n_episodes, image_ids)])
 
 
-def _score(
+@torch.no_grad()
+def _judged(
     features: Tensor,
-    rows_of: npt.NDArray[np.int64],
     sampler: EpisodeSampler,
     head: Head,
-    drawn: EpisodeIndices,
-) -> tuple[Tensor, Tensor]:
-    """Return accuracy and loss of each of the drawn episodes, ``[count]`` each."""
-    count, way, device = len(drawn.class_ids), sampler.n_way, features.device
-    rows = np.concatenate([drawn.support.reshape(count, -1), drawn.query.reshape(count, -1)], axis=1)
-    n_support = way * sampler.n_shot
-    indices = torch.from_numpy(rows_of[rows]).to(device)
-    support, query = (
-        features.index_select(0, part.reshape(-1)).reshape(*part.shape, *features.shape[1:])
-        for part in (indices[:, :n_support], indices[:, n_support:])
-    )
-    labels = torch.arange(way, device=device)
-    support_labels = labels.repeat_interleave(sampler.n_shot).expand(count, -1)
-    query_labels = labels.repeat_interleave(sampler.n_query).expand(count, -1)
-    logits: Tensor = head(support, support_labels, query, way)
-    losses = F.cross_entropy(logits.flatten(0, 1).float(), query_labels.flatten(), reduction="none")
-    correct = logits.argmax(dim=-1) == query_labels
-    return correct.float().mean(dim=1), losses.view(count, -1).mean(dim=1)
+    n_episodes: int,
+    image_ids: npt.NDArray[np.integer] | Tensor | None,
+) -> Iterator[tuple[EpisodeIndices, Tensor]]:
+    """Give some episodes after another, and the logits of their queries."""
+    if n_episodes < 1:
+        raise ValueError(f"`n_episodes={n_episodes}` must be at least 1.")
+    rows_of, way, device = _rows(features, sampler, image_ids), sampler.n_way, features.device
+    images = way * (sampler.n_shot + sampler.n_query)
+    budget = _CHUNK_BYTES if device.type == "cpu" else _CHUNK_BYTES_DEVICE
+    chunk = max(1, min(n_episodes, budget // max(1, images * features[0].numel() * features.element_size())))
+    for begin in range(0, n_episodes, chunk):
+        drawn = sampler.draw(begin, min(chunk, n_episodes - begin))
+        count = len(drawn.class_ids)
+        rows = (torch.from_numpy(rows_of[ids.reshape(count, -1)]) for ids in (drawn.support, drawn.query))
+        support, query = (
+            features.index_select(0, part.flatten().to(device)).reshape(*part.shape, *features.shape[1:])
+            for part in rows
+        )
+        labels = torch.arange(way, device=device).repeat_interleave(sampler.n_shot).expand(count, -1)
+        yield drawn, head(support, labels, query, way)
 
 
 def _rows(
@@ -111,9 +103,7 @@ def _rows(
             f"`features` must be floats of shape [n, D], or maps [n, C', h, w], found "
             f"{features.dtype} {list(features.shape)}."
         )
-    if not bool(
-        features.sum(dtype=torch.float32).isfinite()
-    ):  # one pass; a NaN or an infinity survives a sum
+    if not features.sum(dtype=torch.float32).isfinite():  # one pass; a NaN or an infinity survives a sum
         raise ValueError(
             "`features` hold a NaN or an infinity; the model that embedded the images has diverged."
         )

@@ -39,24 +39,16 @@ class _OneShotRun:
 
 
 def read_one_shot_runs(path: str | Path, size: int = 28, channels: int = 1) -> list[_OneShotRun]:
-    """Return the runs in order: 20-way 1-shot within an alphabet, 20 test drawings, one of each class.
+    """Return the twenty runs in order: 20-way 1-shot within an alphabet, 20 test drawings, one of each class.
 
-    Label k is ``training/class{k+1}.png`` and query k ``test/item{k+1}.png``. Images are made as those of
-    the store of `psst.datamodules.Omniglot`: ink 255 on 0, centered square, same filter. The drawings are of
-    evaluation alphabets: models trained under the protocols "minimal", "background" and "official" have not
-    seen them, those under "vinyals" have seen some of these alphabets.
+    `path` is all_runs.zip as it is, a folder that holds it, or one that holds run01 to run20. Label k is
+    ``training/class{k+1}.png`` and query k ``test/item{k+1}.png``. Images are made as those of the store of
+    `psst.datamodules.Omniglot`: ink 255 on 0, centered square, same filter; three channels hold the same. The
+    drawings are of evaluation alphabets: models trained under the protocols "minimal", "background" and
+    "official" have not seen them, those under "vinyals" have seen some of these alphabets.
 
-    Args:
-        path: all_runs.zip as it is, a folder that holds it, or a folder that holds run01 to run20.
-        size: side length in pixels, that of the images the model was trained on.
-        channels: 1, or 3 for a model of color images, with the same values in each.
-
-    Returns:
-        Twenty of them.
-
-    Raises:
-        FileNotFoundError: there are no runs at ``path``, or a run or one of its files is missing.
-        ValueError: the archive or a drawing is damaged, or a list of answers is not as expected.
+    FileNotFoundError if runs or files of them are missing, ValueError if the archive, a drawing or a list of
+    answers is damaged.
     """
     entries = _entries(Path(path).expanduser())
     return [_run(entries, number, size, channels) for number in range(_N_RUNS)]
@@ -112,14 +104,8 @@ def evaluate_one_shot_runs(
 ) -> EpisodeScores:
     """Classify the test drawings of every run by their features; a run is an episode.
 
-    Args:
-        embed: maps images ``[n, C, H, W]`` uint8 to features ``[n, D]``; `FewShotModule.embed`, say. Drawings
-            are embedded run by run; no drawing's features may depend on the others'.
-        runs: of `read_one_shot_runs`.
-        head: as `evaluate_episodes` takes it.
-
-    Raises:
-        ValueError: there are no runs, or features are as `evaluate_episodes` refuses them.
+    `embed` maps images ``[n, C, H, W]`` uint8 to features ``[n, D]``, those of no drawing by the others'.
+    ValueError if there are no runs, or features are as `evaluate_episodes` refuses them.
     """
     if not runs:
         raise ValueError("`runs` is empty; read them with `read_one_shot_runs(path)`.")

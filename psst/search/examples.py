@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from psst.confusion import confusion_chart
 from psst.datamodules import EpisodicDataModule
 from psst.episodes import EpisodeIndices
 from psst.evaluation import episode_logits
 from psst.images.store import ImageStore
+from psst.page import confusion_chart
 from psst.training import FewShotModule
 
 _EPISODES = 200

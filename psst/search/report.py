@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from psst.evaluation import ClassDifference
 from psst.files import atomic_path, write_json, write_rows
-from psst.page import Page
+from psst.page import Page, confusion_tables
 from psst.search import choose
 from psst.search.course import SEARCH
 from psst.search.folds import FROZEN, OWN
@@ -46,7 +46,6 @@ def write_report(result: SearchResult, folder: Path) -> None:
 
 def _page(result: SearchResult, folder: Path) -> Page:
     """The report as a page."""
-    from psst.confusion import confusion_tables
     from psst.search.charts import charts_of
 
     told = result.told

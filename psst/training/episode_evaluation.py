@@ -13,7 +13,7 @@ from torch import distributed as dist
 
 from psst.episodes import Batch
 from psst.evaluation import EpisodeScores, evaluate_episodes, save_scores
-from psst.fewshot import Head
+from psst.tasks import MainTask
 
 _NEEDED = ("image_shape", "train_classes", "policies", "episode_plan", "eval_episodes")  # of a datamodule
 _FAST_DEV_EPISODES = 16  # of each group, where a run only proves that the code works
@@ -34,15 +34,12 @@ class EpisodeEvaluation(LightningModule):
         >>> module.scores["all"].mean  # after `validate` and `test`
     """
 
+    main: MainTask  # whose head classifies the episodes
+
     def __init__(self) -> None:
         super().__init__()
         self.scores: dict[str, EpisodeScores] = {}
         self._embedded: list[tuple[Tensor, Tensor]] = []  # features [n, ...] and ids [n] of each batch
-
-    @property
-    @abstractmethod
-    def head(self) -> Head:
-        """Classifies episodes by features."""
 
     @abstractmethod
     def embed_and_judge(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -68,11 +65,13 @@ class EpisodeEvaluation(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Embed a batch of the split's images, and log the auxiliary losses on them."""
-        self._evaluation_step(batch, "val")
+        features, losses = self.embed_and_judge(batch)
+        self._embedded.append((features.float(), batch.ids))
+        split = "test" if self.trainer.testing else "val"
+        for name, loss in losses.items():
+            self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(batch), sync_dist=True)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Embed a batch of the split's images, and log the auxiliary losses on them."""
-        self._evaluation_step(batch, "test")
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         """Draw the validation episodes; a sanity check has not seen every image and draws none."""
@@ -90,12 +89,6 @@ class EpisodeEvaluation(LightningModule):
     @property
     def _fast_dev_run(self) -> bool:
         return bool(getattr(self.trainer, "fast_dev_run", False))
-
-    def _evaluation_step(self, batch: Batch, split: str) -> None:
-        features, losses = self.embed_and_judge(batch)
-        self._embedded.append((features.float(), batch.ids))
-        for name, loss in losses.items():
-            self.log(f"{split}/{name}_loss", loss, on_epoch=True, batch_size=len(batch), sync_dist=True)
 
     def _evaluate(self, split: Literal["val", "test"]) -> None:
         """Score the episodes of each group and log; with several processes, each scores them all."""
@@ -117,7 +110,7 @@ class EpisodeEvaluation(LightningModule):
         if self._fast_dev_run:
             n_episodes = min(n_episodes, _FAST_DEV_EPISODES)
         self.scores = {
-            group: evaluate_episodes(features, sampler, self.head, n_episodes, image_ids)
+            group: evaluate_episodes(features, sampler, self.main.head, n_episodes, image_ids)
             for group, sampler in plan.items()
         }
         groups = list(self.scores.values())

@@ -4,8 +4,9 @@ import json
 from argparse import SUPPRESS
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, cast
 
+import torch
 import yaml  # type: ignore[import-untyped]  # comes with jsonargparse
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Callback, LightningDataModule, Trainer, seed_everything
@@ -13,8 +14,8 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from psst.configs import find
 from psst.files import write_atomic
+from psst.process import has_fast_bf16
 from psst.training import FewShotModule
-from psst.training.trainer import AutoTrainer
 
 _HARMLESS_TRAINER = (
     "max_steps",
@@ -26,6 +27,29 @@ _HARMLESS_TRAINER = (
     "logger",
 )
 _HARMLESS_DATA = ("cache_dir", "num_workers", "download", "mirror", "device", "root")
+_Mixed = Literal["auto", "bf16-mixed", "16-mixed", "transformer-engine", "transformer-engine-float16"]
+_True = Literal["32-true", "bf16-true", "16-true", "64-true", "32", "bf16", "16", "64", 32, 16, 64]
+_Precision = Literal[_Mixed, _True]
+
+
+class AutoTrainer(Trainer):
+    """Lightning's Trainer; with `precision` ``auto`` it mixes in bfloat16 where that is fast.
+
+    Args:
+        precision: As of the Trainer; ``auto`` is ``bf16-mixed`` where the device multiplies bfloat16 itself
+            (a GPU since Ampere, a processor with avx512_bf16), else ``32-true``.
+        accelerator: As of the Trainer.
+
+    Example:
+        >>> AutoTrainer(precision="auto", accelerator="cpu").precision in ("bf16-mixed", "32-true")
+        True
+    """
+
+    def __init__(
+        self, *, precision: _Precision | None = None, accelerator: str | Any = "auto", **kwargs: Any
+    ) -> None:
+        chosen = _fitting(accelerator) if precision == "auto" else precision
+        super().__init__(precision=chosen, accelerator=accelerator, **kwargs)
 
 
 class RunCLI(LightningCLI):
@@ -187,11 +211,7 @@ class Experiment:
 
     @property
     def max_steps(self) -> int:
-        """Optimizer steps of one full training.
-
-        Raises:
-            ValueError: The run sets no such number.
-        """
+        """Optimizer steps of one full training; ValueError if the run sets no such number."""
         steps: int | None = self.config["trainer"]["max_steps"]
         if steps is None or steps < 1:
             raise ValueError(f"`trainer.max_steps={steps}` must be at least 1 here; set it in the config.")
@@ -200,19 +220,13 @@ class Experiment:
     def module(self) -> FewShotModule:
         """Return a new module; its parameters depend on the seed alone."""
         seed_everything(self.seed, workers=True, verbose=False)
-        module: FewShotModule = self._instantiate("model")
-        return module
+        return cast(FewShotModule, self._instantiate("model"))
 
     def datamodule(self) -> LightningDataModule:
-        """Return a new datamodule.
-
-        Raises:
-            ValueError: The run names no data.
-        """
+        """Return a new datamodule; ValueError if the run names no data."""
         if self.config.get("data") is None:
             raise ValueError("`data` is missing; name a data set with `--data psst.datamodules.Glyphs`.")
-        datamodule: LightningDataModule = self._instantiate("data")
-        return datamodule
+        return cast(LightningDataModule, self._instantiate("data"))
 
     def trainer(
         self,
@@ -236,8 +250,7 @@ class Experiment:
 
     def yaml(self) -> str:
         """Return the whole run as YAML that `from_config` reads back."""
-        text: str = self._parser.dump(self.config, skip_unset=False)
-        return text
+        return str(self._parser.dump(self.config, skip_unset=False))
 
     def identity(self) -> str:
         """Return as YAML what the units of a search depend on: model, data and seed, not lengths."""
@@ -249,8 +262,7 @@ class Experiment:
         arguments = data.get("init_args", {})
         data["init_args"] = {k: v for k, v in arguments.items() if k not in _HARMLESS_DATA}
         kept = {"seed_everything": content["seed_everything"], "model": content["model"], "data": data}
-        text: str = yaml.safe_dump({**kept, "trainer": {**trainer, "callbacks": own}}, sort_keys=False)
-        return text
+        return str(yaml.safe_dump({**kept, "trainer": {**trainer, "callbacks": own}}, sort_keys=False))
 
     def save(self, path: str | Path) -> None:
         """Write `yaml` to a file, whole or not at all; its folder is made if need be."""
@@ -258,10 +270,15 @@ class Experiment:
         write_atomic(path, self.yaml())
 
     def _instantiate(self, key: str) -> Any:
-        alone = self.config.clone(with_meta=False)
-        for other in set(alone.as_dict()) - {key}:
-            del alone[other]
-        return self._parser.instantiate(alone)[key]
+        part = {key: self.config.clone(with_meta=False)[key]}
+        return self._parser.instantiate(Namespace(**part))[key]  # type: ignore[no-untyped-call]
+
+
+def _fitting(accelerator: object) -> Literal["bf16-mixed", "32-true"]:
+    if accelerator == "auto" and torch.backends.mps.is_available():
+        return "32-true"
+    named = {"auto": "cuda" if torch.cuda.is_available() else "cpu", "gpu": "cuda"}
+    return "bf16-mixed" if has_fast_bf16(named.get(str(accelerator), str(accelerator))) else "32-true"
 
 
 def _as_args(overrides: Mapping[str, object]) -> list[str]:

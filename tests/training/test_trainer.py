@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from psst.process import has_fast_bf16
-from psst.training.experiment import Experiment
-from psst.training.trainer import AutoTrainer
+from psst.training.experiment import AutoTrainer, Experiment
 
 WORDS = ["--config", "quickstart", "--trainer.accelerator=cpu", "--trainer.logger=false"]
 
