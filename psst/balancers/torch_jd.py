@@ -97,7 +97,7 @@ class TorchJD(Method):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(stream_key("torchjd", self.seed, self._decided))
             try:
-                return np.array(self._fed.weights(state).detach(), dtype=np.float64)
+                return np.array(self._fed.weights(state).detach().numpy(), dtype=np.float64)
             except Exception:  # whatever its solver stumbles over
                 if self._fed.strict:
                     raise
