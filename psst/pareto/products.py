@@ -7,8 +7,7 @@ from torch import Tensor
 
 from psst.pareto.injection import TaskGradient
 
-_CHUNK = 2**20
-"""Most numbers of one gradient joined for inner products, unless a parameter is larger by itself."""
+_CHUNK = 2**20  # most numbers of one gradient joined for inner products; a larger parameter goes by itself
 
 
 def gramian(gradients: Sequence[TaskGradient], shared: Iterable[int]) -> Tensor:

@@ -10,8 +10,7 @@ from psst.pareto.least_squares import Array
 from psst.pareto.ray_set import RaySet
 from psst.pareto.trajectory import Trajectory
 
-_COINCIDENT = 1e-6
-"""Log-ratio below which rays are one even without noise."""
+_COINCIDENT = 1e-6  # log-ratio below which rays are one even without noise
 
 
 def rays_between(trajectories: Sequence[Trajectory]) -> RaySet:

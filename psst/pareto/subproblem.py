@@ -9,15 +9,11 @@ from psst.pareto.least_squares import Array
 
 _GAIN = 4.0
 _LARGEST_ERROR = 2.0
-_SMALLEST_DEAD_ZONE = 0.25
-"""Error that is left alone, unless two standard deviations of its noise are more."""
-_DRIFT_RATE = 2.0
-"""Most that the logarithm of a weight drifts within one patience."""
-_DRIFT_REACH = 1.0
-"""Largest error at which weights drift: farther out the tilt is strong enough."""
+_SMALLEST_DEAD_ZONE = 0.25  # error that is left alone, unless two standard deviations of its noise are more
+_DRIFT_RATE = 2.0  # most that the logarithm of a weight drifts within one patience
+_DRIFT_REACH = 1.0  # largest error at which weights drift: farther out the tilt is strong enough
 _LARGEST_DRIFT = 7.0
-_MOST = 100.0
-"""Largest weight, in units of the prior's: a loss of a far larger scale than others does not take over."""
+_MOST = 100.0  # largest weight, in units of the prior's: no loss of a far larger scale takes over
 _LEAST_PATIENCE = 200
 _LEAST_PROGRESS = 0.01
 
@@ -25,8 +21,7 @@ _LEAST_PROGRESS = 0.01
 def _tilt(error: Array, dz: float) -> Array:
     """``4 sign(e) max(|e| - dz, 0)``, errors ``[..., m]`` clipped to +-2: lagging tasks gain weight."""
     error = np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR)
-    tilted: Array = _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
-    return tilted
+    return _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
 
 
 def _tilted_weights(prior: Array, tilts: Array) -> Array:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:  # until it gets its first unit, a worker knows nothing of tra
     from psst.search.unit import Unit
 
 EngineName = Literal["processes", "ray"]
-_Outcome = dict[str, Any] | Exception
-"""What came of a unit: an error is handed over like a result."""
+_Outcome = dict[str, Any] | Exception  # what came of a unit: an error is handed over like a result
 
 _runners: "dict[bytes, UnitRunner]" = {}  # of a worker process
 

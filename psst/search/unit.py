@@ -63,10 +63,8 @@ class Unit:
         return self.falls is not None
 
 
-Results = Mapping[str, dict[str, Any]]
-"""What units have given, by name."""
-Line = Generator[list[Unit], Results, Any]
-"""A straight line of work: gives what can be done side by side, and is sent what came of it."""
+Results = Mapping[str, dict[str, Any]]  # what units have given, by name
+Line = Generator[list[Unit], Results, Any]  # gives what can be done side by side, and is sent what came of it
 
 
 @dataclass(frozen=True)
