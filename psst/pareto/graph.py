@@ -25,10 +25,7 @@ class Walk:
 
 
 def walk(root: Tensor) -> Walk:
-    """Walk the graph under a tensor, about a microsecond a node; ValueError for reentrant checkpointing.
-
-    A tensor without a graph (a constant) reaches nothing, a leaf itself.
-    """
+    """Walk the graph under a tensor, a microsecond a node: a constant reaches nothing, a leaf itself."""
     seen: set[Node] = set()
     nodes: set[Node] = set()
     compiled: dict[Node, set[int]] = {}

@@ -42,11 +42,7 @@ class _Pace(NamedTuple):
 def read_budget(
     time_text: str | None, steps: int | None, options: tuple[str, str] = ("--budget ", "--budget-steps ")
 ) -> Budget | None:
-    """Return what the user allows; None for no bound.
-
-    Raises:
-        ValueError: Both are given, or one makes no sense.
-    """
+    """Return what the user allows, None for no bound; ValueError where both are given or make no sense."""
     if time_text is not None and steps is not None:
         raise ValueError(f"`{options[0].strip()}` and `{options[1].strip()}` exclude each other; give one.")
     if steps is not None:

@@ -36,13 +36,7 @@ _Rows = list[dict[str, Any]]
 
 
 def charts_of(result: SearchResult, picks: Mapping[str, str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Return Vega-Lite specifications by heading: trade-offs, losses where they are known, costs, curves.
-
-    Args:
-        result: Of the search.
-        picks: How the table calls each unit.
-        folder: Of the search; the logs lie in ``units/NAME/version_*/metrics.csv``.
-    """
+    """Return Vega-Lite specifications by heading; `picks` is how the table calls each unit."""
     made = {**_pictures(result, picks), "What each has cost": _costs(result).add_params(_PICK)}
     if curves := _curves(result, picks, folder / "units"):
         made["How the losses of the search's models went"] = curves.add_params(_PICK)

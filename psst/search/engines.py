@@ -25,12 +25,9 @@ _runners: "dict[bytes, UnitRunner]" = {}  # of a worker process
 
 
 class Engine:
-    """Makes one unit after the other, in this process: an error is raised where it occurs.
+    """Makes one unit after the other, in this process: an error is raised where it occurs."""
 
-    Others make up to `slots` of them side by side.
-    """
-
-    slots = 1
+    slots = 1  # units side by side
 
     def __init__(self, runner: "UnitRunner") -> None:
         self._runner = runner
@@ -75,10 +72,9 @@ class _Processes(Engine):
 
 
 class _RayTasks(Engine):
-    """Tasks of a Ray cluster: the one that is there, or one on this machine.
+    """Tasks of the Ray cluster of ``ray start`` or in ``RAY_ADDRESS``, else of one on this machine.
 
-    The search's folder must be the same on all machines. Joins the cluster of ``ray start``, or the address
-    in ``RAY_ADDRESS``.
+    The search's folder must be the same on all machines.
     """
 
     def __init__(self, payload: bytes, slots: int, threads: int) -> None:
@@ -123,13 +119,10 @@ def make_engine(
     known: Mapping[str, str],
     silence: Callable[[], None] | None,
 ) -> Engine:
-    """Return what makes units, `workers` of them side by side.
+    """Return what makes units, `workers` of them side by side; TypeError where the runner cannot be sent.
 
-    Each process is sent the runner and what is known of the data's files, see `psst.images.trust`, and calls
-    `silence` first.
-
-    Raises:
-        TypeError: The runner, or what it holds, cannot be sent to another process.
+    Each process is sent what is known of the data's files too, see `psst.images.trust`, and calls `silence`
+    first.
     """
     if workers == 1 and engine == "processes":
         return Engine(runner)

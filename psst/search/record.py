@@ -83,13 +83,8 @@ def whole(path: Path) -> bool:
 class Manifest:
     """`manifest.json` of a search: identity of the run (model, data, seed), versions, and the budget.
 
-    It is there once a unit is finished: a first try that failed binds nobody.
-
-    Raises:
-        ValueError: The folder holds a search of another model, data or seed, or one of another format.
-
-    Attributes:
-        remarks: What is to be said of what was found.
+    It is there once a unit is finished: a first try that failed binds nobody. ValueError where the folder
+    holds a search of another model, data or seed, or one of another format.
     """
 
     def __init__(self, folder: Path, identity: str, option: str) -> None:
@@ -97,7 +92,7 @@ class Manifest:
         self.identity = identity
         self.versions = {"psst": version("psst-fewshot"), "torch": torch.__version__}
         self.budget: dict[str, Any] = {}
-        self.remarks: list[str] = []
+        self.remarks: list[str] = []  # what is to be said of what was found
         known = self._known()
         if not known:
             return
@@ -147,11 +142,7 @@ class Manifest:
 
 @contextmanager
 def occupied(folder: Path, option: str) -> Iterator[None]:
-    """Hold the folder, before anything is written; the system lets go of it when this process ends.
-
-    Raises:
-        ValueError: Another search runs there.
-    """
+    """Hold the folder against other searches; the system lets go of it when this process ends."""
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "search.lock"

@@ -136,11 +136,7 @@ class UnitRunner:
 
 
 def _check_ranks(trainer: Trainer) -> None:
-    """Refuse ranks that could not tell what they have found; let tasks rest, whose heads get no gradient.
-
-    Raises:
-        ValueError: The strategy starts its ranks for one fit only, or workers would start ranks.
-    """
+    """Refuse ranks that could not tell what they have found; let tasks rest, whose heads get no gradient."""
     if trainer.world_size == 1:
         return
     if isinstance(trainer.strategy, DDPStrategy):
