@@ -12,16 +12,13 @@ from torch.autograd.graph import Node
 class Walk:
     """What lies under a tensor. It holds on to every node, and so to every saved activation: drop it soon.
 
-    Attributes:
-        nodes: Inner nodes that save something for backward. Others (casts, views) may be passed any number
-            of times; under autocast all losses share the casts of the weights.
-        leaves: Of the graph, by identity.
-        compiled: Nodes of compiled functions, with the outputs by which they were entered.
+    Nodes that save nothing for backward (casts, views) may be passed any number of times; under autocast all
+    losses share the casts of the weights.
     """
 
-    nodes: set[Node]
-    leaves: dict[int, Tensor]
-    compiled: dict[Node, set[int]]
+    nodes: set[Node]  # inner ones that save something for backward
+    leaves: dict[int, Tensor]  # by identity
+    compiled: dict[Node, set[int]]  # those of compiled functions, with the outputs by which they were entered
 
 
 def walk(root: Tensor) -> Walk:
