@@ -67,7 +67,10 @@ class ParetoStep:
     ) -> dict[str, Any]:
         """What ``training_step`` gave, its ``loss`` replaced by the root and its ``losses`` detached."""
         scope = self._scope or self._open(module, trainer)
-        found = self._gather(scope, _factor(trainer, module), losses)
+        told, one_pass = scope.block_name, not self.method.needs_gramian and not self._by_window
+        found = scope.gather(losses, _factor(trainer, module), one_pass)
+        if scope.block_name != told:
+            rank_zero_info(f"PSSTCallback: `scope='last_block'` takes the Gramian over `{scope.block_name}`.")
         shown = output.get("loss", sum(found.values.values(), torch.zeros((), device=module.device)))
         whole = self._collect(trainer, scope, found) if self._by_window else found
         root = inject(shown, [], {}) if whole is None else self._root(trainer, module, scope, whole, shown)
@@ -80,13 +83,6 @@ class ParetoStep:
             return None
         self._window, shown = None, torch.zeros((), device=module.device)
         return {"loss": self._root(trainer, module, scope, window.close(), shown)}
-
-    def _gather(self, scope: Scope, factor: Tensor | None, losses: Mapping[str, Loss]) -> Gathered:
-        one_pass = not self.method.needs_gramian and not self._by_window
-        told, gathered = scope.block_name, scope.gather(losses, factor, one_pass)
-        if scope.block_name != told:
-            rank_zero_info(f"PSSTCallback: `scope='last_block'` takes the Gramian over `{scope.block_name}`.")
-        return gathered
 
     def _open(self, module: pl.LightningModule, trainer: pl.Trainer) -> Scope:
         def adopt(leaf: Tensor) -> str | None:

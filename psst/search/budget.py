@@ -58,12 +58,9 @@ def read_budget(
 
 
 def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path) -> int:
-    """Return the T that makes search and rivals take what they may.
+    """Return the T that makes search and rivals take what they may; ValueError where that pays for none.
 
     A search that goes on keeps its T. A time budget is planned from the pace measured now.
-
-    Raises:
-        ValueError: It pays for no training.
     """
     kept = Manifest.known_budget(output)
     if kept.get("typed") == budget.typed:

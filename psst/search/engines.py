@@ -84,7 +84,12 @@ class _RayTasks(Engine):
         self._ray: Any = ray
         self._started = not self._ray.is_initialized()
         if self._started:
-            self._begin(slots * threads)
+            options = {"log_to_driver": False, "logging_level": logging.ERROR}
+            try:
+                self._ray.init(address="auto", **options)
+            except ConnectionError:
+                cpus = slots * threads
+                self._ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
         gpus = self._ray.cluster_resources().get("GPU", 0)
         share = {"num_gpus": min(1.0, gpus / slots)} if gpus else {}
         self._task = self._ray.remote(num_cpus=threads, max_retries=0, **share)(_do_there)
@@ -103,13 +108,6 @@ class _RayTasks(Engine):
             self._ray.cancel(reference, force=True)
         if self._started:
             self._ray.shutdown()
-
-    def _begin(self, cpus: int) -> None:
-        options = {"log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            self._ray.init(address="auto", **options)
-        except ConnectionError:
-            self._ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
 
 
 def make_engine(

@@ -115,8 +115,6 @@ class EpisodeJudge(Judge):
 
     def renew(self, state: State, unit: Unit, batches: int) -> State:
         """Average BatchNorm statistics over training batches."""
-        if not any(name.endswith("running_mean") for name in state):
-            return state
         module, data = self._few_shot(unit)
         module.load_state_dict(state)
         module.renew_batch_statistics(data.train_batch(_RENEWS + index) for index in range(batches))

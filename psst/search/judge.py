@@ -150,9 +150,7 @@ class Judge:
         return max(self._operations[key] / main, 1.0) if main else 1.0
 
     def renew(self, state: State, unit: Unit, batches: int) -> State:
-        """Return the state with BatchNorm statistics averaged over training batches; the same without any."""
-        if not any(name.endswith("running_mean") for name in state):
-            return state
+        """Return the state with BatchNorm statistics averaged over training batches."""
         module = self.run.module()
         layers = {
             n: m for n, m in module.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats

@@ -34,8 +34,6 @@ _RESERVED = {
     "barebones": "the search needs what it switches off",
     "inference_mode": "measurements need `torch.no_grad`",
 }
-
-
 _SILENT = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 _HARMLESS = ("log_every_n_steps",)
 

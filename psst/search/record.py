@@ -93,13 +93,21 @@ class Manifest:
         self.versions = {"psst": version("psst-fewshot"), "torch": torch.__version__}
         self.budget: dict[str, Any] = {}
         self.remarks: list[str] = []  # what is to be said of what was found
-        known = self._known()
+        try:
+            known = _read(self.path, f"the search's manifest `{self.path}`")
+        except ValueError as error:
+            if "is damaged" not in str(error):
+                raise
+            self.remarks.append(f"{str(error).split(',')[0]}; what units have left is read anew")
+            known = {}
         if not known:
             return
         if known["identity"] != identity:
+            pair = known["identity"].splitlines(), identity.splitlines()
+            lines = difflib.unified_diff(*pair, "started with", "asked for now", n=0, lineterm="")
+            changes = "\n".join(line for line in lines if not line.startswith("@@"))
             raise ValueError(
-                f"`{option} {folder}` holds a search of another model, data or seed:\n"
-                f"{_changes(known['identity'], identity)}\n"
+                f"`{option} {folder}` holds a search of another model, data or seed:\n{changes}\n"
                 f"Give another `{option}`, or go on with the first configuration."
             )
         self.budget = known["budget"]
@@ -129,15 +137,6 @@ class Manifest:
         with suppress(ValueError):
             return dict(_read(folder / _MANIFEST, "the manifest").get("budget", {}))
         return {}
-
-    def _known(self) -> dict[str, Any]:
-        try:
-            return _read(self.path, f"the search's manifest `{self.path}`")
-        except ValueError as error:
-            if "is damaged" not in str(error):
-                raise
-            self.remarks.append(f"{str(error).split(',')[0]}; what units have left is read anew")
-            return {}
 
 
 @contextmanager
@@ -169,11 +168,3 @@ def _read(path: Path, what: str) -> dict[str, Any]:
         return read_json(path, _FORMAT, what)
     except FileNotFoundError:
         return {}
-
-
-def _changes(before: str, now: str) -> str:
-    """The lines in which two configurations differ."""
-    lines = difflib.unified_diff(
-        before.splitlines(), now.splitlines(), "started with", "asked for now", n=0, lineterm=""
-    )
-    return "\n".join(line for line in lines if not line.startswith("@@"))
