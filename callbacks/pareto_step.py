@@ -22,16 +22,7 @@ from psst.pareto.trajectory import Track
 
 
 class ParetoStep:
-    """From the losses of a training step to the root that Lightning runs backward; one object a fit.
-
-    The arguments are those of `PSSTCallback`, and the optimizer step that the fit begins with.
-
-    Attributes:
-        method: Decides; of this fit alone.
-        names: The tasks, the main one first; empty before `start`.
-        skipped: Steps without a usable Gramian: zero or not finite.
-        track: ``[steps, 2 m]`` log of the averaged losses and weights of each optimizer step.
-    """
+    """From the losses of a training step to the root that Lightning runs backward; one object a fit."""
 
     def __init__(
         self,
@@ -44,9 +35,9 @@ class ParetoStep:
     ) -> None:
         self.method = method
         self.ema = LossEMA(ema)
-        self.names: tuple[str, ...] = ()
-        self.skipped = 0
-        self.track = Track(first_step)
+        self.names: tuple[str, ...] = ()  # the main one first; empty before `start`
+        self.skipped = 0  # steps without a usable Gramian: zero or not finite
+        self.track = Track(first_step)  # ``[steps, 2 m]`` log of the averaged losses, and weights
         self._blockwise, self._shared, self._by_window = scope == "last_block", shared, accumulate == "window"
         self._weights: Array = np.empty(0)
         self._reached: Mapping[str, Sequence[str]] = {}
@@ -74,14 +65,12 @@ class ParetoStep:
         losses: Mapping[str, Loss],
         output: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """What ``training_step`` gave, its ``loss`` replaced by the root and its ``losses`` detached.
-
-        Raises:
-            TypeError: A loss is of a kind the scope cannot use.
-            ValueError: A graph cannot be read, or a loss is not finite.
-        """
+        """What ``training_step`` gave, its ``loss`` replaced by the root and its ``losses`` detached."""
         scope = self._scope or self._open(module, trainer)
-        found = self._gather(scope, _factor(trainer, module), losses)
+        told, one_pass = scope.block_name, not self.method.needs_gramian and not self._by_window
+        found = scope.gather(losses, _factor(trainer, module), one_pass)
+        if scope.block_name != told:
+            rank_zero_info(f"PSSTCallback: `scope='last_block'` takes the Gramian over `{scope.block_name}`.")
         shown = output.get("loss", sum(found.values.values(), torch.zeros((), device=module.device)))
         whole = self._collect(trainer, scope, found) if self._by_window else found
         root = inject(shown, [], {}) if whole is None else self._root(trainer, module, scope, whole, shown)
@@ -94,13 +83,6 @@ class ParetoStep:
             return None
         self._window, shown = None, torch.zeros((), device=module.device)
         return {"loss": self._root(trainer, module, scope, window.close(), shown)}
-
-    def _gather(self, scope: Scope, factor: Tensor | None, losses: Mapping[str, Loss]) -> Gathered:
-        one_pass = not self.method.needs_gramian and not self._by_window
-        told, gathered = scope.block_name, scope.gather(losses, factor, one_pass)
-        if scope.block_name != told:
-            rank_zero_info(f"PSSTCallback: `scope='last_block'` takes the Gramian over `{scope.block_name}`.")
-        return gathered
 
     def _open(self, module: pl.LightningModule, trainer: pl.Trainer) -> Scope:
         def adopt(leaf: Tensor) -> str | None:
@@ -251,10 +233,7 @@ def _micro_batch(trainer: pl.Trainer) -> tuple[int, int]:
 
 
 def _closes_window(trainer: pl.Trainer) -> bool:
-    """Whether the optimizer steps after this batch: its window is full, or the epoch ends with it.
-
-    As Lightning decides it, with the accumulation in force now, which a scheduler may change between epochs.
-    """
+    """Whether the optimizer steps after this batch, as Lightning decides it: schedulers change the window."""
     _, number = _micro_batch(trainer)
     full = number % trainer.accumulate_grad_batches == 0
     return full or bool(trainer.is_last_batch) or number >= trainer.num_training_batches

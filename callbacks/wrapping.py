@@ -16,20 +16,13 @@ _CONVENTION = (
 
 
 def read_losses(output: object, module: pl.LightningModule) -> dict[str, Tensor]:
-    """The named losses of one ``training_step`` as tensors, ``main`` first where there is one.
-
-    Raises:
-        TypeError: There are none, or one is no scalar tensor and no function that gives one.
-    """
+    """The named losses of one ``training_step`` as scalar tensors, ``main`` first; else TypeError."""
     losses = read_lazy_losses(output, module)
     return {name: loss if isinstance(loss, Tensor) else loss() for name, loss in losses.items()}
 
 
 def read_lazy_losses(output: object, module: pl.LightningModule) -> dict[str, Loss]:
-    """As `read_losses`, with losses that are functions left uncalled; each checks what it gives.
-
-    A loss that is None is absent from this batch, like one that is missing.
-    """
+    """As `read_losses`, functions left uncalled: each checks what it gives. A loss of None is absent."""
     step = f"`training_step` of {type(module).__name__}"
     losses = output.get("losses") if isinstance(output, Mapping) else None
     if not isinstance(losses, Mapping):

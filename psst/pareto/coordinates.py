@@ -7,8 +7,7 @@ import numpy as np
 
 from psst.pareto.least_squares import Array
 
-_START = 10.0
-"""Steps in which the weight of the first losses in their mean falls to a half or so."""
+_START = 10.0  # steps in which the weight of the first losses in their mean falls to a half or so
 
 
 def centered_log(log_losses: Array) -> Array:
@@ -52,8 +51,7 @@ class LossEMA:
         keep = np.minimum(self.decay, 1.0 - _START / (self._steps + _START))
         now = self._sum / np.maximum(self._count, 1.0)
         started = np.where(self._steps > 0, keep * self._before, 0.0) + (1.0 - keep) * now
-        mean: Array = np.where(self._count > 0, started, self._before)
-        return mean
+        return np.where(self._count > 0, started, self._before)
 
     def update(self, losses: Array, step: int | None = None) -> Array:
         """Take in the raw losses ``[m]`` of a batch, NaN for an absent task; return the log of their average.
@@ -83,8 +81,7 @@ class LossEMA:
         self._sum, self._count = self._sum + np.where(there, losses, 0.0), self._count + there
         mean = self.mean
         positive = np.where(np.isnan(mean), 0.0, mean) > 0.0
-        logs: Array = np.log(np.where(positive, mean, np.nan))
-        return logs
+        return np.log(np.where(positive, mean, np.nan))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers only; the decay is an argument, not state."""

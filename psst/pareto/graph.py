@@ -12,23 +12,17 @@ from torch.autograd.graph import Node
 class Walk:
     """What lies under a tensor. It holds on to every node, and so to every saved activation: drop it soon.
 
-    Attributes:
-        nodes: Inner nodes that save something for backward. Others (casts, views) may be passed any number
-            of times; under autocast all losses share the casts of the weights.
-        leaves: Of the graph, by identity.
-        compiled: Nodes of compiled functions, with the outputs by which they were entered.
+    Nodes that save nothing for backward (casts, views) may be passed any number of times; under autocast all
+    losses share the casts of the weights.
     """
 
-    nodes: set[Node]
-    leaves: dict[int, Tensor]
-    compiled: dict[Node, set[int]]
+    nodes: set[Node]  # inner ones that save something for backward
+    leaves: dict[int, Tensor]  # by identity
+    compiled: dict[Node, set[int]]  # those of compiled functions, with the outputs by which they were entered
 
 
 def walk(root: Tensor) -> Walk:
-    """Walk the graph under a tensor, about a microsecond a node; ValueError for reentrant checkpointing.
-
-    A tensor without a graph (a constant) reaches nothing, a leaf itself.
-    """
+    """Walk the graph under a tensor, a microsecond a node: a constant reaches nothing, a leaf itself."""
     seen: set[Node] = set()
     nodes: set[Node] = set()
     compiled: dict[Node, set[int]] = {}

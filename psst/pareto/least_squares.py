@@ -6,8 +6,7 @@ from scipy.optimize import lsq_linear, nnls
 
 Array = NDArray[np.float64]
 
-_STATIONARY = 1e-12
-"""Slope of a squared residual at a minimum, up to rounding."""
+_STATIONARY = 1e-12  # slope of a squared residual at a minimum, up to rounding
 
 
 def nonnegative(matrix: Array, target: Array) -> Array:

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from psst.pareto.injection import TaskGradient
 
-_CHUNK = 2**20
-"""Most numbers of one gradient joined for inner products, unless a parameter is larger by itself."""
+_CHUNK = 2**20  # most numbers of one gradient joined for inner products; a larger parameter goes by itself
 
 
 def gramian(gradients: Sequence[TaskGradient], shared: Iterable[int]) -> Tensor:
@@ -16,10 +15,8 @@ def gramian(gradients: Sequence[TaskGradient], shared: Iterable[int]) -> Tensor:
 
     Parameters are joined up to `_CHUNK` numbers, so that small ones cost no call each and no copy of all
     gradients exists. Dot products do not run in the reduced precision that a user may have allowed for the
-    matrix products of the network. A missing entry counts as zero.
-
-    Returns:
-        ``[m, m]`` on the device of the gradients, float64 where one of them is, float32 otherwise.
+    matrix products of the network. A missing entry counts as zero. The ``[m, m]`` are on the device of the
+    gradients, float64 where one of them is, float32 otherwise.
     """
     like = {p: value for gradient in gradients for p, value in gradient.items()}
     device = next(iter(like.values())).device if like else torch.device("cpu")

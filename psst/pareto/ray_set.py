@@ -125,8 +125,7 @@ class RaySet:
     def at(self, step: int) -> Array:
         """``[K, m]`` points of all rays in `step`."""
         row = min(max(step - self.first_step, 0), self.n_steps - 1)
-        points: Array = self.points[:, row]
-        return points
+        return self.points[:, row]
 
     def distance(self, index: int, step: int) -> float:
         """Unit of errors round a ray: the distance to its nearest neighbor, at least 4 sd of the noise.
@@ -183,5 +182,4 @@ def das_dennis(n_tasks: int, divisions: int, inset: float = 0.1) -> Array:
     bars = np.array(list(combinations(range(places), n_tasks - 1)), dtype=np.float64)
     left = np.full((len(bars), 1), -1.0)
     points = np.diff(np.hstack([left, bars, left + 1.0 + places]), axis=1) - 1.0
-    moved: Array = (1.0 - inset) * points / divisions + inset / n_tasks
-    return moved
+    return (1.0 - inset) * points / divisions + inset / n_tasks

@@ -10,8 +10,7 @@ from psst.pareto.least_squares import Array
 from psst.pareto.ray_set import RaySet
 from psst.pareto.trajectory import Trajectory
 
-_COINCIDENT = 1e-6
-"""Log-ratio below which rays are one even without noise."""
+_COINCIDENT = 1e-6  # log-ratio below which rays are one even without noise
 
 
 def rays_between(trajectories: Sequence[Trajectory]) -> RaySet:
@@ -39,10 +38,7 @@ def rays_between(trajectories: Sequence[Trajectory]) -> RaySet:
 
 
 def _paired_noise(differences: Sequence[Array]) -> Array:
-    """Noise ``[m]`` of the difference of two runs on the same batches: spread round a line in the last half.
-
-    It is the median over the pairs of neighbors; zeros where there are too few steps to tell.
-    """
+    """``[m]`` spread of two runs' difference round a line, late; the median over pairs, 0 for few steps."""
     late = np.stack([difference[len(difference) // 2 :] for difference in differences])
     n_late = late.shape[1]
     if n_late < 4:

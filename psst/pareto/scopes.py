@@ -14,21 +14,13 @@ from psst.pareto.task_gradients import Loss, gradient, kept, weighted_gradient
 
 @dataclass(eq=False)
 class Gathered:
-    """What one batch tells, still on the device; or the micro-batches of a window together.
+    """What one batch tells, still on the device; or the micro-batches of a window together."""
 
-    Attributes:
-        values: The losses, detached scalars by task; absent tasks have none.
-        gradients: One a task in true scale, whose inner products are the Gramian; empty for one pass.
-        mixture: From ``[m]`` weights to the gradient of every parameter; to be called once.
-        over: Positions to sum the inner products over, where those are not the shared ones.
-        count: Micro-batches whose gradients are summed.
-    """
-
-    values: dict[str, Tensor]
-    gradients: list[TaskGradient]
-    mixture: Callable[[Sequence[float]], TaskGradient]
-    over: set[int] | None = None
-    count: int = 1
+    values: dict[str, Tensor]  # losses, detached scalars by task; absent tasks have none
+    gradients: list[TaskGradient]  # one a task in true scale, for the Gramian; empty for one pass
+    mixture: Callable[[Sequence[float]], TaskGradient]  # of all parameters by weights; to be called once
+    over: set[int] | None = None  # positions to sum the inner products over, if not the shared ones
+    count: int = 1  # micro-batches whose gradients are summed
 
     def gramian(self, shared: Collection[int]) -> Tensor:
         """``[m, m]`` of the mean gradients, over the shared parameters where nothing else is said."""
@@ -40,19 +32,10 @@ class Scope:
     """From the losses of a batch to task gradients and their mixture.
 
     The Gramian is that of all shared parameters, or of their last block alone: for losses of one forward, the
-    task gradients then stop early and the rest is passed once, weighted.
-
-    Args:
-        tasks: Their names; a batch may lack some.
-        parameters: Of the module by name, in the order of the positions; those that turn up later follow.
-        shared: Names of the shared parameters, or of modules that hold them; by default the parameters that
-            two tasks have reached so far.
-        adopt: Name of a leaf that is none of the parameters but trains all the same; None for other leaves.
-        blockwise: Whether to take the Gramian over the last block.
-
-    Attributes:
-        reached: Positions each task has reached so far.
-        block_name: What the last block is called, once there is one.
+    task gradients then stop early and the rest is passed once, weighted. Positions are those of `parameters`,
+    by name, and after them of what else turns up: `adopt` names a leaf that trains all the same, or gives
+    None. `shared` are names of the shared parameters, or of modules that hold them; by default those are
+    shared that two tasks have reached so far. A batch may lack some tasks.
 
     Source:
         The Gramian over the last shared layer stands for that over all of them in GradNorm (Chen et al., ICML
@@ -70,8 +53,8 @@ class Scope:
         self.tasks = list(tasks)
         self.names: list[str] = []
         self.parameters: list[Tensor] = []
-        self.reached: list[set[int]] = [set() for _ in self.tasks]
-        self.block_name = ""
+        self.reached: list[set[int]] = [set() for _ in self.tasks]  # positions, by each task so far
+        self.block_name = ""  # what the last block is called, once there is one
         self._blockwise = blockwise
         self._prefixes = shared
         self._named: set[int] = set()
@@ -91,13 +74,9 @@ class Scope:
         """Take the gradients of one batch; graphs are freed before this returns, or with the mixture.
 
         Functions are called, differentiated and freed one by one, after the losses given as tensors: never
-        more than one function's graph is alive.
-
-        Args:
-            losses: Scalars by task name, or functions that compute them.
-            factor: Of a gradient scaler, by which the losses are multiplied and the gradients divided.
-            one_pass: Whether no Gramian is asked for: where all losses are tensors, there is no gradient yet,
-                and the mixture is one pass of the losses.
+        more than one function's graph is alive. `factor` is that of a gradient scaler, by which losses are
+        multiplied and gradients divided. With `one_pass` no Gramian is asked for: where all losses are
+        tensors, there is no gradient yet, and the mixture is one pass of them.
 
         Raises:
             TypeError: A loss is a function, and the Gramian that of the last block.
@@ -228,10 +207,7 @@ class Window:
 
 
 def _last_block(names: Sequence[str], shared: Iterable[int]) -> tuple[str, set[int]]:
-    """Name and positions of the last child with shared parameters of the deepest module that holds them all.
-
-    Children are in the order in which their parameters were registered; without any it is the module itself.
-    """
+    """The last child with shared parameters, as registered, of the deepest module that holds all; or that."""
     paths = {p: names[p].split(".")[:-1] for p in sorted(shared)}
     common = next(iter(paths.values()), [])
     while any(path[: len(common)] != common for path in paths.values()):

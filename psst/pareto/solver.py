@@ -8,15 +8,10 @@ import quadprog
 
 from psst.pareto.least_squares import Array, factor, nonnegative
 
-RIDGE = 1e-6
-"""Ridge of ``nearest``, relative to the trace: decides between weights of one and the same direction."""
-_LARGEST_GAP = 1e-9
-"""Largest gap, relative to the trace, that counts as solved."""
-
-_LOOSENING = 0.5 * _LARGEST_GAP
-"""How far a second attempt loosens rows of largest entry 1."""
-_ACTIVE = 1e-9
-"""Slack of a row of largest entry 1, at which it counts as active."""
+RIDGE = 1e-6  # of `nearest`, relative to the trace: decides between weights of one and the same direction
+_LARGEST_GAP = 1e-9  # largest gap, relative to the trace, that counts as solved
+_LOOSENING = 0.5 * _LARGEST_GAP  # how far a second attempt loosens rows of largest entry 1
+_ACTIVE = 1e-9  # slack of a row of largest entry 1, at which it counts as active
 _FLAT, _EMPTY = 1e-14, 1e-12
 """Slope below which the main one of two weights does not matter to a row; what rounding may take from it."""
 

@@ -9,15 +9,11 @@ from psst.pareto.least_squares import Array
 
 _GAIN = 4.0
 _LARGEST_ERROR = 2.0
-_SMALLEST_DEAD_ZONE = 0.25
-"""Error that is left alone, unless two standard deviations of its noise are more."""
-_DRIFT_RATE = 2.0
-"""Most that the logarithm of a weight drifts within one patience."""
-_DRIFT_REACH = 1.0
-"""Largest error at which weights drift: farther out the tilt is strong enough."""
+_SMALLEST_DEAD_ZONE = 0.25  # error that is left alone, unless two standard deviations of its noise are more
+_DRIFT_RATE = 2.0  # most that the logarithm of a weight drifts within one patience
+_DRIFT_REACH = 1.0  # largest error at which weights drift: farther out the tilt is strong enough
 _LARGEST_DRIFT = 7.0
-_MOST = 100.0
-"""Largest weight, in units of the prior's: a loss of a far larger scale than others does not take over."""
+_MOST = 100.0  # largest weight, in units of the prior's: no loss of a far larger scale takes over
 _LEAST_PATIENCE = 200
 _LEAST_PROGRESS = 0.01
 
@@ -25,8 +21,7 @@ _LEAST_PROGRESS = 0.01
 def _tilt(error: Array, dz: float) -> Array:
     """``4 sign(e) max(|e| - dz, 0)``, errors ``[..., m]`` clipped to +-2: lagging tasks gain weight."""
     error = np.clip(error, -_LARGEST_ERROR, _LARGEST_ERROR)
-    tilted: Array = _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
-    return tilted
+    return _GAIN * np.sign(error) * np.maximum(np.abs(error) - dz, 0.0)
 
 
 def _tilted_weights(prior: Array, tilts: Array) -> Array:
@@ -43,10 +38,6 @@ class Subproblem:
     loss was multiplied by 10. Therefore the prior drifts: near the ray, in each step, by the tilt clipped to
     +-1 and divided by half the patience, until the error is back in the dead zone (proportional and integral
     control; the integral stands still far from the ray, where it would only wind up).
-
-    Args:
-        prior: ``[m]`` weights on the ray.
-        run_steps: Length of the run, of which a tenth (and 200 steps at least) is the patience.
     """
 
     def __init__(self, prior: Array, run_steps: int) -> None:
@@ -57,13 +48,8 @@ class Subproblem:
     def aim(self, error: Array, sd: float, in_sector: bool) -> tuple[Array, dict[str, float | Array]]:
         """Target weights ``[m]`` of one step, before its constraints, and its certificates.
 
-        These are ``error``, ``tilt``, ``drift`` (of the prior's logarithm), ``target``, ``distance`` (largest
-        error), ``nearest_distance`` (least so far), ``in_sector`` and ``unreachable`` (0 or 1).
-
-        Args:
-            error: ``[m]`` ``(c - ray) / unit``: positive where a loss is too high for its ray.
-            sd: Standard deviation of the error's noise.
-            in_sector: Whether the losses lie in the subproblem's own sector.
+        The error ``(c - ray) / unit``, with noise of `sd`, is positive where a loss is too high for its ray.
+        Of the certificates, ``drift`` is that of the prior's logarithm, ``distance`` the largest error.
         """
         distance = float(np.abs(error).max())
         given_up = self.watch.update(distance, in_sector)
@@ -106,9 +92,6 @@ class ReachWatch:
     end of a stretch whose mean is not below that of the stretch before by 1% at least, if neither of the two
     touched the sector. The first stretch is held against its farthest point. So neither a detour nor swinging
     about the sector ends the pull, and the noise of single steps hardly matters.
-
-    Args:
-        run_steps: Length of the run; the patience is a tenth of it, and 200 steps at least.
     """
 
     def __init__(self, run_steps: int) -> None:

@@ -12,8 +12,7 @@ from psst.pareto.injection import TaskGradient
 #: A scalar loss, or a function that computes it with its whole graph.
 Loss = Tensor | Callable[[], Tensor]
 
-_LEAST_WEIGHT = 1e-3
-"""Weight from which on a task's own gradient is read off the weighted pass; less would cost precision."""
+_LEAST_WEIGHT = 1e-3  # least at which a task's own gradient is read off the weighted pass, for precision
 
 
 def scalar(loss: object, name: str, source: str = "") -> Tensor:

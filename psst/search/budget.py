@@ -42,11 +42,7 @@ class _Pace(NamedTuple):
 def read_budget(
     time_text: str | None, steps: int | None, options: tuple[str, str] = ("--budget ", "--budget-steps ")
 ) -> Budget | None:
-    """Return what the user allows; None for no bound.
-
-    Raises:
-        ValueError: Both are given, or one makes no sense.
-    """
+    """Return what the user allows, None for no bound; ValueError where both are given or make no sense."""
     if time_text is not None and steps is not None:
         raise ValueError(f"`{options[0].strip()}` and `{options[1].strip()}` exclude each other; give one.")
     if steps is not None:
@@ -62,12 +58,9 @@ def read_budget(
 
 
 def solved(budget: Budget, judge: Judge, settings: SearchSettings, output: Path) -> int:
-    """Return the T that makes search and rivals take what they may.
+    """Return the T that makes search and rivals take what they may; ValueError where that pays for none.
 
     A search that goes on keeps its T. A time budget is planned from the pace measured now.
-
-    Raises:
-        ValueError: It pays for no training.
     """
     kept = Manifest.known_budget(output)
     if kept.get("typed") == budget.typed:

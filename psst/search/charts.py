@@ -15,8 +15,6 @@ from psst.search.folds import FROZEN, OWN
 from psst.search.result import PLAIN, SearchResult
 from psst.search.unit import Candidate
 
-__all__ = ["charts_of", "front", "losses", "tradeoffs"]
-
 _COLORS = {  # seen on white and on black
     SEARCH: "#3f83d4",
     PLAIN: "#8a8a8a",
@@ -36,13 +34,7 @@ _Rows = list[dict[str, Any]]
 
 
 def charts_of(result: SearchResult, picks: Mapping[str, str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Return Vega-Lite specifications by heading: trade-offs, losses where they are known, costs, curves.
-
-    Args:
-        result: Of the search.
-        picks: How the table calls each unit.
-        folder: Of the search; the logs lie in ``units/NAME/version_*/metrics.csv``.
-    """
+    """Return Vega-Lite specifications by heading; `picks` is how the table calls each unit."""
     made = {**_pictures(result, picks), "What each has cost": _costs(result).add_params(_PICK)}
     if curves := _curves(result, picks, folder / "units"):
         made["How the losses of the search's models went"] = curves.add_params(_PICK)
@@ -57,8 +49,7 @@ def front(result: SearchResult) -> alt.HConcatChart:
 
 def tradeoffs(result: SearchResult) -> alt.LayerChart:
     """The left part of `front`."""
-    first: alt.LayerChart = next(iter(_pictures(result, {}).values()))
-    return first.properties(width=_WIDTH)
+    return next(iter(_pictures(result, {}).values())).properties(width=_WIDTH)
 
 
 def losses(result: SearchResult) -> alt.LayerChart:
@@ -66,11 +57,10 @@ def losses(result: SearchResult) -> alt.LayerChart:
     _, *known = _pictures(result, {}).values()
     if not known:
         raise ValueError("no two models have a loss of each task, validated or trained on.")
-    second: alt.LayerChart = known[0]
-    return second.properties(width=_WIDTH)
+    return known[0].properties(width=_WIDTH)
 
 
-def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, Any]:
+def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, alt.LayerChart]:
     """Trade-offs, and losses where two models have all of them, by heading."""
     judged = [one for one in result.candidates if np.isfinite(one.measured.metric)]
     finals, plain, best = result.names_of_finals, result.finals.get(PLAIN), result.best.unit.name

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from psst.pareto import RaySet, Trajectory, das_dennis, rays_between
+from psst.pareto.least_squares import Array
 from psst.search import choose
 from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, mixed, singles, together, weight_grid
@@ -19,7 +20,6 @@ from psst.search.unit import Candidate, Line, Measured, Results, Unit
 SEARCH = "search"
 _FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
 _COOL_DOWN = 0.3  # of a training from scratch, in which its learning rate falls
-_DIVISIONS = {1: 4, 2: 2}  # of the evenly spread rays, by the number of auxiliary tasks; 1 for more
 
 
 class Row(NamedTuple):
@@ -32,12 +32,9 @@ class Row(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """One look: trade-offs of its branches, passes of each, and trade-offs that there was no room for.
+    """One look: trade-offs of its branches, passes of each, and trade-offs that there was no room for."""
 
-    A trade-off that stands there twice is trained on other batches each time.
-    """
-
-    mixtures: tuple[Mixture, ...]
+    mixtures: tuple[Mixture, ...]  # what stands there twice is trained on other batches each time
     passes: float
     left_out: tuple[Mixture, ...] = ()
 
@@ -98,25 +95,27 @@ class Course:
     def own_rows(self) -> list[Row]:
         """Lay out the search alone."""
         rows: list[Row] = []
-        at, sizes = 0.0, self.look_sizes()
-        for number, (look, size) in enumerate(zip(self.looks, sizes, strict=True), 1):
+        at = 0.0
+        for number, (look, layout) in enumerate(self.planned(), 1):
             if look.at > at:
                 piece = (look.at - at) * self.max_passes
                 rows.append(Row(f"trunk, piece {number}", 1, piece, piece))
                 at = look.at
-            last = number == len(self.looks)
-            layout = lay_out(look, [MAIN_ONLY] * size, self.max_passes, self.settings, last)
             each, count = layout.passes, len(layout.mixtures)
             rows.append(Row(f"look {number}: {look.tries}", count, each, count * each))
         return rows
 
-    def look_sizes(self) -> list[int]:
-        """Return how many trade-offs each look would like to try, as far as that is known beforehand."""
-        count, settings = len(self.auxiliary), self.settings
-        methods = len(by_methods((), self.auxiliary, settings.methods))
-        many = {"singles": len(singles(self.auxiliary)), "grid": 3 * count, "rays": 5 if count == 1 else 6}
-        around = {"around": 4, "mixtures": 1 + 2 * count, "methods": 2 * methods}
-        return [{**many, **around}[look.tries] for look in self.looks]
+    def planned(self) -> list[tuple[Look, Layout]]:
+        """Each look, laid out for as many trade-offs as it is likely to want."""
+        methods = by_methods((), self.auxiliary, self.settings.methods)
+        many = {"rays": len(self._spread()), "around": 4, "methods": 2 * len(methods)}
+        many["mixtures"] = 1 + 2 * len(self.auxiliary)
+        found = []
+        for number, look in enumerate(self.looks, 1):
+            wanted = [MAIN_ONLY] * many[look.tries] if look.tries in many else self._tries(look, ())
+            last = number == len(self.looks)
+            found.append((look, lay_out(look, wanted, self.max_passes, self.settings, last)))
+        return found
 
     def rows(self) -> list[Row]:
         """Lay out the search and its rivals."""
@@ -179,9 +178,8 @@ class Course:
             last = number == len(looks)
             wanted = [only] if only is not None else self._tries(look, before)
             if not look.at:  # the same again from scratch would be the same model
-                wanted = [
-                    one for one in wanted if one not in {known.unit.mixture for known in found.candidates}
-                ]
+                known = {one.unit.mixture for one in found.candidates}
+                wanted = [one for one in wanted if one not in known]
             layout = lay_out(look, wanted, passes, self.settings, last, left)
             found.note_left_out(f"look {number}", layout.left_out, self.auxiliary)
             units = self._branches(found, number, layout.mixtures, parent, layout.passes)
@@ -255,8 +253,7 @@ class Course:
         if look.tries == "grid":
             return weight_grid(self.auxiliary)
         if look.tries == "rays":  # evenly spread, and standing still
-            m = 1 + len(self.auxiliary)
-            rays = RaySet.from_losses(das_dennis(m, _DIVISIONS.get(m - 1, 1))).lasting(self.max_passes)
+            rays = RaySet.from_losses(self._spread()).lasting(self.max_passes)
             return self._along(rays, together(self.auxiliary).weights, "min_norm")
         if look.tries == "singles" or not before:
             return singles(self.auxiliary)
@@ -267,6 +264,11 @@ class Course:
             return mixed(best, self.auxiliary, self.judge.raw_tasks())
         helping = [task for task in self.auxiliary if task in best]
         return by_methods(helping, self.auxiliary, self.settings.methods)
+
+    def _spread(self) -> Array:
+        """Losses through which evenly spread rays go: five for two tasks, six for three, m for more."""
+        m = 1 + len(self.auxiliary)
+        return das_dennis(m, {2: 4, 3: 2}.get(m, 1))
 
     def _along(self, rays: RaySet, weights: Weights, method: str) -> list[Mixture]:
         """Leave rays in the search's folder, and return a trade-off that follows each."""

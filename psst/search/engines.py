@@ -19,19 +19,15 @@ if TYPE_CHECKING:  # until it gets its first unit, a worker knows nothing of tra
     from psst.search.unit import Unit
 
 EngineName = Literal["processes", "ray"]
-_Outcome = dict[str, Any] | Exception
-"""What came of a unit: an error is handed over like a result."""
+_Outcome = dict[str, Any] | Exception  # what came of a unit: an error is handed over like a result
 
 _runners: "dict[bytes, UnitRunner]" = {}  # of a worker process
 
 
 class Engine:
-    """Makes one unit after the other, in this process: an error is raised where it occurs.
+    """Makes one unit after the other, in this process: an error is raised where it occurs."""
 
-    Others make up to `slots` of them side by side.
-    """
-
-    slots = 1
+    slots = 1  # units side by side
 
     def __init__(self, runner: "UnitRunner") -> None:
         self._runner = runner
@@ -76,10 +72,9 @@ class _Processes(Engine):
 
 
 class _RayTasks(Engine):
-    """Tasks of a Ray cluster: the one that is there, or one on this machine.
+    """Tasks of the Ray cluster of ``ray start`` or in ``RAY_ADDRESS``, else of one on this machine.
 
-    The search's folder must be the same on all machines. Joins the cluster of ``ray start``, or the address
-    in ``RAY_ADDRESS``.
+    The search's folder must be the same on all machines.
     """
 
     def __init__(self, payload: bytes, slots: int, threads: int) -> None:
@@ -89,7 +84,12 @@ class _RayTasks(Engine):
         self._ray: Any = ray
         self._started = not self._ray.is_initialized()
         if self._started:
-            self._begin(slots * threads)
+            options = {"log_to_driver": False, "logging_level": logging.ERROR}
+            try:
+                self._ray.init(address="auto", **options)
+            except ConnectionError:
+                cpus = slots * threads
+                self._ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
         gpus = self._ray.cluster_resources().get("GPU", 0)
         share = {"num_gpus": min(1.0, gpus / slots)} if gpus else {}
         self._task = self._ray.remote(num_cpus=threads, max_retries=0, **share)(_do_there)
@@ -109,13 +109,6 @@ class _RayTasks(Engine):
         if self._started:
             self._ray.shutdown()
 
-    def _begin(self, cpus: int) -> None:
-        options = {"log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            self._ray.init(address="auto", **options)
-        except ConnectionError:
-            self._ray.init(address="local", num_cpus=cpus, include_dashboard=False, **options)
-
 
 def make_engine(
     engine: EngineName,
@@ -124,13 +117,10 @@ def make_engine(
     known: Mapping[str, str],
     silence: Callable[[], None] | None,
 ) -> Engine:
-    """Return what makes units, `workers` of them side by side.
+    """Return what makes units, `workers` of them side by side; TypeError where the runner cannot be sent.
 
-    Each process is sent the runner and what is known of the data's files, see `psst.images.trust`, and calls
-    `silence` first.
-
-    Raises:
-        TypeError: The runner, or what it holds, cannot be sent to another process.
+    Each process is sent what is known of the data's files too, see `psst.images.trust`, and calls `silence`
+    first.
     """
     if workers == 1 and engine == "processes":
         return Engine(runner)

@@ -28,11 +28,7 @@ _RENEWS = 10**8  # index of the first training batch that renews statistics: non
 
 
 class EpisodeJudge(Judge):
-    """Judges a FewShotModule on the episodes of an EpisodicDataModule.
-
-    Args:
-        run: Gives both; sent to another process as YAML.
-    """
+    """Judges a FewShotModule on the episodes of an EpisodicDataModule; its run is sent elsewhere as YAML."""
 
     run: Experiment
     can_test = True
@@ -54,11 +50,7 @@ class EpisodeJudge(Judge):
         return self._module.encoder.backbone.has_frozen
 
     def task_names(self) -> list[str]:
-        """``main`` and the auxiliary tasks of the module.
-
-        Raises:
-            ValueError: There is no auxiliary task.
-        """
+        """``main`` and the auxiliary tasks of the module; ValueError where there is none."""
         names = self._module.task_names
         if len(names) < 2:
             raise ValueError(
@@ -123,8 +115,6 @@ class EpisodeJudge(Judge):
 
     def renew(self, state: State, unit: Unit, batches: int) -> State:
         """Average BatchNorm statistics over training batches."""
-        if not any(name.endswith("running_mean") for name in state):
-            return state
         module, data = self._few_shot(unit)
         module.load_state_dict(state)
         module.renew_batch_statistics(data.train_batch(_RENEWS + index) for index in range(batches))

@@ -28,19 +28,12 @@ _Picture = dict[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Told:
-    """What was told of the queries of some episodes.
+    """What was told of the queries of some episodes."""
 
-    Attributes:
-        names: Of the n classes.
-        confusion: ``[n, n]`` queries of a class, a row, that were told to be of another.
-        episodes: Pictures by heading: of an episode of median accuracy, and of the worst.
-        count: Episodes of each group of classes that the confusions are of.
-    """
-
-    names: list[str]
-    confusion: _Ids
-    episodes: dict[str, list[_Picture]]
-    count: int
+    names: list[str]  # of the n classes
+    confusion: _Ids  # ``[n, n]`` queries of a class, a row, that were told to be of another
+    episodes: dict[str, list[_Picture]]  # by heading: one of median accuracy, and the worst
+    count: int  # episodes of each group of classes that the confusions are of
 
     @classmethod
     def of(cls, module: FewShotModule, data: EpisodicDataModule) -> "Told":

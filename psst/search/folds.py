@@ -38,9 +38,9 @@ class FoldCourse(Course):
         mixed = (1 + self.judge.cost(self.auxiliary)) / 2
         alone = sum(self.judge.cost((task,)) for task in self.auxiliary) / len(self.auxiliary)
         plan = [("settings, main only", first * self.folds, 1.0, 1.0)]
-        for look, size in self._sizes():
+        for look, layout in self.planned():
             cost = alone if look.tries == "singles" else mixed
-            plan.append((look.tries, size * self.folds, look.length, cost))
+            plan.append((look.tries, len(layout.mixtures) * self.folds, look.length, cost))
         finals = 2 + ("fixed" in self.settings.rivals)
         plan += [("rival: plain, further settings", further * self.folds, 1.0, 1.0)]
         plan += [("training on all classes", finals, 1.0, (2 * mixed + 1) / finals)]
@@ -50,7 +50,8 @@ class FoldCourse(Course):
     @property
     def tried_on_folds(self) -> int:
         """Settings and trade-offs that the search tries, as planned."""
-        return len(_first_settings(self.settings.vary)) + sum(size for _, size in self._sizes())
+        tried = sum(len(layout.mixtures) for _, layout in self.planned())
+        return len(_first_settings(self.settings.vary)) + tried
 
     def lines(self) -> list[Line]:
         """The search, plain training, equal weights, and the frozen features where there are such."""
@@ -112,15 +113,6 @@ class FoldCourse(Course):
         if look.tries == "singles":
             return singles(self.auxiliary)[1:]  # main only was tried with all settings
         return super()._tries(look, before)
-
-    def _sizes(self) -> list[tuple[Look, int]]:
-        """Each look and how many trade-offs it tries, as planned: main only was tried before."""
-        found = []
-        for look, size in zip(self.looks, self.look_sizes(), strict=True):
-            wanted = [MAIN_ONLY] * (size - (look.tries == "singles"))
-            layout = lay_out(look, wanted, self.max_passes, self.settings, last=False)
-            found.append((look, len(layout.mixtures)))
-        return found
 
     def _tried(
         self,

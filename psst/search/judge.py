@@ -43,15 +43,10 @@ _T = TypeVar("_T")
 
 
 class Judge:
-    """Judges by a metric, as the module logs it in validation, on all of the data and on eight parts of it.
-
-    Args:
-        run: Gives modules, data and trainers: a `PythonRun`, or what does the same.
-        metric: What chooses.
-    """
+    """Judges by a metric that the module logs in validation, on all of the data and on eight parts of it."""
 
     def __init__(self, run: Any, metric: Metric) -> None:
-        self.run = run
+        self.run = run  # gives modules, data and trainers: a `PythonRun`, or what does the same
         self.metric = metric
         self._operations: dict[tuple[str, ...], int] = {}
         self._names: list[str] = []
@@ -65,13 +60,7 @@ class Judge:
         """Leave in the search's folder what the run is, where it has a text."""
 
     def task_names(self) -> list[str]:
-        """Run one batch through a fresh module, and return the names of its losses, main first.
-
-        Raises:
-            TypeError: The factory gives no LightningModule, or its `training_step` no named losses.
-            ValueError: There is one loss only, a name cannot name a folder, or the factory's modules are not
-                fresh.
-        """
+        """Run one batch through a fresh module, and return the names of its losses, main first."""
         if not self._names:
             module = self.run.proven_module()
             [names] = _on_training_batches(self.run, module, 1, lambda compute: list(compute()))
@@ -88,14 +77,7 @@ class Judge:
         return {}
 
     def check(self, settings: SearchSettings) -> str:
-        """Hold settings and data against each other, before anything is written.
-
-        Returns:
-            What there is to say, such as that classes are too few and images are divided; or nothing.
-
-        Raises:
-            ValueError: A unit would fail later.
-        """
+        """Return what there is to say of settings and data; ValueError where a unit would fail later."""
         for method in settings.methods:
             try:
                 method_named(method)
@@ -109,14 +91,7 @@ class Judge:
         return self.check_data(max(look.folds for look in settings.course_of(len(self.task_names()) - 1)))
 
     def check_data(self, folds: int) -> str:
-        """Raise where the data do not do, on `folds` above 1 or on their own classes; else as `check`.
-
-        An untrained module is validated, and its checkpoint read.
-
-        Raises:
-            TypeError: A checkpoint of the module cannot be read with ``weights_only=True``.
-            ValueError: `monitor` is not logged, or folds are wanted.
-        """
+        """As `check`, of the data alone: an untrained module is validated, and its checkpoint read."""
         if folds > 1:
             raise ValueError(
                 "`search.course=folds` needs classes to fold, and a module with a metric has none; choose "
@@ -158,10 +133,7 @@ class Judge:
         return module, data, self.prepare(module, data, unit, begins)
 
     def operations(self, tasks: Sequence[str]) -> int:
-        """Count the floating-point operations of a step on main and these tasks, on the first batch.
-
-        It computes all losses, and goes back through some.
-        """
+        """Count the floating-point operations of a step on main and these tasks, on the first batch."""
         count = partial(counted, tasks=tasks)
         [operations] = _on_training_batches(self.run, self.run.module(), 1, count)
         return operations
@@ -178,9 +150,7 @@ class Judge:
         return max(self._operations[key] / main, 1.0) if main else 1.0
 
     def renew(self, state: State, unit: Unit, batches: int) -> State:
-        """Return the state with BatchNorm statistics averaged over training batches; the same without any."""
-        if not any(name.endswith("running_mean") for name in state):
-            return state
+        """Return the state with BatchNorm statistics averaged over training batches."""
         module = self.run.module()
         layers = {
             n: m for n, m in module.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats
@@ -212,12 +182,9 @@ class Judge:
     def measure(
         self, module: LightningModule, data: LightningDataModule, trainer: Trainer, model: Path, stage: Stage
     ) -> dict[str, Any]:
-        """Judge a checkpoint on all of the data, in validation on each of its parts too.
+        """Judge a checkpoint on all of the data, in validation on each of its parts too; return plain values.
 
         The test's metric is that which is named like the monitor, else the first.
-
-        Returns:
-            Plain values, ``metric`` among them; the rest stays beside the checkpoint.
         """
         logged, losses = evaluated(module, data, trainer, stage, self.task_names(), model)
         if stage == "test":
@@ -325,10 +292,6 @@ def _on_training_batches(
     are those of training, and nothing is trained. The run's callbacks stay silent. The batches are the same
     at every call, and no training sees them so; a loader of fewer than `count` is gone through again. The
     fresh module is in evaluation mode, and of no use for anything else afterwards.
-
-    Raises:
-        TypeError: `training_step` gives no named losses.
-        ValueError: The training loader is empty.
     """
     step = module.training_step
     seen: list[_T] = []

@@ -47,16 +47,13 @@ class Mixture:
             return "main only"
         if self.rays is not None:
             return f"{self.method} {self.rays[1]}"
+        whole = len(self.weights) == len(auxiliary)
         if self.method:
-            return (
-                self.method
-                if len(self.weights) == len(auxiliary)
-                else f"{self.method} {'+'.join(self.tasks)}"
-            )
+            return self.method if whole else f"{self.method} {'+'.join(self.tasks)}"
         if len(auxiliary) == 1:
             return f"w={self.weights[0][1]:.3g}"
         same = {weight for _, weight in self.weights}
-        if len(same) == 1 and len(self.weights) == len(auxiliary):
+        if len(same) == 1 and whole:
             return f"all={same.pop():.3g}"
         return " ".join(f"{task}={weight:.3g}" for task, weight in self.weights)
 

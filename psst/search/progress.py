@@ -33,13 +33,7 @@ class _Running:
 
 
 class SearchProgress:
-    """Counts passes over all units; one line a unit, a running line on a terminal, else one every 10 s.
-
-    Args:
-        total: Passes of the whole search.
-        folder: Of the search, in which units leave how far they are.
-        stream: Where it is told; stderr by default.
-    """
+    """Counts passes over all units; one line a unit, a running line on a terminal, else one every 10 s."""
 
     def __init__(self, total: float, folder: Path, stream: TextIO | None = None) -> None:
         self.total = total

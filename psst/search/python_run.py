@@ -34,8 +34,6 @@ _RESERVED = {
     "barebones": "the search needs what it switches off",
     "inference_mode": "measurements need `torch.no_grad`",
 }
-
-
 _SILENT = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
 _HARMLESS = ("log_every_n_steps",)
 
@@ -45,20 +43,8 @@ class PythonRun:
 
     Training batches come through a `KeyedLoader`, so that all units see the same ones and the weights are
     the only difference between them. A datamodule or loader with a ``state_dict`` of its own keeps its
-    place itself and is left alone.
-
-    Args:
-        module_factory: Makes a new module.
-        datamodule: One, copied for each unit (not deeply: what `setup` assigns stays with the copy), or a
-            function that makes one.
-        max_steps: Optimizer steps of one full training.
-        seed: Of parameters, batches and everything drawn in a step.
-        trainer: Arguments of the Trainer beside those that the search sets; copied deeply for each unit.
-        choice: What chooses; part of the identity.
-
-    Raises:
-        TypeError: `datamodule` is neither, or the Trainer knows no such argument.
-        ValueError: `trainer` sets what the search sets itself.
+    place itself and is left alone. The arguments are those of `psst.search`: a datamodule is copied for each
+    unit (not deeply: what `setup` assigns stays with the copy), arguments of the Trainer deeply.
     """
 
     def __init__(
@@ -88,12 +74,7 @@ class PythonRun:
         return module
 
     def proven_module(self) -> LightningModule:
-        """Return a fresh module, proven by a second one to share nothing and to begin as it does.
-
-        Raises:
-            TypeError: One is no LightningModule.
-            ValueError: The two are one object, share a parameter or a buffer, or differ.
-        """
+        """Return a fresh module; ValueError unless a second one shares nothing and begins as it does."""
         first, second = self.module(), self.module()
         if first is second:
             raise ValueError(

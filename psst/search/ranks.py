@@ -16,8 +16,7 @@ from psst.files import atomic_path
 
 _T = TypeVar("_T")
 
-first_only = rank_zero_only
-"""Makes of a function one that only the first rank carries out; the others get None."""
+first_only = rank_zero_only  # only the first rank carries out what it wraps; the others get None
 
 
 def agree(value: _T) -> _T:

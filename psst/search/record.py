@@ -83,13 +83,8 @@ def whole(path: Path) -> bool:
 class Manifest:
     """`manifest.json` of a search: identity of the run (model, data, seed), versions, and the budget.
 
-    It is there once a unit is finished: a first try that failed binds nobody.
-
-    Raises:
-        ValueError: The folder holds a search of another model, data or seed, or one of another format.
-
-    Attributes:
-        remarks: What is to be said of what was found.
+    It is there once a unit is finished: a first try that failed binds nobody. ValueError where the folder
+    holds a search of another model, data or seed, or one of another format.
     """
 
     def __init__(self, folder: Path, identity: str, option: str) -> None:
@@ -97,14 +92,22 @@ class Manifest:
         self.identity = identity
         self.versions = {"psst": version("psst-fewshot"), "torch": torch.__version__}
         self.budget: dict[str, Any] = {}
-        self.remarks: list[str] = []
-        known = self._known()
+        self.remarks: list[str] = []  # what is to be said of what was found
+        try:
+            known = _read(self.path, f"the search's manifest `{self.path}`")
+        except ValueError as error:
+            if "is damaged" not in str(error):
+                raise
+            self.remarks.append(f"{str(error).split(',')[0]}; what units have left is read anew")
+            known = {}
         if not known:
             return
         if known["identity"] != identity:
+            pair = known["identity"].splitlines(), identity.splitlines()
+            lines = difflib.unified_diff(*pair, "started with", "asked for now", n=0, lineterm="")
+            changes = "\n".join(line for line in lines if not line.startswith("@@"))
             raise ValueError(
-                f"`{option} {folder}` holds a search of another model, data or seed:\n"
-                f"{_changes(known['identity'], identity)}\n"
+                f"`{option} {folder}` holds a search of another model, data or seed:\n{changes}\n"
                 f"Give another `{option}`, or go on with the first configuration."
             )
         self.budget = known["budget"]
@@ -135,23 +138,10 @@ class Manifest:
             return dict(_read(folder / _MANIFEST, "the manifest").get("budget", {}))
         return {}
 
-    def _known(self) -> dict[str, Any]:
-        try:
-            return _read(self.path, f"the search's manifest `{self.path}`")
-        except ValueError as error:
-            if "is damaged" not in str(error):
-                raise
-            self.remarks.append(f"{str(error).split(',')[0]}; what units have left is read anew")
-            return {}
-
 
 @contextmanager
 def occupied(folder: Path, option: str) -> Iterator[None]:
-    """Hold the folder, before anything is written; the system lets go of it when this process ends.
-
-    Raises:
-        ValueError: Another search runs there.
-    """
+    """Hold the folder against other searches; the system lets go of it when this process ends."""
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "search.lock"
@@ -178,11 +168,3 @@ def _read(path: Path, what: str) -> dict[str, Any]:
         return read_json(path, _FORMAT, what)
     except FileNotFoundError:
         return {}
-
-
-def _changes(before: str, now: str) -> str:
-    """The lines in which two configurations differ."""
-    lines = difflib.unified_diff(
-        before.splitlines(), now.splitlines(), "started with", "asked for now", n=0, lineterm=""
-    )
-    return "\n".join(line for line in lines if not line.startswith("@@"))

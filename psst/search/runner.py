@@ -38,11 +38,7 @@ class UnitRunner:
         return unit_path(self.folder, name) / "model.ckpt"
 
     def do(self, unit: Unit) -> dict[str, Any]:
-        """Make a unit, from where it was left or from its start; keep what came of it, and return it.
-
-        Raises:
-            ValueError: What stops a training stops it elsewhere than at the unit's end.
-        """
+        """Make a unit, from where it was left or from its start; keep what came of it, and return it."""
         place = UnitFolder(self.folder, unit)
         place.open()
         agree(None)
@@ -99,7 +95,9 @@ class UnitRunner:
 
     def _judged(self, unit: Unit, place: UnitFolder, content: dict[str, Any]) -> dict[str, Any]:
         """Renew the BatchNorm statistics of a checkpoint's content, save it, and validate."""
-        state = self.judge.renew(content["state_dict"], unit, self.settings.renewal_batches)
+        state = content["state_dict"]
+        if any(name.endswith("running_mean") for name in state):
+            state = self.judge.renew(state, unit, self.settings.renewal_batches)
         _save_content({**content, "state_dict": state}, place.model)
         agree(None)
         return self._measured(unit, place, "val")
@@ -136,11 +134,7 @@ class UnitRunner:
 
 
 def _check_ranks(trainer: Trainer) -> None:
-    """Refuse ranks that could not tell what they have found; let tasks rest, whose heads get no gradient.
-
-    Raises:
-        ValueError: The strategy starts its ranks for one fit only, or workers would start ranks.
-    """
+    """Refuse ranks that could not tell what they have found; let tasks rest, whose heads get no gradient."""
     if trainer.world_size == 1:
         return
     if isinstance(trainer.strategy, DDPStrategy):

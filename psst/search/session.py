@@ -194,10 +194,7 @@ def _run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[An
     """Run lines side by side to their ends and return what they return, in order.
 
     Each waits for its own results only, and the first goes first. What two have in common is done once:
-    `keeper` knows what came of it.
-
-    Raises:
-        Exception: That of a unit; a RuntimeError where its process was lost three times.
+    `keeper` knows what came of it. An error of a unit is raised.
     """
     values: list[Any] = [None] * len(lines)
     asked = {place: next(line) for place, line in enumerate(lines)}
@@ -205,7 +202,14 @@ def _run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[An
     losses: Counter[str] = Counter()
     while True:
         for place in list(asked):
-            _advance(lines[place], place, asked, values, keeper)
+            while all(keeper.known(unit) is not None for unit in asked[place]):
+                results = {unit.name: keeper.known(unit) or {} for unit in asked[place]}
+                try:
+                    asked[place] = lines[place].send(results)
+                except StopIteration as end:
+                    values[place] = end.value
+                    del asked[place]
+                    break
         wanted = {unit.name: unit for units in asked.values() for unit in units if keeper.known(unit) is None}
         at_work = {unit.name for unit in running.values()}
         waiting = [unit for name, unit in wanted.items() if name not in at_work]
@@ -226,17 +230,6 @@ def _run_lines(lines: Sequence[Line], engine: Engine, keeper: Search) -> list[An
             if losses[unit.name] == _ATTEMPTS:
                 raise RuntimeError(f"unit `{unit.name}`: {_LOST}") from error
             keeper.progress.lost(unit)
-
-
-def _advance(line: Line, place: int, asked: dict[int, list[Unit]], values: list[Any], keeper: Search) -> None:
-    """Send a line its results as long as all of them are known."""
-    while all(keeper.known(unit) is not None for unit in asked[place]):
-        try:
-            asked[place] = line.send({unit.name: keeper.known(unit) or {} for unit in asked[place]})
-        except StopIteration as end:
-            values[place] = end.value
-            del asked[place]
-            return
 
 
 @first_only

@@ -88,19 +88,14 @@ _COURSES: dict[str, tuple[Look, ...]] = {
 class Setting:
     """How a trade-off is trained from scratch.
 
-    Attributes:
-        length: Factor on T.
-        rate: Factor on the learning rate.
-        options: Keys of the config and their values, such as ``model.init_args.backbone.init_args.dropout``.
-
     Example:
         >>> Setting(0.5, options=(("model.init_args.backbone.init_args.dropout", 0.5),)).name("main only")
         'main only, 0.5 T, dropout=0.5'
     """
 
-    length: float = 1.0
-    rate: float = 1.0
-    options: tuple[tuple[str, Any], ...] = ()
+    length: float = 1.0  # factor on T
+    rate: float = 1.0  # factor on the learning rate
+    options: tuple[tuple[str, Any], ...] = ()  # keys of the config and their values
 
     @classmethod
     def of(cls, departures: Mapping[str, Any]) -> "Setting":

@@ -18,39 +18,24 @@ from psst.search.settings import USUAL, Setting
 class Unit:
     """One training, one average, or one test; it can be sent to another process.
 
-    Attributes:
-        name: Of the unit and of its folder.
-        mixture: What it trains on.
-        start: Optimizer step at which it starts; above 0 it goes on from `parent`.
-        stop: Optimizer step at which it ends.
-        horizon: `max_steps` of its trainer, for schedules that ask for the length of the training.
-        falls: Optimizer step from which its learning rate falls to zero, linearly, on top of the user's
-            schedule; None for a piece of the trunk.
-        parent: Name of the unit whose last state it goes on from, or whose model it tests; empty for none.
-        batches: Which training batches it sees: 0 those that come next, k others.
-        fold: Number of the fold of the classes that is left out, and of how many; the number -1 leaves out
-            none, and None keeps the data's own classes.
-        setting: Factor on the learning rate, and keys of the config in place of the run's.
-        members: Names of the units that it averages; empty for a training.
-        test: Whether it is a test.
-        passes: What it costs.
-        key: Digest of all that its result depends on but code.
+    From optimizer step `falls` on its learning rate falls to zero, linearly, on top of the user's schedule;
+    None is for a piece of the trunk.
     """
 
-    name: str
+    name: str  # and its folder's
     mixture: Mixture
-    start: int
-    stop: int
-    horizon: int
+    start: int  # optimizer step at which it starts; above 0 it goes on from `parent`
+    stop: int  # optimizer step at which it ends
+    horizon: int  # `max_steps` of its trainer, for schedules that ask for the length of the training
     falls: int | None = None
-    parent: str = ""
-    batches: int = 0
-    fold: tuple[int, int] | None = None
+    parent: str = ""  # name of the unit whose last state it goes on from, or whose model it tests
+    batches: int = 0  # which training batches it sees: 0 those that come next, k others
+    fold: tuple[int, int] | None = None  # that is left out, of how many; -1 for none, None: the data's own
     setting: Setting = USUAL
-    members: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()  # names of the units that it averages; empty for a training
     test: bool = False
-    passes: float = 0.0
-    key: str = ""
+    passes: float = 0.0  # what it costs
+    key: str = ""  # digest of all that its result depends on but code
 
     @property
     def steps(self) -> int:
@@ -63,27 +48,18 @@ class Unit:
         return self.falls is not None
 
 
-Results = Mapping[str, dict[str, Any]]
-"""What units have given, by name."""
-Line = Generator[list[Unit], Results, Any]
-"""A straight line of work: gives what can be done side by side, and is sent what came of it."""
+Results = Mapping[str, dict[str, Any]]  # what units have given, by name
+Line = Generator[list[Unit], Results, Any]  # gives what can be done side by side, and is sent what came of it
 
 
 @dataclass(frozen=True)
 class Metric:
-    """The validation metric that chooses.
+    """The validation metric that chooses."""
 
-    Attributes:
-        name: As in the result files, such as `val_accuracy`.
-        mode: Whether more or less of it is better.
-        label: How pictures name it.
-        unit: What it is shown in; `%` shows 100 times the value.
-    """
-
-    name: str
-    mode: Literal["max", "min"]
-    label: str
-    unit: Literal["", "%"] = ""
+    name: str  # as in the result files, such as `val_accuracy`
+    mode: Literal["max", "min"]  # whether more or less of it is better
+    label: str  # how pictures name it
+    unit: Literal["", "%"] = ""  # what it is shown in; `%` shows 100 times the value
 
     def quality(self, value: float) -> float:
         """The higher the better; a value that is no number is the worst of all."""

@@ -55,7 +55,9 @@ class UnitCheckpoints(Callback):
     ) -> None:
         """Save, if a checkpoint is due and everything before this batch is done."""
         due = trainer.global_step // self.every > self._saved_at // self.every
-        if due and batch_idx % _window(trainer) == 0:
+        waits = any(schedule.reduce_on_plateau for schedule in trainer.lr_scheduler_configs)
+        window = trainer.num_training_batches if waits else trainer.accumulate_grad_batches
+        if due and batch_idx % window == 0:
             self._saved_at, self._saving = trainer.global_step, True
             try:
                 save_checkpoint(trainer, self.path)
@@ -105,30 +107,20 @@ class LearningRate(Callback):
     """A factor on the learning rates that the user's optimizer and schedule give, in force during each step.
 
     It is `peak` until optimizer step `start`, and falls to zero at `stop`, linearly; None leaves it there.
-
-    Attributes:
-        now: Learning rate of the first group in the last step, without the factor.
-        highest: Its largest value so far, what came before in the trunk included.
+    `now` is the first group's rate in the last step, without the factor, `highest` its largest value so far,
+    what came before in the trunk included.
     """
 
     def __init__(self, start: int, stop: int | None = None, peak: float = 1.0) -> None:
         self.start, self.stop, self.peak = start, stop, peak
         self.now = self.highest = 0.0
-        self._hooks: list[Any] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stand round every optimizer's step; schedules never see the factor."""
+        """Stand round every step of this fit's optimizers; schedules never see the factor."""
         for optimizer in trainer.optimizers:
             kept: list[float] = []
-            pre = partial(self._before, trainer, kept)
-            self._hooks.append(optimizer.register_step_pre_hook(pre))
-            self._hooks.append(optimizer.register_step_post_hook(partial(self._after, kept)))
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Step aside."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+            optimizer.register_step_pre_hook(partial(self._before, trainer, kept))
+            optimizer.register_step_post_hook(partial(self._after, kept))
 
     def state_dict(self) -> dict[str, Any]:
         """The largest rate, for those that go on from here."""
@@ -190,10 +182,3 @@ class StopAt(Callback):
     def _tell(self, trainer: Trainer) -> None:
         self._told = time.monotonic()
         write_progress(Path(trainer.default_root_dir), self._first, trainer.global_step)
-
-
-def _window(trainer: Trainer) -> int:
-    """Batches after which a checkpoint may be taken, counted from the start of an epoch."""
-    if any(schedule.reduce_on_plateau for schedule in trainer.lr_scheduler_configs):
-        return int(min(trainer.num_training_batches, 2**62))
-    return trainer.accumulate_grad_batches

@@ -91,6 +91,17 @@ def test_the_plan_holds_the_passes_of_the_course(capsys, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_plan_holds_as_many_rays_as_the_course_follows(count, tmp_path):
+    class Tasks(Costs):
+        def task_names(self):
+            return ["main", *(f"task {number}" for number in range(count))]
+
+    course = make_course(Tasks(), SearchSettings(course="paper"), 100, tmp_path, "")
+    [row] = course.own_rows()
+    assert row.number == len(course._tries(course.looks[0], ()))
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -13,12 +13,9 @@ from psst.pareto.methods.tradeoff import Tradeoff
 from psst.pareto.solver import RIDGE, Decision, scaled
 from psst.pareto.subproblem import ReachWatch
 
-_PULL = 0.5
-"""Largest first-order progress on a level, as a cosine between the step and that task's gradient."""
-_FULL_PULL = 0.2
-"""Excess over a level, relative to it, from which on the pull is as strong as it gets."""
-_LONGEST = 3.0
-"""Longest that levels may pull, relative to the step without them."""
+_PULL = 0.5  # largest first-order progress on a level, as a cosine between the step and that task's gradient
+_FULL_PULL = 0.2  # excess over a level, relative to it, from which on the pull is as strong as it gets
+_LONGEST = 3.0  # longest that levels may pull, relative to the step without them
 
 
 class Levels(Method):

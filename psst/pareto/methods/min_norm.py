@@ -11,8 +11,7 @@ from psst.pareto.methods.ray_method import RayMethod
 from psst.pareto.ray_set import RaySet
 from psst.pareto.solver import Decision, min_norm
 
-_NEAR = 0.1
-"""Share of the way from a border to the ray within which the border already counts."""
+_NEAR = 0.1  # share of the way from a border to the ray within which the border already counts
 
 
 class MinNorm(RayMethod):

@@ -9,8 +9,7 @@ from psst.pareto.methods.base import StepState
 from psst.pareto.methods.ray_method import RayMethod
 from psst.pareto.solver import Decision, min_norm
 
-_FULL_BALANCE = 0.5
-"""Distance to the ray, in log-ratios, from which on the pull towards it is as strong as it gets."""
+_FULL_BALANCE = 0.5  # distance to the ray, in log-ratios, from which on the pull is as strong as it gets
 _MOST = 30.0
 _LARGEST_LOG_RATIO = 200.0
 """Between a loss and the smallest, beyond which a task counts as if it were there: keeps numbers finite."""

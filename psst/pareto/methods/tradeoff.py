@@ -9,10 +9,8 @@ from psst.pareto.least_squares import Array
 from psst.pareto.methods.base import Method, StepState, share
 from psst.pareto.solver import Decision
 
-_FLOOR = 0.3
-"""Share of its largest mean below which a loss counts as that share."""
-_FIRST = 10
-"""Steps whose means are no largest ones yet: a loss may merely start high."""
+_FLOOR = 0.3  # share of its largest mean below which a loss counts as that share
+_FIRST = 10  # steps whose means are no largest ones yet: a loss may merely start high
 
 
 class Tradeoff(Method):
