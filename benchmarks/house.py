@@ -12,16 +12,16 @@ from pathlib import Path
 from statistics import median
 
 LIMITS = {  # what no change may pass: it is lowered as the house gets smaller
-    "images + datamodules": 5192,
-    "episodes": 1191,
-    "training + evaluation": 1475,
-    "search": 4447,
-    "pareto + callbacks + balancers": 3667,
-    "all lines": 23892,
-    "public names": 436,
+    "images + datamodules": 4945,
+    "episodes": 1142,
+    "training + evaluation": 1386,
+    "search": 4255,
+    "pareto + callbacks + balancers": 3539,
+    "all lines": 22941,
+    "public names": 434,
     "cycles between rooms": 0,
     "lines of a function, median": 8,
-    "lines of a module, median": 92,
+    "lines of a module, median": 95,
 }
 GOALS = {
     "images + datamodules": 5500,
@@ -30,7 +30,7 @@ GOALS = {
     "all lines": 19500,
     "search": 3500,
 }
-GOALS |= {"public names": 449, "lines of a module, median": 94}
+GOALS |= {"public names": 449, "lines of a module, median": 95}
 ROOMS = {
     "images + datamodules": ("images", "datamodules"),
     "episodes": ("episodes",),
