@@ -19,6 +19,7 @@ from psst.images.view import UPRIGHT, View
 from psst.pareto.not_finite import NotFiniteError
 from psst.randomness import torch_generator
 from psst.tasks import MAIN, Encode, MainTask, Task
+from psst.training.checkpoint import check_checkpoint
 from psst.training.episode_evaluation import EpisodeEvaluation, few_shot_data
 
 _FORMAT = 1  # of checkpoints; raised when an older psst could no longer read what this one writes
@@ -268,35 +269,14 @@ class FewShotModule(EpisodeEvaluation):
         checkpoint["psst_format"] = _FORMAT
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint of a newer psst or of another model, by names and shapes of parameters.
+        """Refuse a checkpoint of another model, naming both.
 
         Raises:
             ValueError: It does not fit.
         """
-        if not self.strict_loading:
-            return
         path = None if self._trainer is None else self._trainer.ckpt_path
-        where = f"checkpoint {path}" if path else "the checkpoint"
-        version = checkpoint.get("psst_format", _FORMAT)
-        if version > _FORMAT:
-            raise ValueError(
-                f"{where} has format {version}, this psst reads up to {_FORMAT}; "
-                "install a newer psst-fewshot."
-            )
-        stored, state = checkpoint.get("state_dict", {}), self.state_dict()
-        shapes = {key: (_shape(stored.get(key)), _shape(state.get(key))) for key in {**state, **stored}}
-        differing = [
-            f"{key} is {there} in the checkpoint and {here} here"
-            for key, (there, here) in shapes.items()
-            if there != here
-        ]
-        if differing:
-            more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-            raise ValueError(
-                f"{where} holds another model: {_summary(checkpoint.get('hyper_parameters', {}))}, "
-                f"this one is {_summary(self.hparams)}; {'; '.join(differing[:3])}{more}. "
-                "Give the config that it was trained with, or the checkpoint of this model."
-            )
+        if self.strict_loading:
+            check_checkpoint(checkpoint, self.state_dict(), self.hparams, _FORMAT, str(path or ""))
 
     def _logs_now(self) -> bool:
         """Whether what is logged in this step is kept: throwing it away takes Lightning a millisecond."""
@@ -391,23 +371,3 @@ def _check_finite(losses: Mapping[str, Tensor], step: int) -> None:
                 f"the loss of task `{name}` is {value} at step {step} (of {', '.join(losses)}); "
                 "lower the learning rate, or look at the images of this step."
             )
-
-
-def _shape(value: object) -> str:
-    return str(list(value.shape)) if isinstance(value, Tensor) else "absent"
-
-
-def _summary(descriptions: Mapping[str, Any]) -> str:
-    backbone = descriptions.get("backbone")
-    if not isinstance(backbone, Mapping):
-        return "no FewShotModule"
-    name = str(backbone.get("class_path", "?")).rpartition(".")[2]
-    arguments = ", ".join(f"{key}={value}" for key, value in backbone.get("init_args", {}).items())
-    tasks = [
-        str(task.get("class_path", "?")).rpartition(".")[2]
-        for task in (descriptions["main"], *(descriptions.get("auxiliary") or []))
-    ]
-    return (
-        f"{name}({arguments}) for images {descriptions.get('image_shape')} of "
-        f"{len(descriptions['classes'])} classes with {', '.join(tasks)}"
-    )
