@@ -130,6 +130,12 @@ class Batch:
         return range(len(self)) if self.rows is None else self.rows
 
     @cached_property
+    def numbers(self) -> Tensor:
+        """The same as int64 ``[n]`` on the CPU; torch takes a range number by number."""
+        rows = self.places
+        return torch.arange(rows.start, rows.stop, rows.step) if isinstance(rows, range) else rows
+
+    @cached_property
     def episodes(self) -> "Batch | None":
         """The rows of the episodes, with `shape` and `targets`; None if there are none."""
         if self.shape is None:
@@ -160,7 +166,7 @@ class Batch:
             rows: A range, or int64 ``[k]`` on the CPU, so that nobody waits for the device.
         """
         chosen = _index(rows, self.ids.device)
-        places = self.places[chosen] if isinstance(rows, range) else torch.as_tensor(self.places)[rows]
+        places = self.places[chosen] if isinstance(rows, range) else self.numbers[rows]
         part = replace(self, ids=self.ids[chosen], labels=self.labels[chosen], root=self.whole, rows=places)
         return replace(part, shape=None, targets=None, n_unlabeled=0, pixels=None)
 
@@ -207,8 +213,7 @@ class Batch:
     def _of_parts(self, first: int, end: int) -> "Batch | None":
         """Return the rows that lie in some parts of the whole batch."""
         start, stop = self.whole._ends[first], self.whole._ends[end]
-        places = torch.as_tensor(self.places)
-        inside = (places >= start) & (places < stop)
+        inside = (self.numbers >= start) & (self.numbers < stop)
         if bool(inside.all()):
             return self
         if not bool(inside.any()):

@@ -124,16 +124,15 @@ class Encode:
 
     def _encoded(self, batch: Batch, views: tuple[View, ...]) -> list[Tensor]:
         """Return maps or vectors of each view; what was encoded before is looked up."""
-        places = torch.as_tensor(batch.places)
         if self._task != MAIN:
-            call = views, places.numpy().tobytes()
+            call = views, batch.numbers.numpy().tobytes()
             if call not in self._by_others:
                 self._by_others[call] = self._joined(batch, views)
             return self._by_others[call]
         outs = self._joined(batch, views)
         for view, out in zip(views, outs, strict=True):
             known, where = self._by_main.get(view, (out[:0], torch.full((len(batch.whole),), -1)))
-            where[places] = len(known) + torch.arange(len(batch))
+            where[batch.numbers] = len(known) + torch.arange(len(batch))
             self._by_main[view] = torch.cat([known, out]) if len(known) else out, where
         return outs
 
@@ -152,7 +151,7 @@ class Encode:
     def _found(self, batch: Batch, view: View) -> tuple[Tensor | None, Tensor]:
         """Return what the main task has encoded of a view, and the place in it of each row, -1 for none."""
         known, where = self._by_main.get(view, (None, torch.full((len(batch.whole),), -1)))
-        return known, where[torch.as_tensor(batch.places)]
+        return known, where[batch.numbers]
 
     def _input(self, batch: Batch, view: View, rows: Tensor) -> tuple[Tensor, bool]:
         """Return what goes into the network for some rows, and whether it is cached features."""
