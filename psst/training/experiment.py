@@ -270,8 +270,8 @@ class Experiment:
         write_atomic(path, self.yaml())
 
     def _instantiate(self, key: str) -> Any:
-        part = {key: self.config.clone(with_meta=False)[key]}
-        return self._parser.instantiate(Namespace(**part))[key]  # type: ignore[no-untyped-call]
+        part = Namespace(**{key: self.config.clone(with_meta=False)[key]})  # type: ignore[no-untyped-call]  # untyped there
+        return self._parser.instantiate(part)[key]
 
 
 def _fitting(accelerator: object) -> Literal["bf16-mixed", "32-true"]:

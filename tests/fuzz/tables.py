@@ -722,7 +722,7 @@ def accepted() -> Iterator[Case]:
     yield Case("classes with odd names", FIT, change=_only(*names), accepted=True)
     yield Case("classes of one name in two folders", FIT, ("größe",), change=_only(*six))
     for name in ODD_NAMES:
-        change = lambda root, name=name: (root / "pictures").rename(root / name)  # noqa: E731
+        change = lambda root, name=name: (root / "pictures").rename(root / name)  # noqa: E731 - one line
         words = ("adapt", f"./{name}", "--encoder", "encoder", "--output", "new")
         yield Case(f"adapt a folder {name}", words, change=change, accepted=True)
     for name in ("photos/train/ant/a.heic", "photos/train/ant/notes.txt", "photos/train/ant/._0.png"):
