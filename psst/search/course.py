@@ -15,7 +15,7 @@ from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, mixed, 
 from psst.search.ranks import agree, first_only
 from psst.search.record import unit_path
 from psst.search.settings import USUAL, Look, SearchSettings, Setting
-from psst.search.unit import Candidate, Line, Measured, Results, Unit
+from psst.search.unit import Candidate, Line, Results, Unit
 
 SEARCH = "search"
 _FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
@@ -136,14 +136,10 @@ class Course:
     def tests(self, finals: Sequence[Candidate]) -> Line:
         """Test some candidates; return what that says, by unit."""
         names = dict.fromkeys(one.unit.name for one in finals)
-        tests = [
-            replace(self.units[one], name=f"test {one}", parent=one, test=True, passes=0) for one in names
-        ]
+        tests = [replace(self.units[n], name=f"test {n}", parent=n, test=True, passes=0) for n in names]
         results = yield tests
         told = {test.parent: results[test.name] for test in tests}
-        return {
-            name: self.judge.measured(unit_path(self.folder, name), one, "test") for name, one in told.items()
-        }
+        return {n: self.judge.measured(unit_path(self.folder, n), one, "test") for n, one in told.items()}
 
     def _rival(self, found: Found, mixture: Mixture, passes: float) -> Line:
         """One trade-off for all of a line: the search's last look, or a training from scratch."""
@@ -313,7 +309,7 @@ class Course:
             name = f"soup of {len(unit.members)}" if unit.members else unit.mixture.name(self.auxiliary)
             if found.weights:
                 name = f"{found.weights}, {name}" if unit.members else found.weights
-            measured = self._measured(unit, result)
+            measured = self.judge.measured(unit_path(self.folder, unit.name), result)
             judged.append(Candidate(name, unit, found.line, measured, result, look))
         found.candidates += judged
         if units and found.line == SEARCH and not judged and not found.finals:
@@ -328,9 +324,6 @@ class Course:
     def _steps(self, mixture: Mixture, passes: float) -> int:
         """Optimizer steps that some passes buy."""
         return max(1, round(passes / self.judge.cost(mixture.tasks)))
-
-    def _measured(self, unit: Unit, result: Mapping[str, Any]) -> Measured:
-        return self.judge.measured(unit_path(self.folder, unit.name), result)
 
 
 def lay_out(

@@ -15,7 +15,7 @@ from psst.evaluation import EpisodeScores, load_scores, save_scores
 from psst.images.store import ImageStore
 from psst.randomness import stream_key
 from psst.search.judge import Judge, Stage, State, counted, evaluated
-from psst.search.settings import SearchSettings
+from psst.search.settings import USUAL, SearchSettings, Setting
 from psst.search.unit import Measured, Metric, Unit
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from psst.search.examples import Told
 
 _SCORES = "{}_scores.npz"  # by stage; those of the test are written by the module
+_HEAD = "model.init_args.main.init_args.head"
+_LOGISTIC = Setting(options=((_HEAD, "psst.fewshot.LogisticHead"), (f"{_HEAD}.init_args.cost", 10)))
 _RENEWS = 10**8  # index of the first training batch that renews statistics: none is trained on
 
 
@@ -45,9 +47,13 @@ class EpisodeJudge(Judge):
         self.run.save(folder / "config.yaml")
 
     @property
-    def frozen(self) -> bool:
-        """Whether the backbone has a frozen part."""
-        return self._module.encoder.backbone.has_frozen
+    def frozen(self) -> tuple[Setting, ...]:
+        """The run as it is, and logistic regression where it has several shots to learn from."""
+        if not self._module.encoder.backbone.has_frozen:
+            return ()
+        has_head = "head" in self.run.config["model"]["init_args"]["main"].get("init_args", {})
+        shots = _episodic(self.run.datamodule()).evaluation.shot
+        return (USUAL, _LOGISTIC) if has_head and shots > 1 else (USUAL,)
 
     def task_names(self) -> list[str]:
         """``main`` and the auxiliary tasks of the module; ValueError where there is none."""

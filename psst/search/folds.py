@@ -9,6 +9,7 @@ from psst.search import choose
 from psst.search.course import SEARCH, Course, Found, Row, lay_out, scratch
 from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
+from psst.search.record import unit_path
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
 from psst.search.unit import Candidate, Line, Unit
 
@@ -60,7 +61,7 @@ class FoldCourse(Course):
         if "fixed" in self.settings.rivals:
             own.append(self._fixed())
         if self.judge.frozen:
-            own.append(self._alone(FROZEN, [(MAIN_ONLY, USUAL)], steps=0, name=FROZEN))
+            own.append(self._alone(FROZEN, [(MAIN_ONLY, one) for one in self.judge.frozen], steps=0))
         return own
 
     @property
@@ -71,7 +72,7 @@ class FoldCourse(Course):
     def own_line(self, steps: int) -> Line:
         """The user's own small network: on one fold, and on all classes, for as many steps each."""
         tried = [(MAIN_ONLY, Setting(options=self.own_options))]
-        return self._alone(OWN, tried, steps=steps, folds=1, name=OWN)
+        return self._alone(OWN, tried, steps=steps, folds=1)
 
     def _search(self) -> Line:
         found = Found(SEARCH)
@@ -121,23 +122,24 @@ class FoldCourse(Course):
         length: float = 1.0,
         steps: int | None = None,
         folds: int | None = None,
-        name: str = "",
     ) -> Line:
         """Train trade-offs from scratch on each fold; return what was judged, and keep it."""
-        parts = [(fold, self.folds) for fold in range(folds or self.folds)]
+        left_out = [(fold, self.folds) for fold in range(folds or self.folds)]
         groups: dict[str, list[Unit]] = {}
         for mixture, setting in tried:
             whole = replace(setting, length=length * setting.length)
-            label = name or whole.name(mixture.name(self.auxiliary))
+            called = FROZEN if found.line == FROZEN else mixture.name(self.auxiliary)
+            label = OWN if found.line == OWN else whole.name(called)
             count = max(1, round(whole.length * self.max_passes)) if steps is None else steps
-            units = [scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in parts]
+            units = [scratch(_unit_name(label, fold), mixture, count, fold, setting) for fold in left_out]
             groups[label] = [self._training(unit, found) for unit in units]
         results = yield [unit for group in groups.values() for unit in group]
         judged = []
         for label, group in groups.items():
             if any(found.note_failure(unit, results[unit.name]) for unit in group):
                 continue
-            measured = choose.merged([self._measured(unit, results[unit.name]) for unit in group])
+            parts = [(unit_path(self.folder, unit.name), results[unit.name]) for unit in group]
+            measured = choose.merged([self.judge.measured(*part) for part in parts])
             judged.append(Candidate(label, group[0], found.line, measured, results[group[0].name]))
         found.candidates += judged
         return judged

@@ -28,7 +28,7 @@ from psst.balancers import method_named
 from psst.callbacks.wrapping import read_losses
 from psst.search.keyed_loader import one_loader
 from psst.search.python_run import PythonRun
-from psst.search.settings import SearchSettings
+from psst.search.settings import SearchSettings, Setting
 from psst.search.unit import Measured, Metric, Unit
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class Judge:
         self._names: list[str] = []
 
     @property
-    def frozen(self) -> bool:
-        """Whether the untrained model has features that are worth something: those of a frozen encoder."""
-        return False
+    def frozen(self) -> tuple[Setting, ...]:
+        """Settings in which the untrained model is worth something: one with a frozen encoder."""
+        return ()
 
     def save(self, folder: Path) -> None:
         """Leave in the search's folder what the run is, where it has a text."""

@@ -107,8 +107,7 @@ def sentences(result: SearchResult) -> list[str]:
             "you judge any task."
         )
     lines += [_task_sentence(result, task) for task in result.tasks[1:]]
-    final = result.finals.get(SEARCH)
-    plain = result.finals.get(PLAIN)
+    final, plain = result.finals.get(SEARCH), result.finals.get(PLAIN)
     if final is not None and plain is not None and not (final.measured - plain.measured).better:
         lines.append("On validation no task is shown to help: plain training does as well within noise.")
     remarks = [remark for found in result.found.values() for remark in found.remarks]
@@ -249,8 +248,7 @@ def _table(result: SearchResult) -> Table:
     finals, plain, best = result.names_of_finals, result.finals.get(PLAIN), result.best.unit.name
     shown = [one for one in result.candidates if one.unit.name in finals]
     shown += [one for one in result.candidates if one.unit.name not in finals][: _ROWS - len(shown)]
-    folds = any(len(one.measured.folds) > 1 for one in shown)
-    metric = f"{result.metric.label} {result.metric.unit}".rstrip()
+    metric, folds = f"{result.metric.label} {result.metric.unit}".rstrip(), _on_folds(result)
     columns: list[str | Column] = [Column(name, justify="right") for name in (metric, "minus plain")]
     columns = ["model", "of", *columns, *(["each fold"] if folds else []), ""]
     title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"

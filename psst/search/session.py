@@ -89,8 +89,7 @@ class Search:
             self.manifest.budget |= {**budget._asdict(), "max_steps": judge.run.max_steps}
         self.remarks = [*self.manifest.remarks, *([remark] if remark else [])]
         threads = f"{settings.threads} threads, {settings.renewal_batches} renewal batches"
-        own = (judge, settings, judge.run.max_steps, self.folder, f"{identity}\n{threads}")
-        self.course = make_course(*own)
+        self.course = make_course(judge, settings, judge.run.max_steps, self.folder, f"{identity}\n{threads}")
         self.runner = UnitRunner(judge, settings, self.folder)
         self._results: dict[str, dict[str, Any] | None] = {}
         first_only(judge.save)(self.folder)

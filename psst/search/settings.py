@@ -113,7 +113,8 @@ class Setting:
         """What reports call a trade-off that is trained so."""
         words = [mixture] + ([f"{self.length:g} T"] if self.length != 1 else [])
         words += [f"lr x {self.rate:.2g}"] if self.rate != 1 else []
-        return ", ".join([*words, *(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in self.options)])
+        shown = {key: str(value).removeprefix("psst.fewshot.") for key, value in self.options}
+        return ", ".join([*words, *(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in shown.items())])
 
 
 USUAL = Setting()

@@ -11,9 +11,12 @@ from PIL import Image
 from psst.cli import main
 from psst.deploy import load_encoder
 from psst.evaluation import load_scores
-from psst.fewshot import PrototypicalHead
+from psst.fewshot import LogisticHead, PrototypicalHead
 from psst.images.view import UPRIGHT, View
-from psst.search.settings import SearchSettings
+from psst.search.episode_judge import EpisodeJudge
+from psst.search.folds import FoldCourse
+from psst.search.runner import UnitRunner
+from psst.search.settings import USUAL, SearchSettings
 from psst.training import FewShotModule
 from psst.training.experiment import Experiment
 from tests.search.small import results
@@ -113,6 +116,27 @@ def test_frozen_is_the_nearest_mean_of_centered_features(found):
     features = module.eval().embed_and_judge(data.on_after_batch_transfer(batch, 0))[0]
     centered = torch.nn.functional.normalize(upright[batch.ids] - module.encoder.backbone.center, dim=1)
     torch.testing.assert_close(torch.nn.functional.normalize(features, dim=1), centered)
+
+
+def test_frozen_features_with_several_shots_get_logistic_regression_too(found, tmp_path):
+    several = {"data.init_args.evaluation.shot": 2}
+    once, more = (Experiment.from_config(found / "config.yaml", o, SearchSettings) for o in ({}, several))
+    assert EpisodeJudge(once).frozen == (USUAL,)
+    judge = EpisodeJudge(more)
+    usual, logistic = judge.frozen
+    assert usual == USUAL
+    units = next(FoldCourse(judge, more.settings(), 12, tmp_path, "").lines()[-1])
+    assert {unit.name for unit in units} == {
+        f"frozen{how}-fold-{fold}" for how in ("", "-head=LogisticHead-cost=10") for fold in (1, 2)
+    }
+    unit = next(unit for unit in units if unit.setting == logistic)
+    metric = UnitRunner(judge, more.settings(), tmp_path).do(unit)["metric"]
+    model = FewShotModule.load_from_checkpoint(
+        tmp_path / "units" / unit.name / "model.ckpt", weights_only=True
+    )
+    assert isinstance(model.head, LogisticHead)
+    assert model.head.cost == 10
+    assert 0.5 < metric <= 1
 
 
 def test_the_export_predicts_what_the_judge_did(found, tmp_path):
