@@ -183,7 +183,8 @@ def _curves(result: SearchResult, picks: Mapping[str, str], units: Path) -> Any:
         "opacity": _SHOWN,
         "tooltip": [*_tooltip(unit="unit", step="step", loss="loss"), alt.Tooltip("task:N")],
     }
-    return _chart(cells).mark_line().encode(**encoding).properties(height=260) if cells else None
+    lines = _chart(cells).mark_line(point={"size": 8}).encode(**encoding)  # points for those of one step
+    return lines.properties(height=260) if cells else None
 
 
 def _logged(unit: Path, tasks: Sequence[str]) -> Iterator[dict[str, Any]]:
