@@ -104,7 +104,7 @@ def cosines(points: Tensor, centers: Tensor) -> Tensor:
 
 
 def prototypes(support: Tensor, support_labels: Tensor, n_way: int) -> Tensor:
-    """Return the class means ``[B, N, D]`` of ``support`` ``[B, NS, D]`` labelled ``[B, NS]``."""
+    """Return the class means ``[B, N, D]`` of ``support`` ``[B, NS, D]`` labeled ``[B, NS]``."""
     classes = torch.arange(n_way, device=support_labels.device)
     membership = (support_labels[:, None, :] == classes[:, None]).to(support.dtype)  # [B, N, NS]
     return membership @ support / membership.sum(dim=2, keepdim=True)

@@ -1,4 +1,4 @@
-"""The m x m maths of Pareto training: solver, coordinates, rays, subproblems and methods."""
+"""The m x m math of Pareto training: solver, coordinates, rays, subproblems and methods."""
 
 from psst.pareto.coordinates import LossEMA as LossEMA
 from psst.pareto.coordinates import centered_log as centered_log

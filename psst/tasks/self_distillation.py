@@ -66,5 +66,5 @@ class SelfDistillation(Task):
         return (1 - F.cosine_similarity(self.predictor(encode(batch)), target, dim=1)).mean()
 
     def after_step(self, setup: Setup) -> None:
-        """Move the teacher towards the encoder; running statistics are taken as they are."""
+        """Move the teacher toward the encoder; running statistics are taken as they are."""
         self.teacher.update_parameters(setup.encoder)

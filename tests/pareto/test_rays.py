@@ -9,7 +9,7 @@ STEPS = 200
 def anchor(
     offset: np.ndarray | list[float], weights: list[float], noise: float = 0.0, seed: int = 0
 ) -> Trajectory:
-    """Falling losses whose log-ratios open up towards `offset`, with a smooth error of sd about `noise`."""
+    """Falling losses whose log-ratios open up toward `offset`, with a smooth error of sd about `noise`."""
     time = np.linspace(0.0, 1.0, STEPS)[:, None]
     error = noise * np.random.default_rng(seed).standard_normal((STEPS, len(weights)))
     return Trajectory(

@@ -1,4 +1,4 @@
-"""The default method: weights tilted towards a ray of loss space."""
+"""The default method: weights tilted toward a ray of loss space."""
 
 from collections.abc import Sequence
 from pathlib import Path

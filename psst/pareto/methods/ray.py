@@ -19,7 +19,7 @@ class Ray(RayMethod):
     """Balance the losses onto the ray, and descend along it.
 
     Works on the gradients of the log losses, Gramian ``H = G / (L L^T)``, which no loss's scale changes. The
-    weights there are the convex ones nearest to a pull towards the ray,
+    weights there are the convex ones nearest to a pull toward the ray,
     ``min (b - k e)^T H (b - k e)`` over ``b >= 0, sum b = 1``, with ``e = c - ray`` and
     ``k = 1 / max(0.5, ||e||)``. ``J^T e`` is the gradient of ``||e||^2 / 2``: far away this is *balance*, its
     steepest descent among the mixtures of the losses' gradients. On the ray it is *descent*: the min-norm

@@ -75,7 +75,7 @@ class RayMethod(Method):
 
     @property
     def _given_up(self) -> bool:
-        """Whether steering towards the ray has ended."""
+        """Whether steering toward the ray has ended."""
         return self._subproblem.watch.unreachable
 
     def state_dict(self) -> dict[str, Any]:

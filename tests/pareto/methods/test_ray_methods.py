@@ -57,7 +57,7 @@ def test_ray_keeps_the_ratios_of_losses_that_lie_on_it(m):
 
 @pytest.mark.parametrize("m", [2, 3, 5])
 def test_ray_comes_nearer_than_plain_descent_would(m):
-    """Balance: no step leads away from the ray faster than the descent alone, most lead towards it."""
+    """Balance: no step leads away from the ray faster than the descent alone, most lead toward it."""
     rng, nearer, possible = np.random.default_rng(m), 0, 0
     method = started(Ray(RaySet.constant(np.zeros((1, m))), 0), m)
     for step in range(60):
