@@ -2,7 +2,9 @@
 
 import json
 import os
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -35,10 +37,16 @@ FEW = SearchSettings(
 )
 
 
+@cache
+def store() -> TemporaryDirectory:
+    """A folder for the image store of this process's tests: to build it takes longer than most searches."""
+    return TemporaryDirectory(prefix="psst-")
+
+
 def command(output: Path, *more: str) -> int:
-    """Run the command in this process; its cache lies beside the output."""
+    """Run the command in this process."""
     os.environ["PSST_TRACEBACK"] = "1"
-    where = [f"--data.init_args.cache_dir={output.parent / 'cache'}", f"--output={output}"]
+    where = [f"--data.init_args.cache_dir={store().name}", f"--output={output}"]
     try:
         return main([*WORDS, *where, *more])
     finally:

@@ -68,11 +68,11 @@ def test_a_budget_that_pays_for_nothing_says_what_the_shortest_search_takes(tmp_
 
 def test_a_search_keeps_to_its_passes_and_to_its_length_when_it_goes_on(tmp_path, capsys):
     folder = tmp_path / "out"
-    assert command(folder, "--budget-steps=80") == 0
+    assert command(folder, "--budget-steps=80", "--search.rivals=[plain]") == 0
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["total_passes"] <= 1.25 * 80  # steps of branches are rounded
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("model.ckpt")}
-    assert command(folder, "--budget-steps=80") == 0
+    assert command(folder, "--budget-steps=80", "--search.rivals=[plain]") == 0
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("model.ckpt")} == before
 
 
