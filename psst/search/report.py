@@ -238,9 +238,8 @@ def _text(result: SearchResult, measured: Measured) -> str:
     return f"{result.metric.text(measured.metric, measured.half_width)} {result.metric.unit}".rstrip()
 
 
-def _gap_text(result: SearchResult, gap: ClassDifference) -> str:
-    points = "points" if result.metric.unit == "%" else ""
-    return f"{result.metric.text(gap.mean, gap.half_width, '+')} {points}".rstrip()
+def _gap_text(result: SearchResult, gap: ClassDifference, points: str = " points") -> str:
+    return result.metric.text(gap.mean, gap.half_width, "+") + (points if result.metric.unit == "%" else "")
 
 
 def _table(result: SearchResult) -> Table:
@@ -250,16 +249,17 @@ def _table(result: SearchResult) -> Table:
     shown += [one for one in result.candidates if one.unit.name not in finals][: _ROWS - len(shown)]
     metric, folds = f"{result.metric.label} {result.metric.unit}".rstrip(), _on_folds(result)
     columns: list[str | Column] = [Column(name, justify="right") for name in (metric, "minus plain")]
-    columns = ["model", "of", *columns, *(["each fold"] if folds else []), ""]
+    columns = [Column("model", overflow="fold"), "of", *columns]
+    columns += [Column("each fold", no_wrap=True), ""] if folds else [""]
     title = f"Validation ({len(shown)} of {len(result.candidates)} models, all in front.csv)"
     table = Table(*columns, title=title, title_justify="left", box=SIMPLE_HEAD)
     for one in choose.ranked(shown):
         gap, name = "", one.unit.name
         if plain is not None and name != plain.unit.name:
-            gap = _gap_text(result, one.measured - plain.measured)
+            gap = _gap_text(result, one.measured - plain.measured, "")
         mark = f"best of {finals[name]}" if name in finals else ""
         mark = "handed over" if name == best else mark
-        each = "  ".join(result.metric.text(value) for value in one.measured.folds.values())
+        each = " ".join(f"{100 * value:.1f}" for value in one.measured.folds.values())
         cells = (one.name, _origin(one), result.metric.text(one.measured.metric), gap)
         table.add_row(*cells, *([each] if folds else []), mark)
     return table
@@ -278,7 +278,7 @@ def _tests_table(result: SearchResult) -> Table:
     table = Table("", "model", *columns, title=what, title_justify="left", box=SIMPLE_HEAD)
     for name in sorted(result.tests, key=lambda name: name != result.handed_over):
         gap = result.test_difference(name, PLAIN)
-        words = _gap_text(result, gap) if gap is not None else ""
+        words = _gap_text(result, gap, "") if gap is not None else ""
         label = "search alone" if name == SEARCH else name
         passes = f"{result.passes(name):.0f}"
         table.add_row(label, result.finals[name].name, _text(result, result.tests[name]), words, passes)
