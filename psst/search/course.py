@@ -62,8 +62,8 @@ class Found:
         return "failed" in result
 
     def note_left_out(self, look: str, mixtures: Sequence[Mixture], auxiliary: Sequence[str]) -> None:
-        """Keep which trade-offs a look had no room for."""
-        if mixtures:
+        """Keep which trade-offs a look had no room for; main only by itself is no trade-off."""
+        if mixtures and tuple(mixtures) != (MAIN_ONLY,):
             names = ", ".join(mixture.name(auxiliary) for mixture in mixtures)
             self.remarks.append(f"{look} had no room for {names}")
 

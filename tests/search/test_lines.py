@@ -5,7 +5,8 @@ from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from psst.search.mixture import MAIN_ONLY
+from psst.search.course import Found
+from psst.search.mixture import MAIN_ONLY, alone
 from psst.search.session import _run_lines
 from psst.search.unit import Unit
 
@@ -115,3 +116,11 @@ def test_what_two_lines_have_in_common_is_done_once():
     values, _ = run([line(["a", "b"], ["c"]), line(["b", "a"], ["c", "d"])], engine)
     assert sorted(engine.order) == ["a", "b", "c", "d"]
     assert values == [["a", "b", "c"], ["b", "a", "c", "d"]]
+
+
+def test_a_look_that_had_nothing_to_try_but_main_only_has_lacked_no_room():
+    found = Found("search")
+    found.note_left_out("look 2", [MAIN_ONLY], ["turns"])
+    assert found.remarks == []
+    found.note_left_out("look 2", [MAIN_ONLY, alone("turns", 3.0)], ["turns"])
+    assert found.remarks == ["look 2 had no room for main only, w=3"]
