@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from psst.pareto import RaySet, Trajectory, das_dennis, rays_between
 from psst.pareto.least_squares import Array
 from psst.search import choose
-from psst.search.judge import Judge
+from psst.search.judge import Judge, Stage
 from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, mixed, singles, together, weight_grid
 from psst.search.ranks import agree, first_only
 from psst.search.record import unit_path
 from psst.search.settings import USUAL, Look, SearchSettings, Setting
-from psst.search.unit import Candidate, Line, Results, Unit
+from psst.search.unit import Candidate, Line, Measured, Results, Unit
 
 SEARCH = "search"
 _FALLEN = 0.1  # of its peak: a schedule below that leaves nothing to fall
@@ -138,8 +138,7 @@ class Course:
         names = dict.fromkeys(one.unit.name for one in finals)
         tests = [replace(self.units[n], name=f"test {n}", parent=n, test=True, passes=0) for n in names]
         results = yield tests
-        told = {test.parent: results[test.name] for test in tests}
-        return {n: self.judge.measured(unit_path(self.folder, n), one, "test") for n, one in told.items()}
+        return {test.parent: self._measured(test.parent, results[test.name], "test") for test in tests}
 
     def _rival(self, found: Found, mixture: Mixture, passes: float) -> Line:
         """One trade-off for all of a line: the search's last look, or a training from scratch."""
@@ -309,7 +308,7 @@ class Course:
             name = f"soup of {len(unit.members)}" if unit.members else unit.mixture.name(self.auxiliary)
             if found.weights:
                 name = f"{found.weights}, {name}" if unit.members else found.weights
-            measured = self.judge.measured(unit_path(self.folder, unit.name), result)
+            measured = self._measured(unit.name, result)
             judged.append(Candidate(name, unit, found.line, measured, result, look))
         found.candidates += judged
         if units and found.line == SEARCH and not judged and not found.finals:
@@ -324,6 +323,9 @@ class Course:
     def _steps(self, mixture: Mixture, passes: float) -> int:
         """Optimizer steps that some passes buy."""
         return max(1, round(passes / self.judge.cost(mixture.tasks)))
+
+    def _measured(self, name: str, result: Mapping[str, Any], stage: Stage = "val") -> Measured:
+        return self.judge.measured(unit_path(self.folder, name), result, stage)
 
 
 def lay_out(

@@ -9,7 +9,6 @@ from psst.search import choose
 from psst.search.course import SEARCH, Course, Found, Row, lay_out, scratch
 from psst.search.judge import Judge
 from psst.search.mixture import MAIN_ONLY, Mixture, singles, together
-from psst.search.record import unit_path
 from psst.search.settings import USUAL, Look, SearchSettings, Setting, varied
 from psst.search.unit import Candidate, Line, Unit
 
@@ -60,8 +59,8 @@ class FoldCourse(Course):
         own = [self._search(), self._alone("plain", plain)]
         if "fixed" in self.settings.rivals:
             own.append(self._fixed())
-        if self.judge.frozen:
-            own.append(self._alone(FROZEN, [(MAIN_ONLY, one) for one in self.judge.frozen], steps=0))
+        if frozen := self.judge.frozen:
+            own.append(self._alone(FROZEN, [(MAIN_ONLY, one) for one in frozen], steps=0))
         return own
 
     @property
@@ -138,8 +137,7 @@ class FoldCourse(Course):
         for label, group in groups.items():
             if any(found.note_failure(unit, results[unit.name]) for unit in group):
                 continue
-            parts = [(unit_path(self.folder, unit.name), results[unit.name]) for unit in group]
-            measured = choose.merged([self.judge.measured(*part) for part in parts])
+            measured = choose.merged([self._measured(unit.name, results[unit.name]) for unit in group])
             judged.append(Candidate(label, group[0], found.line, measured, results[group[0].name]))
         found.candidates += judged
         return judged
