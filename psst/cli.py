@@ -51,6 +51,7 @@ _NOISE = (
 _WRONG_KIND = re.compile(
     r'Parser key "(?P<key>\w+)": Import path (?P<path>\S+) does not correspond to a subclass of (?P<kind>\w+)'
 )
+_GIVEN = re.compile(r"Given value: [\w.+-]+")
 _ERRNO = re.compile(r"^\[Errno \d+\] ")
 _TO_WRITE = {
     "Backbone": "psst.backbones.Backbone with `make(image_shape)`, which makes the network and returns the "
@@ -130,7 +131,8 @@ def _paragraph(error: Exception, words: Sequence[str]) -> str:
         "Expected a dot import path string:", "expected a path such as psst.backbones.Conv4, got"
     )
     lines = [line.strip().removeprefix("- ") for line in text.splitlines()]
-    told = " ".join(line for line in lines if line and not line.startswith(_NOISE))
+    given = [line.replace("Given", "Got") for line in lines if _GIVEN.fullmatch(line)]  # the innermost first
+    told = " ".join([line for line in lines if line and not line.startswith(_NOISE)] + given[:1])
     wrong = _WRONG_KIND.search(told)
     if wrong is None:
         from psst.commands.nearest import explained

@@ -84,6 +84,10 @@ def test_the_help_of_a_command_ends_with_an_example(command, capsys):
         (["fit", "--config", "broken.yaml"], ["`broken.yaml`, line 2, column 1", "'\\t'"]),
         ([*RUN, "--trainer.max_step", "3"], ["did you mean `trainer.max_steps`?"]),
         (["search", "--config", "quickstart", "--search.rival", "[]"], ["did you mean `search.rivals`?"]),
+        (
+            ["search", "--config", "quickstart", "--search.looks", "[{tries: arund}]"],
+            ["`search.looks.tries=arund` must be one of 'singles'", "or a list; did you mean `around`?"],
+        ),
         ([*RUN, "--seed_everthing", "3"], ["did you mean `seed_everything`?"]),
         ([*RUN, "--config", "wrong.yaml"], ["(`wrong.yaml`, line 5); did you mean `hidden`?"]),
         ([*RUN, "--data.init_args.episodes.wya", "3"], ["did you mean `way`?"]),

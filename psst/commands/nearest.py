@@ -19,7 +19,8 @@ _UNKNOWN = re.compile(
 _CLASS = re.compile(r"class_path[ =]'([\w.]+)'(?:: )?")
 _NAME = re.compile(r"module '(?P<module>[\w.]+)' has no attribute '(?P<word>\w+)'")
 _KIND = re.compile(r"Expected an? (?:<class '(\w+)'>|typing\.Literal\[(.*?)\]|(tuple) with \d+ elements)")
-_VALUE = re.compile(r"\.? Got value: .*")
+_VALUE = re.compile(r"\.? Got value: (.*)")
+_ONE = re.compile(r"'(\w+)'")
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -47,7 +48,7 @@ def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Se
     from, `words` what was typed.
     """
     way, rest = [part for key in _KEY.findall(told) for part in key.split(".")], _KEY.split(told)[-1]
-    classes, unknown = _CLASS.findall(told), _UNKNOWN.search(rest)
+    classes, unknown, got = _CLASS.findall(told), _UNKNOWN.search(rest), _VALUE.search(rest)
     if missing := _MISSING.search(told):
         if classes:
             return f"`--{'.'.join([*way, 'init_args', missing[1]])}` is missing; {classes[-1]} needs it."
@@ -63,7 +64,7 @@ def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Se
     elif name := _NAME.search(rest):
         word, known = name["word"], dir(import_module(name["module"]))
     elif way:
-        word, known = "", ()
+        word, known = got[1] if got else "", _ONE.findall("".join(one[1] for one in _KIND.findall(rest)))
     else:
         return told
     key, value, place = _typed([part for part in way if part != "init_args"], words, configs)
@@ -71,8 +72,7 @@ def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Se
     meant = f"; did you mean `{right}`?" if right else "."
     if unknown is not None:
         return f"`{key}` is unknown{f' to {classes[-1]}' if classes else ''}{place}{meant}"
-    got = rest.rpartition("Got value: ")[2] if "Got value" in rest else ""
-    return f"`{key.lstrip('-')}={value or got}`{place}{_law(rest).rstrip('.')}{meant}"
+    return f"`{key.lstrip('-')}={value or (got[1] if got else '')}`{place}{_law(rest).rstrip('.')}{meant}"
 
 
 def _ways(words: Sequence[str]) -> str:

@@ -15,14 +15,8 @@ from psst.search.folds import FROZEN, OWN
 from psst.search.result import PLAIN, SearchResult
 from psst.search.unit import Candidate
 
-_COLORS = {  # seen on white and on black
-    SEARCH: "#3f83d4",
-    PLAIN: "#8a8a8a",
-    "fixed": "#d07c2e",
-    "grid": "#3f9d54",
-    FROZEN: "#8e6bbf",
-    OWN: "#c2568f",
-}
+_COLORS = {SEARCH: "#3f83d4", PLAIN: "#8a8a8a", "fixed": "#d07c2e"}  # seen on white and on black
+_COLORS |= {"grid": "#3f9d54", FROZEN: "#8e6bbf", OWN: "#c2568f"}
 _PICK = alt.param(name="picked", value="")
 _PICKED = "picked == '' || datum.pick == picked"
 _SHOWN = alt.when(_PICKED).then(alt.value(1.0)).otherwise(alt.value(0.25))
@@ -70,18 +64,9 @@ def _pictures(result: SearchResult, picks: Mapping[str, str]) -> dict[str, alt.L
     rows = []
     for one in judged:
         half, value = _half_to_plain(result, one, plain), result.metric.shown(one.measured.metric)
-        rows.append(
-            {
-                "model": one.name,
-                "line": one.line,
-                "value": value,
-                "low": value - half,
-                "high": value + half,
-                "pick": picks.get(one.unit.name, one.unit.name),
-                "best": one.unit.name == best,
-                "final": one.unit.name in finals,
-            }
-        )
+        row = {"model": one.name, "line": one.line, "value": value, "low": value - half, "high": value + half}
+        name = one.unit.name
+        rows.append({**row, "pick": picks.get(name, name), "best": name == best, "final": name in finals})
     made = {"Trade-offs that were tried": _tradeoffs(result, rows)}
     losses = _loss_matrix(judged, result.tasks)
     known = np.flatnonzero(np.isfinite(losses).all(axis=1))
@@ -155,10 +140,7 @@ def _parallel(tasks: Sequence[str], rows: _Rows, losses: NDArray[np.float64]) ->
 
 def _costs(result: SearchResult) -> Any:
     """Passes of the search and of each rival."""
-    rows = [
-        {"line": name, "passes": result.passes(name), "seconds": result.seconds(name)}
-        for name in result.found
-    ]
+    rows = [{"line": n, "passes": result.passes(n), "seconds": result.seconds(n)} for n in result.found]
     encoding: dict[str, Any] = {
         "x": alt.X("passes:Q", title="passes"),
         "y": alt.Y("line:N", title=None, sort=None),
@@ -244,8 +226,6 @@ def _tooltip(**titles: str) -> list[alt.Tooltip]:
 
 def _loss_matrix(models: Sequence[Candidate], tasks: Sequence[str]) -> NDArray[np.float64]:
     """``[n, m]`` validation losses of those models that have one for each task, else training losses; NaN."""
-    rows = []
-    for model in models:
-        known = {**model.result.get("training", {}), **model.result.get("losses", {})}
-        rows.append([float(known.get(task, np.nan)) for task in tasks])
+    known = [{**model.result.get("training", {}), **model.result.get("losses", {})} for model in models]
+    rows = [[float(losses.get(task, np.nan)) for task in tasks] for losses in known]
     return np.array(rows, dtype=np.float64).reshape(len(rows), len(tasks))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from psst.evaluation import ClassDifference
-from psst.search.mixture import Mixture, around
+from psst.search.mixture import MAIN_ONLY, Mixture
 from psst.search.unit import Candidate, Measured
 
 
@@ -90,7 +90,7 @@ def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]
 
 
 def tried_again(found: Sequence[Candidate], errors: float = 1.0) -> list[Mixture]:
-    """Main only, and what was ahead of it: the best with other weights too; main only alone without any."""
+    """Main only, and what was ahead of it, the best with a third and three times its weights too."""
     best = [one.unit.mixture for one in ahead(found, errors)]
-    nearest = around(best[:1])
-    return [*nearest, *(mixture for mixture in best[1:] if mixture not in nearest)]
+    near = [one.scaled(factor) for factor in (1.0, 1 / 3, 3.0) for one in best[:1] if one.plainly]
+    return list(dict.fromkeys([MAIN_ONLY, *near, *best[1:]]))

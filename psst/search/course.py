@@ -11,7 +11,17 @@ from psst.pareto import RaySet, Trajectory, das_dennis, rays_between
 from psst.pareto.least_squares import Array
 from psst.search import choose
 from psst.search.judge import Judge, Stage
-from psst.search.mixture import MAIN_ONLY, Mixture, Weights, by_methods, mixed, singles, together, weight_grid
+from psst.search.mixture import (
+    MAIN_ONLY,
+    Mixture,
+    Weights,
+    by_methods,
+    mixed,
+    singles,
+    together,
+    weighed,
+    weight_grid,
+)
 from psst.search.ranks import agree, first_only
 from psst.search.record import unit_path
 from psst.search.settings import USUAL, Look, SearchSettings, Setting
@@ -84,7 +94,7 @@ class Course:
         self.judge, self.settings, self.folder, self.identity = judge, settings, folder, identity
         self.max_passes = max_passes
         self.auxiliary = judge.task_names()[1:]
-        self.looks = settings.course_of(len(self.auxiliary))
+        self.looks = settings.course_of(self.auxiliary)
         self.units: dict[str, Unit] = {}
 
     @property
@@ -112,7 +122,8 @@ class Course:
         many["mixtures"] = 1 + 2 * len(self.auxiliary)
         found = []
         for number, look in enumerate(self.looks, 1):
-            wanted = [MAIN_ONLY] * many[look.tries] if look.tries in many else self._tries(look, ())
+            count = many.get(str(look.tries))
+            wanted = self._tries(look, ()) if count is None else [MAIN_ONLY] * count
             last = number == len(self.looks)
             found.append((look, lay_out(look, wanted, self.max_passes, self.settings, last)))
         return found
@@ -245,6 +256,8 @@ class Course:
 
     def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
         """The trade-offs that a look would like to try."""
+        if look.given:
+            return [weighed(weights, self.auxiliary) for weights in look.given]
         if look.tries == "grid":
             return weight_grid(self.auxiliary)
         if look.tries == "rays":  # evenly spread, and standing still

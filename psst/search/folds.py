@@ -40,7 +40,7 @@ class FoldCourse(Course):
         plan = [("settings, main only", first * self.folds, 1.0, 1.0)]
         for look, layout in self.planned():
             cost = alone if look.tries == "singles" else mixed
-            plan.append((look.tries, len(layout.mixtures) * self.folds, look.length, cost))
+            plan.append((str(look.tries), len(layout.mixtures) * self.folds, look.length, cost))
         finals = 2 + ("fixed" in self.settings.rivals)
         plan += [("rival: plain, further settings", further * self.folds, 1.0, 1.0)]
         plan += [("training on all classes", finals, 1.0, (2 * mixed + 1) / finals)]
@@ -161,7 +161,7 @@ def make_course(
     judge: Judge, settings: SearchSettings, max_passes: int, folder: Path, identity: str
 ) -> Course:
     """Return the course that the settings ask for."""
-    looks = settings.course_of(len(judge.task_names()) - 1)
+    looks = settings.course_of(judge.task_names()[1:])
     kind = FoldCourse if any(look.folds > 1 for look in looks) else Course
     return kind(judge, settings, max_passes, folder, identity)
 

@@ -88,7 +88,7 @@ class Judge:
                 _ = [self.run.varied(((key, value),)) for value in values if key not in ("length", "rate")]
             except ArgumentError as error:
                 raise ValueError(f"`search.vary.{key}={values}`: {error}.".replace("\n", " ")) from error
-        return self.check_data(max(look.folds for look in settings.course_of(len(self.task_names()) - 1)))
+        return self.check_data(max(look.folds for look in settings.course_of(self.task_names()[1:])))
 
     def check_data(self, folds: int) -> str:
         """As `check`, of the data alone: an untrained module is validated, and its checkpoint read."""

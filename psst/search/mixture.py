@@ -93,9 +93,14 @@ def alone(task: str, weight: float = 1.0) -> Mixture:
     return Mixture(((task, weight),))
 
 
+def weighed(weights: Mapping[str, float], order: Sequence[str]) -> Mixture:
+    """Tasks at weights of their own."""
+    return Mixture(tuple((task, weights[task]) for task in order if task in weights))
+
+
 def together(tasks: Sequence[str], weight: float = 1.0) -> Mixture:
     """Several tasks at one weight."""
-    return Mixture(tuple((task, weight) for task in tasks))
+    return weighed(dict.fromkeys(tasks, weight), tasks)
 
 
 def singles(auxiliary: Sequence[str]) -> list[Mixture]:
@@ -110,14 +115,6 @@ def weight_grid(auxiliary: Sequence[str]) -> list[Mixture]:
     return [alone(task, weight) for task in auxiliary for weight in _WEIGHTS]
 
 
-def around(best: Sequence[Mixture]) -> list[Mixture]:
-    """Main only, then what was best so far, with a third and with three times its weights, best first."""
-    found = [MAIN_ONLY]
-    for factor in (1.0, 1 / 3, 3.0):
-        found += [mixture.scaled(factor) for mixture in best if mixture.plainly]
-    return list(dict.fromkeys(found))
-
-
 def mixed(best: Mapping[str, float], order: Sequence[str], raw: Sequence[str] = ()) -> list[Mixture]:
     """Main only; each task, pairs and all of those in `best`, at their best and at half of these weights.
 
@@ -130,8 +127,7 @@ def mixed(best: Mapping[str, float], order: Sequence[str], raw: Sequence[str] = 
     for factor in (1.0, 0.5):
         for group in dict.fromkeys(sets):
             if len(group) > 1 or factor == 1.0:
-                found.append(Mixture(tuple((task, best[task]) for task in group)).scaled(factor))
+                found.append(weighed(best, group).scaled(factor))
     for first, weight in [*best.items()][:1]:
-        joined = ({first: weight, task: 1.0} for task in raw if task not in best)
-        found += [Mixture(tuple((task, of[task]) for task in order if task in of)) for of in joined]
+        found += [weighed({first: weight, task: 1.0}, order) for task in raw if task not in best]
     return list(dict.fromkeys(found))

@@ -35,7 +35,6 @@ _RESERVED = {
     "inference_mode": "measurements need `torch.no_grad`",
 }
 _SILENT = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
-_HARMLESS = ("log_every_n_steps",)
 
 
 class PythonRun:
@@ -165,7 +164,7 @@ class PythonRun:
             "shapes": shapes,
             "datamodule": _path_of(self.plain_datamodule()),
             "seed": self.seed,
-            "trainer": {k: v for k, v in sorted(self.trainer_arguments.items()) if k not in _HARMLESS},
+            "trainer": {k: v for k, v in sorted(self.trainer_arguments.items()) if k != "log_every_n_steps"},
         }
         return json.dumps(found, indent=1, default=_text_of, skipkeys=True)
 

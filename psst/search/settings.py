@@ -1,7 +1,7 @@
 """What a user may set under the `search:` group of a config; nothing heavy is imported."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, get_args
@@ -10,7 +10,7 @@ _Tries = Literal["singles", "around", "mixtures", "methods", "grid", "rays"]
 _Rival = Literal["plain", "fixed", "grid", "own"]
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
         raise ValueError(
@@ -33,7 +33,8 @@ class Look:
         tries: Which trade-offs: ``singles`` (main only, each task, all together), ``around`` (main only and
             the best so far, with a third and three times their weights), ``mixtures`` (pairs and all of the
             tasks that were ahead), ``methods`` (those of `SearchSettings.methods` over all tasks and over
-            those that were ahead), ``grid`` (each task at 0.3, 1 and 3), ``rays`` (evenly spread rays).
+            those that were ahead), ``grid`` (each task at 0.3, 1 and 3), ``rays`` (evenly spread rays), or a
+            list of weights by task, ``{}`` for main only.
         at_most: What all branches together may take, as a share of T; fewer are tried where it is not enough.
         folds: On how many folds of the classes each trade-off is tried; only from scratch.
 
@@ -43,16 +44,19 @@ class Look:
 
     at: float = 0.0
     length: float = 1.0
-    tries: _Tries = "singles"
+    tries: _Tries | list[dict[str, float]] = "singles"
     at_most: float | None = None
     folds: int = 1
 
     def __post_init__(self) -> None:
-        _one_of("looks.tries", self.tries, get_args(_Tries))
+        if isinstance(self.tries, str):
+            _one_of("looks.tries", self.tries, get_args(_Tries))
         at, length, most, folds = self.at, self.length, self.at_most, self.folds
         laws = {
             f"at={at}` must lie in [0, 1): a share of trainer.max_steps": 0 <= at < 1,
             f"length={length}` must be above 0": length > 0,
+            f"tries={self.tries}` must list weights above 0 by task": bool(self.tries)
+            and all(weight > 0 for weights in self.given for weight in weights.values()),
             f"at_most={most}` leaves no room for branches of {length}": most is None or most >= length / 8,
             f"folds={folds}` with `at={at}`: folds must be at least 1, and more need trainings from scratch "
             "(`at: 0`), for a trunk has seen all classes": folds == 1 or (folds > 1 and at == 0),
@@ -60,6 +64,11 @@ class Look:
         for law, kept in laws.items():
             if not kept:
                 raise ValueError(f"`search.looks.{law}.")
+
+    @property
+    def given(self) -> list[dict[str, float]]:
+        """Trade-offs of a list of one's own."""
+        return [] if isinstance(self.tries, str) else self.tries
 
 
 _COURSES: dict[str, tuple[Look, ...]] = {
@@ -196,17 +205,18 @@ class SearchSettings:
                     f"`search.own.{key}` must be a plain value; write a component as its class path, and its "
                     f"arguments below `{key}.init_args`."
                 )
-        looks = self.looks or []
-        places = [look.at for look in looks]
+        places = [look.at for look in self.looks or []]
         if places != sorted(places) or (0 in places and any(places)):
             raise ValueError(
                 f"`search.looks` leave the trunk at {places}: they must follow one another, and looks from "
                 "scratch (`at: 0`) have no trunk to leave later."
             )
 
-    def course_of(self, n_auxiliary: int) -> tuple[Look, ...]:
-        """Return the looks, in order."""
+    def course_of(self, auxiliary: Sequence[str]) -> tuple[Look, ...]:
+        """Return the looks for these tasks, in order; ValueError where one names another task."""
         if self.looks:
+            for task in (task for look in self.looks for weights in look.given for task in weights):
+                _one_of("looks.tries", task, auxiliary)
             return tuple(self.looks)
-        many = self.course == "trunk" and n_auxiliary > 1
+        many = self.course == "trunk" and len(auxiliary) > 1
         return _COURSES["trunk, many tasks" if many else self.course]

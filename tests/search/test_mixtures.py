@@ -12,11 +12,9 @@ from psst.search.mixture import (
     MAIN_ONLY,
     Mixture,
     alone,
-    around,
     by_methods,
     mixed,
     singles,
-    together,
     weight_grid,
 )
 from psst.search.settings import USUAL, varied
@@ -28,16 +26,14 @@ TASKS = ["rotation", "classes", "contrast"]
 @pytest.mark.parametrize("auxiliary", [TASKS[:1], TASKS])
 def test_every_look_tries_main_only_first_and_nothing_twice(auxiliary):
     best = dict.fromkeys(auxiliary, 1.0)
-    for tried in (singles(auxiliary), around([together(auxiliary)]), mixed(best, auxiliary)):
+    for tried in (singles(auxiliary), mixed(best, auxiliary)):
         assert tried[0] == MAIN_ONLY
         assert len(set(tried)) == len(tried)
         names = [mixture.name(auxiliary) for mixture in tried]
         assert len(set(names)) == len(names)
 
 
-def test_around_goes_a_third_down_and_three_times_up():
-    tried = around([alone("classes", 0.3)])
-    assert [dict(mixture.weights).get("classes") for mixture in tried] == [None, 0.3, 0.1, 0.9]
+def test_a_grid_has_three_weights_a_task():
     assert len(weight_grid(TASKS)) == 9
 
 
@@ -162,7 +158,10 @@ def test_a_loss_at_its_chance_level_was_not_learned():
 
 def test_what_is_ahead_is_tried_again_and_nothing_else():
     tried = choose.tried_again(FOUND)
-    assert tried[:2] == [MAIN_ONLY, alone("contrast")]
+    contrast = [
+        alone("contrast", weight) for weight in (1.0, 0.33, 3.0)
+    ]  # the best, a third of it, three times
+    assert tried == [MAIN_ONLY, *contrast, alone("classes")]
     behind = [candidate(MAIN_ONLY, 0.9), candidate(alone("classes"), 0.5)]
     assert choose.tried_again(behind) == [MAIN_ONLY]
     assert mixed(choose.best_weights(behind), TASKS) == [MAIN_ONLY]

@@ -90,11 +90,13 @@ def test_the_branches_go_on_from_the_trunk(whole):
 def test_a_look_without_branches_leaves_the_trunk_as_it_is(tmp_path):
     """The second look finds no task ahead, or has no room: the third piece goes on from the second."""
     looks = (
-        '[{"at": 0.2, "length": 0.1, "at_most": 0.4}, {"at": 0.5, "length": 0.1, "at_most": 0.05}, '
+        '[{"at": 0.2, "length": 0.1, "tries": [{}, {"rotation": 0.5}]}, '
+        '{"at": 0.5, "length": 0.1, "at_most": 0.05}, '
         '{"at": 0.7, "length": 0.15, "tries": "around", "at_most": 0.3}]'
     )
     folder = tmp_path / "out"
     assert command(folder, "--search.looks", looks, "--search.rivals=[plain]") == 0
+    assert {path.name for path in folder.glob("units/look1-*")} == {"look1-main-only", "look1-w=0.5"}
     assert not list(folder.glob("units/look2-*"))
     assert not list(folder.glob("units/merged-2"))
     third = json.loads((folder / "units" / "trunk-3" / "unit.json").read_text())["unit"]
@@ -179,8 +181,8 @@ def test_another_model_or_seed_is_refused_and_changes_nothing(copied, whole):
 
 def test_looks_keep_to_their_passes_and_the_last_one_uses_them_up():
     settings = SearchSettings()
-    for course, most, whole in ((1, 0.15, 1.3), (3, 0.25, 1.5)):
-        looks = settings.course_of(course)
+    for tasks, most, whole in ("a", 0.15, 1.3), ("abc", 0.25, 1.5):
+        looks = settings.course_of(tasks)
         for passes in (700, 1000, 2000, 20000):
             spent = 0.0
             for number, look in enumerate(looks, 1):
@@ -213,11 +215,21 @@ def test_impossible_settings_name_the_key(change, named):
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"at": 1.0}, {"length": 0.0}, {"tries": "all"}, {"at": 0.5, "folds": 3}, {"at_most": 0.01}]
+    "arguments",
+    [
+        *({"at": 1.0}, {"length": 0.0}, {"at": 0.5, "folds": 3}, {"at_most": 0.01}),
+        *({"tries": tries} for tries in ("all", [], [{"rotation": 0}])),
+    ],
 )
 def test_impossible_looks_name_the_key(arguments):
     with pytest.raises(ValueError, match=r"`search\.looks"):
         Look(**arguments)
+
+
+def test_a_look_that_tries_a_task_that_is_not_there_is_refused():
+    settings = SearchSettings(looks=[Look(tries=[{}, {"rotatoin": 1.0}])])
+    with pytest.raises(ValueError, match=r"`search\.looks\.tries=rotatoin` .* nearest is `rotation`"):
+        settings.course_of(["classes", "rotation"])
 
 
 def test_two_looks_at_the_test_are_both_noted(copied):
