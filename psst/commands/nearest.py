@@ -29,7 +29,6 @@ _KINDS = {
     "dict": "keys and values",
     **dict.fromkeys(("list", "tuple", "Iterable"), "a list"),
 }
-_OF_RUNS = ("fit", "validate", "test", "search")
 _MISSING = re.compile(r"the following arguments are required: (.*)")
 _TOO_MANY = re.compile(r"unrecognized arguments: ([^-].*)")
 
@@ -77,7 +76,7 @@ def explained(told: str, keys: Iterable[str], configs: Sequence[Path], words: Se
 
 def _ways(words: Sequence[str]) -> str:
     """What to type, for a command whose words are missing or too many."""
-    if words and words[0] in _OF_RUNS:
+    if words and words[0] in ("fit", "validate", "test", "search"):
         model = "" if words[0] in ("fit", "search") else " and a trained model with `--ckpt_path FILE`"
         return f"; name a run with `--config NAME_OR_FILE`{model}"
     return f"; `psst {words[0]} --help` has examples" if words else ""

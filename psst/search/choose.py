@@ -33,13 +33,6 @@ def plainest(found: Sequence[Candidate]) -> Candidate | None:
     return next((candidate for candidate in ranked(found) if candidate.is_main_only), None)
 
 
-def region(found: Sequence[Candidate]) -> list[Candidate]:
-    """Those not worse than the best by more than one standard error of the difference, best first."""
-    order = ranked(found)
-    gaps = [(one, order[0].measured - one.measured) for one in order]
-    return [one for one, gap in gaps if gap.mean <= gap.standard_error]
-
-
 def ahead(found: Sequence[Candidate], errors: float = 0.0) -> list[Candidate]:
     """Those that are ahead of main only by more than some standard errors of the difference, best first."""
     plain = plainest(found)
@@ -87,6 +80,11 @@ def unlearned(task: str, found: Sequence[Candidate], chance: Mapping[str, float]
     if not known or task not in chance or min(known)[0] <= 0.98 * chance[task]:
         return None
     return min(known)[0], max(steps for _, steps in known)
+
+
+def learned(one: Candidate, chance: Mapping[str, float]) -> bool:
+    """Whether its tasks are below chance level: what was not learned is ahead by noise only."""
+    return not any(unlearned(task, [one], chance) for task in one.unit.mixture.tasks)
 
 
 def tried_again(found: Sequence[Candidate], errors: float = 1.0) -> list[Mixture]:

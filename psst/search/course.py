@@ -170,8 +170,10 @@ class Course:
         parent = Unit("", trunk, 0, 0, round(passes) + len(looks))  # nothing, from which the trunk begins
         before: list[Candidate] = []
         for number, look in enumerate(looks, 1):
+            last = number == len(looks)
             if look.at > at:
-                stop = parent.stop + self._steps(trunk, (look.at - at) * passes)
+                share = left - self.own_rows()[-1].passes if last and at else (look.at - at) * passes
+                stop = parent.stop + self._steps(trunk, share)
                 place = (parent.stop, stop, parent.horizon)
                 piece = Unit(found.named(f"trunk-{number}"), trunk, *place, parent=parent.name)
                 at, parent = look.at, self._training(piece, found)
@@ -181,18 +183,18 @@ class Course:
                     return found
                 self._require(results, parent)
                 _check_rates(results[parent.name]["rates"], parent)
-            last = number == len(looks)
             wanted = [only] if only is not None else self._tries(look, before)
             if not look.at:  # the same again from scratch would be the same model
                 known = {one.unit.mixture for one in found.candidates}
-                wanted = [one for one in wanted if one not in known]
+                wanted = [one for one in dict.fromkeys(wanted) if one not in known]
             layout = lay_out(look, wanted, passes, self.settings, last, left)
             found.note_left_out(f"look {number}", layout.left_out, self.auxiliary)
             units = self._branches(found, number, layout.mixtures, parent, layout.passes)
             left -= sum(unit.passes for unit in units)
             results = yield units
             branches = self._candidates(found, units, results, number)
-            before = branches or before
+            chance = agree(self.judge.chance)
+            before = [one for one in branches if choose.learned(one, chance)] or before
             if not look.at:
                 found.finals = list(found.candidates)
             elif last:
@@ -200,10 +202,9 @@ class Course:
                 yield from self._soups(found, number, branches)
                 yield from self._rays(found, branches, parent, layout.passes)
             elif units:  # a look without room leaves the trunk as it is
-                leading = choose.ahead(before, errors=2.0)
-                trunk = leading[0].unit.mixture if leading else MAIN_ONLY
-                members = choose.region(before)
-                if len(members) > 1:  # it goes on from their average, with its own optimizer's state
+                members = choose.ahead(before, errors=2.0) or [one for one in before if one.is_main_only]
+                if members:  # it goes on from their average, with its own optimizer's state
+                    trunk = members[0].unit.mixture
                     parent = self._averaging(found.named(f"merged-{number}"), members, found, parent)
                     yield [parent]
         return found

@@ -69,6 +69,7 @@ class EpisodeJudge(Judge):
         """Tasks whose loss starts at its least value."""
         return [name for name, task in self._module.auxiliary.items() if getattr(task, "unit", "") == "raw"]
 
+    @cached_property
     def chance(self) -> dict[str, float]:
         """Chance level of each auxiliary task that has one."""
         module, data = self._few_shot()

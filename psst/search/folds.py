@@ -111,7 +111,7 @@ class FoldCourse(Course):
 
     def _tries(self, look: Look, before: Sequence[Candidate]) -> list[Mixture]:
         if look.tries == "singles":
-            return singles(self.auxiliary)[1:]  # main only was tried with all settings
+            return [one for one in singles(self.auxiliary) if one.weights]  # main only was tried already
         return super()._tries(look, before)
 
     def _tried(

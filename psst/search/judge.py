@@ -72,6 +72,7 @@ class Judge:
         """Return the tasks whose weight counts in raw losses."""
         return []
 
+    @property
     def chance(self) -> dict[str, float]:
         """Return the losses of guesses that know nothing, by task, as far as they are known."""
         return {}

@@ -104,10 +104,10 @@ def together(tasks: Sequence[str], weight: float = 1.0) -> Mixture:
 
 
 def singles(auxiliary: Sequence[str]) -> list[Mixture]:
-    """Main only; each task alone at weight 1; all together. One auxiliary task: 0, 0.3, 1 and 3."""
+    """Main only; each task alone at weight 1; main only again; all. One auxiliary task: 0, 1, 0.3 and 3."""
     if len(auxiliary) == 1:
         return [MAIN_ONLY, *(alone(auxiliary[0], weight) for weight in (1.0, 0.3, 3.0))]
-    return [MAIN_ONLY, *map(alone, auxiliary), together(auxiliary)]
+    return [MAIN_ONLY, *map(alone, auxiliary), MAIN_ONLY, together(auxiliary)]
 
 
 def weight_grid(auxiliary: Sequence[str]) -> list[Mixture]:

@@ -171,7 +171,7 @@ class Search:
             found=joined(found),
             best_checkpoint=best,
             units=self._units,
-            chance=agree(self.judge.chance()),
+            chance=agree(self.judge.chance),
             costs={task: self.judge.cost((task,)) for task in tasks[1:]},
             remarks=list(self.remarks),
         )

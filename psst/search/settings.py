@@ -30,11 +30,11 @@ class Look:
     Args:
         at: Where it leaves the trunk, as a share of T in [0, 1); 0 is from scratch, without a trunk.
         length: Of each branch, as a share of T.
-        tries: Which trade-offs: ``singles`` (main only, each task, all together), ``around`` (main only and
-            the best so far, with a third and three times their weights), ``mixtures`` (pairs and all of the
-            tasks that were ahead), ``methods`` (those of `SearchSettings.methods` over all tasks and over
-            those that were ahead), ``grid`` (each task at 0.3, 1 and 3), ``rays`` (evenly spread rays), or a
-            list of weights by task, ``{}`` for main only.
+        tries: Which trade-offs: ``singles`` (main only, each task, main only again, all together), ``around``
+            (main only and the best so far, with a third and three times their weights), ``mixtures`` (pairs
+            and all of the tasks that were ahead), ``methods`` (those of `SearchSettings.methods` over all
+            tasks and over those that were ahead), ``grid`` (each task at 0.3, 1 and 3), ``rays`` (evenly
+            spread rays), or a list of weights by task, ``{}`` for main only.
         at_most: What all branches together may take, as a share of T; fewer are tried where it is not enough.
         folds: On how many folds of the classes each trade-off is tried; only from scratch.
 

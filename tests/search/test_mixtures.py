@@ -24,12 +24,11 @@ TASKS = ["rotation", "classes", "contrast"]
 
 
 @pytest.mark.parametrize("auxiliary", [TASKS[:1], TASKS])
-def test_every_look_tries_main_only_first_and_nothing_twice(auxiliary):
+def test_every_look_tries_main_only_first_and_nothing_else_twice(auxiliary):
     best = dict.fromkeys(auxiliary, 1.0)
     for tried in (singles(auxiliary), mixed(best, auxiliary)):
         assert tried[0] == MAIN_ONLY
-        assert len(set(tried)) == len(tried)
-        names = [mixture.name(auxiliary) for mixture in tried]
+        names = [mixture.name(auxiliary) for mixture in tried if mixture.weights]
         assert len(set(names)) == len(names)
 
 
@@ -106,11 +105,12 @@ FOUND = [
 ]
 
 
-def test_the_region_holds_what_is_within_a_standard_error_of_the_best():
-    """Paired on the same episodes the noise of accuracies cancels: a constant gap has no error."""
-    assert next(one.unit.mixture.tasks for one in choose.region(FOUND)) == ("contrast",)
-    assert not any(one.is_main_only for one in choose.region(FOUND))
-    assert choose.region(FOUND[:1]) == FOUND[:1]
+def test_what_was_not_learned_is_not_told_from_noise():
+    chance = {"classes": 2.01, "rotation": 1.0}
+    kept = [one.unit.mixture.tasks for one in FOUND if choose.learned(one, chance)]
+    assert ("classes",) not in kept
+    assert () in kept
+    assert len(kept) == len(FOUND) - sum("classes" in one.unit.mixture.tasks for one in FOUND)
 
 
 def test_the_average_of_all_branches_is_preferred_unless_one_is_clearly_ahead():

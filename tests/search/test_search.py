@@ -87,22 +87,26 @@ def test_the_branches_go_on_from_the_trunk(whole):
             assert step == trunk + results(whole)[name]["steps"]
 
 
-def test_a_look_without_branches_leaves_the_trunk_as_it_is(tmp_path):
-    """The second look finds no task ahead, or has no room: the third piece goes on from the second."""
+def test_a_look_without_branches_leaves_its_passes_to_the_trunk(tmp_path):
+    """Main only is never ahead of itself: the second look tries nothing, and the third is as planned."""
     looks = (
-        '[{"at": 0.2, "length": 0.1, "tries": [{}, {"rotation": 0.5}]}, '
-        '{"at": 0.5, "length": 0.1, "at_most": 0.05}, '
-        '{"at": 0.7, "length": 0.15, "tries": "around", "at_most": 0.3}]'
+        '[{"at": 0.2, "length": 0.1, "tries": [{}, {}]}, '
+        '{"at": 0.5, "length": 0.1, "tries": "mixtures", "at_most": 0.3}, '
+        '{"at": 0.7, "length": 0.15, "tries": [{}, {"rotation": 0.5}], "at_most": 0.3}]'
     )
     folder = tmp_path / "out"
     assert command(folder, "--search.looks", looks, "--search.rivals=[plain]") == 0
-    assert {path.name for path in folder.glob("units/look1-*")} == {"look1-main-only", "look1-w=0.5"}
-    assert not list(folder.glob("units/look2-*"))
-    assert not list(folder.glob("units/merged-2"))
-    third = json.loads((folder / "units" / "trunk-3" / "unit.json").read_text())["unit"]
-    assert third["parent"] == "trunk-2"
-    step = torch.load(folder / "units" / "trunk-2" / "model.ckpt", weights_only=True)["global_step"]
-    assert third["start"] == step
+    units = {
+        path.parent.name: json.loads(path.read_text())["unit"] for path in folder.glob("units/*/unit.json")
+    }
+    assert not [name for name in units if name.startswith(("look2-", "merged-2"))]
+    assert units["merged-1"]["members"] == ["look1-main-only", "look1-main-only-(2)"]
+    assert (units["trunk-2"]["parent"], units["trunk-3"]["parent"]) == ("merged-1", "trunk-2")
+    last = {name: one["passes"] for name, one in units.items() if name.startswith("look3-")}
+    assert set(last) == {"look3-main-only", "look3-w=0.5"}
+    assert sum(last.values()) == pytest.approx(0.3 * 20, rel=0.25)  # branches of 2 or 3 steps round coarsely
+    planned, saved = 0.2 * 20, 3 * 0.1 * 20  # the second look was planned with three branches
+    assert units["trunk-3"]["passes"] == pytest.approx(planned + saved)
 
 
 def test_the_table_of_a_front_holds_every_judged_model(whole):
