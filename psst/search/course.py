@@ -73,8 +73,7 @@ class Found:
 
     def note_left_out(self, look: str, mixtures: Sequence[Mixture], auxiliary: Sequence[str]) -> None:
         """Keep which trade-offs a look had no room for; main only by itself is no trade-off."""
-        if mixtures and tuple(mixtures) != (MAIN_ONLY,):
-            names = ", ".join(mixture.name(auxiliary) for mixture in mixtures)
+        if names := ", ".join(mixture.name(auxiliary) for mixture in mixtures if mixture.weights):
             self.remarks.append(f"{look} had no room for {names}")
 
     @property

@@ -123,4 +123,4 @@ def test_a_look_that_had_nothing_to_try_but_main_only_has_lacked_no_room():
     found.note_left_out("look 2", [MAIN_ONLY], ["turns"])
     assert found.remarks == []
     found.note_left_out("look 2", [MAIN_ONLY, alone("turns", 3.0)], ["turns"])
-    assert found.remarks == ["look 2 had no room for main only, w=3"]
+    assert found.remarks == ["look 2 had no room for w=3"]
