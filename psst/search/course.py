@@ -162,7 +162,7 @@ class Course:
     ) -> Line:
         """Train once, look around on the way, and let the last look be the cool-down; or look from scratch.
 
-        What earlier looks from a trunk save is spent in the last one, so that every line costs `left`, what
+        What earlier looks from a trunk save is spent in its last piece, so that every line costs `left`, what
         was planned; `passes` is its T.
         """
         trunk, at = only or MAIN_ONLY, 0.0
@@ -353,8 +353,8 @@ def lay_out(
 
     A look from the trunk that is the last one uses up its passes, with the first trade-offs a second time
     where there are few; any other look leaves the rest to the trunk. Without room for two branches, an
-    earlier look from the trunk has none. `passes` is T of the line, and `left` what the last look uses up,
-    what earlier ones have saved included; as planned if None.
+    earlier look from the trunk has none. `passes` is T of the line, and `left` what the last look uses up;
+    as planned if None.
     """
     least = settings.least_last_steps if last else settings.least_steps
     length = max(look.length * passes, float(least) if look.at else 0.0)
