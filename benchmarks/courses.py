@@ -11,7 +11,6 @@ class split's too. Plans share what they have in common; trained models stay in 
 the same command goes on.
 """
 
-import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from seeds import resampled
+from hindsight import accuracy
+from which_task import asked, difference
 
 from psst.process import begin_process
 from psst.search.episode_judge import EpisodeJudge
@@ -185,33 +185,17 @@ def experiment(words: list[str], seed: int) -> Experiment:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("name", help="of the data set, for the folder")
-    parser.add_argument("--passes", type=int, default=2000)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/courses"))
-    mark = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    words = sys.argv[mark + 1 :]  # of a run
-    given = parser.parse_args(sys.argv[1:mark])
-    out = given.out / given.name
+    given, out, words = asked(__doc__, "courses", 3, passes={"type": int, "default": 2000})
     experiment(words, 0).datamodule().prepare_data()
     work = partial(train, out, given.passes, words)
     with ProcessPoolExecutor(given.workers, get_context("forkserver")) as pool:
         found = dict(pool.map(work, range(given.seeds)))
     print("| plan | accuracy | minus the first | each |\n|---|---|---|---|")
-    for plan in found[0]:
-        folders = {name: [unit_path(out / str(s), found[s][name]) for s in found] for name in found[0]}
-        mine, first = folders[plan], next(iter(folders.values()))
-        gaps, low, high = resampled(zip(mine, first, strict=True))
-        accuracy = np.mean([UnitFolder(out / str(s), _test(found[s][plan])).result["metric"] for s in found])
-        told = "" if mine == first else f"{np.mean(gaps):+.2f} ({low:+.2f} to {high:+.2f})"
-        each = "" if mine == first else ", ".join(f"{gap:+.2f}" for gap in gaps)
-        print(f"| {plan} | {100 * accuracy:.2f} | {told} | {each} |")
-
-
-def _test(name: str) -> Unit:
-    return Unit(f"test {name}", MAIN_ONLY, 0, 0, 0, parent=name, test=True, key=f"test {name}")
+    folders = {plan: [unit_path(out / str(s), found[s][plan]) for s in found] for plan in found[0]}
+    first = next(iter(folders.values()))
+    for plan, mine in folders.items():
+        gap, each = difference([*zip(mine, first, strict=True)])
+        print(f"| {plan} | {np.mean([accuracy(folder) for folder in mine]):.2f} | {gap} | {each} |")
 
 
 if __name__ == "__main__":

@@ -8,14 +8,12 @@ configs, such as those of searches over class splits, count as several seeds do.
 folder: started again, the same command goes on.
 """
 
-import argparse
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from which_task import line, made
+from which_task import asked, line, made
 
 from psst.search.mixture import MAIN_ONLY, together
 from psst.search.settings import SearchSettings
@@ -46,15 +44,8 @@ def name_of(config: str, seed: int, tasks: str, precision: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("name", help="for the folder")
-    parser.add_argument("--config", nargs="+", default=["quickstart"])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/precision"))
-    mark = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    given = parser.parse_args(sys.argv[1:mark])
-    out, words = given.out / given.name, sys.argv[mark + 1 :]
+    configs = {"nargs": "+", "default": ["quickstart"]}
+    given, out, words = asked(__doc__, "precision", 5, config=configs)
     cases = [(config, seed) for config in given.config for seed in range(given.seeds)]
     for config in given.config:
         run(config, words, 0, "auto").datamodule().prepare_data()

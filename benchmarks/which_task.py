@@ -20,6 +20,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,18 +141,23 @@ def difference(folders: list[tuple[Path, Path]]) -> tuple[str, str]:
     return f"{np.mean(gaps):+.2f} ({low:+.2f} to {high:+.2f})", ", ".join(f"{gap:+.2f}" for gap in gaps)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def asked(about: str | None, folder: str, seeds: int, **more: dict[str, Any]) -> tuple[Any, Path, list[str]]:
+    """What was asked for, the folder that it is kept in, and the words of a run, which follow `--`."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("name", help="of the data set, for the folder")
-    parser.add_argument("--passes", type=int, default=2000)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=seeds)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("runs/which_task"))
-    parser.add_argument("--table", action="store_true", help="print only what is there")
+    parser.add_argument("--out", type=Path, default=Path("runs") / folder)
+    for name, how in more.items():
+        parser.add_argument(f"--{name}", **how)
     mark = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
-    words = sys.argv[mark + 1 :]  # of a run: its data
     given = parser.parse_args(sys.argv[1:mark])
-    out = given.out / given.name
+    return given, given.out / given.name, sys.argv[mark + 1 :]
+
+
+def main() -> None:
+    only = {"action": "store_true", "help": "print only what is there"}
+    given, out, words = asked(__doc__, "which_task", 3, passes={"type": int, "default": 2000}, table=only)
     if not given.table:
         work = partial(train, out, given.passes, words)
         experiment(words, next(rows(1))).datamodule().prepare_data()

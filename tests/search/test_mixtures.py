@@ -158,9 +158,7 @@ def test_a_loss_at_its_chance_level_was_not_learned():
 
 def test_what_is_ahead_is_tried_again_and_nothing_else():
     tried = choose.tried_again(FOUND)
-    contrast = [
-        alone("contrast", weight) for weight in (1.0, 0.33, 3.0)
-    ]  # the best, a third of it, three times
+    contrast = [alone("contrast", weight) for weight in (1.0, 0.33, 3.0)]  # a third of it, and three times
     assert tried == [MAIN_ONLY, *contrast, alone("classes")]
     behind = [candidate(MAIN_ONLY, 0.9), candidate(alone("classes"), 0.5)]
     assert choose.tried_again(behind) == [MAIN_ONLY]

@@ -102,6 +102,8 @@ def test_a_look_without_branches_leaves_its_passes_to_the_trunk(tmp_path):
     assert not [name for name in units if name.startswith(("look2-", "merged-2"))]
     assert units["merged-1"]["members"] == ["look1-main-only", "look1-main-only-(2)"]
     assert (units["trunk-2"]["parent"], units["trunk-3"]["parent"]) == ("merged-1", "trunk-2")
+    step = torch.load(folder / "units" / "trunk-2" / "model.ckpt", weights_only=True)["global_step"]
+    assert units["trunk-3"]["start"] == step
     last = {name: one["passes"] for name, one in units.items() if name.startswith("look3-")}
     assert set(last) == {"look3-main-only", "look3-w=0.5"}
     assert sum(last.values()) == pytest.approx(0.3 * 20, rel=0.25)  # branches of 2 or 3 steps round coarsely
